@@ -1,0 +1,234 @@
+//! Identities: what the outside world calls things, and the ids that Holdfast derives from them.
+//!
+//! Derived ids are UUIDv5 over length-prefixed, tagged fields. They contain no amount, no attempt
+//! number, no time and no worker, so they can be computed again after the loss of every disk, and a
+//! repeated message or a second worker arrives at the same key.
+
+use std::fmt;
+
+use thiserror::Error;
+use uuid::Uuid;
+
+/// The namespace of every id that Holdfast derives (UUIDv5 of the URL namespace and `holdfast:v1`).
+const NAMESPACE: Uuid = Uuid::from_u128(0xd4f9_d6cb_c3ed_53bf_bd2a_cb8f_00f0_6317);
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("is not an id: use 1 to 128 printable ASCII characters without spaces or `|`")]
+pub struct InvalidId;
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(std::sync::Arc<str>);
+
+        impl $name {
+            /// Checks the text: 1 to 128 printable ASCII characters without spaces or `|`.
+            ///
+            /// # Errors
+            /// [`InvalidId`], which does not repeat the value.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                let printable = text.bytes().all(|b| b.is_ascii_graphic() && b != b'|');
+                if printable && (1..=128).contains(&text.len()) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(InvalidId)
+                }
+            }
+
+            /// The text, as it came.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// An order, as the order system calls it. Unique across everything one deployment serves.
+    OrderId
+);
+text_id!(
+    /// A shipment within its order.
+    ShipmentId
+);
+text_id!(
+    /// A line within its order.
+    LineId
+);
+text_id!(
+    /// A configured account: one set of credentials at one provider. Permanent.
+    AccountName
+);
+text_id!(
+    /// An authorization at the provider: its order id (Flitt, Fondy) or transaction id (Flex Pay).
+    Reference
+);
+
+/// One capture: the ledger's key, the `Idempotency-Key` and the `merchant_reference_id`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CaptureId(Uuid);
+
+impl CaptureId {
+    /// The id of the capture whose last shipment is `shipment`, in `generation` (0 until an operator
+    /// replays a shipment that failed on evidence or was refused).
+    pub fn of_shipment(
+        account: &AccountName,
+        reference: &Reference,
+        order: &OrderId,
+        shipment: &ShipmentId,
+        generation: u32,
+    ) -> Self {
+        let generation = generation.to_string();
+        Self(derive(&[
+            ("account", account.as_str()),
+            ("reference", reference.as_str()),
+            ("order", order.as_str()),
+            ("shipment", shipment.as_str()),
+            ("generation", &generation),
+        ]))
+    }
+
+    /// An id read back from the ledger or from a provider's answer.
+    pub const fn from_uuid(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    /// The UUID itself.
+    pub const fn as_uuid(&self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for CaptureId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for CaptureId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One published event. Publishing it twice changes nothing for a consumer that deduplicates by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(Uuid);
+
+impl EventId {
+    /// The id of an event of `kind` (its type, such as `capture.succeeded`) about a shipment.
+    pub fn of_shipment(kind: &str, order: &OrderId, shipment: &ShipmentId, generation: u32) -> Self {
+        let generation = generation.to_string();
+        Self(derive(&[
+            ("event", kind),
+            ("order", order.as_str()),
+            ("shipment", shipment.as_str()),
+            ("generation", &generation),
+        ]))
+    }
+
+    /// The id of the `notice.rejected` about a dead letter.
+    pub fn of_dead_letter(kind: &str, dead_letter: &DeadLetterId) -> Self {
+        Self(derive(&[("event", kind), ("dead_letter", &dead_letter.to_string())]))
+    }
+
+    /// An id read back from the ledger.
+    pub const fn from_uuid(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    /// The UUID itself.
+    pub const fn as_uuid(&self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One dead letter: derived from its reason and the message it holds, so that the same message set
+/// aside again for the same reason is the same dead letter, seen once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeadLetterId(Uuid);
+
+impl DeadLetterId {
+    /// The dead letter of a message that never became a shipment.
+    pub fn of_message(reason: &str, body_sha256: &[u8; 32]) -> Self {
+        Self(derive_bytes(&[("reason", reason.as_bytes()), ("body", body_sha256)]))
+    }
+
+    /// The dead letter of a shipment that ended without its money.
+    pub fn of_shipment(order: &OrderId, shipment: &ShipmentId, generation: u32) -> Self {
+        let generation = generation.to_string();
+        Self(derive(&[
+            ("dead_letter", "shipment"),
+            ("order", order.as_str()),
+            ("shipment", shipment.as_str()),
+            ("generation", &generation),
+        ]))
+    }
+
+    /// An id read back from the ledger.
+    pub const fn from_uuid(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    /// The UUID itself.
+    pub const fn as_uuid(&self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for DeadLetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The id of a message that carries none: UUIDv5 of its bytes.
+pub fn message_id_of_bytes(body: &[u8]) -> Uuid {
+    derive_bytes(&[("message", body)])
+}
+
+fn derive(fields: &[(&str, &str)]) -> Uuid {
+    let mut name = Vec::with_capacity(256);
+    for (tag, value) in fields {
+        push_field(&mut name, tag, value.as_bytes());
+    }
+    Uuid::new_v5(&NAMESPACE, &name)
+}
+
+fn derive_bytes(fields: &[(&str, &[u8])]) -> Uuid {
+    let mut name = Vec::with_capacity(256);
+    for (tag, value) in fields {
+        push_field(&mut name, tag, value);
+    }
+    Uuid::new_v5(&NAMESPACE, &name)
+}
+
+/// Tag, length and value: no two different lists of fields ever spell the same name.
+fn push_field(name: &mut Vec<u8>, tag: &str, value: &[u8]) {
+    name.extend_from_slice(tag.as_bytes());
+    name.push(b'=');
+    name.extend_from_slice(value.len().to_string().as_bytes());
+    name.push(b':');
+    name.extend_from_slice(value);
+    name.push(b';');
+}

@@ -1,0 +1,46 @@
+//! Holdfast captures card authorizations as orders ship.
+
+// 1 delivery in, 7 publish out
+pub mod broker;
+
+// 2 decode
+pub mod message;
+
+// 3 accept, 5 judge
+pub mod capture;
+
+// 4 call
+pub mod provider;
+
+// 6 remember
+pub mod ledger;
+
+// the four loops
+pub mod worker;
+
+// what ended without its money
+pub mod dead_letter;
+
+// three pretend providers with real books
+pub mod sandbox;
+
+// one file per command
+pub mod cli;
+
+// health and metrics
+pub mod http;
+
+// raw settings to checked ones
+pub mod settings;
+
+// logs and alarms
+pub mod telemetry;
+
+// time
+pub mod clock;
+
+// identities
+pub mod ids;
+
+// exact money
+pub mod money;

@@ -1,0 +1,3 @@
+//! Entry: arguments, settings, telemetry, command, exit code.
+
+fn main() {}

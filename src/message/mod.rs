@@ -1,0 +1,1 @@
+//! Step 2, decode: the wire contract. Bytes to a checked notice, and an event to bytes.
