@@ -40,3 +40,29 @@ impl BootInstant {
         Self::now() >= self
     }
 }
+
+/// One instant on both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// By the wall: what the ledger keeps.
+    pub wall: Timestamp,
+    /// Since boot: what a send deadline is held against.
+    pub boot: BootInstant,
+}
+
+impl Moment {
+    /// Now.
+    pub fn now() -> Self {
+        Self { wall: now(), boot: BootInstant::now() }
+    }
+}
+
+/// `at` and `span` more; the end of time where it would lie beyond.
+pub fn after(at: Timestamp, span: Duration) -> Timestamp {
+    chrono::TimeDelta::from_std(span).ok().and_then(|span| at.checked_add_signed(span)).unwrap_or(Timestamp::MAX_UTC)
+}
+
+/// `at` less `span`; the beginning of time where it would lie before.
+pub fn before(at: Timestamp, span: Duration) -> Timestamp {
+    chrono::TimeDelta::from_std(span).ok().and_then(|span| at.checked_sub_signed(span)).unwrap_or(Timestamp::MIN_UTC)
+}

@@ -60,6 +60,9 @@ pub struct Refusal {
     pub code: Option<String>,
     /// The provider's text, redacted and at most 200 characters.
     pub message: String,
+    /// The code could also mean that an earlier request won (`NO_AMOUNT_LEFT`): even the only
+    /// attempt's refusal counts only after a read.
+    pub read_first: bool,
 }
 
 /// Why a provider refuses. A part of the closed list of `capture.failed` reasons.

@@ -1,16 +1,48 @@
 //! Step 3, accept, and step 5, judge: the core.
 //!
 //! Functions over values. No I/O, no async, no clock, no randomness, no serde: time and jitter are
-//! arguments, so the simulation runs the same functions that production does.
+//! arguments, so the simulation runs the same functions that production does. Everything goes through
+//! [`decide::decide`].
 
-/// What a message says.
+// what comes in
 pub mod notice;
 
-/// What a provider's answer shows.
+// what a provider's answer shows
 pub mod evidence;
 
-/// What the settings say.
+// what the settings say
 pub mod policy;
 
-/// What we tell the world.
+// amounts
+pub mod plan;
+
+// the records, and which steps between their states exist
+pub mod records;
+pub mod states;
+
+// the loaded records, and what changed
+pub mod books;
+
+// the one door
+pub mod decide;
+
+// 3 accept
+mod accept;
+mod collect;
+mod register;
+mod reject;
+
+// whose turn it is, and when
+mod due;
+pub mod retry;
+
+// 5 judge
+mod judge;
+mod settle;
+
+// 6 what an end means
+mod outcome;
+
+// what goes out
+pub mod dead_letter;
 pub mod event;

@@ -55,6 +55,8 @@ pub struct AccountPolicy {
     /// How long after the first send the same key may be sent again without a read before;
     /// `None` where repeating the same amount is safe for ever (Flitt, Fondy).
     pub resend_window: Option<Duration>,
+    /// Longest wait for one answer.
+    pub timeout: Duration,
     /// How long an authorization lives where neither message nor provider says so.
     pub authorization_lifetime: Option<Duration>,
 }

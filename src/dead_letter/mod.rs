@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Collecting what the broker gave up on.

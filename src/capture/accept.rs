@@ -1,0 +1,389 @@
+//! Step 3, accept: a shipment notice becomes a planned capture, a shipment that waits, a refusal
+//! with its event, or a dead letter. Nothing of it depends on a clock or on the order of arrival.
+//!
+//! Start reading at [`accept`]. Registration of authorization and plan is in `register`, what a
+//! single-capture authorization does with its shipments in `collect`, sending in `due`.
+
+use sha2::{Digest, Sha256};
+
+use crate::capture::books::Books;
+use crate::capture::collect;
+use crate::capture::decide::{Arrival, Context, Note, Reply};
+use crate::capture::due;
+use crate::capture::event::{CaptureKind, FailureReason};
+use crate::capture::notice::{Quantity, RejectionReason, ShipmentNotice};
+use crate::capture::outcome;
+use crate::capture::plan::{self, LineProgress};
+use crate::capture::policy::Captures;
+use crate::capture::records::{AmountMode, AuthorizationKey, Order, OrderKey, Shipment, ShipmentKey, SingleUse};
+use crate::capture::register;
+use crate::capture::reject;
+use crate::capture::states::ShipmentState;
+use crate::clock;
+use crate::money::{Currency, Money};
+
+/// Why a notice goes no further.
+pub(super) enum Stop {
+    /// It cannot be processed as it is: a dead letter, and nothing is registered.
+    Reject {
+        /// Which kind.
+        reason: RejectionReason,
+        /// Where, below the notice.
+        path: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// Something is not known yet.
+    Await(FailureReason),
+    /// Our own rules say no.
+    Refuse {
+        /// From the closed list.
+        reason: FailureReason,
+        /// With the numbers.
+        message: String,
+    },
+}
+
+impl Stop {
+    pub(super) fn conflict(path: &str, message: &str) -> Self {
+        Self::Reject { reason: RejectionReason::Conflict, path: path.to_owned(), message: message.to_owned() }
+    }
+
+    pub(super) fn refuse(reason: FailureReason, message: impl Into<String>) -> Self {
+        Self::Refuse { reason, message: message.into() }
+    }
+}
+
+/// Accepts a shipment notice, once.
+///
+/// The same shipment with the same content changes nothing, save that `final` may rise. With other
+/// content the first stands, and the message is a dead letter: what may be on its way is never
+/// planned anew.
+pub(super) fn accept(books: &mut Books, arrival: Arrival, context: Context<'_>) -> Reply {
+    let content = content_hash(&arrival.notice);
+    let known =
+        books.order_key(&arrival.notice.order).and_then(|order| books.shipment_key(order, &arrival.notice.shipment));
+    let known = known.map(|key| books.shipment(key));
+    let is_awaiting = known.is_some_and(|shipment| shipment.state == ShipmentState::Awaiting);
+    match known {
+        Some(shipment) if shipment.content != content => {
+            let conflict = Stop::conflict("", "the same shipment was accepted before with other content, which stands");
+            return stop_rejected(books, arrival, conflict, context);
+        }
+        Some(shipment) if !is_awaiting => return repeat(books, arrival, shipment.key, context),
+        Some(_) | None => {}
+    }
+    let known = match register::check(books, &arrival.notice, context.policy) {
+        Ok(known) => known,
+        Err(Stop::Reject { reason, path, message }) => {
+            return stop_rejected(books, arrival, Stop::Reject { reason, path, message }, context);
+        }
+        Err(Stop::Await(reason)) => return wait(books, arrival, content, reason, context),
+        Err(Stop::Refuse { reason, message }) => {
+            let order = books.open_order(&arrival.notice.order);
+            let shipment = write_shipment(books, &arrival, order, content, context);
+            return refuse(books, shipment, reason, &message, context);
+        }
+    };
+    let (order, authorization) = register::apply(books, &arrival.notice, known, context);
+    note_final(books, order, &arrival, context);
+    let shipment = write_shipment(books, &arrival, order, content, context);
+    books.shipment_mut(shipment).authorization = Some(authorization);
+    match give_amount(books, &arrival, order, authorization) {
+        Ok(amount) => {
+            books.shipment_mut(shipment).amount = Some(amount);
+            bind(books, shipment, authorization, amount, arrival.start, context)
+        }
+        Err(Stop::Refuse { reason, message }) => refuse(books, shipment, reason, &message, context),
+        Err(Stop::Await(reason)) => unreachable!("{reason:?} is found before anything is registered"),
+        Err(Stop::Reject { path, .. }) => unreachable!("{path} is found before anything is registered"),
+    }
+}
+
+fn stop_rejected(books: &mut Books, arrival: Arrival, stop: Stop, context: Context<'_>) -> Reply {
+    let Stop::Reject { reason, path, message } = stop else { unreachable!("only rejections come here") };
+    let notice = &arrival.notice;
+    let separator = if path.is_empty() { "" } else { "." };
+    let rejection = crate::capture::notice::Rejection {
+        reason,
+        path: format!("{}{separator}{path}", arrival.data_path),
+        message,
+        order: Some(notice.order.clone()),
+        shipment: Some(notice.shipment.clone()),
+        event_id: Some(arrival.event_id),
+    };
+    reject::reject(books, rejection, arrival.raw, context)
+}
+
+/// The same shipment again: acknowledged, and nothing else happens, save that `final` may rise.
+fn repeat(books: &mut Books, arrival: Arrival, shipment: ShipmentKey, context: Context<'_>) -> Reply {
+    let known = books.shipment(shipment);
+    let bound = known.authorization.map(|key| books.authorization(key));
+    if let (Some(bound), Some(named)) = (bound, &arrival.notice.authorization)
+        && (bound.account != named.account || bound.reference != named.reference)
+    {
+        let message = "the same shipment was accepted before on another authorization, which stands";
+        return stop_rejected(books, arrival, Stop::conflict("authorization.reference", message), context);
+    }
+    let subject = outcome::subject(books, shipment);
+    let order = known.order;
+    note_final(books, order, &arrival, context);
+    Reply::nothing(Note::Repeated).about(subject)
+}
+
+/// A notice said that nothing more will ship: what collects on the order's authorizations is taken
+/// after the grace.
+fn note_final(books: &mut Books, order: OrderKey, arrival: &Arrival, context: Context<'_>) {
+    if !arrival.notice.is_final || books.order(order).final_at.is_some() {
+        return;
+    }
+    books.order_mut(order).final_at = Some(context.now.wall);
+    if let Some(authorization) = books.order(order).newest_authorization
+        && books.authorization(authorization).waiting > 0
+    {
+        collect::schedule(books, authorization, context);
+    }
+}
+
+/// Keeps a notice until what it lacks is known, or refuses it when it has waited long enough.
+fn wait(books: &mut Books, arrival: Arrival, content: [u8; 32], reason: FailureReason, context: Context<'_>) -> Reply {
+    let order = books.open_order(&arrival.notice.order);
+    let known = books.shipment_key(order, &arrival.notice.shipment);
+    let shipment = known.unwrap_or_else(|| {
+        books.order_mut(order).awaiting += 1;
+        insert_shipment(books, &arrival, order, content, context)
+    });
+    let give_up_at = clock::after(books.shipment(shipment).accepted_at, context.policy.awaiting_max);
+    if context.now.wall >= give_up_at {
+        books.order_mut(order).awaiting -= 1;
+        let message = "it did not become known in time: send what is missing, then replay";
+        return refuse(books, shipment, reason, message, context);
+    }
+    let next = clock::after(context.now.wall, context.policy.awaiting_check).min(give_up_at);
+    let subject = outcome::subject(books, shipment);
+    let waiting = books.shipment_mut(shipment);
+    waiting.due_at = Some(next);
+    waiting.message = Some(arrival.raw);
+    Reply::nothing(Note::Awaiting(reason)).about(subject)
+}
+
+/// The shipment's row: the one that was waiting for this, or a new one.
+fn write_shipment(
+    books: &mut Books,
+    arrival: &Arrival,
+    order: OrderKey,
+    content: [u8; 32],
+    context: Context<'_>,
+) -> ShipmentKey {
+    let known = books.shipment_key(order, &arrival.notice.shipment);
+    if let Some(key) = known {
+        books.order_mut(order).awaiting -= 1;
+        let shipment = books.shipment_mut(key);
+        shipment.due_at = None;
+        shipment.message = Some(arrival.raw.clone());
+        return key;
+    }
+    insert_shipment(books, arrival, order, content, context)
+}
+
+fn insert_shipment(
+    books: &mut Books,
+    arrival: &Arrival,
+    order: OrderKey,
+    content: [u8; 32],
+    context: Context<'_>,
+) -> ShipmentKey {
+    books.add_shipment(|key| Shipment {
+        key,
+        order,
+        id: arrival.notice.shipment.clone(),
+        generation: 0,
+        content,
+        state: ShipmentState::Awaiting,
+        lines: arrival.notice.lines.clone(),
+        amount: None,
+        authorization: None,
+        capture: None,
+        reason: None,
+        accepted_at: context.now.wall,
+        due_at: None,
+        caused_by: arrival.event_id.clone(),
+        message: Some(arrival.raw.clone()),
+    })
+}
+
+fn refuse(
+    books: &mut Books,
+    shipment: ShipmentKey,
+    reason: FailureReason,
+    message: &str,
+    context: Context<'_>,
+) -> Reply {
+    outcome::refuse(books, shipment, &outcome::Cause::local(reason, message), context);
+    Reply::nothing(Note::Refused(reason)).about(outcome::subject(books, shipment))
+}
+
+/// What the shipment has earned: worked out from the plan, or as the sender says.
+fn give_amount(
+    books: &mut Books,
+    arrival: &Arrival,
+    order: OrderKey,
+    authorization: AuthorizationKey,
+) -> Result<Money, Stop> {
+    let notice = &arrival.notice;
+    let currency = books.authorization(authorization).currency;
+    let mode = if notice.amount.is_some() { AmountMode::Explicit } else { AmountMode::Planned };
+    let record = books.order(order);
+    if record.mode.is_some_and(|fixed| fixed != mode) {
+        let message = "the order's first notice fixed how amounts come about (from the plan, or explicit): keep to it";
+        return Err(Stop::refuse(FailureReason::PlanMismatch, message));
+    }
+    let amount = match notice.amount {
+        Some(major) => {
+            let amount = Money::from_major(major, currency).expect("checked before registration");
+            let record = books.order_mut(order);
+            record.stored = record.stored.saturating_add(amount.minor());
+            amount
+        }
+        None => planned_amount(books, notice, order, currency)?,
+    };
+    books.order_mut(order).mode = Some(mode);
+    Ok(amount)
+}
+
+/// What the shipment adds to what the order has earned; its units join what has shipped.
+fn planned_amount(
+    books: &mut Books,
+    notice: &ShipmentNotice,
+    order: OrderKey,
+    currency: Currency,
+) -> Result<Money, Stop> {
+    let record = books.order(order);
+    let plan = record.plan.as_ref().expect("a planned notice without a plan waits");
+    if plan.currency() != currency {
+        let message = format!("the plan is in {}, the authorization in {currency}", plan.currency());
+        return Err(Stop::refuse(FailureReason::CurrencyMismatch, message));
+    }
+    let progress = ship(record, notice)?;
+    let stored = Money::from_minor(record.stored, plan.currency()).expect("a sum of amounts is not negative");
+    let amount = plan::share_of(plan.earned(&progress), stored);
+    let record = books.order_mut(order);
+    record.progress = progress;
+    record.stored = record.stored.saturating_add(amount.minor());
+    Ok(amount)
+}
+
+/// The progress after the notice's units have shipped, or why they cannot have.
+fn ship(order: &Order, notice: &ShipmentNotice) -> Result<Vec<LineProgress>, Stop> {
+    let plan = order.plan.as_ref().expect("a planned notice without a plan waits");
+    let mut progress = order.progress.clone();
+    for shipped in &notice.lines {
+        let Some(index) = plan.line_index(&shipped.line) else {
+            let message = format!("the plan has no line {}", shipped.line);
+            return Err(Stop::refuse(FailureReason::PlanMismatch, message));
+        };
+        let ordered = plan.lines()[index].ordered;
+        let line = &mut progress[index];
+        let after = line.shipped.plus(shipped.quantity);
+        let numbers = |limit: Quantity, what: &str| format!("line {}: {after} shipped of {limit} {what}", shipped.line);
+        if after > ordered {
+            return Err(Stop::refuse(FailureReason::OverShipped, numbers(ordered, "ordered")));
+        }
+        let left = ordered.minus(line.cancelled);
+        if after > left {
+            return Err(Stop::refuse(FailureReason::OrderCancelled, numbers(left, "not cancelled")));
+        }
+        line.shipped = after;
+    }
+    Ok(progress)
+}
+
+/// Puts a shipment with its amount on its authorization.
+fn bind(
+    books: &mut Books,
+    shipment: ShipmentKey,
+    authorization: AuthorizationKey,
+    amount: Money,
+    start: bool,
+    context: Context<'_>,
+) -> Reply {
+    let account = &books.authorization(authorization).account;
+    let captures = context.policy.accounts.get(account).map(|account| account.captures);
+    match captures.expect("an unknown account makes a notice wait") {
+        Captures::Single => bind_single(books, shipment, authorization, amount, start, context),
+        Captures::Multiple => bind_multiple(books, shipment, authorization, amount, start, context),
+    }
+}
+
+fn bind_multiple(
+    books: &mut Books,
+    shipment: ShipmentKey,
+    authorization: AuthorizationKey,
+    amount: Money,
+    start: bool,
+    context: Context<'_>,
+) -> Reply {
+    if amount.is_zero() {
+        outcome::succeed_zero(books, shipment, context);
+        return Reply::nothing(Note::Zero).about(outcome::subject(books, shipment));
+    }
+    if let Some(message) = does_not_fit(books, authorization, amount, Money::zero(amount.currency())) {
+        return refuse(books, shipment, FailureReason::ExceedsAuthorization, &message, context);
+    }
+    let capture = outcome::plan_capture(books, &[shipment], CaptureKind::Shipment, amount, context);
+    let subject = outcome::subject(books, shipment);
+    due::begin_in_turn(books, capture, start, context).with_note(Note::Planned(amount)).about(subject)
+}
+
+fn bind_single(
+    books: &mut Books,
+    shipment: ShipmentKey,
+    authorization: AuthorizationKey,
+    amount: Money,
+    start: bool,
+    context: Context<'_>,
+) -> Reply {
+    let record = books.authorization(authorization);
+    if record.single == SingleUse::Used {
+        let message = "the authorization's one capture was used before this shipment arrived";
+        return refuse(books, shipment, FailureReason::CaptureAlreadyUsed, message, context);
+    }
+    if let Some(message) = does_not_fit(books, authorization, amount, record.waiting_amount) {
+        return refuse(books, shipment, FailureReason::ExceedsAuthorization, &message, context);
+    }
+    collect::join(books, shipment, authorization, amount, start, context)
+}
+
+/// Both numbers, where `amount` is more than what remains after `spoken_for`.
+fn does_not_fit(books: &Books, authorization: AuthorizationKey, amount: Money, spoken_for: Money) -> Option<String> {
+    let remaining = books.authorization(authorization).remaining();
+    let remaining = remaining.saturating_sub(spoken_for).expect("one currency per authorization");
+    let fits = amount.fits(remaining).expect("one currency per authorization");
+    (!fits).then(|| format!("{amount} was earned, {remaining} remains on the authorization"))
+}
+
+impl Reply {
+    /// The same reply with another note, unless a call was begun.
+    #[must_use]
+    pub(super) fn with_note(mut self, note: Note) -> Self {
+        self.note = note;
+        self
+    }
+}
+
+/// What makes two notices of one shipment the same: lines and quantities, or the amount.
+fn content_hash(notice: &ShipmentNotice) -> [u8; 32] {
+    let mut lines: Vec<_> = notice.lines.iter().collect();
+    lines.sort_by(|a, b| a.line.cmp(&b.line));
+    let mut hash = Sha256::new();
+    for line in lines {
+        hash.update(line.line.as_str());
+        hash.update([0]);
+        hash.update(line.quantity.millionths().to_be_bytes());
+    }
+    if let Some(amount) = notice.amount {
+        hash.update([1]);
+        hash.update(amount.normalize().to_string());
+    }
+    hash.finalize().into()
+}

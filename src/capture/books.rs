@@ -1,0 +1,458 @@
+//! The books: the records that one group of commands touches, loaded from the ledger, and a note of
+//! everything that changed, to be written back in the same transaction.
+//!
+//! Books decide nothing and know no SQL. What is not in them was looked for and does not exist: the
+//! ledger loads, for every command, all the records that the command may touch.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
+use std::hash::Hash;
+
+use crate::capture::dead_letter::DeadLetter;
+use crate::capture::event::Event;
+use crate::capture::records::{
+    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey,
+};
+use crate::capture::states::{CaptureState, ShipmentState};
+use crate::clock::Timestamp;
+use crate::ids::{AccountName, DeadLetterId, OrderId, Reference, ShipmentId};
+use crate::money::Money;
+
+/// A record, and whether the ledger has it as it is here.
+#[derive(Debug, Clone)]
+pub struct Entry<T> {
+    /// The record.
+    pub value: T,
+    /// What has to be written.
+    pub change: Change,
+}
+
+/// What has to be written of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing: it is as it was loaded.
+    None,
+    /// An update.
+    Updated,
+    /// An insert.
+    Inserted,
+}
+
+/// One kind of record, by key.
+#[derive(Debug)]
+pub struct Table<K, V> {
+    entries: HashMap<K, Entry<V>>,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self { entries: HashMap::new() }
+    }
+}
+
+impl<K: Hash + Eq + Copy + Ord, V> Table<K, V> {
+    /// A record, where it exists.
+    pub fn find(&self, key: K) -> Option<&V> {
+        self.entries.get(&key).map(|entry| &entry.value)
+    }
+
+    fn mark(&mut self, key: K) -> Option<&mut V> {
+        let entry = self.entries.get_mut(&key)?;
+        if entry.change == Change::None {
+            entry.change = Change::Updated;
+        }
+        Some(&mut entry.value)
+    }
+
+    /// Puts a record from the ledger into the books, unless it is there.
+    pub fn load(&mut self, key: K, value: V) {
+        if let MapEntry::Vacant(vacant) = self.entries.entry(key) {
+            vacant.insert(Entry { value, change: Change::None });
+        }
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        self.entries.insert(key, Entry { value, change: Change::Inserted });
+    }
+
+    /// Is the record loaded?
+    pub fn contains(&self, key: K) -> bool {
+        self.entries.contains_key(&key)
+    }
+
+    /// Every record that has to be written, in the order of its key.
+    pub fn changed(&self) -> Vec<&Entry<V>> {
+        let mut changed: Vec<_> = self.entries.iter().filter(|(_, entry)| entry.change != Change::None).collect();
+        changed.sort_unstable_by_key(|(key, _)| **key);
+        changed.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    fn keys_where(&self, mut wanted: impl FnMut(&V) -> bool) -> Vec<K> {
+        let mut keys: Vec<K> = self.entries.iter().filter(|(_, e)| wanted(&e.value)).map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        keys
+    }
+}
+
+/// One line of an authorization's history: append-only, and its balance is their sum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Movement {
+    /// The authorization.
+    pub authorization: AuthorizationKey,
+    /// The capture that caused it.
+    pub capture: CaptureKey,
+    /// What it is.
+    pub kind: MovementKind,
+    /// How much; always positive.
+    pub amount: Money,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a movement does to the balance of its authorization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MovementKind {
+    /// Reserved rises.
+    Reserve,
+    /// Reserved falls.
+    Release,
+    /// Reserved falls, captured rises.
+    Capture,
+    /// Captured rises without a reservation: evidence after a failure.
+    Correct,
+}
+
+impl MovementKind {
+    /// The word in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reserve => "reserve",
+            Self::Release => "release",
+            Self::Capture => "capture",
+            Self::Correct => "correct",
+        }
+    }
+}
+
+/// One line of a capture's history, for people: what an attempt or a look showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryNote {
+    /// The capture.
+    pub capture: CaptureKey,
+    /// The attempt it belongs to.
+    pub attempt: u32,
+    /// `sent`, or what kind of evidence came.
+    pub what: &'static str,
+    /// In words; redacted.
+    pub detail: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An event to be written to the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Its outbox row.
+    pub row: i64,
+    /// The event.
+    pub event: Event,
+    /// The shipment and generation whose one outcome it is; the ledger refuses a second.
+    pub outcome_of: Option<(ShipmentKey, u32)>,
+}
+
+/// Everything one group of commands touches.
+#[derive(Debug, Default)]
+pub struct Books {
+    orders: Table<OrderKey, Order>,
+    authorizations: Table<AuthorizationKey, Authorization>,
+    shipments: Table<ShipmentKey, Shipment>,
+    captures: Table<CaptureKey, Capture>,
+    order_ids: HashMap<OrderId, OrderKey>,
+    references: HashMap<(AccountName, Reference), AuthorizationKey>,
+    shipment_ids: HashMap<(OrderKey, ShipmentId), ShipmentKey>,
+    dead_letters: HashMap<DeadLetterId, Entry<DeadLetter>>,
+    /// Movements made.
+    pub movements: Vec<Movement>,
+    /// History written.
+    pub history: Vec<HistoryNote>,
+    /// Events to publish.
+    pub outbox: Vec<Announcement>,
+    /// Outbox rows that were published.
+    pub published: Vec<i64>,
+    next_row: i64,
+}
+
+impl Books {
+    /// Empty books; new records are numbered from `next_row`.
+    pub fn new(next_row: i64) -> Self {
+        Self { next_row, ..Self::default() }
+    }
+
+    /// The number of the next new record.
+    pub const fn next_row(&self) -> i64 {
+        self.next_row
+    }
+
+    fn take_row(&mut self) -> i64 {
+        let row = self.next_row;
+        self.next_row += 1;
+        row
+    }
+
+    // Loading.
+
+    /// Puts an order from the ledger into the books.
+    pub fn load_order(&mut self, order: Order) {
+        self.order_ids.insert(order.id.clone(), order.key);
+        self.orders.load(order.key, order);
+    }
+
+    /// Puts an authorization from the ledger into the books.
+    pub fn load_authorization(&mut self, authorization: Authorization) {
+        let name = (authorization.account.clone(), authorization.reference.clone());
+        self.references.insert(name, authorization.key);
+        self.authorizations.load(authorization.key, authorization);
+    }
+
+    /// Puts a shipment from the ledger into the books.
+    pub fn load_shipment(&mut self, shipment: Shipment) {
+        self.shipment_ids.insert((shipment.order, shipment.id.clone()), shipment.key);
+        self.shipments.load(shipment.key, shipment);
+    }
+
+    /// Puts a capture from the ledger into the books.
+    pub fn load_capture(&mut self, capture: Capture) {
+        self.captures.load(capture.key, capture);
+    }
+
+    /// Puts a dead letter from the ledger into the books.
+    pub fn load_dead_letter(&mut self, dead_letter: DeadLetter) {
+        self.dead_letters.entry(dead_letter.id).or_insert(Entry { value: dead_letter, change: Change::None });
+    }
+
+    // Looking.
+
+    /// The orders.
+    pub const fn orders(&self) -> &Table<OrderKey, Order> {
+        &self.orders
+    }
+
+    /// The authorizations.
+    pub const fn authorizations(&self) -> &Table<AuthorizationKey, Authorization> {
+        &self.authorizations
+    }
+
+    /// The shipments.
+    pub const fn shipments(&self) -> &Table<ShipmentKey, Shipment> {
+        &self.shipments
+    }
+
+    /// The captures.
+    pub const fn captures(&self) -> &Table<CaptureKey, Capture> {
+        &self.captures
+    }
+
+    /// Dead letters that have to be written.
+    pub fn changed_dead_letters(&self) -> impl Iterator<Item = &Entry<DeadLetter>> {
+        self.dead_letters.values().filter(|entry| entry.change != Change::None)
+    }
+
+    /// The row of an order.
+    pub fn order_key(&self, id: &OrderId) -> Option<OrderKey> {
+        self.order_ids.get(id).copied()
+    }
+
+    /// The row of an authorization.
+    pub fn authorization_key(&self, account: &AccountName, reference: &Reference) -> Option<AuthorizationKey> {
+        self.references.get(&(account.clone(), reference.clone())).copied()
+    }
+
+    /// The row of a shipment.
+    pub fn shipment_key(&self, order: OrderKey, id: &ShipmentId) -> Option<ShipmentKey> {
+        self.shipment_ids.get(&(order, id.clone())).copied()
+    }
+
+    /// An order that a loaded record points to.
+    pub fn order(&self, key: OrderKey) -> &Order {
+        self.orders.find(key).expect("the ledger loads the order of every record it loads")
+    }
+
+    /// An authorization that a loaded record points to.
+    pub fn authorization(&self, key: AuthorizationKey) -> &Authorization {
+        self.authorizations.find(key).expect("the ledger loads the authorization of every record it loads")
+    }
+
+    /// A shipment that a loaded record points to.
+    pub fn shipment(&self, key: ShipmentKey) -> &Shipment {
+        self.shipments.find(key).expect("the ledger loads the shipments of every capture it loads")
+    }
+
+    /// A capture that a command names.
+    pub fn capture(&self, key: CaptureKey) -> &Capture {
+        self.captures.find(key).expect("the ledger loads the capture that a command names")
+    }
+
+    /// Shipments that wait for the single capture of an authorization, in the order of acceptance.
+    pub fn waiting_on(&self, authorization: AuthorizationKey) -> Vec<ShipmentKey> {
+        self.shipments.keys_where(|s| s.authorization == Some(authorization) && s.state == ShipmentState::Waiting)
+    }
+
+    /// Shipments that a capture covers, in the order of acceptance.
+    pub fn covered_by(&self, capture: CaptureKey) -> Vec<ShipmentKey> {
+        self.shipments.keys_where(|s| s.capture == Some(capture) && s.state == ShipmentState::Covered)
+    }
+
+    /// Every shipment of a capture, whatever became of it.
+    pub fn shipments_of(&self, capture: CaptureKey) -> Vec<ShipmentKey> {
+        self.shipments.keys_where(|s| s.capture == Some(capture))
+    }
+
+    /// Shipments of an order that wait for something to become known.
+    pub fn awaiting_of(&self, order: OrderKey) -> Vec<ShipmentKey> {
+        self.shipments.keys_where(|s| s.order == order && s.state == ShipmentState::Awaiting)
+    }
+
+    /// Planned captures of an authorization, in their turn.
+    pub fn planned_on(&self, authorization: AuthorizationKey) -> Vec<CaptureKey> {
+        self.captures.keys_where(|c| c.authorization == authorization && c.state == CaptureState::Planned)
+    }
+
+    // Changing.
+
+    /// An order, to be changed.
+    pub fn order_mut(&mut self, key: OrderKey) -> &mut Order {
+        self.orders.mark(key).expect("the ledger loads the order of every record it loads")
+    }
+
+    /// An authorization, to be changed.
+    pub fn authorization_mut(&mut self, key: AuthorizationKey) -> &mut Authorization {
+        self.authorizations.mark(key).expect("the ledger loads the authorization of every record it loads")
+    }
+
+    /// A shipment, to be changed.
+    pub fn shipment_mut(&mut self, key: ShipmentKey) -> &mut Shipment {
+        self.shipments.mark(key).expect("the ledger loads the shipments of every capture it loads")
+    }
+
+    /// A capture, to be changed.
+    pub fn capture_mut(&mut self, key: CaptureKey) -> &mut Capture {
+        self.captures.mark(key).expect("the ledger loads the capture that a command names")
+    }
+
+    /// Opens an order, unless it is known.
+    pub fn open_order(&mut self, id: &OrderId) -> OrderKey {
+        if let Some(key) = self.order_key(id) {
+            return key;
+        }
+        let key = OrderKey::new(self.take_row());
+        self.order_ids.insert(id.clone(), key);
+        self.orders.insert(key, Order::new(key, id.clone()));
+        key
+    }
+
+    /// Adds an authorization made by `build` from its new row.
+    pub fn add_authorization(&mut self, build: impl FnOnce(AuthorizationKey) -> Authorization) -> AuthorizationKey {
+        let key = AuthorizationKey::new(self.take_row());
+        let authorization = build(key);
+        self.references.insert((authorization.account.clone(), authorization.reference.clone()), key);
+        self.authorizations.insert(key, authorization);
+        key
+    }
+
+    /// Adds a shipment made by `build` from its new row.
+    pub fn add_shipment(&mut self, build: impl FnOnce(ShipmentKey) -> Shipment) -> ShipmentKey {
+        let key = ShipmentKey::new(self.take_row());
+        let shipment = build(key);
+        self.shipment_ids.insert((shipment.order, shipment.id.clone()), key);
+        self.shipments.insert(key, shipment);
+        key
+    }
+
+    /// Adds a capture made by `build` from its new row.
+    pub fn add_capture(&mut self, build: impl FnOnce(CaptureKey) -> Capture) -> CaptureKey {
+        let key = CaptureKey::new(self.take_row());
+        self.captures.insert(key, build(key));
+        key
+    }
+
+    /// Moves a shipment to its next state.
+    ///
+    /// # Panics
+    /// When no such step exists: terminal states absorb.
+    pub fn move_shipment(&mut self, key: ShipmentKey, next: ShipmentState) {
+        let shipment = self.shipment_mut(key);
+        assert!(shipment.state.can_become(next), "a shipment cannot go from {:?} to {next:?}", shipment.state);
+        shipment.state = next;
+    }
+
+    /// Moves a capture to its next state, and counts it where its authorization counts.
+    ///
+    /// # Panics
+    /// When no such step exists: terminal states absorb.
+    pub fn move_capture(&mut self, key: CaptureKey, next: CaptureState) {
+        let capture = self.capture_mut(key);
+        let before = capture.state;
+        assert!(before.can_become(next), "a capture cannot go from {before:?} to {next:?}");
+        capture.state = next;
+        let authorization = capture.authorization;
+        let authorization = self.authorization_mut(authorization);
+        authorization.planned -= u32::from(before == CaptureState::Planned);
+        authorization.in_flight -= u32::from(before.is_in_flight());
+        authorization.planned += u32::from(next == CaptureState::Planned);
+        authorization.in_flight += u32::from(next.is_in_flight());
+    }
+
+    /// Writes a movement, and applies it to the balance.
+    pub fn add_movement(&mut self, movement: Movement) {
+        let authorization = self.authorization_mut(movement.authorization);
+        let (one, amount) = ("one currency per authorization", movement.amount);
+        match movement.kind {
+            MovementKind::Reserve => authorization.reserved = authorization.reserved.checked_add(amount).expect(one),
+            MovementKind::Release => authorization.reserved = authorization.reserved.checked_sub(amount).expect(one),
+            MovementKind::Capture => {
+                authorization.reserved = authorization.reserved.checked_sub(amount).expect(one);
+                authorization.captured = authorization.captured.checked_add(amount).expect(one);
+            }
+            MovementKind::Correct => {
+                authorization.captured = authorization.captured.checked_add(amount).expect(one);
+                let committed = authorization.captured.checked_add(authorization.reserved).expect(one);
+                authorization.excess = committed.saturating_sub(authorization.authorized).expect(one);
+            }
+        }
+        self.movements.push(movement);
+    }
+
+    /// Writes a dead letter. The same one again is only seen once more.
+    ///
+    /// Returns whether it is new.
+    pub fn add_dead_letter(&mut self, dead_letter: DeadLetter) -> bool {
+        match self.dead_letters.entry(dead_letter.id) {
+            MapEntry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.value.count += 1;
+                known.value.last_seen_at = dead_letter.last_seen_at;
+                if known.change == Change::None {
+                    known.change = Change::Updated;
+                }
+                false
+            }
+            MapEntry::Vacant(vacant) => {
+                vacant.insert(Entry { value: dead_letter, change: Change::Inserted });
+                true
+            }
+        }
+    }
+
+    /// Writes an event to the outbox.
+    pub fn announce(&mut self, event: Event, outcome_of: Option<(ShipmentKey, u32)>) {
+        let row = self.take_row();
+        self.outbox.push(Announcement { row, event, outcome_of });
+    }
+
+    /// The number of an order's next event.
+    pub fn next_sequence(&mut self, order: OrderKey) -> u64 {
+        let order = self.order_mut(order);
+        order.sequence += 1;
+        order.sequence
+    }
+}

@@ -1,0 +1,313 @@
+//! Single-capture authorizations: shipments collect until the order is complete or final, or the
+//! authorization is about to die; then one read, and one capture of what has shipped.
+//!
+//! The read comes first because after it nothing can be taken back: it must show that the money is
+//! still held, on a card, in the right currency, and untouched.
+
+use crate::capture::books::Books;
+use crate::capture::decide::{Call, Context, Due, Freeze, Note, Ready, Reply, Ticket};
+use crate::capture::due;
+use crate::capture::event::{CaptureKind, Deferral, EventContent, FailureReason, ResolvedBy};
+use crate::capture::evidence::{AuthorizationStatus, AuthorizationView, Reading};
+use crate::capture::outcome::{self, Cause};
+use crate::capture::plan::{self, LineProgress};
+use crate::capture::records::{AmountMode, AuthorizationKey, OrderKey, ShipmentKey, SingleUse};
+use crate::capture::retry;
+use crate::capture::settle;
+use crate::capture::states::ShipmentState;
+use crate::clock::{self, Timestamp};
+use crate::money::Money;
+
+/// Puts a shipment to the others that wait for the single capture.
+pub(super) fn join(
+    books: &mut Books,
+    shipment: ShipmentKey,
+    authorization: AuthorizationKey,
+    amount: Money,
+    start: bool,
+    context: Context<'_>,
+) -> Reply {
+    books.move_shipment(shipment, ShipmentState::Waiting);
+    let record = books.authorization_mut(authorization);
+    record.waiting += 1;
+    record.waiting_amount = record.waiting_amount.checked_add(amount).expect("one currency per authorization");
+    schedule(books, authorization, context);
+    let subject = outcome::subject(books, shipment);
+    let record = books.authorization(authorization);
+    let is_due = record.freeze_at.is_some_and(|at| at <= context.now.wall);
+    if is_due && record.single == SingleUse::Free {
+        return begin_read(books, authorization, start, context).with_note(Note::Deferred).about(subject);
+    }
+    announce_deferral(books, shipment, context);
+    Reply::nothing(Note::Deferred).about(subject)
+}
+
+/// When to stop collecting: at once when the order is complete, after the grace when it is final,
+/// and in any case a margin before the authorization dies.
+pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
+    let record = books.authorization(authorization);
+    let order = books.order(record.order);
+    let policy = context.policy;
+    let when_complete = order.is_complete().then_some(context.now.wall);
+    let when_final = order.final_at.map(|at| clock::after(at, policy.final_grace));
+    let when_dying = deadline(books, authorization, context);
+    let freeze_at = [when_complete, when_final, when_dying].into_iter().flatten().min();
+    books.authorization_mut(authorization).freeze_at = freeze_at;
+}
+
+/// From when on earned money is taken whatever else is missing: a margin before the expiry, a wider
+/// one where the expiry was derived rather than told.
+pub(super) fn deadline(books: &Books, authorization: AuthorizationKey, context: Context<'_>) -> Option<Timestamp> {
+    let record = books.authorization(authorization);
+    let margin =
+        if record.expiry_is_derived { context.policy.derived_deadline_margin } else { context.policy.deadline_margin };
+    record.expires_at.map(|at| clock::before(at, margin))
+}
+
+fn announce_deferral(books: &mut Books, shipment: ShipmentKey, context: Context<'_>) {
+    let sequence = books.next_sequence(books.shipment(shipment).order);
+    let record = books.shipment(shipment);
+    let authorization = books.authorization(record.authorization.expect("bound before it waits"));
+    let deferral = Deferral {
+        order: books.order(record.order).id.clone(),
+        shipment: record.id.clone(),
+        account: authorization.account.clone(),
+        reference: authorization.reference.clone(),
+        amount_so_far: authorization.waiting_amount,
+        capture_by: deadline(books, authorization.key, context),
+        caused_by: Some(record.caused_by.clone()),
+        sequence,
+    };
+    outcome::announce_about(books, shipment, EventContent::Deferred(deferral), None, context);
+}
+
+/// Time to stop collecting: begins the read, where nothing speaks against it.
+pub(super) fn due(books: &mut Books, authorization: AuthorizationKey, start: bool, context: Context<'_>) -> Reply {
+    let record = books.authorization(authorization);
+    let is_due = record.freeze_at.is_some_and(|at| at <= context.now.wall);
+    if !is_due || record.waiting == 0 || record.single != SingleUse::Free {
+        return Reply::nothing(Note::Nothing);
+    }
+    begin_read(books, authorization, start, context)
+}
+
+fn begin_read(books: &mut Books, authorization: AuthorizationKey, start: bool, context: Context<'_>) -> Reply {
+    let record = books.authorization_mut(authorization);
+    let (account, reference) = (record.account.clone(), record.reference.clone());
+    if !start {
+        let ready = Ready { due: Due::Authorization(authorization), account, deadline: record.expires_at };
+        return Reply { ready: Some(ready), ..Reply::nothing(Note::Nothing) };
+    }
+    record.epoch += 1;
+    // Should the answer never come, the watch finds the authorization again.
+    record.freeze_at = Some(clock::after(context.now.wall, context.policy.send_within));
+    let call = Call::Read { authorization, epoch: record.epoch };
+    Reply { ticket: Some(Ticket { account, reference, call }), ..Reply::nothing(Note::Looking) }
+}
+
+/// The read came: freeze the set and capture it, or end it as the read shows, or read again.
+pub(super) fn freeze(books: &mut Books, freeze: Freeze, context: Context<'_>) -> Reply {
+    let Freeze { authorization, epoch, reading, start } = freeze;
+    let record = books.authorization(authorization);
+    if record.epoch != epoch || record.single != SingleUse::Free || record.waiting == 0 {
+        return Reply::nothing(Note::Nothing);
+    }
+    let subject = outcome::subject(books, *books.waiting_on(authorization).last().expect("waiting is counted"));
+    match reading {
+        Reading::Unclear(doubt) => read_again(books, authorization, doubt.message, context).about(subject),
+        Reading::Misconfigured(fault) => {
+            let at = clock::after(context.now.wall, context.policy.parked_for);
+            books.authorization_mut(authorization).freeze_at = Some(at);
+            Reply::nothing(Note::Parked(fault.message)).about(subject)
+        }
+        Reading::Seen(view) => {
+            settle::note_provider(books, authorization, view.balance);
+            freeze_seen(books, authorization, &view, start, context).about(subject)
+        }
+    }
+}
+
+fn read_again(books: &mut Books, authorization: AuthorizationKey, why: String, context: Context<'_>) -> Reply {
+    let record = books.authorization_mut(authorization);
+    let wait = retry::look_delay(&context.policy.look_after, record.reads, context.jitter);
+    record.reads += 1;
+    record.freeze_at = Some(clock::after(context.now.wall, wait));
+    Reply::nothing(Note::ReadAgain(why))
+}
+
+fn freeze_seen(
+    books: &mut Books,
+    authorization: AuthorizationKey,
+    view: &AuthorizationView,
+    start: bool,
+    context: Context<'_>,
+) -> Reply {
+    let amounts = final_amounts(books, authorization, context);
+    let currency = books.authorization(authorization).currency;
+    let total = amounts.iter().try_fold(Money::zero(currency), |sum, (_, amount)| sum.checked_add(*amount));
+    let total = total.expect("one currency per authorization");
+    let refused = |reason, message: &str| Err(Cause::lookup(reason, message));
+    let verdict = match view.status {
+        _ if view.currency != currency => {
+            refused(FailureReason::CurrencyMismatch, "the provider holds the money in another currency")
+        }
+        _ if !view.is_card => {
+            refused(FailureReason::CapturedElsewhere, "not a card payment: the provider has charged it in full")
+        }
+        _ if !view.captures.is_empty() => {
+            if view.captures.iter().any(|seen| seen.amount == total) {
+                Ok(true)
+            } else {
+                refused(FailureReason::CapturedElsewhere, "another amount was captured before ours was sent")
+            }
+        }
+        AuthorizationStatus::NotYetApproved => {
+            return read_again(books, authorization, "not approved yet".to_owned(), context);
+        }
+        _ if view.has_pending_capture => {
+            return read_again(books, authorization, "a capture is on its way".to_owned(), context);
+        }
+        AuthorizationStatus::Declined => refused(FailureReason::Declined, "the authorization was declined"),
+        AuthorizationStatus::Expired => refused(FailureReason::AuthorizationExpired, "the authorization has expired"),
+        AuthorizationStatus::Voided => refused(FailureReason::AuthorizationVoided, "the authorization was reversed"),
+        AuthorizationStatus::FullyCaptured | AuthorizationStatus::Open => match view.authorized {
+            Some(held) if total.minor() > held.minor() => {
+                let message = format!("{total} was earned, the provider holds {held}");
+                refused(FailureReason::ExceedsAuthorization, &message)
+            }
+            Some(_) | None => Ok(false),
+        },
+    };
+    match verdict {
+        Ok(is_captured) => capture_set(books, authorization, &amounts, total, is_captured, start, context),
+        Err(cause) => {
+            end_set(books, authorization, &cause, context);
+            Reply::nothing(Note::Refused(cause.reason))
+        }
+    }
+}
+
+/// The amounts of the waiting shipments, worked out anew in the order of acceptance. After the grace
+/// of a final notice, what has not shipped counts as cancelled.
+fn final_amounts(
+    books: &mut Books,
+    authorization: AuthorizationKey,
+    context: Context<'_>,
+) -> Vec<(ShipmentKey, Money)> {
+    let waiting = books.waiting_on(authorization);
+    let order = books.authorization(authorization).order;
+    if books.order(order).mode == Some(AmountMode::Planned) {
+        close_progress(books, order, context);
+        recompute(books, order, &waiting);
+    }
+    let amount = |key: &ShipmentKey| (*key, books.shipment(*key).amount.expect("given before it waits"));
+    waiting.iter().map(amount).collect()
+}
+
+fn close_progress(books: &mut Books, order: OrderKey, context: Context<'_>) {
+    let record = books.order(order);
+    let grace_is_over =
+        record.final_at.is_some_and(|at| clock::after(at, context.policy.final_grace) <= context.now.wall);
+    if !grace_is_over {
+        return;
+    }
+    let record = books.order_mut(order);
+    let plan = record.plan.as_ref().expect("planned amounts come from a plan");
+    for (line, progress) in plan.lines().iter().zip(&mut record.progress) {
+        progress.cancelled = line.ordered.minus(progress.shipped);
+    }
+}
+
+fn recompute(books: &mut Books, order: OrderKey, waiting: &[ShipmentKey]) {
+    let record = books.order(order);
+    let plan = record.plan.clone().expect("planned amounts come from a plan");
+    let mut progress: Vec<LineProgress> = record.progress.clone();
+    let mut stored = record.stored;
+    for key in waiting {
+        let shipment = books.shipment(*key);
+        stored -= shipment.amount.map_or(0, Money::minor);
+        for shipped in &shipment.lines {
+            let index = plan.line_index(&shipped.line).expect("checked when it was accepted");
+            progress[index].shipped = progress[index].shipped.minus(shipped.quantity);
+        }
+    }
+    for key in waiting {
+        for shipped in &books.shipment(*key).lines {
+            let index = plan.line_index(&shipped.line).expect("checked when it was accepted");
+            progress[index].shipped = progress[index].shipped.plus(shipped.quantity);
+        }
+        let before = Money::from_minor(stored, plan.currency()).expect("a sum of amounts is not negative");
+        let amount = plan::share_of(plan.earned(&progress), before);
+        stored += amount.minor();
+        books.shipment_mut(*key).amount = Some(amount);
+    }
+    books.order_mut(order).stored = stored;
+}
+
+/// Set and amount are frozen; captured once, unless the read showed that it has been.
+fn capture_set(
+    books: &mut Books,
+    authorization: AuthorizationKey,
+    amounts: &[(ShipmentKey, Money)],
+    total: Money,
+    is_captured: bool,
+    start: bool,
+    context: Context<'_>,
+) -> Reply {
+    let kind = kind_of_set(books, authorization, amounts, context);
+    leave_waiting(books, authorization);
+    let (free, paid): (Vec<_>, Vec<_>) = amounts.iter().partition(|(_, amount)| amount.is_zero());
+    for (shipment, _) in free {
+        outcome::succeed_zero(books, shipment, context);
+    }
+    if paid.is_empty() {
+        return Reply::nothing(Note::Zero);
+    }
+    let paid: Vec<ShipmentKey> = paid.into_iter().map(|(shipment, _)| shipment).collect();
+    let capture = outcome::plan_capture(books, &paid, kind, total, context);
+    books.authorization_mut(authorization).single = SingleUse::Undecided;
+    if is_captured {
+        outcome::captured(books, capture, ResolvedBy::Lookup, None, context);
+        settle::after_single(books, capture, context);
+        return Reply::nothing(Note::Captured(total));
+    }
+    due::begin_in_turn(books, capture, start, context).with_note(Note::Frozen)
+}
+
+fn kind_of_set(
+    books: &Books,
+    authorization: AuthorizationKey,
+    amounts: &[(ShipmentKey, Money)],
+    context: Context<'_>,
+) -> CaptureKind {
+    let order = books.order(books.authorization(authorization).order);
+    let is_dying = deadline(books, authorization, context).is_some_and(|at| at <= context.now.wall);
+    if is_dying && !order.is_complete() {
+        CaptureKind::Deadline
+    } else if amounts.len() == 1 {
+        CaptureKind::Shipment
+    } else {
+        CaptureKind::Batch
+    }
+}
+
+fn leave_waiting(books: &mut Books, authorization: AuthorizationKey) {
+    let record = books.authorization_mut(authorization);
+    record.waiting = 0;
+    record.waiting_amount = Money::zero(record.currency);
+    record.freeze_at = None;
+    record.reads = 0;
+}
+
+/// Everything that waits is refused with one cause; what was captured elsewhere uses the
+/// authorization up.
+pub(super) fn end_set(books: &mut Books, authorization: AuthorizationKey, cause: &Cause, context: Context<'_>) {
+    let waiting = books.waiting_on(authorization);
+    leave_waiting(books, authorization);
+    if cause.reason == FailureReason::CapturedElsewhere {
+        books.authorization_mut(authorization).single = SingleUse::Used;
+    }
+    for shipment in waiting {
+        outcome::refuse(books, shipment, cause, context);
+    }
+}

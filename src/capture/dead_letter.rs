@@ -1,0 +1,86 @@
+//! What ended without its money: set aside with the reason and, where there is one, the untouched
+//! message, until somebody replays or discards it.
+
+use sha2::{Digest, Sha256};
+
+use crate::capture::notice::RawMessage;
+use crate::capture::records::ShipmentKey;
+use crate::clock::Timestamp;
+use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Derived from what it is about: the same one again is seen once more, not kept twice.
+    pub id: DeadLetterId,
+    /// `undecodable`, `invalid`, `conflict`, `delivery_limit`, or a reason of `capture.failed`.
+    pub reason: &'static str,
+    /// Where in the body, for a message that cannot be processed; else empty.
+    pub path: String,
+    /// What is wrong, in words.
+    pub message: String,
+    /// The provider's code, where a provider refused.
+    pub provider_code: Option<String>,
+    /// What groups it with others of the same cause.
+    pub fingerprint: String,
+    /// The order, where it could be read.
+    pub order: Option<OrderId>,
+    /// The shipment's id, where it could be read.
+    pub shipment: Option<ShipmentId>,
+    /// The account, where it is known.
+    pub account: Option<AccountName>,
+    /// The shipment's row, where it became one.
+    pub shipment_key: Option<ShipmentKey>,
+    /// When it was first seen.
+    pub first_seen_at: Timestamp,
+    /// When it was last seen.
+    pub last_seen_at: Timestamp,
+    /// How often it was seen.
+    pub count: u32,
+    /// What is to become of it.
+    pub state: DeadLetterState,
+    /// The message as it came.
+    pub raw: Option<RawMessage>,
+}
+
+/// What is to become of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeadLetterState {
+    /// Nobody has dealt with it.
+    Open,
+    /// A replay has taken it.
+    Replaying,
+    /// It was replayed.
+    Replayed,
+    /// Somebody decided that it may be forgotten.
+    Discarded,
+}
+
+impl DeadLetterState {
+    /// The word in the ledger and in listings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Replaying => "replaying",
+            Self::Replayed => "replayed",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+/// The body's SHA-256, which names a message that never became a shipment.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// Groups dead letters of one cause: reason, code and path, and the message with its digits taken
+/// out, so that two amounts do not make two causes.
+pub fn fingerprint(reason: &str, code: Option<&str>, path: &str, message: &str) -> String {
+    let shape = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    let mut hash = Sha256::new();
+    for part in [reason, code.unwrap_or_default(), &shape(path), &shape(message)] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,287 @@
+//! `decide`: the one door into the core. A command, the books it touches, the rules and the time go
+//! in; changed books and a reply come out.
+
+use crate::capture::accept;
+use crate::capture::books::Books;
+use crate::capture::due;
+use crate::capture::event::FailureReason;
+use crate::capture::evidence::{Answer, Reading};
+use crate::capture::notice::{RawMessage, Rejection, RejectionReason, ShipmentNotice};
+use crate::capture::policy::Policy;
+use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
+use crate::capture::reject;
+use crate::capture::retry::Jitter;
+use crate::capture::settle;
+use crate::clock::{BootInstant, Moment, Timestamp};
+use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
+use crate::money::Money;
+
+/// What can happen.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// A shipment notice arrived, or is looked at again because it had to wait (T1).
+    Accept(Box<Arrival>),
+    /// A message arrived that cannot be processed as it is (T1).
+    Reject(Box<Reject>),
+    /// The broker gave up on a message and dead-lettered it (T1).
+    Collect(Box<RawMessage>),
+    /// Something is due, or it is a capture's turn (T2).
+    Due(Due),
+    /// A capture request, or a read about a capture, came to something (T3).
+    Settle(Box<Settle>),
+    /// The read before a single capture came to something (T3, and T2 of the capture).
+    Freeze(Box<Freeze>),
+    /// Outbox rows were published (T4).
+    Published(Vec<i64>),
+}
+
+/// A decoded shipment notice.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// What it says.
+    pub notice: ShipmentNotice,
+    /// The id of the incoming event.
+    pub event_id: String,
+    /// Where `notice` stands in the body, as a JSON path: `$.data`, or `$` for the plain form.
+    pub data_path: &'static str,
+    /// The message as it came.
+    pub raw: RawMessage,
+    /// May a provider call be started at once? The caller holds a permit for the account.
+    pub start: bool,
+}
+
+/// A message that cannot be processed as it is.
+#[derive(Debug, Clone)]
+pub struct Reject {
+    /// Why.
+    pub rejection: Rejection,
+    /// The message as it came.
+    pub raw: RawMessage,
+}
+
+/// Something to look at, with permission to start a provider call for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Due {
+    /// A capture: its turn, its retry, or a look at it in doubt.
+    Capture(CaptureKey),
+    /// A single-capture authorization: time to stop collecting.
+    Authorization(AuthorizationKey),
+    /// A shipment that waits for its plan, authorization or account.
+    Shipment(ShipmentKey),
+}
+
+/// What a capture request, or a read about a capture, came to.
+#[derive(Debug, Clone)]
+pub struct Settle {
+    /// The capture.
+    pub capture: CaptureKey,
+    /// The epoch of the ticket; an old one admits positive evidence only.
+    pub epoch: u32,
+    /// What was seen.
+    pub evidence: Evidence,
+    /// May the next call on the authorization be started at once, with the same permit?
+    pub start: bool,
+}
+
+/// What was seen of a capture.
+#[derive(Debug, Clone)]
+pub enum Evidence {
+    /// The answer to a capture request.
+    Answer(Answer),
+    /// A read of its authorization.
+    Reading(Reading),
+    /// The worker that had begun the attempt is gone.
+    Interrupted,
+}
+
+/// What the read before a single capture came to.
+#[derive(Debug, Clone)]
+pub struct Freeze {
+    /// The authorization.
+    pub authorization: AuthorizationKey,
+    /// The epoch of the ticket.
+    pub epoch: u32,
+    /// What was seen.
+    pub reading: Reading,
+    /// May the capture be sent at once, with the same permit?
+    pub start: bool,
+}
+
+/// What came of a command.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// A provider call to be made now, with the permit that came with the command.
+    pub ticket: Option<Ticket>,
+    /// Something that is ready for a provider call, as soon as there is a permit.
+    pub ready: Option<Ready>,
+    /// What happened, for logs and metrics.
+    pub note: Note,
+    /// What it happened to.
+    pub subject: Subject,
+}
+
+/// Something that is ready for a provider call.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// What.
+    pub due: Due,
+    /// Whose permit it needs.
+    pub account: AccountName,
+    /// When its authorization dies; the earliest goes first.
+    pub deadline: Option<Timestamp>,
+}
+
+/// A provider call to be made.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// Whose permit it uses.
+    pub account: AccountName,
+    /// The authorization at the provider.
+    pub reference: Reference,
+    /// What to call.
+    pub call: Call,
+}
+
+/// What to call.
+#[derive(Debug, Clone)]
+pub enum Call {
+    /// Send attempt `attempt` of a capture.
+    Send {
+        /// The capture.
+        capture: CaptureKey,
+        /// Its id and idempotency key.
+        id: CaptureId,
+        /// How much.
+        amount: Money,
+        /// From 1.
+        attempt: u32,
+        /// Comes back with the answer.
+        epoch: u32,
+        /// Nothing is sent after this instant.
+        send_by: BootInstant,
+    },
+    /// Read the authorization of a capture in doubt.
+    Look {
+        /// The capture.
+        capture: CaptureKey,
+        /// Comes back with the reading.
+        epoch: u32,
+    },
+    /// Read an authorization before its single capture.
+    Read {
+        /// The authorization.
+        authorization: AuthorizationKey,
+        /// Comes back with the reading.
+        epoch: u32,
+    },
+}
+
+/// What a reply is about.
+#[derive(Debug, Clone, Default)]
+pub struct Subject {
+    /// The order.
+    pub order: Option<OrderId>,
+    /// The shipment.
+    pub shipment: Option<ShipmentId>,
+    /// The capture.
+    pub capture: Option<CaptureId>,
+    /// The account.
+    pub account: Option<AccountName>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// A shipment was accepted and its capture planned.
+    Planned(Money),
+    /// A shipment was accepted and collects with others.
+    Deferred,
+    /// A shipment owes nothing and succeeded without a call.
+    Zero,
+    /// A shipment waits for something to become known.
+    Awaiting(FailureReason),
+    /// A shipment was refused.
+    Refused(FailureReason),
+    /// The same shipment with the same content: nothing else happens.
+    Repeated,
+    /// A message was set aside.
+    DeadLettered {
+        /// Its dead letter.
+        id: DeadLetterId,
+        /// Why.
+        reason: RejectionReason,
+        /// Where in the body.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A message that the broker had given up on was collected.
+    Collected(DeadLetterId),
+    /// A kept notice has to be decoded and accepted again.
+    LookAgain(Box<RawMessage>),
+    /// An attempt was begun.
+    Begun,
+    /// A look or a read was begun.
+    Looking,
+    /// A capture was captured.
+    Captured(Money),
+    /// A capture failed.
+    Failed(FailureReason),
+    /// A capture is in doubt.
+    InDoubt(String),
+    /// A capture was certainly not executed and will be sent later.
+    PutOff(String),
+    /// A fault of our configuration: parked.
+    Parked(String),
+    /// Positive evidence after a terminal outcome was booked.
+    Corrected,
+    /// A set of shipments stopped collecting.
+    Frozen,
+    /// The read before a single capture has to be repeated.
+    ReadAgain(String),
+    /// Nothing: another turn, an old epoch, or already done.
+    Nothing,
+    /// Events were marked as published.
+    Published,
+}
+
+/// What the core decides with: rules, time, chance.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The rules.
+    pub policy: &'a Policy,
+    /// Now.
+    pub now: Moment,
+    /// Chance, given.
+    pub jitter: Jitter,
+}
+
+/// Decides one command over the books that it touches.
+pub fn decide(books: &mut Books, command: Command, context: Context<'_>) -> Reply {
+    match command {
+        Command::Accept(arrival) => accept::accept(books, *arrival, context),
+        Command::Reject(reject) => reject::reject(books, reject.rejection, reject.raw, context),
+        Command::Collect(raw) => reject::collect(books, *raw, context),
+        Command::Due(due) => due::due(books, due, context),
+        Command::Settle(settle) => settle::settle(books, *settle, context),
+        Command::Freeze(freeze) => crate::capture::collect::freeze(books, *freeze, context),
+        Command::Published(rows) => {
+            books.published.extend(rows);
+            Reply::nothing(Note::Published)
+        }
+    }
+}
+
+impl Reply {
+    /// A reply without a call.
+    pub fn nothing(note: Note) -> Self {
+        Self { ticket: None, ready: None, note, subject: Subject::default() }
+    }
+
+    /// The same reply, about `subject`.
+    #[must_use]
+    pub fn about(mut self, subject: Subject) -> Self {
+        self.subject = subject;
+        self
+    }
+}

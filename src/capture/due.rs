@@ -1,0 +1,147 @@
+//! What is due: sending what was put off, looking at what is in doubt, freezing what has collected,
+//! taking up what had to wait. And whose turn it is.
+
+use crate::capture::books::{Books, HistoryNote};
+use crate::capture::collect;
+use crate::capture::decide::{Call, Context, Due, Note, Ready, Reply, Ticket};
+use crate::capture::outcome;
+use crate::capture::policy::Captures;
+use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
+use crate::capture::states::{CaptureState, ShipmentState};
+use crate::clock::{self, Timestamp};
+
+/// Begins what is due, with the permit that the caller holds. Nothing, where it no longer is.
+pub(super) fn due(books: &mut Books, due: Due, context: Context<'_>) -> Reply {
+    match due {
+        Due::Capture(capture) => due_capture(books, capture, context),
+        Due::Authorization(authorization) => collect::due(books, authorization, true, context),
+        Due::Shipment(shipment) => due_shipment(books, shipment, context),
+    }
+}
+
+fn due_capture(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> Reply {
+    let Some(record) = books.captures().find(capture) else { return Reply::nothing(Note::Nothing) };
+    if record.due_at.is_some_and(|at| at > context.now.wall) {
+        return Reply::nothing(Note::Nothing);
+    }
+    let subject = outcome::subject_of_capture(books, capture);
+    match record.state {
+        CaptureState::Planned => begin_in_turn(books, capture, true, context).about(subject),
+        CaptureState::InDoubt => look(books, capture, context).about(subject),
+        CaptureState::Sending | CaptureState::Captured | CaptureState::Failed | CaptureState::Unresolved => {
+            Reply::nothing(Note::Nothing)
+        }
+    }
+}
+
+fn due_shipment(books: &mut Books, shipment: ShipmentKey, context: Context<'_>) -> Reply {
+    let Some(record) = books.shipments().find(shipment) else { return Reply::nothing(Note::Nothing) };
+    if record.state != ShipmentState::Awaiting {
+        return Reply::nothing(Note::Nothing);
+    }
+    let subject = outcome::subject(books, shipment);
+    let raw = record.message.clone().expect("a shipment that waits keeps its message");
+    // Should it not come back, it is looked at again.
+    let next = clock::after(context.now.wall, context.policy.awaiting_check);
+    books.shipment_mut(shipment).due_at = Some(next);
+    Reply::nothing(Note::LookAgain(Box::new(raw))).about(subject)
+}
+
+/// Sends a planned capture where it is its turn and the caller has a permit; says that it is ready
+/// where only the permit lacks; else leaves it to wait for its turn.
+pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool, context: Context<'_>) -> Reply {
+    if !is_its_turn(books, capture, context) {
+        // What is in flight ahead of it hands on the turn; at the deadline margin it goes anyway.
+        let deadline = collect::deadline(books, books.capture(capture).authorization, context);
+        books.capture_mut(capture).due_at = deadline;
+        return Reply::nothing(Note::Nothing);
+    }
+    if start {
+        return begin(books, capture, context);
+    }
+    let record = books.capture_mut(capture);
+    record.due_at = Some(record.due_at.map_or(context.now.wall, |at| at.min(context.now.wall)));
+    let authorization = books.authorization(books.capture(capture).authorization);
+    let (account, deadline) = (authorization.account.clone(), authorization.expires_at);
+    let ready = Ready { due: Due::Capture(capture), account, deadline };
+    Reply { ready: Some(ready), ..Reply::nothing(Note::Nothing) }
+}
+
+/// One at a time: nothing else in flight on the authorization, and nothing planned before it that
+/// is not put off. From the deadline margin on, an authorization that allows several captures does
+/// not let doubt about one hold up the others.
+fn is_its_turn(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool {
+    let authorization = books.capture(capture).authorization;
+    books.authorization(authorization).in_flight == 0 || is_hurried(books, authorization, context)
+}
+
+fn is_hurried(books: &Books, authorization: AuthorizationKey, context: Context<'_>) -> bool {
+    let record = books.authorization(authorization);
+    let account = context.policy.accounts.get(&record.account);
+    let may_hurry = account.is_some_and(|account| account.captures == Captures::Multiple);
+    may_hurry && collect::deadline(books, authorization, context).is_some_and(|at| at <= context.now.wall)
+}
+
+/// The next planned capture of an authorization whose turn has come, with the permit of the one
+/// before it.
+pub(super) fn hand_on(books: &mut Books, authorization: AuthorizationKey, start: bool, context: Context<'_>) -> Reply {
+    let now = context.now.wall;
+    let deadline = collect::deadline(books, authorization, context);
+    // A capture that waits its turn has no due time, or the deadline margin's; any other due time in
+    // the future means that it was put off.
+    let is_ready = |due_at: Option<Timestamp>| due_at.is_none_or(|at| at <= now || Some(at) == deadline);
+    let next = books.planned_on(authorization).into_iter().find(|key| is_ready(books.capture(*key).due_at));
+    match next {
+        Some(capture) => begin_in_turn(books, capture, start, context),
+        None => Reply::nothing(Note::Nothing),
+    }
+}
+
+/// Writes the attempt before its request: number, epoch, and until when it may be sent (T2).
+pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> Reply {
+    let record = books.capture(capture);
+    let authorization = books.authorization(record.authorization);
+    let (account, reference) = (authorization.account.clone(), authorization.reference.clone());
+    let window = context.policy.accounts.get(&account).and_then(|account| account.resend_window);
+    let now = context.now.wall;
+    let window_from = record.progress.window_from.unwrap_or(now);
+    let send_by = clock::after(now, context.policy.send_within);
+    let send_by = window.map_or(send_by, |window| send_by.min(clock::after(window_from, window)));
+    books.move_capture(capture, CaptureState::Sending);
+    let record = books.capture_mut(capture);
+    record.due_at = None;
+    let progress = &mut record.progress;
+    progress.attempts += 1;
+    progress.epoch += 1;
+    progress.refused = None;
+    progress.window_from = Some(window_from);
+    progress.send_by = Some(progress.send_by.map_or(send_by, |before| before.max(send_by)));
+    let left = send_by.signed_duration_since(now).to_std().unwrap_or_default();
+    let call = Call::Send {
+        capture,
+        id: record.id,
+        amount: record.amount,
+        attempt: record.progress.attempts,
+        epoch: record.progress.epoch,
+        send_by: context.now.boot.plus(left),
+    };
+    Reply { ticket: Some(Ticket { account, reference, call }), ..Reply::nothing(Note::Begun) }
+}
+
+/// Begins a look at a capture in doubt.
+fn look(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> Reply {
+    let authorization = books.authorization(books.capture(capture).authorization);
+    let (account, reference) = (authorization.account.clone(), authorization.reference.clone());
+    let record = books.capture_mut(capture);
+    record.progress.epoch += 1;
+    // Should the answer never come, the watch finds the capture again.
+    record.due_at = Some(clock::after(context.now.wall, context.policy.send_within));
+    let call = Call::Look { capture, epoch: record.progress.epoch };
+    Reply { ticket: Some(Ticket { account, reference, call }), ..Reply::nothing(Note::Looking) }
+}
+
+/// Writes a line of a capture's history.
+pub(super) fn note(books: &mut Books, capture: CaptureKey, what: &'static str, detail: String, context: Context<'_>) {
+    let attempt = books.capture(capture).progress.attempts;
+    books.history.push(HistoryNote { capture, attempt, what, detail, at: context.now.wall });
+}

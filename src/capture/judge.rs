@@ -1,0 +1,344 @@
+//! Step 5, judge: what evidence means for a capture.
+//!
+//! One pure function from (what is known of the capture, what was seen) to a verdict. It never
+//! concludes from absence alone, nor from time alone. The rules, by name:
+//!
+//! * **E1** captured needs positive evidence that names our authorization and, where the answer
+//!   tells them, currency and exact amount. Valid in any epoch, at any time.
+//! * **E2** failed needs positive evidence too: (a) a definitive refusal when no other attempt may
+//!   have been executed; (b) two reads at least `quiet` apart that show the authorization terminal
+//!   and nothing captured; (c) a definitive refusal of the latest attempt and then, at least `quiet`
+//!   after the last `send_by`, a read that shows nothing captured; (d) on a single-capture
+//!   authorization, a read that shows another amount captured.
+//! * **E3** everything else is doubt.
+//! * **E4** the same key is sent again freely within the resend window; after it, a read at least
+//!   `quiet` after the last `send_by` that shows none of our captures and a captured amount equal to
+//!   our books permits one more, which starts a new window.
+//! * **E5** configuration faults are not outcomes: parked, tried again later.
+//! * **E6** what was certainly not executed is sent later, with exponential backoff.
+
+use std::time::Duration;
+
+use crate::capture::decide::{Context, Evidence};
+use crate::capture::event::{FailureReason, ResolvedBy};
+use crate::capture::evidence::{
+    Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, Doubt, DoubtKind, NotExecuted,
+    Reading, Refusal, RefusalReason,
+};
+use crate::capture::outcome::Cause;
+use crate::capture::policy::{AccountPolicy, Captures};
+use crate::capture::records::{Authorization, Capture, CaptureProgress};
+use crate::capture::retry;
+use crate::capture::states::CaptureState;
+use crate::clock::{self, Timestamp};
+
+/// What is judged: a capture with its surroundings.
+pub(super) struct Case<'a> {
+    pub(super) capture: &'a Capture,
+    pub(super) authorization: &'a Authorization,
+    pub(super) account: &'a AccountPolicy,
+    /// The epoch that the evidence comes back with.
+    pub(super) epoch: u32,
+    pub(super) context: Context<'a>,
+}
+
+/// What the evidence means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// E1.
+    Captured { resolved_by: ResolvedBy, provider_reference: Option<String> },
+    /// E1 after a terminal outcome.
+    Corrected { resolved_by: ResolvedBy, provider_reference: Option<String> },
+    /// E2.
+    Failed(Cause),
+    /// E5 or E6 with nothing before it that may have been executed: planned again, due later.
+    PutOff { progress: CaptureProgress, wait: Duration, parked: bool, why: String },
+    /// E3: to be looked at.
+    InDoubt { progress: CaptureProgress, due_at: Timestamp, parked: bool, why: String },
+    /// E4: the same key may be sent again now.
+    Resend { progress: CaptureProgress },
+    /// An old epoch's negative conclusion, or nothing left to conclude.
+    Nothing,
+}
+
+/// Judges one piece of evidence.
+pub(super) fn judge(case: &Case<'_>, evidence: Evidence) -> Verdict {
+    if let Some(verdict) = judge_positive(case, &evidence) {
+        return verdict;
+    }
+    let progress = &case.capture.progress;
+    if case.epoch != progress.epoch || case.capture.state.is_terminal() {
+        return Verdict::Nothing;
+    }
+    match (case.capture.state, evidence) {
+        (CaptureState::Sending, Evidence::Answer(answer)) => judge_answer(case, answer),
+        (CaptureState::Sending, Evidence::Interrupted) => {
+            let doubt = Doubt {
+                kind: DoubtKind::Interrupted,
+                code: None,
+                message: "the worker stopped while the request was under way".to_owned(),
+                retry_after: None,
+            };
+            match doubted(case, doubt) {
+                Verdict::InDoubt { progress, why, .. } => {
+                    Verdict::InDoubt { progress, due_at: case.context.now.wall, parked: false, why }
+                }
+                other => other,
+            }
+        }
+        (CaptureState::InDoubt, Evidence::Reading(reading)) => judge_reading(case, reading),
+        (CaptureState::Sending, Evidence::Reading(_))
+        | (CaptureState::InDoubt, Evidence::Answer(_) | Evidence::Interrupted)
+        | (
+            CaptureState::Planned | CaptureState::Captured | CaptureState::Failed | CaptureState::Unresolved,
+            Evidence::Answer(_) | Evidence::Reading(_) | Evidence::Interrupted,
+        ) => Verdict::Nothing,
+    }
+}
+
+/// E1: positive evidence, whoever brings it and whenever it comes.
+fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Verdict> {
+    let capture = case.capture;
+    let (resolved_by, provider_reference) = match evidence {
+        Evidence::Answer(Answer::Captured(proof)) if amount_agrees(capture, proof) => {
+            (ResolvedBy::Response, proof.provider_reference.clone())
+        }
+        Evidence::Reading(Reading::Seen(view)) => {
+            let ours =
+                view.captures.iter().find(|seen| is_ours(case, seen.capture) && seen.amount == capture.amount)?;
+            (ResolvedBy::Lookup, ours.provider_reference.clone())
+        }
+        Evidence::Answer(_) | Evidence::Reading(_) | Evidence::Interrupted => return None,
+    };
+    match capture.state {
+        CaptureState::Captured => Some(Verdict::Nothing),
+        CaptureState::Failed | CaptureState::Unresolved if capture.is_corrected => Some(Verdict::Nothing),
+        CaptureState::Failed | CaptureState::Unresolved => Some(Verdict::Corrected { resolved_by, provider_reference }),
+        CaptureState::Planned | CaptureState::Sending | CaptureState::InDoubt => {
+            Some(Verdict::Captured { resolved_by, provider_reference })
+        }
+    }
+}
+
+fn amount_agrees(capture: &Capture, proof: &CaptureProof) -> bool {
+    proof.amount.is_none_or(|amount| amount == capture.amount)
+}
+
+/// On several captures per authorization only the one under our key is ours; where there is one, it
+/// is ours if the amount says so.
+fn is_ours(case: &Case<'_>, key: Option<crate::ids::CaptureId>) -> bool {
+    match case.account.captures {
+        Captures::Single => true,
+        Captures::Multiple => key == Some(case.capture.id),
+    }
+}
+
+fn judge_answer(case: &Case<'_>, answer: Answer) -> Verdict {
+    match answer {
+        Answer::Captured(_) => doubted(
+            case,
+            Doubt {
+                kind: DoubtKind::Unreadable,
+                code: None,
+                message: "the provider says captured, with another amount than was asked for".to_owned(),
+                retry_after: None,
+            },
+        ),
+        Answer::Pending => pending(case),
+        Answer::Refused(refusal) => refused(case, refusal),
+        Answer::Doubt(doubt) => doubted(case, doubt),
+        Answer::NotExecuted(reason) => not_executed(case, reason),
+        Answer::Misconfigured(fault) => misconfigured(case, fault),
+    }
+}
+
+/// The progress after the attempt under way may have been executed.
+fn with_doubt(case: &Case<'_>) -> CaptureProgress {
+    let mut progress = case.capture.progress.clone();
+    progress.doubtful += 1;
+    progress.looks = 0;
+    progress.terminal_seen_at = None;
+    progress.doubt_since = progress.doubt_since.or(Some(case.context.now.wall));
+    progress
+}
+
+fn doubted(case: &Case<'_>, doubt: Doubt) -> Verdict {
+    let mut progress = with_doubt(case);
+    let is_over = case.authorization.expires_at.is_some_and(|at| at <= case.context.now.wall);
+    // E2 (c): after the expiry, any coded answer counts as the authorization's end.
+    progress.refused = (is_over && doubt.kind == DoubtKind::Coded).then(|| Refusal {
+        reason: RefusalReason::AuthorizationExpired,
+        code: doubt.code.clone(),
+        message: doubt.message.clone(),
+        read_first: false,
+    });
+    in_doubt(case, progress, doubt.retry_after, words(doubt.code.as_deref(), &doubt.message))
+}
+
+fn pending(case: &Case<'_>) -> Verdict {
+    let mut progress = with_doubt(case);
+    progress.is_pending = true;
+    in_doubt(case, progress, None, "created at the provider, not approved yet".to_owned())
+}
+
+/// E2 (a), where nothing else may have been executed; else it waits for (c).
+fn refused(case: &Case<'_>, refusal: Refusal) -> Verdict {
+    if case.capture.progress.doubtful == 0 && !refusal.read_first {
+        return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Response));
+    }
+    let mut progress = case.capture.progress.clone();
+    progress.looks = 0;
+    progress.doubt_since = progress.doubt_since.or(Some(case.context.now.wall));
+    let why = words(refusal.code.as_deref(), &refusal.message);
+    progress.refused = Some(refusal);
+    in_doubt(case, progress, None, why)
+}
+
+/// E6: sent later; still in doubt where an earlier attempt may have been executed.
+fn not_executed(case: &Case<'_>, reason: NotExecuted) -> Verdict {
+    let mut progress = case.capture.progress.clone();
+    let policy = case.context.policy;
+    let wait = retry::delay(
+        &policy.backoff,
+        progress.failures,
+        case.context.jitter,
+        reason.retry_after,
+        policy.retry_after_max,
+    );
+    progress.failures += 1;
+    progress.last_seen = Some(reason.message.clone());
+    if progress.doubtful == 0 {
+        return Verdict::PutOff { progress, wait, parked: false, why: reason.message };
+    }
+    let due_at = clock::after(case.context.now.wall, wait);
+    Verdict::InDoubt { progress, due_at, parked: false, why: reason.message }
+}
+
+/// E5: parked, and tried again later.
+fn misconfigured(case: &Case<'_>, fault: ConfigurationFault) -> Verdict {
+    let mut progress = if fault.may_have_executed { with_doubt(case) } else { case.capture.progress.clone() };
+    let wait = case.context.policy.parked_for;
+    let why = words(fault.code.as_deref(), &fault.message);
+    progress.last_seen = Some(why.clone());
+    if progress.doubtful == 0 {
+        return Verdict::PutOff { progress, wait, parked: true, why };
+    }
+    let due_at = clock::after(case.context.now.wall, wait);
+    Verdict::InDoubt { progress, due_at, parked: true, why }
+}
+
+/// E3: in doubt, to be looked at by the schedule, not before the provider's `Retry-After`.
+fn in_doubt(case: &Case<'_>, mut progress: CaptureProgress, hint: Option<Duration>, why: String) -> Verdict {
+    let policy = case.context.policy;
+    let wait = retry::look_delay(&policy.look_after, progress.looks, case.context.jitter);
+    let hint = hint.unwrap_or_default().min(policy.retry_after_max);
+    progress.last_seen = Some(why.clone());
+    let due_at = clock::after(case.context.now.wall, wait.max(hint));
+    Verdict::InDoubt { progress, due_at, parked: false, why }
+}
+
+fn judge_reading(case: &Case<'_>, reading: Reading) -> Verdict {
+    let mut progress = case.capture.progress.clone();
+    match reading {
+        Reading::Unclear(doubt) => {
+            progress.looks += 1;
+            in_doubt(case, progress, doubt.retry_after, words(doubt.code.as_deref(), &doubt.message))
+        }
+        Reading::Misconfigured(fault) => {
+            let why = words(fault.code.as_deref(), &fault.message);
+            progress.last_seen = Some(why.clone());
+            let due_at = clock::after(case.context.now.wall, case.context.policy.parked_for);
+            Verdict::InDoubt { progress, due_at, parked: true, why }
+        }
+        Reading::Seen(view) => judge_view(case, progress, &view),
+    }
+}
+
+/// A readable view that does not show our capture as we sent it.
+fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &AuthorizationView) -> Verdict {
+    progress.looks += 1;
+    progress.is_pending = view.has_pending_capture;
+    if let Some(other) = view.captures.iter().find(|seen| is_ours(case, seen.capture)) {
+        return match case.account.captures {
+            Captures::Single => {
+                let message = format!("{} was captured on it, not our {}", other.amount, case.capture.amount);
+                Verdict::Failed(Cause::lookup(FailureReason::CapturedElsewhere, &message))
+            }
+            Captures::Multiple => {
+                let why = format!("captured under our key with {} instead of {}", other.amount, case.capture.amount);
+                in_doubt(case, progress, None, why)
+            }
+        };
+    }
+    if view.currency != case.authorization.currency {
+        return in_doubt(case, progress, None, format!("the provider shows it in {}", view.currency));
+    }
+    if view.has_pending_capture {
+        progress.terminal_seen_at = None;
+        return in_doubt(case, progress, None, "created at the provider, not approved yet".to_owned());
+    }
+    if view.status.is_terminal() {
+        return judge_terminal(case, progress, view.status);
+    }
+    progress.terminal_seen_at = None;
+    judge_absence(case, progress, view)
+}
+
+/// E2 (b): terminal and nothing captured, seen twice.
+fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: AuthorizationStatus) -> Verdict {
+    let (now, quiet) = (case.context.now.wall, case.context.policy.quiet);
+    let (reason, words) = match status {
+        AuthorizationStatus::Expired => (FailureReason::AuthorizationExpired, "expired without our capture"),
+        AuthorizationStatus::Voided => (FailureReason::AuthorizationVoided, "voided without our capture"),
+        AuthorizationStatus::Declined
+        | AuthorizationStatus::NotYetApproved
+        | AuthorizationStatus::Open
+        | AuthorizationStatus::FullyCaptured => (FailureReason::Declined, "declined"),
+    };
+    let first = *progress.terminal_seen_at.get_or_insert(now);
+    let conclusive_at = clock::after(first, quiet);
+    if now >= conclusive_at {
+        return Verdict::Failed(Cause::lookup(reason, words));
+    }
+    progress.last_seen = Some(words.to_owned());
+    Verdict::InDoubt { progress, due_at: conclusive_at, parked: false, why: words.to_owned() }
+}
+
+/// Nothing of ours is there, and the authorization is not terminal. That alone proves nothing.
+fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &AuthorizationView) -> Verdict {
+    let (now, quiet) = (case.context.now.wall, case.context.policy.quiet);
+    let quiet_from = progress.send_by.map_or(now, |at| clock::after(at, quiet));
+    if let Some(refusal) = progress.refused.clone() {
+        // (a) confirmed by the read that it asked for, or (c).
+        if progress.doubtful == 0 || now >= quiet_from {
+            return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Lookup));
+        }
+        let why = words(refusal.code.as_deref(), &refusal.message);
+        return Verdict::InDoubt { progress, due_at: quiet_from, parked: false, why };
+    }
+    if case.authorization.in_flight > 1 {
+        // Others were sent past it, so the balance means nothing for it: it is only read.
+        return in_doubt(case, progress, None, "nothing captured yet; others are being sent".to_owned());
+    }
+    let window_end =
+        case.account.resend_window.zip(progress.window_from).map(|(window, from)| clock::after(from, window));
+    if window_end.is_none_or(|end| now < end) {
+        return Verdict::Resend { progress };
+    }
+    let agrees = view.balance.captured.is_none_or(|captured| captured == case.authorization.captured);
+    if now >= quiet_from && agrees {
+        let progress = CaptureProgress { window_from: None, ..progress };
+        return Verdict::Resend { progress };
+    }
+    let why = if agrees { "nothing captured yet" } else { "nothing captured yet; the balance differs from our books" };
+    match in_doubt(case, progress, None, why.to_owned()) {
+        Verdict::InDoubt { progress, due_at, parked, why } if agrees => {
+            Verdict::InDoubt { progress, due_at: due_at.min(quiet_from), parked, why }
+        }
+        other => other,
+    }
+}
+
+fn words(code: Option<&str>, message: &str) -> String {
+    code.map_or_else(|| message.to_owned(), |code| format!("{code}: {message}"))
+}

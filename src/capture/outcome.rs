@@ -1,0 +1,311 @@
+//! Ends: what is written when a shipment's outcome is known. Balance, movement, event and dead letter
+//! belong together and are written together.
+
+use crate::capture::books::{Books, Movement, MovementKind};
+use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
+use crate::capture::decide::{Context, Subject};
+use crate::capture::event::{
+    Balance, CaptureKind, Correction, Event, EventContent, Failure, FailureReason, Outcome, ResolvedBy,
+};
+use crate::capture::evidence::{Refusal, RefusalReason};
+use crate::capture::records::{Capture, CaptureKey, CaptureProgress, ShipmentKey};
+use crate::capture::states::{CaptureState, ShipmentState};
+use crate::ids::{AccountName, CaptureId, DeadLetterId, EventId, Reference, ShipmentId};
+use crate::money::Money;
+
+/// Why a shipment ends without its money.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cause {
+    pub(super) reason: FailureReason,
+    pub(super) provider_code: Option<String>,
+    pub(super) message: String,
+    pub(super) resolved_by: ResolvedBy,
+}
+
+impl Cause {
+    pub(super) fn local(reason: FailureReason, message: &str) -> Self {
+        Self { reason, provider_code: None, message: message.to_owned(), resolved_by: ResolvedBy::Local }
+    }
+
+    pub(super) fn lookup(reason: FailureReason, message: &str) -> Self {
+        Self { reason, provider_code: None, message: message.to_owned(), resolved_by: ResolvedBy::Lookup }
+    }
+
+    pub(super) fn refusal(refusal: Refusal, resolved_by: ResolvedBy) -> Self {
+        let reason = match refusal.reason {
+            RefusalReason::Declined => FailureReason::Declined,
+            RefusalReason::InsufficientFunds => FailureReason::InsufficientFunds,
+            RefusalReason::AuthorizationExpired => FailureReason::AuthorizationExpired,
+            RefusalReason::AuthorizationVoided => FailureReason::AuthorizationVoided,
+            RefusalReason::ExceedsAuthorization => FailureReason::ExceedsAuthorization,
+            RefusalReason::CaptureAlreadyUsed => FailureReason::CaptureAlreadyUsed,
+            RefusalReason::CurrencyMismatch => FailureReason::CurrencyMismatch,
+            RefusalReason::ProviderRejected => FailureReason::ProviderRejected,
+        };
+        Self { reason, provider_code: refusal.code, message: refusal.message, resolved_by }
+    }
+}
+
+/// What a reply about a shipment is about.
+pub(super) fn subject(books: &Books, shipment: ShipmentKey) -> Subject {
+    let shipment = books.shipment(shipment);
+    Subject {
+        order: Some(books.order(shipment.order).id.clone()),
+        shipment: Some(shipment.id.clone()),
+        capture: shipment.capture.map(|key| books.capture(key).id),
+        account: shipment.authorization.map(|key| books.authorization(key).account.clone()),
+    }
+}
+
+/// What a reply about a capture is about: its last shipment.
+pub(super) fn subject_of_capture(books: &Books, capture: CaptureKey) -> Subject {
+    let record = books.capture(capture);
+    Subject { capture: Some(record.id), ..subject(books, record.shipment) }
+}
+
+/// Freezes the intent to capture `amount` for `shipments`, and reserves it.
+///
+/// The shipments are given in the order of acceptance; the last one names the capture.
+pub(super) fn plan_capture(
+    books: &mut Books,
+    shipments: &[ShipmentKey],
+    kind: CaptureKind,
+    amount: Money,
+    context: Context<'_>,
+) -> CaptureKey {
+    let last = *shipments.last().expect("a capture covers at least one shipment");
+    let shipment = books.shipment(last);
+    let (order, generation) = (shipment.order, shipment.generation);
+    let authorization = shipment.authorization.expect("bound before it is planned");
+    let id = would_be_id(books, last).expect("bound before it is planned");
+    let capture = books.add_capture(|key| Capture {
+        key,
+        id,
+        authorization,
+        order,
+        shipment: last,
+        kind,
+        generation,
+        amount,
+        state: CaptureState::Planned,
+        planned_at: context.now.wall,
+        due_at: None,
+        progress: CaptureProgress::default(),
+        resolved_by: None,
+        provider_reference: None,
+        settled_at: None,
+        is_corrected: false,
+    });
+    books.authorization_mut(authorization).planned += 1;
+    books.add_movement(Movement { authorization, capture, kind: MovementKind::Reserve, amount, at: context.now.wall });
+    for shipment in shipments {
+        books.move_shipment(*shipment, ShipmentState::Covered);
+        books.shipment_mut(*shipment).capture = Some(capture);
+    }
+    capture
+}
+
+/// A shipment that owes nothing has succeeded: no call is made.
+pub(super) fn succeed_zero(books: &mut Books, shipment: ShipmentKey, context: Context<'_>) {
+    books.move_shipment(shipment, ShipmentState::Settled);
+    let outcome = outcome_of(books, shipment, ResolvedBy::Local);
+    announce_outcome(books, shipment, EventContent::Succeeded(Box::new(outcome)), context);
+    books.shipment_mut(shipment).message = None;
+}
+
+/// Refuses a shipment by our own rules, or by what a read before any call has shown.
+pub(super) fn refuse(books: &mut Books, shipment: ShipmentKey, cause: &Cause, context: Context<'_>) {
+    books.move_shipment(shipment, ShipmentState::Refused);
+    end_without_money(books, shipment, cause, context);
+}
+
+/// The capture was captured: reserved money becomes captured money, each shipment has its event.
+pub(super) fn captured(
+    books: &mut Books,
+    capture: CaptureKey,
+    resolved_by: ResolvedBy,
+    provider_reference: Option<String>,
+    context: Context<'_>,
+) {
+    books.move_capture(capture, CaptureState::Captured);
+    close(books, capture, resolved_by, context);
+    books.capture_mut(capture).provider_reference = provider_reference;
+    move_money(books, capture, MovementKind::Capture, context);
+    for shipment in books.covered_by(capture) {
+        books.move_shipment(shipment, ShipmentState::Settled);
+        let outcome = outcome_of(books, shipment, resolved_by);
+        announce_outcome(books, shipment, EventContent::Succeeded(Box::new(outcome)), context);
+        books.shipment_mut(shipment).message = None;
+    }
+}
+
+/// The capture was not captured, on evidence: its reservation is released, each shipment has its
+/// event and its dead letter.
+pub(super) fn failed(books: &mut Books, capture: CaptureKey, cause: &Cause, context: Context<'_>) {
+    books.move_capture(capture, CaptureState::Failed);
+    close(books, capture, cause.resolved_by, context);
+    move_money(books, capture, MovementKind::Release, context);
+    for shipment in books.covered_by(capture) {
+        books.move_shipment(shipment, ShipmentState::Settled);
+        end_without_money(books, shipment, cause, context);
+    }
+}
+
+/// Positive evidence after a terminal outcome: booked, and said aloud.
+pub(super) fn corrected(
+    books: &mut Books,
+    capture: CaptureKey,
+    resolved_by: ResolvedBy,
+    provider_reference: Option<String>,
+    context: Context<'_>,
+) {
+    let record = books.capture_mut(capture);
+    let was = record.state;
+    record.is_corrected = true;
+    record.provider_reference = provider_reference;
+    let kind = match was {
+        CaptureState::Unresolved => MovementKind::Capture,
+        CaptureState::Planned
+        | CaptureState::Sending
+        | CaptureState::InDoubt
+        | CaptureState::Captured
+        | CaptureState::Failed => MovementKind::Correct,
+    };
+    move_money(books, capture, kind, context);
+    for shipment in books.shipments_of(capture) {
+        let outcome = outcome_of(books, shipment, resolved_by);
+        let correction = Correction { was: was.as_str(), now: CaptureState::Captured.as_str() };
+        let content = EventContent::Corrected(Box::new(outcome), correction);
+        announce_about(books, shipment, content, None, context);
+    }
+}
+
+fn close(books: &mut Books, capture: CaptureKey, resolved_by: ResolvedBy, context: Context<'_>) {
+    let record = books.capture_mut(capture);
+    record.due_at = None;
+    record.resolved_by = Some(resolved_by);
+    record.settled_at = Some(context.now.wall);
+}
+
+fn move_money(books: &mut Books, capture: CaptureKey, kind: MovementKind, context: Context<'_>) {
+    let record = books.capture(capture);
+    let (authorization, amount) = (record.authorization, record.amount);
+    books.add_movement(Movement { authorization, capture, kind, amount, at: context.now.wall });
+}
+
+fn end_without_money(books: &mut Books, shipment: ShipmentKey, cause: &Cause, context: Context<'_>) {
+    let raw = books.shipment_mut(shipment).message.take();
+    let traceparent = raw.as_ref().and_then(|raw| raw.traceparent.clone());
+    books.shipment_mut(shipment).reason = Some(cause.reason);
+    let outcome = outcome_of(books, shipment, cause.resolved_by);
+    let id = DeadLetterId::of_shipment(&outcome.order, &books.shipment(shipment).id, outcome.generation);
+    let failure = Failure {
+        reason: cause.reason,
+        provider_code: cause.provider_code.clone(),
+        message: cause.message.clone(),
+        retryable: cause.reason.is_retryable(),
+        money_may_have_moved: cause.reason == FailureReason::CapturedElsewhere,
+        next_action: cause.reason.next_action(),
+        dead_letter: id,
+    };
+    let reason = cause.reason.as_str();
+    let code = cause.provider_code.as_deref();
+    books.add_dead_letter(DeadLetter {
+        id,
+        reason,
+        path: String::new(),
+        message: cause.message.clone(),
+        provider_code: cause.provider_code.clone(),
+        fingerprint: dead_letter::fingerprint(reason, code, "", &cause.message),
+        order: Some(outcome.order.clone()),
+        shipment: outcome.shipment.clone(),
+        account: outcome.authorization.as_ref().map(|(account, _)| account.clone()),
+        shipment_key: Some(shipment),
+        first_seen_at: context.now.wall,
+        last_seen_at: context.now.wall,
+        count: 1,
+        state: DeadLetterState::Open,
+        raw,
+    });
+    let content = EventContent::Failed(Box::new(outcome), failure);
+    let generation = books.shipment(shipment).generation;
+    announce_with_trace(books, shipment, content, Some((shipment, generation)), traceparent, context);
+}
+
+fn announce_outcome(books: &mut Books, shipment: ShipmentKey, content: EventContent, context: Context<'_>) {
+    let generation = books.shipment(shipment).generation;
+    announce_about(books, shipment, content, Some((shipment, generation)), context);
+}
+
+/// Writes an event about a shipment to the outbox, under its deterministic id.
+pub(super) fn announce_about(
+    books: &mut Books,
+    shipment: ShipmentKey,
+    content: EventContent,
+    outcome_of: Option<(ShipmentKey, u32)>,
+    context: Context<'_>,
+) {
+    let traceparent = books.shipment(shipment).message.as_ref().and_then(|raw| raw.traceparent.clone());
+    announce_with_trace(books, shipment, content, outcome_of, traceparent, context);
+}
+
+fn announce_with_trace(
+    books: &mut Books,
+    shipment: ShipmentKey,
+    content: EventContent,
+    outcome_of: Option<(ShipmentKey, u32)>,
+    traceparent: Option<String>,
+    context: Context<'_>,
+) {
+    let record = books.shipment(shipment);
+    let order = &books.order(record.order).id;
+    let id = EventId::of_shipment(content.kind(), order, &record.id, record.generation);
+    books.announce(Event { id, time: context.now.wall, traceparent, content }, outcome_of);
+}
+
+/// The fields that every outcome of a shipment carries, as the books stand now.
+fn outcome_of(books: &mut Books, shipment: ShipmentKey, resolved_by: ResolvedBy) -> Outcome {
+    let sequence = books.next_sequence(books.shipment(shipment).order);
+    let record = books.shipment(shipment);
+    let capture = record.capture.map(|key| books.capture(key));
+    let authorization = record.authorization.map(|key| books.authorization(key));
+    let is_zero = record.amount.is_some_and(Money::is_zero);
+    Outcome {
+        order: books.order(record.order).id.clone(),
+        shipment: Some(record.id.clone()),
+        capture: capture.map(|capture| capture.id).or_else(|| would_be_id(books, shipment)),
+        kind: capture.map_or(if is_zero { CaptureKind::Zero } else { CaptureKind::Shipment }, |c| c.kind),
+        generation: record.generation,
+        authorization: authorization.map(|a| (a.account.clone(), a.reference.clone())),
+        amount: record.amount,
+        capture_amount: capture.map(|capture| capture.amount).or(record.amount),
+        capture_shipments: capture.map_or_else(|| vec![record.id.clone()], |c| shipment_ids(books, c.key)),
+        balance: authorization.map(|a| Balance {
+            authorized: a.authorized,
+            captured: a.captured,
+            remaining: a.remaining(),
+            earned_uncaptured: a.earned_uncaptured(),
+        }),
+        authorization_expires_at: authorization.and_then(|a| a.expires_at),
+        attempts: capture.map_or(0, |capture| capture.progress.attempts),
+        resolved_by,
+        provider_reference: capture.and_then(|capture| capture.provider_reference.clone()),
+        caused_by: Some(record.caused_by.clone()),
+        sequence,
+    }
+}
+
+fn shipment_ids(books: &Books, capture: CaptureKey) -> Vec<ShipmentId> {
+    books.shipments_of(capture).into_iter().map(|key| books.shipment(key).id.clone()).collect()
+}
+
+/// The id of the capture that would have this shipment as its last one.
+fn would_be_id(books: &Books, shipment: ShipmentKey) -> Option<CaptureId> {
+    let record = books.shipment(shipment);
+    let (account, reference): (AccountName, Reference) = {
+        let authorization = books.authorization(record.authorization?);
+        (authorization.account.clone(), authorization.reference.clone())
+    };
+    let order = &books.order(record.order).id;
+    Some(CaptureId::of_shipment(&account, &reference, order, &record.id, record.generation))
+}

@@ -1,0 +1,308 @@
+//! The records that the books are made of: orders, authorizations, shipments and captures.
+//!
+//! They hold running totals, never histories: deciding about a shipment costs the same on its first
+//! and on its thousandth day.
+
+use std::fmt;
+
+use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
+use crate::capture::evidence::{ProviderBalance, Refusal};
+use crate::capture::notice::{RawMessage, ShippedLine};
+use crate::capture::plan::{LineProgress, Plan};
+use crate::capture::states::{CaptureState, ShipmentState};
+use crate::clock::Timestamp;
+use crate::ids::{AccountName, CaptureId, OrderId, Reference, ShipmentId};
+use crate::money::{Currency, Money};
+
+macro_rules! record_key {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(i64);
+
+        impl $name {
+            /// The key of a row that the ledger holds, or is about to hold.
+            pub const fn new(row: i64) -> Self {
+                Self(row)
+            }
+
+            /// The row's number.
+            pub const fn row(self) -> i64 {
+                self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0)
+            }
+        }
+    };
+}
+
+record_key!(
+    /// An order's row.
+    OrderKey
+);
+record_key!(
+    /// An authorization's row.
+    AuthorizationKey
+);
+record_key!(
+    /// A shipment's row. Rows are numbered in the order of acceptance.
+    ShipmentKey
+);
+record_key!(
+    /// A capture's row.
+    CaptureKey
+);
+
+/// An order: its plan, and how much of it has shipped.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    /// Its row.
+    pub key: OrderKey,
+    /// What the order system calls it.
+    pub id: OrderId,
+    /// How amounts come about, fixed by the first accepted notice.
+    pub mode: Option<AmountMode>,
+    /// What the order owes.
+    pub plan: Option<Plan>,
+    /// Shipped and cancelled so far, line by line as in the plan.
+    pub progress: Vec<LineProgress>,
+    /// Sum of the amounts given to its shipments, whatever became of their captures.
+    pub stored: i64,
+    /// The authorization that a shipment binds to when it names none.
+    pub newest_authorization: Option<AuthorizationKey>,
+    /// When a notice first said that nothing more will ship.
+    pub final_at: Option<Timestamp>,
+    /// Shipments that wait for their plan, authorization or account.
+    pub awaiting: u32,
+    /// Events published about it so far.
+    pub sequence: u64,
+}
+
+impl Order {
+    /// A new order, about which nothing is known yet.
+    pub const fn new(key: OrderKey, id: OrderId) -> Self {
+        Self {
+            key,
+            id,
+            mode: None,
+            plan: None,
+            progress: Vec::new(),
+            stored: 0,
+            newest_authorization: None,
+            final_at: None,
+            awaiting: 0,
+            sequence: 0,
+        }
+    }
+
+    /// Have all the plan's quantities shipped?
+    pub fn is_complete(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.is_complete(&self.progress))
+    }
+}
+
+/// How the amounts of an order come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AmountMode {
+    /// Worked out from the plan.
+    Planned,
+    /// Given by the sender.
+    Explicit,
+}
+
+impl AmountMode {
+    /// The word in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Explicit => "explicit",
+        }
+    }
+}
+
+/// An authorization: our own movements over it, and beside them what the provider says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorization {
+    /// Its row.
+    pub key: AuthorizationKey,
+    /// The configured account.
+    pub account: AccountName,
+    /// The provider's id.
+    pub reference: Reference,
+    /// The order that registered it.
+    pub order: OrderKey,
+    /// Its currency.
+    pub currency: Currency,
+    /// How much was authorized.
+    pub authorized: Money,
+    /// Captured by us.
+    pub captured: Money,
+    /// Held back for captures that are planned, being sent, in doubt or unresolved.
+    pub reserved: Money,
+    /// Captured by us beyond what was authorized: only positive evidence that arrived after a
+    /// failure was booked can put anything here. Zero, or an alarm.
+    pub excess: Money,
+    /// When it dies.
+    pub expires_at: Option<Timestamp>,
+    /// Was `expires_at` derived from the account's settings rather than told?
+    pub expiry_is_derived: bool,
+    /// Captures that are planned.
+    pub planned: u32,
+    /// Captures that are being sent or in doubt.
+    pub in_flight: u32,
+    /// Shipments that wait for the single capture, and what they come to.
+    pub waiting: u32,
+    /// What the waiting shipments come to.
+    pub waiting_amount: Money,
+    /// Single-capture only: has the one capture been used?
+    pub single: SingleUse,
+    /// Single-capture only: when to stop collecting and read.
+    pub freeze_at: Option<Timestamp>,
+    /// Single-capture only: reads made for the freeze so far.
+    pub reads: u32,
+    /// Rises with each read that is begun, so that a late answer to an earlier one is told apart.
+    pub epoch: u32,
+    /// What the provider said last.
+    pub provider: ProviderBalance,
+}
+
+impl Authorization {
+    /// Authorized, less captured and reserved.
+    pub fn remaining(&self) -> Money {
+        let committed = self.captured.checked_add(self.reserved).expect("one currency per authorization");
+        self.authorized.saturating_sub(committed).expect("one currency per authorization")
+    }
+
+    /// Shipped but not captured: reserved or waiting.
+    pub fn earned_uncaptured(&self) -> Money {
+        self.reserved.checked_add(self.waiting_amount).expect("one currency per authorization")
+    }
+}
+
+/// What became of the one capture of a single-capture authorization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SingleUse {
+    /// Not used: shipments collect.
+    Free,
+    /// A capture is on its way; later shipments wait for its outcome.
+    Undecided,
+    /// Used: later shipments are refused.
+    Used,
+}
+
+impl SingleUse {
+    /// The word in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Undecided => "undecided",
+            Self::Used => "used",
+        }
+    }
+}
+
+/// A shipment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shipment {
+    /// Its row.
+    pub key: ShipmentKey,
+    /// The order.
+    pub order: OrderKey,
+    /// Its id within the order.
+    pub id: ShipmentId,
+    /// 0, and one more for each replay of a failure.
+    pub generation: u32,
+    /// SHA-256 of its content: lines and quantities, or amount.
+    pub content: [u8; 32],
+    /// Where it stands.
+    pub state: ShipmentState,
+    /// What shipped.
+    pub lines: Vec<ShippedLine>,
+    /// What it has earned, once it was given an amount.
+    pub amount: Option<Money>,
+    /// The authorization it is bound to.
+    pub authorization: Option<AuthorizationKey>,
+    /// The capture that covers it.
+    pub capture: Option<CaptureKey>,
+    /// Why it was refused or not captured.
+    pub reason: Option<FailureReason>,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When to look at it again; only while awaiting.
+    pub due_at: Option<Timestamp>,
+    /// The id of the incoming event.
+    pub caused_by: String,
+    /// The message as it came; kept until its money is captured, for the dead letter that it may
+    /// become.
+    pub message: Option<RawMessage>,
+}
+
+/// A capture: one frozen intent, and what is known of its attempts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capture {
+    /// Its row.
+    pub key: CaptureKey,
+    /// Its id, which is the idempotency key too.
+    pub id: CaptureId,
+    /// Where the money is taken from.
+    pub authorization: AuthorizationKey,
+    /// The order.
+    pub order: OrderKey,
+    /// The last shipment in it.
+    pub shipment: ShipmentKey,
+    /// What kind.
+    pub kind: CaptureKind,
+    /// As the shipment's.
+    pub generation: u32,
+    /// How much; frozen.
+    pub amount: Money,
+    /// Where it stands.
+    pub state: CaptureState,
+    /// When it was planned.
+    pub planned_at: Timestamp,
+    /// When to do something about it; `None` once it is terminal, or while it waits its turn.
+    pub due_at: Option<Timestamp>,
+    /// What is known of its attempts.
+    pub progress: CaptureProgress,
+    /// What settled it.
+    pub resolved_by: Option<ResolvedBy>,
+    /// The provider's id of it.
+    pub provider_reference: Option<String>,
+    /// When it was settled.
+    pub settled_at: Option<Timestamp>,
+    /// Positive evidence arrived after a terminal outcome, and was booked.
+    pub is_corrected: bool,
+}
+
+/// What is known of a capture's attempts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CaptureProgress {
+    /// Attempts begun.
+    pub attempts: u32,
+    /// Rises with each attempt and each look, so that a late negative conclusion is told apart.
+    pub epoch: u32,
+    /// Attempts before the one under way that may have been executed.
+    pub doubtful: u32,
+    /// Answers in a row that said "certainly not executed".
+    pub failures: u32,
+    /// Looks since it came into doubt.
+    pub looks: u32,
+    /// When the current resend window began: the first send, or the first after a permitting read.
+    pub window_from: Option<Timestamp>,
+    /// No attempt so far can have been sent after this instant.
+    pub send_by: Option<Timestamp>,
+    /// Since when it is in doubt.
+    pub doubt_since: Option<Timestamp>,
+    /// The provider calls it created but not approved (Flitt, Fondy: `hold`).
+    pub is_pending: bool,
+    /// The definitive refusal of the latest attempt, while an earlier one may have been executed.
+    pub refused: Option<Refusal>,
+    /// The first of two reads that show the authorization terminal and nothing captured.
+    pub terminal_seen_at: Option<Timestamp>,
+    /// What was seen last, in words, for people.
+    pub last_seen: Option<String>,
+}

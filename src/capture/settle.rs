@@ -1,0 +1,163 @@
+//! Step 6 for captures: applies a verdict to the books, and hands on the turn.
+
+use crate::capture::books::Books;
+use crate::capture::collect;
+use crate::capture::decide::{Context, Evidence, Note, Reply, Settle};
+use crate::capture::due;
+use crate::capture::event::FailureReason;
+use crate::capture::evidence::{Answer, ProviderBalance, Reading};
+use crate::capture::judge::{self, Case, Verdict};
+use crate::capture::outcome::{self, Cause};
+use crate::capture::policy::{AccountPolicy, Captures};
+use crate::capture::records::{AuthorizationKey, Capture, CaptureKey, CaptureProgress, SingleUse};
+use crate::capture::states::CaptureState;
+use crate::clock::{self, Timestamp};
+
+/// Books what a request or a read came to.
+pub(super) fn settle(books: &mut Books, settle: Settle, context: Context<'_>) -> Reply {
+    let Settle { capture, epoch, evidence, start } = settle;
+    let Some(record) = books.captures().find(capture) else { return Reply::nothing(Note::Nothing) };
+    let authorization = record.authorization;
+    let Some(account) = account_of(books, record, context) else {
+        // The account is not configured any more: nothing was asked, nothing is concluded.
+        return Reply::nothing(Note::Nothing);
+    };
+    if let Some(balance) = balance_of(&evidence) {
+        note_provider(books, authorization, balance);
+    }
+    let case = Case {
+        capture: books.capture(capture),
+        authorization: books.authorization(authorization),
+        account,
+        epoch,
+        context,
+    };
+    let verdict = judge::judge(&case, evidence);
+    let subject = outcome::subject_of_capture(books, capture);
+    apply(books, capture, verdict, start, context).about(subject)
+}
+
+fn account_of<'a>(books: &Books, capture: &Capture, context: Context<'a>) -> Option<&'a AccountPolicy> {
+    context.policy.accounts.get(&books.authorization(capture.authorization).account)
+}
+
+fn balance_of(evidence: &Evidence) -> Option<ProviderBalance> {
+    match evidence {
+        Evidence::Answer(Answer::Captured(proof)) => Some(proof.balance),
+        Evidence::Reading(Reading::Seen(view)) => Some(view.balance),
+        Evidence::Answer(
+            Answer::Pending | Answer::Refused(_) | Answer::Doubt(_) | Answer::NotExecuted(_) | Answer::Misconfigured(_),
+        )
+        | Evidence::Reading(Reading::Unclear(_) | Reading::Misconfigured(_))
+        | Evidence::Interrupted => None,
+    }
+}
+
+/// Keeps what the provider says beside our own books; its word on the expiry is the truth.
+pub(super) fn note_provider(books: &mut Books, authorization: AuthorizationKey, balance: ProviderBalance) {
+    if books.authorization(authorization).provider == balance {
+        return;
+    }
+    let record = books.authorization_mut(authorization);
+    record.provider = balance;
+    if balance.expires_at.is_some() {
+        record.expires_at = balance.expires_at;
+        record.expiry_is_derived = false;
+    }
+}
+
+fn apply(books: &mut Books, capture: CaptureKey, verdict: Verdict, start: bool, context: Context<'_>) -> Reply {
+    let authorization = books.capture(capture).authorization;
+    match verdict {
+        Verdict::Captured { resolved_by, provider_reference } => {
+            let amount = books.capture(capture).amount;
+            due::note(books, capture, "captured", format!("by {}", resolved_by.as_str()), context);
+            outcome::captured(books, capture, resolved_by, provider_reference, context);
+            after_single(books, capture, context);
+            due::hand_on(books, authorization, start, context).with_note(Note::Captured(amount))
+        }
+        Verdict::Corrected { resolved_by, provider_reference } => {
+            due::note(books, capture, "corrected", format!("by {}", resolved_by.as_str()), context);
+            outcome::corrected(books, capture, resolved_by, provider_reference, context);
+            Reply::nothing(Note::Corrected)
+        }
+        Verdict::Failed(cause) => {
+            let reason = cause.reason;
+            due::note(books, capture, "failed", cause.message.clone(), context);
+            outcome::failed(books, capture, &cause, context);
+            after_single(books, capture, context);
+            due::hand_on(books, authorization, start, context).with_note(Note::Failed(reason))
+        }
+        Verdict::PutOff { progress, wait, parked, why } => {
+            due::note(books, capture, if parked { "parked" } else { "not_executed" }, why.clone(), context);
+            let due_at = clock::after(context.now.wall, wait);
+            take_state(books, capture, CaptureState::Planned, progress, due_at);
+            let note = if parked { Note::Parked(why) } else { Note::PutOff(why) };
+            due::hand_on(books, authorization, start, context).with_note(note)
+        }
+        Verdict::InDoubt { progress, due_at, parked, why } => {
+            due::note(books, capture, if parked { "parked" } else { "in_doubt" }, why.clone(), context);
+            take_state(books, capture, CaptureState::InDoubt, progress, due_at);
+            Reply::nothing(if parked { Note::Parked(why) } else { Note::InDoubt(why) })
+        }
+        Verdict::Resend { progress } => resend(books, capture, progress, start, context),
+        Verdict::Nothing => Reply::nothing(Note::Nothing),
+    }
+}
+
+fn resend(
+    books: &mut Books,
+    capture: CaptureKey,
+    progress: CaptureProgress,
+    start: bool,
+    context: Context<'_>,
+) -> Reply {
+    due::note(books, capture, "looked", "nothing captured yet: may be sent again".to_owned(), context);
+    books.capture_mut(capture).progress = progress;
+    if start {
+        return due::begin(books, capture, context);
+    }
+    books.capture_mut(capture).due_at = Some(context.now.wall);
+    Reply::nothing(Note::Nothing)
+}
+
+fn take_state(
+    books: &mut Books,
+    capture: CaptureKey,
+    state: CaptureState,
+    progress: CaptureProgress,
+    due_at: Timestamp,
+) {
+    if books.capture(capture).state != state {
+        books.move_capture(capture, state);
+    }
+    let record = books.capture_mut(capture);
+    record.progress = progress;
+    record.due_at = Some(due_at);
+}
+
+/// What the end of a single capture means for the authorization, and for shipments that came later.
+pub(super) fn after_single(books: &mut Books, capture: CaptureKey, context: Context<'_>) {
+    let record = books.capture(capture);
+    let authorization = record.authorization;
+    let is_captured = record.state == CaptureState::Captured;
+    let account = account_of(books, record, context);
+    if account.is_none_or(|account| account.captures == Captures::Multiple) {
+        return;
+    }
+    let was_captured_elsewhere = books
+        .shipments_of(capture)
+        .into_iter()
+        .any(|shipment| books.shipment(shipment).reason == Some(FailureReason::CapturedElsewhere));
+    if is_captured || was_captured_elsewhere {
+        books.authorization_mut(authorization).single = SingleUse::Used;
+        let message = "the authorization's one capture was used for the shipments before it";
+        let cause = Cause::local(FailureReason::CaptureAlreadyUsed, message);
+        collect::end_set(books, authorization, &cause, context);
+    } else {
+        books.authorization_mut(authorization).single = SingleUse::Free;
+        if books.authorization(authorization).waiting > 0 {
+            collect::schedule(books, authorization, context);
+        }
+    }
+}
