@@ -86,6 +86,34 @@ pub enum RefusalReason {
     ProviderRejected,
 }
 
+impl RefusalReason {
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
+        Self::Declined,
+        Self::InsufficientFunds,
+        Self::AuthorizationExpired,
+        Self::AuthorizationVoided,
+        Self::ExceedsAuthorization,
+        Self::CaptureAlreadyUsed,
+        Self::CurrencyMismatch,
+        Self::ProviderRejected,
+    ];
+
+    /// The word in the ledger and in labels: that of the failure reason it becomes.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Declined => "declined",
+            Self::InsufficientFunds => "insufficient_funds",
+            Self::AuthorizationExpired => "authorization_expired",
+            Self::AuthorizationVoided => "authorization_voided",
+            Self::ExceedsAuthorization => "exceeds_authorization",
+            Self::CaptureAlreadyUsed => "capture_already_used",
+            Self::CurrencyMismatch => "currency_mismatch",
+            Self::ProviderRejected => "provider_rejected",
+        }
+    }
+}
+
 /// Why we do not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doubt {

@@ -30,7 +30,7 @@ pub mod decide;
 mod accept;
 mod collect;
 mod register;
-mod reject;
+pub(crate) mod reject;
 
 // whose turn it is, and when
 mod due;

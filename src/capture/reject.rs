@@ -11,6 +11,9 @@ use crate::ids::{DeadLetterId, EventId};
 /// The reason of a message that the broker gave up on.
 const DELIVERY_LIMIT: &str = "delivery_limit";
 
+/// Every reason for which a message, rather than a shipment, is set aside.
+pub(crate) const MESSAGE_REASONS: [&str; 4] = ["undecodable", "invalid", "conflict", DELIVERY_LIMIT];
+
 /// Sets a message aside that cannot be processed as it is. It registers nothing.
 pub(super) fn reject(books: &mut Books, rejection: Rejection, raw: RawMessage, context: Context<'_>) -> Reply {
     let reason = rejection.reason.as_str();

@@ -1,1 +1,173 @@
-//! Placeholder.
+//! Step 6, remember: what happened, durably, before anything else happens.
+//!
+//! The ledger has one write, [`Ledger::execute`]: in one transaction it loads the books that a group
+//! of commands touches, folds [`decide`](crate::capture::decide::decide) over the commands, writes
+//! what changed, and commits. It decides nothing, and nothing but it writes.
+//!
+//! No transaction is ever held across a network call, and an I/O error is fatal: what the disk holds
+//! is unknown then, and only a fresh start may look.
+
+// the commands' records, in and out
+mod fold;
+
+// for tests and the simulation
+pub mod memory;
+
+// for one worker
+pub mod sqlite;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::capture::decide::{Command, Due, Ready, Reply};
+use crate::capture::event::Event;
+use crate::capture::policy::Policy;
+use crate::capture::records::CaptureKey;
+use crate::capture::retry::Jitter;
+use crate::clock::{Moment, Timestamp};
+use crate::ids::AccountName;
+
+/// What happened, durably.
+pub trait Ledger: Send + Sync {
+    /// Executes a group of commands in one transaction, and returns when it is durable.
+    ///
+    /// A command that breaks an invariant fails alone: its neighbours are executed without it.
+    ///
+    /// # Errors
+    /// [`LedgerError`]: nothing is known of any of the commands, and the ledger takes no more.
+    fn execute(&self, commands: Vec<Command>) -> BoxFuture<'_, Result<Executed, LedgerError>>;
+
+    /// What is due, the earliest deadline first, at most `limit` of each kind.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it cannot be read.
+    fn find_due(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Ready>, LedgerError>>;
+
+    /// Events that are not published, the oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it cannot be read.
+    fn unpublished(&self, limit: u32) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>>;
+
+    /// Captures whose attempt was begun and not judged, with their epochs: at start-up, what a
+    /// worker that is gone left behind.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it cannot be read.
+    fn interrupted(&self) -> BoxFuture<'_, Result<Vec<(CaptureKey, u32)>, LedgerError>>;
+
+    /// The first numbers on the dashboard.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it cannot be read.
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, LedgerError>>;
+}
+
+/// What came of a group.
+#[derive(Debug)]
+pub struct Executed {
+    /// One reply per command, in their order.
+    pub replies: Vec<Result<Reply, CommandFailed>>,
+    /// Events that the group wrote to the outbox.
+    pub outbox: Vec<OutboxRow>,
+}
+
+/// A command that broke an invariant. It changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the command broke an invariant: {0}")]
+pub struct CommandFailed(pub String);
+
+/// An event in the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Its row, unique for ever.
+    pub row: i64,
+    /// The event's id.
+    pub event_id: Uuid,
+    /// Its type, which is the routing key.
+    pub kind: String,
+    /// The bytes to publish: the same in every repetition.
+    pub body: Bytes,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+/// The first numbers on the dashboard.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// Captures that are planned, being sent or in doubt.
+    pub open_captures: u64,
+    /// Captures in doubt, by account.
+    pub in_doubt: Vec<(AccountName, u64)>,
+    /// Since when the oldest of them is.
+    pub oldest_doubt: Option<Timestamp>,
+    /// Earned and not captured, by account and currency, in minor units.
+    pub earned_uncaptured: Vec<(AccountName, String, i64)>,
+    /// The earliest expiry of an authorization with earned money that is not captured.
+    pub nearest_deadline: Option<Timestamp>,
+    /// Events that are not published.
+    pub outbox_pending: u64,
+    /// When the oldest of them was written.
+    pub outbox_oldest: Option<Timestamp>,
+    /// Open dead letters, by reason.
+    pub dead_letters: Vec<(String, u64)>,
+}
+
+/// What a ledger needs beside its store: the rules, the time, chance, and how events are written.
+#[derive(Clone)]
+pub struct Environment {
+    /// The rules.
+    pub policy: Arc<Policy>,
+    /// What time it is.
+    pub clock: Arc<dyn Fn() -> Moment + Send + Sync>,
+    /// Chance.
+    pub jitter: Arc<dyn Fn() -> Jitter + Send + Sync>,
+    /// An event's bytes.
+    pub encode: Arc<dyn Fn(&Event) -> Bytes + Send + Sync>,
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Environment").finish_non_exhaustive()
+    }
+}
+
+/// Why the ledger cannot be relied on. Every variant is fatal for the worker that sees it.
+#[derive(Debug, Clone, Error)]
+pub enum LedgerError {
+    /// Another worker holds the ledger.
+    #[error("another worker holds the ledger `{path}`: stop it first, or use another ledger")]
+    Held {
+        /// The file.
+        path: String,
+    },
+    /// The file cannot be opened as a ledger.
+    #[error("the ledger `{path}` cannot be opened: {cause}")]
+    Open {
+        /// The file.
+        path: String,
+        /// Why.
+        cause: String,
+    },
+    /// Reading or writing failed; what is durable is unknown.
+    #[error("the ledger failed: {0}; nothing more is done until it was read anew: restart the worker")]
+    Failed(String),
+}
+
+/// Is there anything in a reply for the executor's queue?
+pub fn ready_items(executed: &Executed) -> impl Iterator<Item = &Ready> {
+    executed.replies.iter().filter_map(|reply| reply.as_ref().ok()?.ready.as_ref())
+}
+
+/// The key under which something due waits, for telling two of the same apart.
+pub const fn due_row(due: Due) -> i64 {
+    match due {
+        Due::Capture(key) => key.row(),
+        Due::Authorization(key) => key.row(),
+        Due::Shipment(key) => key.row(),
+    }
+}

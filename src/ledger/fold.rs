@@ -1,0 +1,122 @@
+//! What every backend does alike: load, fold, write, and isolate a command that breaks an invariant.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::capture::books::Books;
+use crate::capture::dead_letter;
+use crate::capture::decide::{self, Command, Context, Reply};
+use crate::capture::reject;
+use crate::ids::DeadLetterId;
+use crate::ledger::{CommandFailed, Environment, Executed, LedgerError, OutboxRow};
+
+/// A place where records are kept, inside one transaction at a time.
+pub(super) trait Store {
+    /// Opens a transaction.
+    fn begin(&mut self) -> Result<(), LedgerError>;
+    /// Loads every record that the commands may touch. Books are empty before.
+    fn load(&mut self, commands: &[Command]) -> Result<Books, StoreError>;
+    /// Writes every change, and the encoded events.
+    fn write(&mut self, books: &Books, outbox: &[OutboxRow]) -> Result<(), StoreError>;
+    /// Makes it durable. After an error nothing is known.
+    fn commit(&mut self) -> Result<(), LedgerError>;
+    /// Undoes the transaction.
+    fn roll_back(&mut self) -> Result<(), LedgerError>;
+}
+
+/// Why a group could not be loaded or written.
+pub(super) enum StoreError {
+    /// A constraint of the store refused a change: a fault of one command, not of the store.
+    Refused(String),
+    /// The store itself.
+    Fatal(LedgerError),
+}
+
+/// Executes commands as one transaction. Where one of them breaks an invariant, each is executed in a
+/// transaction of its own, so that it fails alone.
+pub(super) fn execute(
+    store: &mut impl Store,
+    environment: &Environment,
+    commands: Vec<Command>,
+) -> Result<Executed, LedgerError> {
+    match execute_together(store, environment, &commands)? {
+        Ok((replies, outbox)) => Ok(Executed { replies: replies.into_iter().map(Ok).collect(), outbox }),
+        Err(_) => execute_apart(store, environment, commands),
+    }
+}
+
+fn execute_apart(
+    store: &mut impl Store,
+    environment: &Environment,
+    commands: Vec<Command>,
+) -> Result<Executed, LedgerError> {
+    let mut executed = Executed { replies: Vec::with_capacity(commands.len()), outbox: Vec::new() };
+    for command in commands {
+        let reply = execute_together(store, environment, std::slice::from_ref(&command))?;
+        executed.replies.push(reply.map(|(mut replies, outbox)| {
+            executed.outbox.extend(outbox);
+            replies.pop().expect("one reply per command")
+        }));
+    }
+    Ok(executed)
+}
+
+type Group = (Vec<Reply>, Vec<OutboxRow>);
+
+fn execute_together(
+    store: &mut impl Store,
+    environment: &Environment,
+    commands: &[Command],
+) -> Result<Result<Group, CommandFailed>, LedgerError> {
+    store.begin()?;
+    match fold(store, environment, commands) {
+        Ok(group) => {
+            store.commit()?;
+            Ok(Ok(group))
+        }
+        Err(StoreError::Refused(why)) => {
+            store.roll_back()?;
+            Ok(Err(CommandFailed(why)))
+        }
+        Err(StoreError::Fatal(error)) => Err(error),
+    }
+}
+
+fn fold(store: &mut impl Store, environment: &Environment, commands: &[Command]) -> Result<Group, StoreError> {
+    let mut books = store.load(commands)?;
+    let (policy, now) = (&*environment.policy, (environment.clock)());
+    let mut replies = Vec::with_capacity(commands.len());
+    // The books are thrown away when a command panics, and the store is rolled back.
+    let decided = catch_unwind(AssertUnwindSafe(|| {
+        for command in commands {
+            let context = Context { policy, now, jitter: (environment.jitter)() };
+            replies.push(decide::decide(&mut books, command.clone(), context));
+        }
+    }));
+    decided.map_err(|panic| StoreError::Refused(panic_message(&*panic)))?;
+    let outbox: Vec<OutboxRow> = books.outbox.iter().map(|announcement| encode(environment, announcement)).collect();
+    store.write(&books, &outbox)?;
+    Ok((replies, outbox))
+}
+
+fn encode(environment: &Environment, announcement: &crate::capture::books::Announcement) -> OutboxRow {
+    OutboxRow {
+        row: announcement.row,
+        event_id: announcement.event.id.as_uuid(),
+        kind: announcement.event.content.kind().to_owned(),
+        body: (environment.encode)(&announcement.event),
+        traceparent: announcement.event.traceparent.clone(),
+    }
+}
+
+/// The dead letters that a message may become, or may have become before.
+pub(super) fn message_dead_letters(body: &[u8]) -> Vec<DeadLetterId> {
+    let hash = dead_letter::sha256(body);
+    reject::MESSAGE_REASONS.iter().map(|reason| DeadLetterId::of_message(reason, &hash)).collect()
+}
+
+/// The words of a panic, where it has any.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
+}

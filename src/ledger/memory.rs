@@ -1,0 +1,318 @@
+//! The ledger in memory: the same books, fold and constraints, and a place that forgets. For tests
+//! and the simulation; nothing in it survives its process.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
+
+use crate::capture::books::{Books, HistoryNote, Movement, MovementKind};
+use crate::capture::dead_letter::DeadLetter;
+use crate::capture::decide::{Arrival, Command, Due, Ready};
+use crate::capture::event::Event;
+use crate::capture::records::{
+    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey, SingleUse,
+};
+use crate::capture::states::{CaptureState, ShipmentState};
+use crate::clock::Timestamp;
+use crate::ids::DeadLetterId;
+use crate::ledger::fold::{self, Store, StoreError};
+use crate::ledger::{Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
+
+/// A ledger that forgets.
+#[derive(Debug)]
+pub struct MemoryLedger {
+    environment: Environment,
+    tables: Mutex<Tables>,
+}
+
+/// Everything that a memory ledger holds.
+#[derive(Debug, Clone, Default)]
+pub struct Tables {
+    /// The orders.
+    pub orders: BTreeMap<OrderKey, Order>,
+    /// The authorizations.
+    pub authorizations: BTreeMap<AuthorizationKey, Authorization>,
+    /// The shipments.
+    pub shipments: BTreeMap<ShipmentKey, Shipment>,
+    /// The captures.
+    pub captures: BTreeMap<CaptureKey, Capture>,
+    /// The movements, append-only.
+    pub movements: Vec<Movement>,
+    /// What attempts and looks showed, append-only.
+    pub history: Vec<HistoryNote>,
+    /// Every event ever written, with its body.
+    pub events: BTreeMap<i64, (Event, Bytes)>,
+    /// Events that are not published.
+    pub unpublished: BTreeMap<i64, Timestamp>,
+    /// The dead letters.
+    pub dead_letters: HashMap<DeadLetterId, DeadLetter>,
+    outcomes: HashSet<(ShipmentKey, u32)>,
+    next_row: i64,
+}
+
+impl MemoryLedger {
+    /// An empty ledger.
+    pub fn new(environment: Environment) -> Self {
+        Self { environment, tables: Mutex::new(Tables { next_row: 1, ..Tables::default() }) }
+    }
+
+    /// Executes a group now; what [`Ledger::execute`] does, without a future.
+    ///
+    /// # Errors
+    /// Never: memory does not fail.
+    pub fn execute_now(&self, commands: Vec<Command>) -> Result<Executed, LedgerError> {
+        fold::execute(&mut *self.lock(), &self.environment, commands)
+    }
+
+    /// Looks at everything.
+    pub fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ledger for MemoryLedger {
+    fn execute(&self, commands: Vec<Command>) -> BoxFuture<'_, Result<Executed, LedgerError>> {
+        let executed = self.execute_now(commands);
+        async move { executed }.boxed()
+    }
+
+    fn find_due(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Ready>, LedgerError>> {
+        let due = self.lock().find_due((self.environment.clock)().wall, limit);
+        async move { Ok(due) }.boxed()
+    }
+
+    fn unpublished(&self, limit: u32) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>> {
+        let tables = self.lock();
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let rows = tables.unpublished.keys().take(limit).map(|row| tables.outbox_row(*row)).collect();
+        async move { Ok(rows) }.boxed()
+    }
+
+    fn interrupted(&self) -> BoxFuture<'_, Result<Vec<(CaptureKey, u32)>, LedgerError>> {
+        let tables = self.lock();
+        let sending = tables.captures.values().filter(|capture| capture.state == CaptureState::Sending);
+        let sending = sending.map(|capture| (capture.key, capture.progress.epoch)).collect();
+        async move { Ok(sending) }.boxed()
+    }
+
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, LedgerError>> {
+        let vitals = self.lock().vitals();
+        async move { Ok(vitals) }.boxed()
+    }
+}
+
+impl Tables {
+    fn find_due(&self, now: Timestamp, limit: u32) -> Vec<Ready> {
+        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        let captures = self.captures.values().filter(|capture| is_due(capture.due_at));
+        let captures = captures.map(|capture| self.ready(Due::Capture(capture.key), capture.authorization));
+        let freezing = self.authorizations.values().filter(|record| {
+            is_due(record.freeze_at) && record.waiting > 0 && record.single == SingleUse::Free
+        });
+        let freezing = freezing.map(|record| self.ready(Due::Authorization(record.key), record.key));
+        let mut due: Vec<Ready> = captures.chain(freezing).collect();
+        due.extend(self.shipments.values().filter(|shipment| is_due(shipment.due_at)).filter_map(|shipment| {
+            let account = crate::ids::AccountName::parse("-").ok()?;
+            Some(Ready { due: Due::Shipment(shipment.key), account, deadline: None })
+        }));
+        due.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
+        due.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        due
+    }
+
+    fn ready(&self, due: Due, authorization: AuthorizationKey) -> Ready {
+        let record = &self.authorizations[&authorization];
+        Ready { due, account: record.account.clone(), deadline: record.expires_at }
+    }
+
+    fn outbox_row(&self, row: i64) -> OutboxRow {
+        let (event, body) = &self.events[&row];
+        OutboxRow {
+            row,
+            event_id: event.id.as_uuid(),
+            kind: event.content.kind().to_owned(),
+            body: body.clone(),
+            traceparent: event.traceparent.clone(),
+        }
+    }
+
+    fn vitals(&self) -> Vitals {
+        let open = self.captures.values().filter(|capture| !capture.state.is_terminal());
+        Vitals {
+            open_captures: u64::try_from(open.count()).unwrap_or(u64::MAX),
+            oldest_doubt: self.captures.values().filter_map(|c| c.progress.doubt_since.filter(|_| c.state == CaptureState::InDoubt)).min(),
+            outbox_pending: u64::try_from(self.unpublished.len()).unwrap_or(u64::MAX),
+            outbox_oldest: self.unpublished.values().min().copied(),
+            ..Vitals::default()
+        }
+    }
+
+    fn load_order(&self, books: &mut Books, key: OrderKey) {
+        let order = &self.orders[&key];
+        books.load_order(order.clone());
+        if let Some(newest) = order.newest_authorization {
+            books.load_authorization(self.authorizations[&newest].clone());
+        }
+    }
+
+    fn load_shipment(&self, books: &mut Books, key: ShipmentKey) {
+        let shipment = &self.shipments[&key];
+        self.load_order(books, shipment.order);
+        if let Some(authorization) = shipment.authorization {
+            self.load_authorization(books, authorization);
+        }
+        if let Some(capture) = shipment.capture {
+            books.load_capture(self.captures[&capture].clone());
+        }
+        books.load_shipment(shipment.clone());
+    }
+
+    fn load_authorization(&self, books: &mut Books, key: AuthorizationKey) {
+        let authorization = &self.authorizations[&key];
+        self.load_order(books, authorization.order);
+        books.load_authorization(authorization.clone());
+    }
+
+    fn load_arrival(&self, books: &mut Books, arrival: &Arrival) {
+        let notice = &arrival.notice;
+        if let Some(order) = self.orders.values().find(|order| order.id == notice.order) {
+            self.load_order(books, order.key);
+            let of_order = self.shipments.values().filter(|shipment| shipment.order == order.key);
+            for shipment in of_order.filter(|s| s.id == notice.shipment || s.state == ShipmentState::Awaiting) {
+                self.load_shipment(books, shipment.key);
+            }
+        }
+        let named = notice.authorization.as_ref().and_then(|facts| {
+            let mut known = self.authorizations.values();
+            known.find(|known| known.account == facts.account && known.reference == facts.reference)
+        });
+        if let Some(known) = named {
+            self.load_authorization(books, known.key);
+        }
+        self.load_dead_letters(books, &arrival.raw.body);
+    }
+
+    fn load_dead_letters(&self, books: &mut Books, body: &[u8]) {
+        for id in fold::message_dead_letters(body) {
+            if let Some(known) = self.dead_letters.get(&id) {
+                books.load_dead_letter(known.clone());
+            }
+        }
+    }
+
+    fn load_capture(&self, books: &mut Books, key: CaptureKey) {
+        let Some(capture) = self.captures.get(&key) else { return };
+        books.load_capture(capture.clone());
+        self.load_on_authorization(books, capture.authorization);
+        self.load_shipment(books, capture.shipment);
+    }
+
+    fn load_on_authorization(&self, books: &mut Books, key: AuthorizationKey) {
+        self.load_authorization(books, key);
+        for shipment in self.shipments.values().filter(|shipment| shipment.authorization == Some(key)) {
+            self.load_shipment(books, shipment.key);
+        }
+        for capture in self.captures.values().filter(|capture| capture.authorization == key) {
+            books.load_capture(capture.clone());
+        }
+    }
+
+    fn check(&self, books: &Books) -> Result<(), StoreError> {
+        let refuse = |why: &str| Err(StoreError::Refused(why.to_owned()));
+        for entry in books.authorizations().changed() {
+            let record = &entry.value;
+            let committed = record.captured.minor() + record.reserved.minor() - record.excess.minor();
+            if committed > record.authorized.minor() {
+                return refuse("captured and reserved exceed what was authorized");
+            }
+        }
+        for entry in books.captures().changed() {
+            let Some(before) = self.captures.get(&entry.value.key) else { continue };
+            if before.amount != entry.value.amount || before.id != entry.value.id {
+                return refuse("an intent never changes");
+            }
+            if before.state.is_terminal() && before.state != entry.value.state {
+                return refuse("terminal states absorb");
+            }
+        }
+        let outcomes = books.outbox.iter().filter_map(|announcement| announcement.outcome_of);
+        let mut seen = HashSet::new();
+        for outcome in outcomes {
+            if self.outcomes.contains(&outcome) || !seen.insert(outcome) {
+                return refuse("one outcome per shipment and generation");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store for Tables {
+    fn begin(&mut self) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    fn load(&mut self, commands: &[Command]) -> Result<Books, StoreError> {
+        let mut books = Books::new(self.next_row);
+        for command in commands {
+            match command {
+                Command::Accept(arrival) => self.load_arrival(&mut books, arrival),
+                Command::Reject(reject) => self.load_dead_letters(&mut books, &reject.raw.body),
+                Command::Collect(raw) => self.load_dead_letters(&mut books, &raw.body),
+                Command::Due(Due::Capture(key)) => self.load_capture(&mut books, *key),
+                Command::Settle(settle) => self.load_capture(&mut books, settle.capture),
+                Command::Due(Due::Authorization(key)) => self.load_on_authorization(&mut books, *key),
+                Command::Freeze(freeze) => self.load_on_authorization(&mut books, freeze.authorization),
+                Command::Due(Due::Shipment(key)) => self.load_shipment(&mut books, *key),
+                Command::Published(_) => {}
+            }
+        }
+        Ok(books)
+    }
+
+    fn write(&mut self, books: &Books, outbox: &[OutboxRow]) -> Result<(), StoreError> {
+        self.check(books)?;
+        self.next_row = books.next_row();
+        self.orders.extend(books.orders().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
+        self.authorizations.extend(books.authorizations().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
+        self.shipments.extend(books.shipments().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
+        self.captures.extend(books.captures().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
+        self.movements.extend(books.movements.iter().cloned());
+        self.history.extend(books.history.iter().cloned());
+        for (announcement, row) in books.outbox.iter().zip(outbox) {
+            self.outcomes.extend(announcement.outcome_of);
+            self.events.insert(row.row, (announcement.event.clone(), row.body.clone()));
+            self.unpublished.insert(row.row, announcement.event.time);
+        }
+        for row in &books.published {
+            self.unpublished.remove(row);
+        }
+        self.dead_letters.extend(books.changed_dead_letters().map(|e| (e.value.id, e.value.clone())));
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    fn roll_back(&mut self) -> Result<(), LedgerError> {
+        Ok(())
+    }
+}
+
+impl MovementKind {
+    /// What a movement of this kind does to reserved and captured, in units of its amount.
+    pub const fn effect(self) -> (i64, i64) {
+        match self {
+            Self::Reserve => (1, 0),
+            Self::Release => (-1, 0),
+            Self::Capture => (-1, 1),
+            Self::Correct => (0, 1),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Rows to records and back. Reading is checked: what the tables cannot have held is an error, never
+//! a guess.
+
+use bytes::Bytes;
+use chrono::DateTime;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use serde::{Deserialize, Serialize};
+
+use crate::capture::evidence::{Refusal, RefusalReason};
+use crate::capture::notice::{Quantity, RawMessage, ShippedLine, ShippingPolicy};
+use crate::capture::plan::{LineProgress, Plan, PlanLine};
+use crate::clock::Timestamp;
+use crate::ids::LineId;
+use crate::money::{Currency, Money};
+
+/// Something a row holds that no version of Holdfast writes.
+pub(super) fn corrupt(what: &'static str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Null, what.into())
+}
+
+/// An instant in a column: microseconds since 1970.
+#[derive(Clone, Copy)]
+pub(super) struct At(pub(super) Timestamp);
+
+impl ToSql for At {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.timestamp_micros().into())
+    }
+}
+
+impl FromSql for At {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        DateTime::from_timestamp_micros(value.as_i64()?).map(Self).ok_or(FromSqlError::OutOfRange(value.as_i64()?))
+    }
+}
+
+/// An optional instant, for a parameter.
+pub(super) fn at(instant: Option<Timestamp>) -> Option<At> {
+    instant.map(At)
+}
+
+/// An optional instant, from a column.
+pub(super) fn instant(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<At>>(column)?.map(|at| at.0))
+}
+
+/// An amount from a column of minor units.
+pub(super) fn money(row: &rusqlite::Row<'_>, column: &str, currency: Currency) -> rusqlite::Result<Money> {
+    Money::from_minor(row.get(column)?, currency).map_err(|_| corrupt("an amount is negative"))
+}
+
+/// One of our closed words from a column.
+pub(super) fn word<T: Copy>(
+    row: &rusqlite::Row<'_>,
+    column: &str,
+    all: &[T],
+    as_str: impl Fn(&T) -> &'static str,
+) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    all.iter().find(|value| as_str(value) == text).copied().ok_or_else(|| corrupt("a word is not one of ours"))
+}
+
+/// JSON from a column.
+fn json<'a, T: Deserialize<'a>>(text: &'a str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(|_| corrupt("a column is not the JSON that is written there"))
+}
+
+/// JSON for a column.
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("rows are plain data")
+}
+
+#[derive(Serialize, Deserialize)]
+struct PlanRow {
+    revision: u32,
+    currency: String,
+    policy: PolicyRow,
+    fee: i64,
+    total: i64,
+    lines: Vec<(String, i64, i64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PolicyRow {
+    Prorate,
+    First,
+    Last,
+}
+
+/// A plan as JSON.
+pub(super) fn plan_to_json(plan: &Plan) -> String {
+    to_json(&PlanRow {
+        revision: plan.revision(),
+        currency: plan.currency().code().to_owned(),
+        policy: match plan.shipping_policy() {
+            ShippingPolicy::Prorate => PolicyRow::Prorate,
+            ShippingPolicy::First => PolicyRow::First,
+            ShippingPolicy::Last => PolicyRow::Last,
+        },
+        fee: plan.fee().minor(),
+        total: plan.total().minor(),
+        lines: plan
+            .lines()
+            .iter()
+            .map(|line| (line.line.as_str().to_owned(), line.ordered.millionths(), line.share))
+            .collect(),
+    })
+}
+
+/// A plan from JSON.
+pub(super) fn plan_from_json(text: &str) -> rusqlite::Result<Plan> {
+    let row: PlanRow = json(text)?;
+    let currency = Currency::parse(&row.currency).map_err(|_| corrupt("a plan's currency is unknown"))?;
+    let amount = |minor| Money::from_minor(minor, currency).map_err(|_| corrupt("a plan's amount is negative"));
+    let policy = match row.policy {
+        PolicyRow::Prorate => ShippingPolicy::Prorate,
+        PolicyRow::First => ShippingPolicy::First,
+        PolicyRow::Last => ShippingPolicy::Last,
+    };
+    let line = |(line, ordered, share): (String, i64, i64)| {
+        Ok(PlanLine { line: line_id(&line)?, ordered: quantity(ordered)?, share })
+    };
+    let lines = row.lines.into_iter().map(line).collect::<rusqlite::Result<_>>()?;
+    Plan::from_parts(row.revision, policy, amount(row.fee)?, amount(row.total)?, lines)
+        .map_err(|_| corrupt("a plan does not add up"))
+}
+
+/// Progress as JSON.
+pub(super) fn progress_to_json(progress: &[LineProgress]) -> String {
+    let rows: Vec<_> = progress.iter().map(|at| (at.shipped.millionths(), at.cancelled.millionths())).collect();
+    to_json(&rows)
+}
+
+/// Progress from JSON.
+pub(super) fn progress_from_json(text: &str) -> rusqlite::Result<Vec<LineProgress>> {
+    let rows: Vec<(i64, i64)> = json(text)?;
+    let line = |(shipped, cancelled)| {
+        Ok(LineProgress { shipped: quantity(shipped)?, cancelled: quantity(cancelled)? })
+    };
+    rows.into_iter().map(line).collect()
+}
+
+/// Shipped lines as JSON.
+pub(super) fn lines_to_json(lines: &[ShippedLine]) -> String {
+    let rows: Vec<_> = lines.iter().map(|line| (line.line.as_str(), line.quantity.millionths())).collect();
+    to_json(&rows)
+}
+
+/// Shipped lines from JSON.
+pub(super) fn lines_from_json(text: &str) -> rusqlite::Result<Vec<ShippedLine>> {
+    let rows: Vec<(String, i64)> = json(text)?;
+    let line = |(line, units): (String, i64)| Ok(ShippedLine { line: line_id(&line)?, quantity: quantity(units)? });
+    rows.into_iter().map(line).collect()
+}
+
+fn line_id(text: &str) -> rusqlite::Result<LineId> {
+    LineId::parse(text).map_err(|_| corrupt("a line's id is not an id"))
+}
+
+fn quantity(millionths: i64) -> rusqlite::Result<Quantity> {
+    Quantity::from_millionths(millionths).ok_or_else(|| corrupt("a quantity is negative"))
+}
+
+#[derive(Serialize, Deserialize)]
+struct OriginRow {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<String>,
+    exchange: String,
+    routing_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<String>,
+    redelivered: bool,
+}
+
+/// Where a message came from, as JSON.
+pub(super) fn origin_to_json(raw: &RawMessage) -> String {
+    to_json(&OriginRow {
+        content_type: raw.content_type.clone(),
+        message_id: raw.message_id.clone(),
+        exchange: raw.exchange.clone(),
+        routing_key: raw.routing_key.clone(),
+        traceparent: raw.traceparent.clone(),
+        tracestate: raw.tracestate.clone(),
+        redelivered: raw.redelivered,
+    })
+}
+
+/// A message from its body and origin.
+pub(super) fn message(body: Vec<u8>, origin: &str) -> rusqlite::Result<RawMessage> {
+    let row: OriginRow = json(origin)?;
+    Ok(RawMessage {
+        body: Bytes::from(body),
+        content_type: row.content_type,
+        message_id: row.message_id,
+        exchange: row.exchange,
+        routing_key: row.routing_key,
+        traceparent: row.traceparent,
+        tracestate: row.tracestate,
+        redelivered: row.redelivered,
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct RefusalRow {
+    reason: String,
+    code: Option<String>,
+    message: String,
+    read_first: bool,
+}
+
+/// A refusal as JSON.
+pub(super) fn refusal_to_json(refusal: &Refusal) -> String {
+    to_json(&RefusalRow {
+        reason: refusal.reason.as_str().to_owned(),
+        code: refusal.code.clone(),
+        message: refusal.message.clone(),
+        read_first: refusal.read_first,
+    })
+}
+
+/// A refusal from JSON.
+pub(super) fn refusal_from_json(text: &str) -> rusqlite::Result<Refusal> {
+    let row: RefusalRow = json(text)?;
+    let reason = RefusalReason::ALL.into_iter().find(|reason| reason.as_str() == row.reason);
+    Ok(Refusal {
+        reason: reason.ok_or_else(|| corrupt("a refusal's reason is not one of ours"))?,
+        code: row.code,
+        message: row.message,
+        read_first: row.read_first,
+    })
+}

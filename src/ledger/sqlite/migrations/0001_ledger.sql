@@ -1,0 +1,200 @@
+-- One row per thing, integer keys from one sequence, instants in microseconds since 1970, money in
+-- minor units. Ids are indexed only where something is looked up by them.
+
+CREATE TABLE sequence (
+  only INTEGER PRIMARY KEY CHECK (only = 1),
+  next_row INTEGER NOT NULL
+) STRICT;
+INSERT INTO sequence VALUES (1, 1);
+
+CREATE TABLE orders (
+  order_row INTEGER PRIMARY KEY,
+  order_id TEXT NOT NULL UNIQUE,
+  mode TEXT CHECK (mode IN ('planned', 'explicit')),
+  plan TEXT,                       -- JSON: revision, policy, fee, total, lines with ordered and share
+  progress TEXT NOT NULL,          -- JSON: shipped and cancelled per line, in millionths
+  stored INTEGER NOT NULL CHECK (stored >= 0),
+  newest_authorization INTEGER,
+  final_at INTEGER,
+  awaiting INTEGER NOT NULL CHECK (awaiting >= 0),
+  sequence INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE authorizations (
+  authorization_row INTEGER PRIMARY KEY,
+  account TEXT NOT NULL,
+  reference TEXT NOT NULL,
+  order_row INTEGER NOT NULL REFERENCES orders,
+  currency TEXT NOT NULL,
+  authorized INTEGER NOT NULL,
+  captured INTEGER NOT NULL CHECK (captured >= 0),
+  reserved INTEGER NOT NULL CHECK (reserved >= 0),
+  excess INTEGER NOT NULL CHECK (excess >= 0),
+  expires_at INTEGER,
+  expiry_is_derived INTEGER NOT NULL,
+  planned INTEGER NOT NULL CHECK (planned >= 0),
+  in_flight INTEGER NOT NULL CHECK (in_flight >= 0),
+  waiting INTEGER NOT NULL CHECK (waiting >= 0),
+  waiting_amount INTEGER NOT NULL CHECK (waiting_amount >= 0),
+  single TEXT NOT NULL CHECK (single IN ('free', 'undecided', 'used')),
+  freeze_at INTEGER,
+  reads INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  provider_captured INTEGER,
+  provider_remaining INTEGER,
+  provider_expires_at INTEGER,
+  UNIQUE (account, reference),
+  -- S3: over our own movements, never more than was authorized. `excess` is above zero only when
+  -- positive evidence of a capture arrived after its failure had been booked.
+  CHECK (captured + reserved - excess <= authorized)
+) STRICT;
+
+CREATE INDEX authorizations_to_freeze ON authorizations (freeze_at) WHERE freeze_at IS NOT NULL;
+
+CREATE TABLE shipments (
+  shipment_row INTEGER PRIMARY KEY,
+  order_row INTEGER NOT NULL REFERENCES orders,
+  shipment_id TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  content BLOB NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('awaiting', 'waiting', 'covered', 'settled', 'refused')),
+  lines TEXT NOT NULL,             -- JSON: line and millionths
+  amount INTEGER CHECK (amount >= 0),
+  authorization_row INTEGER REFERENCES authorizations,
+  capture_row INTEGER,
+  collected_on INTEGER,            -- the authorization, where it is captured once for all its shipments
+  reason TEXT,
+  accepted_at INTEGER NOT NULL,
+  due_at INTEGER,
+  caused_by TEXT NOT NULL,
+  body BLOB,                       -- the message, until its money is captured
+  origin TEXT,                     -- JSON: where it came from
+  UNIQUE (order_row, shipment_id)
+) STRICT;
+
+CREATE INDEX shipments_due ON shipments (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX shipments_collected ON shipments (collected_on) WHERE collected_on IS NOT NULL;
+
+-- S6: an outcome stands. Only a new generation starts again.
+CREATE TRIGGER shipments_absorb BEFORE UPDATE OF state ON shipments
+WHEN OLD.state IN ('settled', 'refused') AND NEW.state <> OLD.state AND NEW.generation <= OLD.generation
+BEGIN SELECT RAISE(ABORT, 'the outcome of a shipment stands'); END;
+
+CREATE TABLE captures (
+  capture_row INTEGER PRIMARY KEY,
+  capture_id BLOB NOT NULL,
+  authorization_row INTEGER NOT NULL REFERENCES authorizations,
+  order_row INTEGER NOT NULL REFERENCES orders,
+  shipment_row INTEGER NOT NULL REFERENCES shipments,
+  kind TEXT NOT NULL CHECK (kind IN ('shipment', 'batch', 'deadline')),
+  generation INTEGER NOT NULL,
+  amount INTEGER NOT NULL CHECK (amount > 0),
+  state TEXT NOT NULL CHECK (state IN ('planned', 'sending', 'in_doubt', 'captured', 'failed', 'unresolved')),
+  is_open INTEGER NOT NULL CHECK (is_open = (state IN ('planned', 'sending', 'in_doubt'))),
+  planned_at INTEGER NOT NULL,
+  due_at INTEGER,
+  attempts INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  doubtful INTEGER NOT NULL,
+  failures INTEGER NOT NULL,
+  looks INTEGER NOT NULL,
+  window_from INTEGER,
+  send_by INTEGER,
+  doubt_since INTEGER,
+  is_pending INTEGER NOT NULL,
+  refused TEXT,                    -- JSON: the refusal that waits to be confirmed
+  terminal_seen_at INTEGER,
+  last_seen TEXT,
+  resolved_by TEXT,
+  provider_reference TEXT,
+  settled_at INTEGER,
+  is_corrected INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX captures_due ON captures (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX captures_open ON captures (authorization_row) WHERE is_open = 1;
+CREATE UNIQUE INDEX captures_open_id ON captures (capture_id) WHERE is_open = 1;
+
+-- S5: an intent never changes.
+CREATE TRIGGER captures_frozen
+BEFORE UPDATE OF capture_id, authorization_row, order_row, shipment_row, generation, amount ON captures
+BEGIN SELECT RAISE(ABORT, 'an intent never changes'); END;
+
+-- S6: terminal states absorb.
+CREATE TRIGGER captures_absorb BEFORE UPDATE OF state ON captures
+WHEN OLD.is_open = 0 AND NEW.state <> OLD.state
+BEGIN SELECT RAISE(ABORT, 'the outcome of a capture stands'); END;
+
+CREATE TRIGGER captures_stay BEFORE DELETE ON captures
+BEGIN SELECT RAISE(ABORT, 'captures are never deleted'); END;
+
+-- A capture reserves once, and is captured, released or corrected at most once each.
+CREATE TABLE movements (
+  capture_row INTEGER NOT NULL,
+  kind TEXT NOT NULL CHECK (kind IN ('reserve', 'release', 'capture', 'correct')),
+  authorization_row INTEGER NOT NULL,
+  amount INTEGER NOT NULL CHECK (amount > 0),
+  at INTEGER NOT NULL,
+  PRIMARY KEY (capture_row, kind)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER movements_append_only_update BEFORE UPDATE ON movements
+BEGIN SELECT RAISE(ABORT, 'movements are append-only'); END;
+CREATE TRIGGER movements_append_only_delete BEFORE DELETE ON movements
+BEGIN SELECT RAISE(ABORT, 'movements are append-only'); END;
+
+-- What attempts and looks showed, for people.
+CREATE TABLE history (
+  capture_row INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  what TEXT NOT NULL,
+  detail TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (capture_row, number)
+) STRICT, WITHOUT ROWID;
+
+-- Events are written once; whether they are published is kept beside them, in narrow rows.
+CREATE TABLE events (
+  event_row INTEGER PRIMARY KEY,
+  event_id BLOB NOT NULL,
+  kind TEXT NOT NULL,
+  body BLOB NOT NULL,
+  traceparent TEXT,
+  outcome_of INTEGER,              -- the shipment whose one outcome it is
+  generation INTEGER
+) STRICT;
+
+-- S6: one outcome per shipment and generation.
+CREATE UNIQUE INDEX events_outcomes ON events (outcome_of, generation) WHERE outcome_of IS NOT NULL;
+
+CREATE TABLE outbox (
+  event_row INTEGER PRIMARY KEY,
+  written_at INTEGER NOT NULL,
+  published_at INTEGER
+) STRICT;
+
+CREATE INDEX outbox_unpublished ON outbox (event_row) WHERE published_at IS NULL;
+
+CREATE TABLE dead_letters (
+  dead_letter_row INTEGER PRIMARY KEY,
+  dead_letter_id BLOB NOT NULL UNIQUE,
+  reason TEXT NOT NULL,
+  path TEXT NOT NULL,
+  message TEXT NOT NULL,
+  provider_code TEXT,
+  fingerprint TEXT NOT NULL,
+  order_id TEXT,
+  shipment_id TEXT,
+  account TEXT,
+  shipment_row INTEGER,
+  first_seen_at INTEGER NOT NULL,
+  last_seen_at INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('open', 'replaying', 'replayed', 'discarded')),
+  body BLOB,
+  body_sha256 BLOB,
+  origin TEXT
+) STRICT;
+
+CREATE INDEX dead_letters_by_state ON dead_letters (state, reason);
