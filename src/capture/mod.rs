@@ -14,3 +14,6 @@ pub mod policy;
 
 /// What we tell the world.
 pub mod event;
+
+/// What an order owes, and how much of it has been earned.
+pub mod plan;
