@@ -1,1 +1,4 @@
 //! Placeholder.
+
+/// `holdfast schema`.
+pub mod schema;

@@ -1,1 +1,93 @@
 //! Step 2, decode: the wire contract. Bytes to a checked notice, and an event to bytes.
+//!
+//! It knows what one message says, and nothing else: not the ledger (is the authorization known, was
+//! this shipment seen before with other content?), not the settings (does the account exist?), not
+//! the arithmetic of a plan. Those are `capture::accept`'s.
+//!
+//! Strict where money is, tolerant elsewhere. Unknown fields are ignored, since real shipment events
+//! carry carriers, addresses and more, but not inside `authorization` and `plan`, where a mistyped
+//! name would silently mean "none". `null` is the same as leaving the field out.
+
+/// What we publish.
+pub mod event;
+/// `order.shipped`.
+pub mod order_shipped;
+/// JSON Schemas of every message, in and out.
+pub mod schema;
+
+mod envelope;
+mod field;
+mod json;
+mod wire;
+
+use crate::capture::notice::{RawMessage, Rejection, RejectionReason, ShipmentNotice};
+use crate::ids::{OrderId, ShipmentId};
+use field::{Fields, Problem};
+
+/// The largest body that is read, in bytes.
+pub const BODY_MAX: usize = 64 * 1024;
+
+/// The AMQP `content_type` of what we publish: CloudEvents 1.0, structured mode, JSON format.
+pub const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
+
+/// A message that says something we understand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    /// The incoming event's id: what outgoing events name as `caused_by`.
+    pub event_id: String,
+    /// What it says.
+    pub notice: Notice,
+}
+
+/// What an incoming message says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// `order.shipped`.
+    Shipped(Box<ShipmentNotice>),
+}
+
+/// Reads one message.
+///
+/// # Errors
+/// The first problem, as a [`Rejection`]: `undecodable` where the bytes are not one JSON object that
+/// can be read in only one way, `invalid` where that object does not say what it must. Never
+/// `conflict`, which takes the ledger to see.
+pub fn decode(message: &RawMessage) -> Result<Decoded, Rejection> {
+    let members = json::parse(&message.body).map_err(|problem| Rejection {
+        reason: RejectionReason::Undecodable,
+        path: problem.path,
+        message: problem.message,
+        order: None,
+        shipment: None,
+        event_id: envelope::usable_id(message.message_id.as_deref()).map(ToOwned::to_owned),
+    })?;
+    let root = Fields::root(&members);
+    let reject = |reason, problem| reject(reason, problem, &root, message);
+    json::refuse_duplicates(&root).map_err(|problem| reject(RejectionReason::Undecodable, problem))?;
+    read(&root, message).map_err(|problem| reject(RejectionReason::Invalid, problem))
+}
+
+fn read(root: &Fields<'_>, message: &RawMessage) -> Result<Decoded, Problem> {
+    let envelope = envelope::open(root, message)?;
+    let notice = match envelope.kind {
+        envelope::Kind::OrderShipped => Notice::Shipped(Box::new(order_shipped::read(&envelope.data)?)),
+    };
+    Ok(Decoded { event_id: envelope.event_id, notice })
+}
+
+/// A second look, only when something is wrong: whose message was it?
+fn reject(reason: RejectionReason, problem: Problem, root: &Fields<'_>, message: &RawMessage) -> Rejection {
+    let (event_id, data) = envelope::glance(root, message);
+    let text = |name| data.and_then(|data| data.sole_text(name));
+    Rejection {
+        reason,
+        path: problem.path,
+        message: problem.message,
+        order: text("order_id").and_then(|text| OrderId::parse(text).ok()),
+        shipment: text("shipment_id").and_then(|text| ShipmentId::parse(text).ok()),
+        event_id,
+    }
+}
+
+#[cfg(test)]
+mod tests;
