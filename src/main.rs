@@ -1,3 +1,5 @@
-//! Entry: arguments, settings, telemetry, command, exit code.
+//! Entry: everything is in `holdfast::cli`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    holdfast::cli::main()
+}

@@ -1,16 +1,43 @@
 //! Settings: read once, checked whole, then handed out by part. No component sees more than its own.
 //!
 //! Defaults are the compiled-in `config/holdfast.toml`, which documents every key; then the file named
-//! by `--config`; then `HOLDFAST_SECTION__KEY` from the environment.
+//! by `--config`; then `HOLDFAST_SECTION__KEY` from the environment. Every problem is found at once,
+//! each with its key and where it was written.
+//!
+//! Does not look at the live world: whether a broker or a provider answers is not known here.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
 
 use crate::capture::policy::Policy;
 use crate::ids::AccountName;
+
+mod account;
+mod broker;
+mod capture;
+mod ledger;
+mod problem;
+mod secret;
+mod section;
+mod source;
+mod value;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use problem::Noted;
+pub use problem::{Problem, SettingsErrors};
+pub use section::Effective;
+use section::{Findings, Section};
+pub use source::Place;
+use source::Table;
+
+/// The compiled-in defaults.
+pub const DEFAULTS: &str = include_str!("../../config/holdfast.toml");
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -29,6 +56,92 @@ pub struct Settings {
     pub event_source: String,
     /// The configured accounts.
     pub accounts: Vec<Account>,
+}
+
+impl Settings {
+    /// Reads the defaults, then `config`, then the settings among the variables of `environment`.
+    ///
+    /// # Errors
+    /// Every problem that was found.
+    pub fn load(
+        config: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, SettingsErrors> {
+        Self::explain(config, environment).map(|(settings, _)| settings)
+    }
+
+    /// The same, and every setting in effect with its source, secrets hidden.
+    ///
+    /// # Errors
+    /// Every problem that was found.
+    pub fn explain(
+        config: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<(Self, Vec<Effective>), SettingsErrors> {
+        let mut findings = Findings::new(environment.collect());
+        let tree = layers(config, &mut findings).map_err(|problems| SettingsErrors { problems })?;
+        let settings = read(tree, &mut findings);
+        match settings {
+            Ok(settings) if findings.problems.is_empty() => Ok((settings, findings.effective)),
+            Ok(_) | Err(Noted) => Err(SettingsErrors { problems: findings.problems }),
+        }
+    }
+}
+
+/// All layers in one tree. A file that cannot be parsed is reported alone: everything else would
+/// only follow from it.
+fn layers(config: Option<&Path>, findings: &mut Findings) -> Result<Table, Vec<Problem>> {
+    let mut tree = source::parse(DEFAULTS, &|line| Place::Default { line })?;
+    if let Some(path) = config {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let message = format!("cannot read the settings in {}: {error}", path.display());
+            vec![Problem { key: String::new(), place: None, message }]
+        })?;
+        source::overlay(&mut tree, source::parse(&text, &|line| Place::File { path: path.to_owned(), line })?);
+    }
+    let (overrides, mut problems) = source::overrides(&findings.environment);
+    source::overlay(&mut tree, overrides);
+    findings.problems.append(&mut problems);
+    Ok(tree)
+}
+
+fn read(tree: Table, findings: &mut Findings) -> Result<Settings, Noted> {
+    let mut root = Section::root(tree, findings);
+    let broker = broker::read(root.section("broker"));
+    let ledger = ledger::read(root.section("ledger"));
+    let http_listen = read_only(root.section("http"), "listen", value::address);
+    let event_source = read_only(root.section("events"), "source", value::text);
+    let backoff = capture::read_backoff(root.section("retry"));
+    let rules = capture::read(root.section("capture"), backoff);
+    let margin = rules.as_ref().ok().map(|rules| rules.policy.derived_deadline_margin);
+    let accounts = account::read(root.section("accounts"), margin);
+    let bounds = rules.as_ref().map(|rules| (rules.open_max, rules.disk_free_min)).map_err(|noted| *noted);
+    let worker = worker::read(root.section("worker"), bounds, accounts.longest_timeout);
+    root.finish();
+
+    let mut policy = rules?.policy;
+    let (accounts, policies): (Vec<_>, Vec<_>) = accounts.accounts.into_iter().unzip();
+    policy.accounts = accounts.iter().map(|account| account.name.clone()).zip(policies).collect();
+    Ok(Settings {
+        broker: broker?,
+        ledger: ledger?,
+        http_listen: http_listen?,
+        policy,
+        worker: worker?,
+        event_source: event_source?,
+        accounts,
+    })
+}
+
+/// Reads a section that has only one key.
+fn read_only<T>(
+    mut section: Section<'_>,
+    key: &'static str,
+    check: impl FnOnce(&source::Value) -> Result<T, String>,
+) -> Result<T, Noted> {
+    let value = section.required(key, check);
+    section.finish();
+    value
 }
 
 /// Where the ledger lives.

@@ -1,0 +1,173 @@
+//! `[accounts.NAME]`: one set of credentials at one provider, and what follows from its protocol.
+//!
+//! Does not talk to a provider: whether the credentials are right is not known here.
+
+use std::time::Duration;
+
+use super::problem::Noted;
+use super::section::Section;
+use super::source::{Place, Value};
+use super::{Account, Cloudipsp, FlexPay, FlexPayToken, Protocol, secret, value};
+use crate::capture::policy::{AccountPolicy, Captures};
+use crate::ids::AccountName;
+
+const CONCURRENCY: &str = "64";
+const TIMEOUT: &str = "30s";
+const CONNECT_TIMEOUT: &str = "5s";
+
+/// The banks behind Flitt and Fondy hold an amount for about a week; neither says how long.
+const CLOUDIPSP_LIFETIME: &str = "7d";
+
+/// Upgrade does not say how long Flex Pay remembers an idempotency key, so it is relied on only for
+/// a while.
+const FLEX_PAY_RESEND_WINDOW: &str = "15m";
+
+/// The accounts, as far as they could be read.
+#[derive(Default)]
+pub(super) struct Accounts {
+    pub accounts: Vec<(Account, AccountPolicy)>,
+    /// Of all accounts, those with problems included.
+    pub longest_timeout: Option<Duration>,
+}
+
+/// `margin` is the derived deadline margin, which no lifetime may be shorter than.
+pub(super) fn read(mut section: Section<'_>, margin: Option<Duration>) -> Accounts {
+    let mut accounts = Accounts::default();
+    for name in section.names() {
+        let mut account = section.named(&name);
+        let Some(name) = checked_name(&name) else {
+            let message = "is not a name for an account: use up to 64 lower-case letters, digits and dashes, \
+                           beginning with a letter";
+            account.problem("", account.place(), message.to_owned());
+            account.abandon();
+            continue;
+        };
+        // A problem is noted already; the other accounts are read all the same.
+        if let Ok(account) = read_one(account, name, margin, &mut accounts.longest_timeout) {
+            accounts.accounts.push(account);
+        }
+    }
+    accounts
+}
+
+/// Narrower than [`AccountName`], so that a variable's name can say it, and a metric's label.
+fn checked_name(name: &str) -> Option<AccountName> {
+    let allowed = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let starts = name.starts_with(|first: char| first.is_ascii_lowercase());
+    AccountName::parse(name).ok().filter(|_| allowed && starts && name.len() <= 64)
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Flitt,
+    Fondy,
+    FlexPay,
+}
+
+fn read_one(
+    mut section: Section<'_>,
+    name: AccountName,
+    margin: Option<Duration>,
+    longest_timeout: &mut Option<Duration>,
+) -> Result<(Account, AccountPolicy), Noted> {
+    let kind = section.required("protocol", kind);
+    let concurrency = section.with_default("concurrency", CONCURRENCY, value::integer(1, 1_000));
+    let timeout = section.with_default("timeout", TIMEOUT, value::span);
+    let connect_timeout = section.with_default("connect_timeout", CONNECT_TIMEOUT, value::span);
+    *longest_timeout = (*longest_timeout).max(timeout.ok());
+    if let (Ok(connect), Ok(whole)) = (connect_timeout, timeout)
+        && connect > whole
+    {
+        section.contradiction("connect_timeout", "must not be longer than timeout".to_owned());
+    }
+    let Ok(kind) = kind else {
+        // Which other keys there are depends on the protocol.
+        section.abandon();
+        return Err(Noted);
+    };
+    let resend_override = section.optional("resend_window", value::span);
+    let lifetime = read_lifetime(&mut section, kind, margin);
+    let protocol = match kind {
+        Kind::Flitt => read_cloudipsp(&mut section).map(Protocol::Flitt),
+        Kind::Fondy => read_cloudipsp(&mut section).map(Protocol::Fondy),
+        Kind::FlexPay => read_flex_pay(&mut section).map(Protocol::FlexPay),
+    };
+    let (captures, resend_default) = match kind {
+        Kind::Flitt | Kind::Fondy => (Captures::Single, None),
+        Kind::FlexPay => (Captures::Multiple, value::span(&Value::Text(FLEX_PAY_RESEND_WINDOW.to_owned())).ok()),
+    };
+    if let (Ok(None), Kind::FlexPay) = (&resend_override, kind) {
+        section.note_effective("resend_window", FLEX_PAY_RESEND_WINDOW.to_owned(), Place::AccountDefault);
+    }
+    section.finish();
+    let (resend_override, authorization_lifetime) = (resend_override?, lifetime?);
+    let policy = AccountPolicy { captures, resend_window: resend_override.or(resend_default), authorization_lifetime };
+    let account = Account {
+        name,
+        concurrency: concurrency?,
+        timeout: timeout?,
+        connect_timeout: connect_timeout?,
+        resend_window: resend_override,
+        authorization_lifetime,
+        protocol: protocol?,
+    };
+    Ok((account, policy))
+}
+
+fn read_lifetime(section: &mut Section<'_>, kind: Kind, margin: Option<Duration>) -> Result<Option<Duration>, Noted> {
+    const KEY: &str = "authorization_lifetime";
+    let lifetime = match kind {
+        Kind::Flitt | Kind::Fondy => section.with_default(KEY, CLOUDIPSP_LIFETIME, value::span).map(Some),
+        Kind::FlexPay => section.optional(KEY, value::span),
+    }?;
+    match (lifetime, margin) {
+        (Some(lifetime), Some(margin)) if lifetime <= margin => {
+            let message = "must be longer than capture.derived_deadline_margin: \
+                           else the deadline has passed when the authorization begins";
+            Err(section.contradiction(KEY, message.to_owned()))
+        }
+        (lifetime, _) => Ok(lifetime),
+    }
+}
+
+fn read_cloudipsp(section: &mut Section<'_>) -> Result<Cloudipsp, Noted> {
+    let base_url = section.required("base_url", value::provider_url);
+    let merchant_id = section.required("merchant_id", value::integer(1, u64::MAX));
+    let secret = secret::required(section, "secret");
+    Ok(Cloudipsp { base_url: base_url?, merchant_id: merchant_id?, secret: secret? })
+}
+
+fn read_flex_pay(section: &mut Section<'_>) -> Result<FlexPay, Noted> {
+    let base_url = section.required("base_url", value::provider_url);
+    let token = if section.has("token") {
+        read_fixed_token(section)
+    } else {
+        let token_url = section.required("token_url", value::provider_url);
+        let client_id = section.required("client_id", value::text);
+        let client_secret = secret::required(section, "client_secret");
+        token_url.and_then(|token_url| {
+            Ok(FlexPayToken::Fetched { token_url, client_id: client_id?, client_secret: client_secret? })
+        })
+    };
+    Ok(FlexPay { base_url: base_url?, token: token? })
+}
+
+fn read_fixed_token(section: &mut Section<'_>) -> Result<FlexPayToken, Noted> {
+    let token = secret::required(section, "token").map(FlexPayToken::Fixed);
+    for key in ["token_url", "client_id", "client_secret"] {
+        if let Some(node) = section.take(key) {
+            let message = "cannot be given together with token: a token is either fixed or fetched".to_owned();
+            section.problem(key, Some(node.place), message);
+        }
+    }
+    token
+}
+
+fn kind(value: &Value) -> Result<Kind, String> {
+    match value::text(value).as_deref() {
+        Ok("flitt") => Ok(Kind::Flitt),
+        Ok("fondy") => Ok(Kind::Fondy),
+        Ok("flex_pay") => Ok(Kind::FlexPay),
+        Ok(_) | Err(_) => Err("must be \"flitt\", \"fondy\" or \"flex_pay\"".to_owned()),
+    }
+}

@@ -1,0 +1,79 @@
+//! `[broker]`: how to reach RabbitMQ.
+
+use url::Url;
+
+use super::problem::Noted;
+use super::section::Section;
+use super::source::Value;
+use super::{Broker, TopologyMode, secret, value};
+
+pub(super) fn read(mut section: Section<'_>) -> Result<Broker, Noted> {
+    let url = secret::or_plain(&mut section, "url", without_credentials);
+    let ca_file = section.optional("ca_file", value::readable_file);
+    let topology = section.required("topology", topology);
+    let declare_orders = section.required("declare_orders", value::flag);
+    let orders_exchange = section.required("orders_exchange", value::broker_name);
+    let payments_exchange = section.required("payments_exchange", value::broker_name);
+    let work_queue = section.required("work_queue", value::broker_name);
+    let dead_queue = section.required("dead_queue", value::broker_name);
+    // AMQP reads 0 as "no limit", which would move the whole queue into memory.
+    let prefetch = section.required("prefetch", value::integer(1, u16::MAX));
+    let publish_batch = section.required("publish_batch", value::integer(1, 10_000));
+    let heartbeat = section.required("heartbeat", value::heartbeat);
+    let connect_timeout = section.required("connect_timeout", value::span);
+    let operation_timeout = section.required("operation_timeout", value::span);
+    let reconnect_min = section.required("reconnect_min", value::span);
+    let reconnect_max = section.required("reconnect_max", value::span);
+
+    if let (Ok(min), Ok(max)) = (reconnect_min, reconnect_max)
+        && min > max
+    {
+        section.contradiction("reconnect_min", "must not be longer than reconnect_max".to_owned());
+    }
+    if let (Ok(work), Ok(dead)) = (&work_queue, &dead_queue)
+        && work == dead
+    {
+        section.contradiction("dead_queue", "must not be the same queue as work_queue".to_owned());
+    }
+    section.finish();
+    Ok(Broker {
+        url: url?,
+        ca_file: ca_file?,
+        topology: topology?,
+        declare_orders: declare_orders?,
+        orders_exchange: orders_exchange?,
+        payments_exchange: payments_exchange?,
+        work_queue: work_queue?,
+        dead_queue: dead_queue?,
+        prefetch: prefetch?,
+        publish_batch: publish_batch?,
+        heartbeat: heartbeat?,
+        connect_timeout: connect_timeout?,
+        operation_timeout: operation_timeout?,
+        reconnect_min: reconnect_min?,
+        reconnect_max: reconnect_max?,
+    })
+}
+
+/// The address as it may be shown.
+fn without_credentials(text: &str) -> Result<String, String> {
+    const EXPECTED: &str = "must be an address such as \"amqps://user:password@host:5671/virtual-host\"";
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "amqp" | "amqps") && url.has_host());
+    let Some(mut url) = url else { return Err(EXPECTED.to_owned()) };
+    if !url.username().is_empty() || url.password().is_some() {
+        let hidden = url.set_username("***").and_then(|()| url.set_password(None));
+        hidden.map_err(|()| EXPECTED.to_owned())?;
+    }
+    // A query can carry paths and pass phrases of client certificates.
+    url.set_query(None);
+    Ok(url.into())
+}
+
+fn topology(value: &Value) -> Result<TopologyMode, String> {
+    match value::text(value).as_deref() {
+        Ok("declare") => Ok(TopologyMode::Declare),
+        Ok("verify") => Ok(TopologyMode::Verify),
+        Ok("none") => Ok(TopologyMode::None),
+        Ok(_) | Err(_) => Err("must be \"declare\", \"verify\" or \"none\"".to_owned()),
+    }
+}
