@@ -1,1 +1,3 @@
-//! Placeholder.
+//! One file per command.
+
+pub mod sandbox;
