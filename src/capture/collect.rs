@@ -100,7 +100,7 @@ fn begin_read(books: &mut Books, authorization: AuthorizationKey, start: bool, c
     }
     record.epoch += 1;
     // Should the answer never come, the watch finds the authorization again.
-    record.freeze_at = Some(clock::after(context.now.wall, context.policy.send_within));
+    record.freeze_at = Some(clock::after(context.now.wall, due::no_answer_after(&account, context)));
     let call = Call::Read { authorization, epoch: record.epoch };
     Reply { ticket: Some(Ticket { account, reference, call }), ..Reply::nothing(Note::Looking) }
 }

@@ -1,6 +1,8 @@
 //! What is due: sending what was put off, looking at what is in doubt, freezing what has collected,
 //! taking up what had to wait. And whose turn it is.
 
+use std::time::Duration;
+
 use crate::capture::books::{Books, HistoryNote};
 use crate::capture::collect;
 use crate::capture::decide::{Call, Context, Due, Note, Ready, Reply, Ticket};
@@ -9,6 +11,7 @@ use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::{self, Timestamp};
+use crate::ids::AccountName;
 
 /// Begins what is due, with the permit that the caller holds. Nothing, where it no longer is.
 pub(super) fn due(books: &mut Books, due: Due, context: Context<'_>) -> Reply {
@@ -135,9 +138,15 @@ fn look(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> Reply {
     let record = books.capture_mut(capture);
     record.progress.epoch += 1;
     // Should the answer never come, the watch finds the capture again.
-    record.due_at = Some(clock::after(context.now.wall, context.policy.send_within));
+    record.due_at = Some(clock::after(context.now.wall, no_answer_after(&account, context)));
     let call = Call::Look { capture, epoch: record.progress.epoch };
     Reply { ticket: Some(Ticket { account, reference, call }), ..Reply::nothing(Note::Looking) }
+}
+
+/// When a read that was begun will not be answered any more.
+pub(super) fn no_answer_after(account: &AccountName, context: Context<'_>) -> Duration {
+    let timeout = context.policy.accounts.get(account).map(|account| account.timeout);
+    timeout.unwrap_or_default().saturating_add(context.policy.send_within)
 }
 
 /// Writes a line of a capture's history.

@@ -46,9 +46,3 @@ mod outcome;
 // what goes out
 pub mod dead_letter;
 pub mod event;
-
-/// What an order owes, and how much of it has been earned.
-pub mod plan;
-
-/// How long to wait before the next try or look.
-pub mod retry;

@@ -1,4 +1,134 @@
-//! Placeholder.
+//! The command line: arguments to a command, and its result to an exit code.
+//!
+//! One file per command. A new one is a variant of `Command`, an arm of `Command::run`, and a
+//! file with its arguments and `run`; one that waits is run by [`wait_for`]. Decides nothing about money: commands ask the parts that do.
 
-/// `holdfast schema`.
-pub mod schema;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::settings::{Effective, Settings, SettingsErrors};
+use crate::telemetry;
+
+mod check;
+mod failure;
+mod output;
+mod sandbox;
+mod schema;
+
+pub use failure::{Exit, Failure, OrExit};
+pub use output::{Format, Output, table};
+
+/// Captures card authorizations as orders ship: exactly once, to the minor unit, before they expire.
+#[derive(Debug, Parser)]
+#[command(version, after_help = failure::EXIT_CODES, max_term_width = 100, propagate_version = true)]
+pub struct Cli {
+    /// Settings in TOML; what it leaves out has its default.
+    #[arg(long, global = true, env = "HOLDFAST_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How to write results.
+    #[arg(long, global = true, env = "HOLDFAST_OUTPUT", value_name = "FORMAT", default_value = "table")]
+    output: Format,
+    /// What to log, to standard error: a level, or target=level, separated by commas.
+    #[arg(long, global = true, env = "HOLDFAST_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do. Each has an example at the end of its help.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the settings, and show what is in effect.
+    #[command(after_help = check::EXAMPLES)]
+    Check,
+    /// Serve three pretend providers with real books.
+    #[command(after_help = sandbox::EXAMPLES)]
+    Sandbox(sandbox::Args),
+    /// Print the JSON Schema of the messages, in and out.
+    #[command(after_help = schema::EXAMPLES)]
+    Schema(schema::Args),
+}
+
+impl Command {
+    fn run(self, context: &mut Context) -> Result<Exit, Failure> {
+        match self {
+            Self::Check => check::run(context),
+            Self::Sandbox(args) => {
+                wait_for(async { sandbox::run(args).await.or_exit(Exit::Unreachable).map(|()| Exit::Done) })
+            }
+            Self::Schema(args) => schema::run(&args, &mut std::io::stdout()).or_exit(Exit::Usage).map(|()| Exit::Done),
+        }
+    }
+}
+
+/// What every command gets.
+pub struct Context {
+    /// Where results go.
+    pub output: Output,
+    config: Option<PathBuf>,
+}
+
+impl Context {
+    /// The settings, checked.
+    ///
+    /// # Errors
+    /// All problems together, with exit code 2.
+    pub fn settings(&self) -> Result<Settings, Failure> {
+        self.explain().map(|(settings, _)| settings).or_exit(Exit::Usage)
+    }
+
+    fn explain(&self) -> Result<(Settings, Vec<Effective>), SettingsErrors> {
+        // A variable that is not UTF-8 cannot be one of ours.
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Settings::explain(self.config.as_deref(), environment)
+    }
+}
+
+/// Runs a command that waits for the network or the ledger.
+///
+/// # Errors
+/// Those of the command; or the system grants no threads.
+pub fn wait_for(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    tokio::runtime::Runtime::new().or_exit(Exit::Wrong)?.block_on(command)
+}
+
+/// Runs the command that the arguments name, and says how it ended.
+pub fn main() -> ExitCode {
+    let Cli { config, output, log, command } = Cli::parse();
+    let mut context = Context { output: Output::stdout(output), config };
+    let ended = telemetry::start_logs(log.as_deref()).or_exit(Exit::Usage).and_then(|()| command.run(&mut context));
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report(&mut std::io::stderr()).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let mut inner = command.get_subcommands().peekable();
+            if inner.peek().is_none() {
+                assert!(help.contains("Example"), "no example in the help of{path}");
+                assert!(help.contains("holdfast "), "the example of{path} is not a command");
+            }
+            inner.for_each(|command| check(command, &path));
+        }
+        check(&Cli::command(), "");
+    }
+}

@@ -4,13 +4,19 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::Args;
 
 use crate::message::schema;
 
+/// How it is used.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  holdfast schema
+  holdfast schema capture.succeeded
+  holdfast schema --write config/schemas";
+
 /// Print the JSON Schema of a message, list them all, or write them into files
-#[derive(Debug, Args)]
-pub struct Schema {
+#[derive(Debug, clap::Args)]
+pub struct Args {
     /// The message type, such as `order.shipped`; without it, all of them
     name: Option<String>,
 
@@ -23,7 +29,7 @@ pub struct Schema {
 ///
 /// # Errors
 /// When there is no message type of that name, or something cannot be written.
-pub fn run(args: &Schema, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut schemas = schema::all();
     if let Some(wanted) = &args.name {
         schemas.retain(|(name, _)| name == wanted);
@@ -67,7 +73,7 @@ mod tests {
     use super::*;
 
     fn output(name: Option<&str>, write: Option<&Path>) -> anyhow::Result<String> {
-        let args = Schema { name: name.map(str::to_owned), write: write.map(Path::to_owned) };
+        let args = Args { name: name.map(str::to_owned), write: write.map(Path::to_owned) };
         let mut out = Vec::new();
         run(&args, &mut out)?;
         Ok(String::from_utf8(out).expect("UTF-8"))

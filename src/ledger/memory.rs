@@ -112,9 +112,10 @@ impl Tables {
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         let captures = self.captures.values().filter(|capture| is_due(capture.due_at));
         let captures = captures.map(|capture| self.ready(Due::Capture(capture.key), capture.authorization));
-        let freezing = self.authorizations.values().filter(|record| {
-            is_due(record.freeze_at) && record.waiting > 0 && record.single == SingleUse::Free
-        });
+        let freezing = self
+            .authorizations
+            .values()
+            .filter(|record| is_due(record.freeze_at) && record.waiting > 0 && record.single == SingleUse::Free);
         let freezing = freezing.map(|record| self.ready(Due::Authorization(record.key), record.key));
         let mut due: Vec<Ready> = captures.chain(freezing).collect();
         due.extend(self.shipments.values().filter(|shipment| is_due(shipment.due_at)).filter_map(|shipment| {
@@ -146,7 +147,11 @@ impl Tables {
         let open = self.captures.values().filter(|capture| !capture.state.is_terminal());
         Vitals {
             open_captures: u64::try_from(open.count()).unwrap_or(u64::MAX),
-            oldest_doubt: self.captures.values().filter_map(|c| c.progress.doubt_since.filter(|_| c.state == CaptureState::InDoubt)).min(),
+            oldest_doubt: self
+                .captures
+                .values()
+                .filter_map(|c| c.progress.doubt_since.filter(|_| c.state == CaptureState::InDoubt))
+                .min(),
             outbox_pending: u64::try_from(self.unpublished.len()).unwrap_or(u64::MAX),
             outbox_oldest: self.unpublished.values().min().copied(),
             ..Vitals::default()
@@ -279,7 +284,8 @@ impl Store for Tables {
         self.check(books)?;
         self.next_row = books.next_row();
         self.orders.extend(books.orders().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
-        self.authorizations.extend(books.authorizations().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
+        self.authorizations
+            .extend(books.authorizations().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
         self.shipments.extend(books.shipments().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
         self.captures.extend(books.captures().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
         self.movements.extend(books.movements.iter().cloned());

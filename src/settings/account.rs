@@ -71,7 +71,7 @@ fn read_one(
     longest_timeout: &mut Option<Duration>,
 ) -> Result<(Account, AccountPolicy), Noted> {
     let kind = section.required("protocol", kind);
-    let concurrency = section.with_default("concurrency", CONCURRENCY, value::integer(1, 1_000));
+    let concurrency = section.with_default("concurrency", CONCURRENCY, value::integer(1, 10_000));
     let timeout = section.with_default("timeout", TIMEOUT, value::span);
     let connect_timeout = section.with_default("connect_timeout", CONNECT_TIMEOUT, value::span);
     *longest_timeout = (*longest_timeout).max(timeout.ok());
@@ -101,7 +101,12 @@ fn read_one(
     }
     section.finish();
     let (resend_override, authorization_lifetime) = (resend_override?, lifetime?);
-    let policy = AccountPolicy { captures, resend_window: resend_override.or(resend_default), authorization_lifetime };
+    let policy = AccountPolicy {
+        captures,
+        resend_window: resend_override.or(resend_default),
+        timeout: timeout?,
+        authorization_lifetime,
+    };
     let account = Account {
         name,
         concurrency: concurrency?,

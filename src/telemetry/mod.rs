@@ -76,6 +76,12 @@ fn builder() -> Result<PrometheusBuilder, TelemetryError> {
     Ok(builder)
 }
 
+/// Notes one transaction of the ledger: how many commands it took, and how long.
+pub fn note_commit(commands: usize, took: std::time::Duration) {
+    metrics::histogram!(metric::LEDGER_COMMIT).record(took);
+    metrics::histogram!(metric::GROUP_SIZE).record(gauge_value(u64::try_from(commands).unwrap_or(u64::MAX)));
+}
+
 /// A whole number as the value of a gauge. Exact up to 2^53, which as minor units is more than any
 /// account holds; metrics are for looking, the ledger is for counting.
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "a gauge is a float by its protocol")]

@@ -135,9 +135,7 @@ pub(super) fn progress_to_json(progress: &[LineProgress]) -> String {
 /// Progress from JSON.
 pub(super) fn progress_from_json(text: &str) -> rusqlite::Result<Vec<LineProgress>> {
     let rows: Vec<(i64, i64)> = json(text)?;
-    let line = |(shipped, cancelled)| {
-        Ok(LineProgress { shipped: quantity(shipped)?, cancelled: quantity(cancelled)? })
-    };
+    let line = |(shipped, cancelled)| Ok(LineProgress { shipped: quantity(shipped)?, cancelled: quantity(cancelled)? });
     rows.into_iter().map(line).collect()
 }
 

@@ -341,12 +341,8 @@ fn read_progress(row: &Row<'_>) -> Result<CaptureProgress> {
 
 fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
     let reasons = crate::capture::reject::MESSAGE_REASONS;
-    let states = [
-        DeadLetterState::Open,
-        DeadLetterState::Replaying,
-        DeadLetterState::Replayed,
-        DeadLetterState::Discarded,
-    ];
+    let states =
+        [DeadLetterState::Open, DeadLetterState::Replaying, DeadLetterState::Replayed, DeadLetterState::Discarded];
     let id = |text: Option<String>| text.and_then(|text| OrderId::parse(&text).ok());
     let shipment: Option<String> = row.get("shipment_id")?;
     let account: Option<String> = row.get("account")?;

@@ -65,8 +65,8 @@ pub(super) fn unpublished(connection: &Connection, limit: u32) -> Result<Vec<Out
 
 /// Captures whose attempt was begun and not judged.
 pub(super) fn interrupted(connection: &Connection) -> Result<Vec<(CaptureKey, u32)>> {
-    let mut statement = connection
-        .prepare_cached("SELECT capture_row, epoch FROM captures WHERE is_open = 1 AND state = 'sending'")?;
+    let mut statement =
+        connection.prepare_cached("SELECT capture_row, epoch FROM captures WHERE is_open = 1 AND state = 'sending'")?;
     statement.query_map([], |row| Ok((CaptureKey::new(row.get(0)?), row.get(1)?)))?.collect()
 }
 
@@ -79,9 +79,7 @@ pub(super) fn vitals(connection: &Connection) -> Result<Vitals> {
     Ok(Vitals {
         open_captures: count("SELECT count(*) FROM captures WHERE is_open = 1")?,
         in_doubt: in_doubt(connection)?,
-        oldest_doubt: earliest(
-            "SELECT min(doubt_since) AS at FROM captures WHERE is_open = 1 AND state = 'in_doubt'",
-        )?,
+        oldest_doubt: earliest("SELECT min(doubt_since) AS at FROM captures WHERE is_open = 1 AND state = 'in_doubt'")?,
         earned_uncaptured: earned_uncaptured(connection)?,
         nearest_deadline: earliest(
             "SELECT min(at) AS at FROM (
@@ -113,14 +111,12 @@ fn earned_uncaptured(connection: &Connection) -> Result<Vec<(AccountName, String
            SELECT account, currency, waiting_amount FROM authorizations WHERE freeze_at IS NOT NULL)
          GROUP BY account, currency",
     )?;
-    statement
-        .query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get(1)?, row.get(2)?)))?
-        .collect()
+    statement.query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get(1)?, row.get(2)?)))?.collect()
 }
 
 fn dead_letters(connection: &Connection) -> Result<Vec<(String, u64)>> {
-    let mut statement = connection
-        .prepare_cached("SELECT reason, count(*) FROM dead_letters WHERE state = 'open' GROUP BY reason")?;
+    let mut statement =
+        connection.prepare_cached("SELECT reason, count(*) FROM dead_letters WHERE state = 'open' GROUP BY reason")?;
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 

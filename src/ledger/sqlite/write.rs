@@ -12,7 +12,12 @@ use crate::money::Money;
 type Result<T> = rusqlite::Result<T>;
 
 /// Writes every change in the books, and the encoded events.
-pub(super) fn write(connection: &Connection, books: &Books, outbox: &[OutboxRow], is_single: &dyn Fn(&Authorization) -> bool) -> Result<()> {
+pub(super) fn write(
+    connection: &Connection,
+    books: &Books,
+    outbox: &[OutboxRow],
+    is_single: &dyn Fn(&Authorization) -> bool,
+) -> Result<()> {
     for entry in books.orders().changed() {
         write_order(connection, entry)?;
     }
@@ -32,8 +37,8 @@ pub(super) fn write(connection: &Connection, books: &Books, outbox: &[OutboxRow]
         write_event(connection, announcement, row)?;
     }
     for row in &books.published {
-        let mut statement =
-            connection.prepare_cached("UPDATE outbox SET published_at = ?2 WHERE event_row = ?1 AND published_at IS NULL")?;
+        let mut statement = connection
+            .prepare_cached("UPDATE outbox SET published_at = ?2 WHERE event_row = ?1 AND published_at IS NULL")?;
         statement.execute(params![row, At(crate::clock::now())])?;
     }
     for entry in books.changed_dead_letters() {

@@ -1,0 +1,102 @@
+//! The control pages, over HTTP.
+
+use serde_json::{Value, json};
+
+use super::super::{Books, NOTICE, RuleState, Sandbox};
+use super::Bench;
+
+async fn control(bench: &Bench, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    let method = method.parse().expect("a method");
+    let request = bench.http.request(method, bench.url(path)).body(body.to_string());
+    super::answered(request).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn authorizations_are_made_and_the_books_read() {
+    let bench = Bench::start().await;
+    let account = json!({ "protocol": "fondy", "account": "77", "secret": "s3" });
+    assert_eq!(control(&bench, "POST", "/sandbox/accounts", &account).await.0, 201);
+    let order = json!({ "account": "77", "reference": "o-1", "amount_minor": 500, "currency": "JPY" });
+    let (status, made) = control(&bench, "POST", "/sandbox/authorizations", &order).await;
+    assert_eq!((status, &made["notice"]), (201, &json!(NOTICE)));
+    assert_eq!(made["authorization"]["protocol"], "fondy");
+    let (status, read) = control(&bench, "GET", "/sandbox/books", &Value::Null).await;
+    let books: Books = serde_json::from_value(read).expect("books");
+    assert_eq!((status, &books), (200, &bench.books()), "the page and the handle agree");
+    assert_eq!(books.totals[0].authorized_minor, 500);
+
+    let many = [
+        json!({ "amount_minor": 1, "currency": "EUR" }),
+        json!({ "account": "nobody", "amount_minor": 1, "currency": "EUR" }),
+        json!({ "protocol": "flitt", "account": "77", "amount_minor": 1, "currency": "EUR" }),
+        json!({ "account": "77", "reference": "o-1", "amount_minor": 1, "currency": "EUR" }),
+        json!({ "account": "77", "amount_minor": 0, "currency": "EUR" }),
+        json!({ "account": "77", "amount_minor": -1, "currency": "EUR" }),
+        json!({ "account": "77", "amount_minor": 1, "currency": "EURO" }),
+        json!({ "account": "77", "amount_minor": 1, "currency": "EUR", "expires": 1 }),
+    ];
+    for bad in many {
+        let (status, answer) = control(&bench, "POST", "/sandbox/authorizations", &bad).await;
+        assert_eq!(status, 400, "{bad}");
+        assert!(answer["error"].is_string(), "{bad}");
+    }
+    for bad in [
+        json!({ "protocol": "flex_pay", "account": "77", "secret": "s" }),
+        json!({ "protocol": "flitt", "account": "letters", "secret": "s" }),
+    ] {
+        assert_eq!(control(&bench, "POST", "/sandbox/accounts", &bad).await.0, 400, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn faults_and_settings_are_set_and_shown() {
+    let bench = Bench::start().await;
+    let faults = json!({ "seed": 7, "rules": [
+        { "protocol": "flitt", "operation": "capture", "times": 3, "fault": { "kind": "reset", "when": "after" } },
+        { "per_mille": 20, "fault": { "kind": "status", "status": 429, "retry_after_s": 2 } },
+        { "fault": { "kind": "code", "code": 1109 } },
+        { "fault": { "kind": "code", "code": "NO_AMOUNT_LEFT", "when": "after" } },
+        { "fault": { "kind": "forget_keys" } },
+        { "fault": { "kind": "clock_skew", "seconds": -60 } },
+    ]});
+    let (status, armed) = control(&bench, "PUT", "/sandbox/faults", &faults).await;
+    assert_eq!(status, 200, "{armed}");
+    let rules: Vec<RuleState> = serde_json::from_value(armed["rules"].clone()).expect("rules");
+    assert_eq!(rules, bench.running.sandbox().faults());
+    assert_eq!(rules.len(), 6);
+    let (_, disarmed) = control(&bench, "DELETE", "/sandbox/faults", &Value::Null).await;
+    assert_eq!(disarmed["rules"], json!([]));
+    let bad = json!({ "rules": [{ "fault": { "kind": "latency", "ms": 1 }, "percent": 5 }] });
+    assert_eq!(control(&bench, "PUT", "/sandbox/faults", &bad).await.0, 400);
+
+    let keys = json!({ "keys": { "check": "limits_first", "retention_ms": 5 } });
+    let (status, _) = control(&bench, "PUT", "/sandbox/settings", &keys).await;
+    let (_, shown) = control(&bench, "GET", "/sandbox/settings", &Value::Null).await;
+    assert_eq!((status, &shown["settings"]["keys"]["check"]), (200, &json!("limits_first")));
+    assert_eq!(bench.running.sandbox().settings().keys.retention_ms, 5);
+}
+
+#[tokio::test]
+async fn every_page_says_that_it_is_no_payment_provider() {
+    let bench = Bench::start().await;
+    for path in
+        ["/", "/sandbox", "/sandbox/books", "/sandbox/faults", "/sandbox/settings", "/anything", "/api/status/order_id"]
+    {
+        let answer = bench.http.get(bench.url(path)).send().await.expect("an answer");
+        let server = answer.headers()["server"].to_str().expect("text").to_owned();
+        assert!(server.contains("NOT a payment provider"), "{path}");
+        let page = answer.text().await.expect("a body");
+        assert!(page.contains("NOT a payment provider"), "{path}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn stopping_frees_the_port_and_keeps_the_books() {
+    let bench = Bench::start().await;
+    let (address, sandbox) = (bench.running.address(), bench.running.sandbox().clone());
+    let order = bench.authorize(super::Protocol::Flitt, 5, "EUR");
+    bench.status(&order).await.expect("an answer, and a connection that is kept");
+    bench.running.stop().await.expect("served well");
+    assert!(sandbox.books().find(&order).is_some());
+    drop(Sandbox::start(address).await.expect("the port is free"));
+}
