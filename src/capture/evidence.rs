@@ -141,8 +141,6 @@ pub enum DoubtKind {
     /// A well-formed answer with a code that is ambiguous, unknown, or says that the key was used.
     /// After `expires_at` such an answer counts as the end of an authorization (E2c).
     Coded,
-    /// The worker died or was stopped while the request was under way.
-    Interrupted,
 }
 
 /// Certainly not executed.

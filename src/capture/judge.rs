@@ -73,18 +73,9 @@ pub(super) fn judge(case: &Case<'_>, evidence: Evidence) -> Verdict {
     match (case.capture.state, evidence) {
         (CaptureState::Sending, Evidence::Answer(answer)) => judge_answer(case, answer),
         (CaptureState::Sending, Evidence::Interrupted) => {
-            let doubt = Doubt {
-                kind: DoubtKind::Interrupted,
-                code: None,
-                message: "the worker stopped while the request was under way".to_owned(),
-                retry_after: None,
-            };
-            match doubted(case, doubt) {
-                Verdict::InDoubt { progress, why, .. } => {
-                    Verdict::InDoubt { progress, due_at: case.context.now.wall, parked: false, why }
-                }
-                other => other,
-            }
+            // Looked at once: at start-up there is no reason to wait.
+            let why = "the worker stopped while the request was under way";
+            in_doubt_until(with_doubt(case), case.context.now.wall, why.to_owned())
         }
         (CaptureState::InDoubt, Evidence::Reading(reading)) => judge_reading(case, reading),
         (CaptureState::Sending, Evidence::Reading(_))
@@ -137,7 +128,7 @@ fn judge_answer(case: &Case<'_>, answer: Answer) -> Verdict {
     match answer {
         Answer::Captured(_) => doubted(
             case,
-            Doubt {
+            &Doubt {
                 kind: DoubtKind::Unreadable,
                 code: None,
                 message: "the provider says captured, with another amount than was asked for".to_owned(),
@@ -146,9 +137,9 @@ fn judge_answer(case: &Case<'_>, answer: Answer) -> Verdict {
         ),
         Answer::Pending => pending(case),
         Answer::Refused(refusal) => refused(case, refusal),
-        Answer::Doubt(doubt) => doubted(case, doubt),
+        Answer::Doubt(doubt) => doubted(case, &doubt),
         Answer::NotExecuted(reason) => not_executed(case, reason),
-        Answer::Misconfigured(fault) => misconfigured(case, fault),
+        Answer::Misconfigured(fault) => misconfigured(case, &fault),
     }
 }
 
@@ -162,7 +153,7 @@ fn with_doubt(case: &Case<'_>) -> CaptureProgress {
     progress
 }
 
-fn doubted(case: &Case<'_>, doubt: Doubt) -> Verdict {
+fn doubted(case: &Case<'_>, doubt: &Doubt) -> Verdict {
     let mut progress = with_doubt(case);
     let is_over = case.authorization.expires_at.is_some_and(|at| at <= case.context.now.wall);
     // E2 (c): after the expiry, any coded answer counts as the authorization's end.
@@ -210,12 +201,11 @@ fn not_executed(case: &Case<'_>, reason: NotExecuted) -> Verdict {
     if progress.doubtful == 0 {
         return Verdict::PutOff { progress, wait, parked: false, why: reason.message };
     }
-    let due_at = clock::after(case.context.now.wall, wait);
-    Verdict::InDoubt { progress, due_at, parked: false, why: reason.message }
+    in_doubt_until(progress, clock::after(case.context.now.wall, wait), reason.message)
 }
 
 /// E5: parked, and tried again later.
-fn misconfigured(case: &Case<'_>, fault: ConfigurationFault) -> Verdict {
+fn misconfigured(case: &Case<'_>, fault: &ConfigurationFault) -> Verdict {
     let mut progress = if fault.may_have_executed { with_doubt(case) } else { case.capture.progress.clone() };
     let wait = case.context.policy.parked_for;
     let why = words(fault.code.as_deref(), &fault.message);
@@ -227,14 +217,23 @@ fn misconfigured(case: &Case<'_>, fault: ConfigurationFault) -> Verdict {
     Verdict::InDoubt { progress, due_at, parked: true, why }
 }
 
-/// E3: in doubt, to be looked at by the schedule, not before the provider's `Retry-After`.
-fn in_doubt(case: &Case<'_>, mut progress: CaptureProgress, hint: Option<Duration>, why: String) -> Verdict {
+/// E3: in doubt, to be looked at by the schedule.
+fn in_doubt(case: &Case<'_>, progress: CaptureProgress, hint: Option<Duration>, why: String) -> Verdict {
+    let due_at = next_look(case, &progress, hint);
+    in_doubt_until(progress, due_at, why)
+}
+
+fn in_doubt_until(mut progress: CaptureProgress, due_at: Timestamp, why: String) -> Verdict {
+    progress.last_seen = Some(why.clone());
+    Verdict::InDoubt { progress, due_at, parked: false, why }
+}
+
+/// The next look by the schedule, not before the provider's `Retry-After`.
+fn next_look(case: &Case<'_>, progress: &CaptureProgress, hint: Option<Duration>) -> Timestamp {
     let policy = case.context.policy;
     let wait = retry::look_delay(&policy.look_after, progress.looks, case.context.jitter);
     let hint = hint.unwrap_or_default().min(policy.retry_after_max);
-    progress.last_seen = Some(why.clone());
-    let due_at = clock::after(case.context.now.wall, wait.max(hint));
-    Verdict::InDoubt { progress, due_at, parked: false, why }
+    clock::after(case.context.now.wall, wait.max(hint))
 }
 
 fn judge_reading(case: &Case<'_>, reading: Reading) -> Verdict {
@@ -300,8 +299,7 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
     if now >= conclusive_at {
         return Verdict::Failed(Cause::lookup(reason, words));
     }
-    progress.last_seen = Some(words.to_owned());
-    Verdict::InDoubt { progress, due_at: conclusive_at, parked: false, why: words.to_owned() }
+    in_doubt_until(progress, conclusive_at, words.to_owned())
 }
 
 /// Nothing of ours is there, and the authorization is not terminal. That alone proves nothing.
@@ -314,7 +312,7 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
             return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Lookup));
         }
         let why = words(refusal.code.as_deref(), &refusal.message);
-        return Verdict::InDoubt { progress, due_at: quiet_from, parked: false, why };
+        return in_doubt_until(progress, quiet_from, why);
     }
     if case.authorization.in_flight > 1 {
         // Others were sent past it, so the balance means nothing for it: it is only read.
@@ -331,12 +329,8 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
         return Verdict::Resend { progress };
     }
     let why = if agrees { "nothing captured yet" } else { "nothing captured yet; the balance differs from our books" };
-    match in_doubt(case, progress, None, why.to_owned()) {
-        Verdict::InDoubt { progress, due_at, parked, why } if agrees => {
-            Verdict::InDoubt { progress, due_at: due_at.min(quiet_from), parked, why }
-        }
-        other => other,
-    }
+    let next = next_look(case, &progress, None);
+    in_doubt_until(progress, if agrees { next.min(quiet_from) } else { next }, why.to_owned())
 }
 
 fn words(code: Option<&str>, message: &str) -> String {

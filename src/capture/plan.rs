@@ -199,7 +199,7 @@ impl Plan {
             ShippingPolicy::First => with_first,
             ShippingPolicy::Last => with_last,
             ShippingPolicy::Prorate => {
-                let due = self.goods(progress, |line, at| expected(line, at));
+                let due = self.goods(progress, expected);
                 // Free goods give nothing to be in proportion to. With all goods shipped the
                 // proportion is one, so a complete order needs no rule of its own.
                 if due == 0 { with_first } else { round_half_up(self.fee, goods, due) }
