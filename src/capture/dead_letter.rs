@@ -82,5 +82,7 @@ pub fn fingerprint(reason: &str, code: Option<&str>, path: &str, message: &str) 
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    let digest = hash.finalize();
+    let head = digest.iter().take(6).fold(0_u64, |head, byte| head << 8 | u64::from(*byte));
+    format!("{head:012x}")
 }
