@@ -3,15 +3,34 @@
 //! An adapter translates; it does not decide. What evidence means for the money is the core's
 //! business (`capture::judge`). A new provider is one file, one line in [`connect`], and fixtures.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use thiserror::Error;
 
 use crate::capture::evidence::{Answer, Reading};
 use crate::capture::policy::Captures;
 use crate::clock::BootInstant;
-use crate::ids::{CaptureId, Reference};
+use crate::ids::{AccountName, CaptureId, Reference};
 use crate::money::Money;
+use crate::settings::{Account, Protocol};
+
+// the protocols
+mod cloudipsp;
+mod flex_pay;
+mod flitt;
+mod fondy;
+
+// what they share: the HTTP client, what an answer shows, exact numbers, text fit to be shown
+mod answer;
+mod exact;
+mod http;
+mod redact;
+
+// a real server for the tests
+#[cfg(test)]
+mod test_server;
 
 /// One attempt at one capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,4 +90,39 @@ pub trait Provider: Send + Sync {
 
     /// Reads the authorization's truth. Moves no money.
     fn lookup<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Reading>;
+}
+
+/// The provider that an account is at. Checks the account's URLs and credentials; sends nothing.
+///
+/// # Errors
+/// [`ConnectError`] where a setting cannot be used.
+pub fn connect(account: &Account) -> Result<Arc<dyn Provider>, ConnectError> {
+    Ok(match &account.protocol {
+        Protocol::Flitt(credentials) => Arc::new(flitt::connect(account, credentials)?),
+        Protocol::Fondy(credentials) => Arc::new(fondy::connect(account, credentials)?),
+        Protocol::FlexPay(credentials) => Arc::new(flex_pay::FlexPay::connect(account, credentials)?),
+    })
+}
+
+/// Why an account's settings make no provider.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// A setting that cannot be used.
+    #[error("account `{account}`: {field} {problem}")]
+    Setting {
+        /// Whose.
+        account: AccountName,
+        /// Which setting.
+        field: &'static str,
+        /// What is wrong with it, without its value, and the way out.
+        problem: &'static str,
+    },
+    /// The HTTP client cannot be made; on a bare machine, usually for want of CA certificates.
+    #[error("account `{account}`: cannot set up https: install the system's CA certificates")]
+    Client {
+        /// Whose.
+        account: AccountName,
+        /// What the client says.
+        source: reqwest::Error,
+    },
 }

@@ -1,0 +1,164 @@
+//! Upgrade's Flex Pay: several captures per authorization, decimal major units, an idempotency key.
+//!
+//! Does not authorize, void or refund. Sources: the reference pages "Capture Transaction" and "Get
+//! Transaction" of <https://docs.uplift.com/apidocs>.
+
+mod codes;
+#[cfg(test)]
+mod tests;
+mod token;
+mod transaction;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode, Url};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::capture::evidence::{Answer, Reading, Refusal, RefusalReason};
+use crate::capture::policy::Captures;
+use crate::ids::{CaptureId, Reference};
+use crate::money::Money;
+use crate::settings::{self, Account, FlexPayToken};
+
+use super::answer::Inconclusive;
+use super::http::{self, Client, Outgoing, Reply};
+use super::{Capabilities, CaptureRequest, ConnectError, Idempotency, OnExpiry, Provider};
+
+use token::Tokens;
+
+/// How long a key is trusted to be remembered. The documentation requires the key, and does not say
+/// how long it is kept.
+const RESEND_WINDOW: Duration = Duration::from_mins(15);
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// One account at Flex Pay.
+pub(super) struct FlexPay {
+    client: Client,
+    base: Url,
+    tokens: Tokens,
+}
+
+impl FlexPay {
+    /// Checks the settings; sends nothing, and fetches no token yet.
+    pub(super) fn connect(account: &Account, settings: &settings::FlexPay) -> Result<Self, ConnectError> {
+        let wrong = |field, problem| ConnectError::Setting { account: account.name.clone(), field, problem };
+        let base = http::checked_url(&settings.base_url).map_err(|problem| wrong("base_url", problem))?;
+        let (client, tokens) = match &settings.token {
+            FlexPayToken::Fixed(token) => {
+                let tokens = Tokens::fixed(token).map_err(|problem| wrong("token", problem))?;
+                (Client::new(account, &[&base])?, tokens)
+            }
+            FlexPayToken::Fetched { token_url, client_id, client_secret } => {
+                let url = http::checked_url(token_url).map_err(|problem| wrong("token_url", problem))?;
+                let client = Client::new(account, &[&base, &url])?;
+                let tokens = Tokens::fetched(client.clone(), url, client_id, client_secret);
+                (client, tokens)
+            }
+        };
+        Ok(Self { client, base, tokens })
+    }
+
+    /// Sends with a bearer token, and once more with a new one where the token was rejected: such a
+    /// request was not processed.
+    async fn send(&self, mut outgoing: Outgoing) -> Result<Reply, Inconclusive> {
+        let bearer = self.tokens.bearer().await?;
+        outgoing.headers.insert(AUTHORIZATION, bearer.clone());
+        let reply = self.client.send(outgoing.clone()).await?;
+        if reply.status != StatusCode::UNAUTHORIZED {
+            return Ok(reply);
+        }
+        let Some(renewed) = self.tokens.after_rejection(&bearer).await? else { return Ok(reply) };
+        outgoing.headers.insert(AUTHORIZATION, renewed);
+        self.client.send(outgoing).await
+    }
+
+    fn capture_request(&self, id: Uuid, request: &CaptureRequest) -> Outgoing {
+        let key = HeaderValue::from_str(&request.capture.to_string()).expect("a UUID is ASCII");
+        Outgoing {
+            method: Method::POST,
+            url: http::endpoint(&self.base, &["v1", "transactions", &id.to_string(), "capture"]),
+            headers: HeaderMap::from_iter([
+                (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                (IDEMPOTENCY_KEY, key),
+            ]),
+            body: Some(body(request.capture, request.amount)),
+            send_by: Some(request.send_by),
+        }
+    }
+}
+
+impl Provider for FlexPay {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            captures: Captures::Multiple,
+            idempotency: Idempotency::Key { resend_window: RESEND_WINDOW },
+            tells_expiry: true,
+            on_expiry: OnExpiry::Void,
+        }
+    }
+
+    fn capture<'a>(&'a self, request: &'a CaptureRequest) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            let Some(id) = transaction_id(&request.reference) else {
+                return Answer::Refused(Refusal {
+                    reason: RefusalReason::ProviderRejected,
+                    code: None,
+                    message: NOT_A_TRANSACTION.to_owned(),
+                });
+            };
+            match self.send(self.capture_request(id, request)).await {
+                Ok(reply) => transaction::read_capture(&reply, id, request.capture),
+                Err(shown) => shown.into(),
+            }
+        })
+    }
+
+    fn lookup<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Reading> {
+        Box::pin(async move {
+            let Some(id) = transaction_id(reference) else {
+                return Inconclusive::unreadable(NOT_A_TRANSACTION).into();
+            };
+            let outgoing = Outgoing {
+                method: Method::GET,
+                url: http::endpoint(&self.base, &["v1", "transactions", &id.to_string()]),
+                headers: HeaderMap::new(),
+                body: None,
+                send_by: None,
+            };
+            match self.send(outgoing).await {
+                Ok(reply) => transaction::read_lookup(&reply, id),
+                Err(shown) => shown.into(),
+            }
+        })
+    }
+}
+
+const NOT_A_TRANSACTION: &str = "the reference is not a transaction id: Flex Pay's are UUIDs";
+
+/// The documentation has UUIDs only; anything else could bend the path, and is never sent.
+fn transaction_id(reference: &Reference) -> Option<Uuid> {
+    Uuid::try_parse(reference.as_str()).ok()
+}
+
+/// The body of a capture request. Never without an amount: that would capture all that remains.
+fn body(capture: CaptureId, amount: Money) -> Bytes {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        amount: Box<RawValue>,
+        currency: &'a str,
+        merchant_reference_id: String,
+    }
+    let currency = amount.currency();
+    let body = Body {
+        amount: RawValue::from_string(amount.to_major().to_string()).expect("a decimal is a JSON number"),
+        currency: currency.code(),
+        merchant_reference_id: capture.to_string(),
+    };
+    Bytes::from(serde_json::to_vec(&body).expect("text and a number make JSON"))
+}
