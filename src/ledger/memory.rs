@@ -18,7 +18,7 @@ use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::Timestamp;
 use crate::ids::DeadLetterId;
 use crate::ledger::fold::{self, Store, StoreError};
-use crate::ledger::{Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
+use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 
 /// A ledger that forgets.
 #[derive(Debug)]
@@ -82,15 +82,16 @@ impl Ledger for MemoryLedger {
         async move { executed }.boxed()
     }
 
-    fn find_due(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Ready>, LedgerError>> {
+    fn find_due(&self, limit: u32) -> BoxFuture<'_, Result<DueNow, LedgerError>> {
         let due = self.lock().find_due((self.environment.clock)().wall, limit);
         async move { Ok(due) }.boxed()
     }
 
-    fn unpublished(&self, limit: u32) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>> {
+    fn unpublished(&self, written_before: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>> {
         let tables = self.lock();
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let rows = tables.unpublished.keys().take(limit).map(|row| tables.outbox_row(*row)).collect();
+        let old = tables.unpublished.iter().filter(|(_, written_at)| **written_at < written_before);
+        let rows = old.take(limit).map(|(row, _)| tables.outbox_row(*row)).collect();
         async move { Ok(rows) }.boxed()
     }
 
@@ -108,7 +109,8 @@ impl Ledger for MemoryLedger {
 }
 
 impl Tables {
-    fn find_due(&self, now: Timestamp, limit: u32) -> Vec<Ready> {
+    fn find_due(&self, now: Timestamp, limit: u32) -> DueNow {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         let captures = self.captures.values().filter(|capture| is_due(capture.due_at));
         let captures = captures.map(|capture| self.ready(Due::Capture(capture.key), capture.authorization));
@@ -117,14 +119,10 @@ impl Tables {
             .values()
             .filter(|record| is_due(record.freeze_at) && record.waiting > 0 && record.single == SingleUse::Free);
         let freezing = freezing.map(|record| self.ready(Due::Authorization(record.key), record.key));
-        let mut due: Vec<Ready> = captures.chain(freezing).collect();
-        due.extend(self.shipments.values().filter(|shipment| is_due(shipment.due_at)).filter_map(|shipment| {
-            let account = crate::ids::AccountName::parse("-").ok()?;
-            Some(Ready { due: Due::Shipment(shipment.key), account, deadline: None })
-        }));
-        due.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
-        due.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        due
+        let mut calls: Vec<Ready> = captures.take(limit).chain(freezing.take(limit)).collect();
+        calls.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
+        let awaiting = self.shipments.values().filter(|shipment| is_due(shipment.due_at));
+        DueNow { calls, awaiting: awaiting.take(limit).map(|shipment| shipment.key).collect() }
     }
 
     fn ready(&self, due: Due, authorization: AuthorizationKey) -> Ready {

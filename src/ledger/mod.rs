@@ -23,10 +23,10 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::capture::decide::{Command, Due, Ready, Reply};
+use crate::capture::decide::{Command, Ready, Reply};
 use crate::capture::event::Event;
 use crate::capture::policy::Policy;
-use crate::capture::records::CaptureKey;
+use crate::capture::records::{CaptureKey, ShipmentKey};
 use crate::capture::retry::Jitter;
 use crate::clock::{Moment, Timestamp};
 use crate::ids::AccountName;
@@ -41,17 +41,17 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`]: nothing is known of any of the commands, and the ledger takes no more.
     fn execute(&self, commands: Vec<Command>) -> BoxFuture<'_, Result<Executed, LedgerError>>;
 
-    /// What is due, the earliest deadline first, at most `limit` of each kind.
+    /// What is due now, at most `limit` of each kind.
     ///
     /// # Errors
     /// [`LedgerError`] when it cannot be read.
-    fn find_due(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Ready>, LedgerError>>;
+    fn find_due(&self, limit: u32) -> BoxFuture<'_, Result<DueNow, LedgerError>>;
 
-    /// Events that are not published, the oldest first.
+    /// Events written before `written_before` that are not published, the oldest first.
     ///
     /// # Errors
     /// [`LedgerError`] when it cannot be read.
-    fn unpublished(&self, limit: u32) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>>;
+    fn unpublished(&self, written_before: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>>;
 
     /// Captures whose attempt was begun and not judged, with their epochs: at start-up, what a
     /// worker that is gone left behind.
@@ -65,6 +65,15 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// [`LedgerError`] when it cannot be read.
     fn vitals(&self) -> BoxFuture<'_, Result<Vitals, LedgerError>>;
+}
+
+/// What is due.
+#[derive(Debug, Clone, Default)]
+pub struct DueNow {
+    /// Captures and authorizations, for which a provider is called, the earliest deadline first.
+    pub calls: Vec<Ready>,
+    /// Shipments that wait for something to become known.
+    pub awaiting: Vec<ShipmentKey>,
 }
 
 /// What came of a group.
@@ -156,18 +165,4 @@ pub enum LedgerError {
     /// Reading or writing failed; what is durable is unknown.
     #[error("the ledger failed: {0}; nothing more is done until it was read anew: restart the worker")]
     Failed(String),
-}
-
-/// Is there anything in a reply for the executor's queue?
-pub fn ready_items(executed: &Executed) -> impl Iterator<Item = &Ready> {
-    executed.replies.iter().filter_map(|reply| reply.as_ref().ok()?.ready.as_ref())
-}
-
-/// The key under which something due waits, for telling two of the same apart.
-pub const fn due_row(due: Due) -> i64 {
-    match due {
-        Due::Capture(key) => key.row(),
-        Due::Authorization(key) => key.row(),
-        Due::Shipment(key) => key.row(),
-    }
 }

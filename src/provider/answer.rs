@@ -76,6 +76,8 @@ pub(super) struct CodedError {
 pub(super) enum CodeClass {
     /// A definitive refusal.
     Refused(RefusalReason),
+    /// A definitive refusal, whose cause may be an earlier request of ours: counts after a read.
+    RefusedReadFirst(RefusalReason),
     /// Our configuration is at fault.
     Misconfigured,
     /// It neither proves nor excludes a capture: read first.
@@ -105,7 +107,10 @@ impl CodedError {
             StatusClass::Success | StatusClass::NotFound | StatusClass::Other => {}
         }
         match class {
-            Some(CodeClass::Refused(reason)) => Ok(Refusal { reason, code: Some(code), message }),
+            Some(CodeClass::Refused(reason)) => Ok(Refusal { reason, code: Some(code), message, read_first: false }),
+            Some(CodeClass::RefusedReadFirst(reason)) => {
+                Ok(Refusal { reason, code: Some(code), message, read_first: true })
+            }
             Some(CodeClass::Misconfigured) => Err(Inconclusive::misconfigured(Some(code), message)),
             Some(CodeClass::Ambiguous) | None => doubt(code, message),
         }

@@ -110,6 +110,7 @@ impl Provider for FlexPay {
                     reason: RefusalReason::ProviderRejected,
                     code: None,
                     message: NOT_A_TRANSACTION.to_owned(),
+                    read_first: false,
                 });
             };
             match self.send(self.capture_request(id, request)).await {

@@ -28,11 +28,11 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::capture::books::Books;
-use crate::capture::decide::{Command, Ready};
+use crate::capture::decide::Command;
 use crate::capture::policy::Captures;
 use crate::capture::records::{Authorization, CaptureKey};
 use crate::ledger::fold::{self, Store, StoreError};
-use crate::ledger::{Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
+use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 
 /// The oldest SQLite without the bug that can corrupt a WAL with two connections.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
@@ -53,8 +53,11 @@ pub struct SqliteLedger {
 
 enum Request {
     Execute { commands: Vec<Command>, reply: oneshot::Sender<Result<Executed, LedgerError>> },
-    Read(Box<dyn FnOnce(&Connection) -> Result<(), LedgerError> + Send>),
+    Read(Question),
 }
+
+/// A question to the ledger; it gives its answer to whoever asked, and an error to the thread too.
+type Question = Box<dyn FnOnce(&Connection) -> Result<(), LedgerError> + Send>;
 
 impl SqliteLedger {
     /// Opens the ledger for writing, creates or migrates it, and starts its writer thread.
@@ -234,10 +237,10 @@ impl FileStore {
 }
 
 /// A constraint or a trigger speaks of one command; anything else of the store.
-fn store_error(error: rusqlite::Error) -> StoreError {
+fn store_error(error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::ConstraintViolation) => StoreError::Refused(error.to_string()),
-        Some(_) | None => StoreError::Fatal(failed(&error)),
+        Some(_) | None => StoreError::Fatal(failed(error)),
     }
 }
 
@@ -247,7 +250,7 @@ impl Store for FileStore {
     }
 
     fn load(&mut self, commands: &[Command]) -> Result<Books, StoreError> {
-        load::load(&self.connection, commands).map_err(store_error)
+        load::load(&self.connection, commands).map_err(|error| store_error(&error))
     }
 
     fn write(&mut self, books: &Books, outbox: &[OutboxRow]) -> Result<(), StoreError> {
@@ -255,7 +258,7 @@ impl Store for FileStore {
         let is_single = |record: &Authorization| {
             accounts.get(&record.account).is_some_and(|account| account.captures == Captures::Single)
         };
-        write::write(&self.connection, books, outbox, &is_single).map_err(store_error)
+        write::write(&self.connection, books, outbox, &is_single).map_err(|error| store_error(&error))
     }
 
     fn commit(&mut self) -> Result<(), LedgerError> {
@@ -277,12 +280,12 @@ impl Ledger for SqliteLedger {
         .boxed()
     }
 
-    fn find_due(&self, limit: u32) -> BoxFuture<'_, Result<Vec<Ready>, LedgerError>> {
+    fn find_due(&self, limit: u32) -> BoxFuture<'_, Result<DueNow, LedgerError>> {
         self.ask(move |connection| read::find_due(connection, crate::clock::now(), limit)).boxed()
     }
 
-    fn unpublished(&self, limit: u32) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>> {
-        self.ask(move |connection| read::unpublished(connection, limit)).boxed()
+    fn unpublished(&self, written_before: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>> {
+        self.ask(move |connection| read::unpublished(connection, written_before, limit)).boxed()
     }
 
     fn interrupted(&self) -> BoxFuture<'_, Result<Vec<(CaptureKey, u32)>, LedgerError>> {

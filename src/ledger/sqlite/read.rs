@@ -8,20 +8,19 @@ use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
 use crate::clock::Timestamp;
 use crate::ids::AccountName;
 use crate::ledger::sqlite::codec::{At, corrupt, instant};
-use crate::ledger::{OutboxRow, Vitals};
+use crate::ledger::{DueNow, OutboxRow, Vitals};
 
 type Result<T> = rusqlite::Result<T>;
 
-/// What is due, the earliest deadline first.
-pub(super) fn find_due(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<Ready>> {
-    let mut due = Vec::new();
+/// What is due.
+pub(super) fn find_due(connection: &Connection, now: Timestamp, limit: u32) -> Result<DueNow> {
+    let mut due = DueNow::default();
     let mut add = |sql: &str, kind: fn(i64) -> Due| -> Result<()> {
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![At(now), limit])?;
         while let Some(row) = rows.next()? {
-            let account = row.get_ref("account")?.as_str()?;
-            let account = AccountName::parse(account).map_err(|_| corrupt("an account's name is not an id"))?;
-            due.push(Ready { due: kind(row.get("row")?), account, deadline: instant(row, "expires_at")? });
+            let account = account(row.get_ref("account")?.as_str()?)?;
+            due.calls.push(Ready { due: kind(row.get("row")?), account, deadline: instant(row, "expires_at")? });
         }
         Ok(())
     };
@@ -35,23 +34,21 @@ pub(super) fn find_due(connection: &Connection, now: Timestamp, limit: u32) -> R
          WHERE freeze_at <= ?1 AND waiting > 0 AND single = 'free' ORDER BY freeze_at LIMIT ?2",
         |row| Due::Authorization(AuthorizationKey::new(row)),
     )?;
-    // A shipment that waits is not bound to an account yet; it needs no permit.
-    add(
-        "SELECT shipment_row AS row, '-' AS account, NULL AS expires_at FROM shipments
-         WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2",
-        |row| Due::Shipment(ShipmentKey::new(row)),
-    )?;
-    due.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
+    due.calls.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
+    let mut statement =
+        connection.prepare_cached("SELECT shipment_row FROM shipments WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2")?;
+    let awaiting = statement.query_map(params![At(now), limit], |row| Ok(ShipmentKey::new(row.get(0)?)))?;
+    due.awaiting = awaiting.collect::<Result<_>>()?;
     Ok(due)
 }
 
 /// Events that are not published, the oldest first.
-pub(super) fn unpublished(connection: &Connection, limit: u32) -> Result<Vec<OutboxRow>> {
+pub(super) fn unpublished(connection: &Connection, written_before: Timestamp, limit: u32) -> Result<Vec<OutboxRow>> {
     let mut statement = connection.prepare_cached(
         "SELECT e.event_row, e.event_id, e.kind, e.body, e.traceparent FROM outbox o JOIN events e USING (event_row)
-         WHERE o.published_at IS NULL ORDER BY o.event_row LIMIT ?1",
+         WHERE o.published_at IS NULL AND o.written_at < ?1 ORDER BY o.event_row LIMIT ?2",
     )?;
-    let rows = statement.query_map([limit], |row| {
+    let rows = statement.query_map(params![At(written_before), limit], |row| {
         Ok(OutboxRow {
             row: row.get(0)?,
             event_id: Uuid::from_bytes(row.get(1)?),

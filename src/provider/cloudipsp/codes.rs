@@ -118,7 +118,9 @@ mod tests {
             let code = number.to_string();
             assert_eq!(class(number).is_some(), holds(PUBLISHED, &code), "{code} is published or is not");
             match meaning(&code, "Parameter `amount` is incorrect") {
-                Some(CodeClass::Refused(_)) => assert!(holds(REFUSED, &code) || number == 1007, "{code}"),
+                Some(CodeClass::Refused(_) | CodeClass::RefusedReadFirst(_)) => {
+                    assert!(holds(REFUSED, &code) || number == 1007, "{code}")
+                }
                 Some(CodeClass::Misconfigured) => assert!(holds(MISCONFIGURED, &code), "{code}"),
                 Some(CodeClass::Ambiguous) | None => {
                     assert!(!holds(REFUSED, &code) && !holds(MISCONFIGURED, &code), "{code}");

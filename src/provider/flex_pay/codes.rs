@@ -64,14 +64,15 @@ impl Code {
             Self::TransactionNotFound | Self::IncorrectOrderId | Self::MissingIdempotencyKey => {
                 Some(CodeClass::Misconfigured)
             }
-            // Nothing left, too much, or used: an earlier attempt of ours may be why. The next two are
-            // not errors of a capture, and the last is none that says anything. Read first.
-            Self::NoAmountLeft
-            | Self::OverCapture
-            | Self::IdempotencyKeyAlreadyUsed
-            | Self::OverRefund
-            | Self::OverVoid
-            | Self::Unexpected => Some(CodeClass::Ambiguous),
+            // Nothing left, or too much: an earlier attempt of ours may be why.
+            Self::NoAmountLeft | Self::OverCapture => {
+                Some(CodeClass::RefusedReadFirst(RefusalReason::ExceedsAuthorization))
+            }
+            // The key was used: says nothing of what for. The next two are not errors of a capture,
+            // and the last is none that says anything.
+            Self::IdempotencyKeyAlreadyUsed | Self::OverRefund | Self::OverVoid | Self::Unexpected => {
+                Some(CodeClass::Ambiguous)
+            }
             Self::Other => None,
         }
     }

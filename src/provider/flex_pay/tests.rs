@@ -47,6 +47,7 @@ fn described(answer: &Answer) -> String {
     match answer {
         Answer::Captured(proof) => format!("captured {}", proof.amount.expect("Flex Pay names it")),
         Answer::Pending => "pending".to_owned(),
+        Answer::Refused(refusal) if refusal.read_first => format!("refused after a read {:?}", refusal.reason),
         Answer::Refused(refusal) => format!("refused {:?}", refusal.reason),
         Answer::Doubt(doubt) => format!("doubt {:?}", doubt.kind),
         Answer::NotExecuted(_) => "not executed".to_owned(),
@@ -155,10 +156,10 @@ fn every_shape_of_capture_reply_is_judged() {
 fn every_code_is_judged_under_every_documented_status() {
     for (name, expected) in [
         ("INSUFFICIENT_FUNDS", "refused InsufficientFunds"),
-        ("OVER_CAPTURE_ERROR", "doubt Coded"),
+        ("OVER_CAPTURE_ERROR", "refused after a read ExceedsAuthorization"),
         ("OVER_REFUND_ERROR", "doubt Coded"),
         ("OVER_VOID_ERROR", "doubt Coded"),
-        ("NO_AMOUNT_LEFT", "doubt Coded"),
+        ("NO_AMOUNT_LEFT", "refused after a read ExceedsAuthorization"),
         ("LINE_EXPIRED_ERROR", "refused AuthorizationExpired"),
         ("AUTH_EXPIRED_ERROR", "refused AuthorizationExpired"),
         ("CURRENCY_MISMATCH_ERROR", "refused CurrencyMismatch"),
@@ -184,7 +185,7 @@ fn every_code_is_judged_under_every_documented_status() {
         let reading = read_lookup(400, &body);
         match Code::parse(name).class() {
             Some(CodeClass::Misconfigured) => assert!(matches!(reading, Reading::Misconfigured(_)), "{name}"),
-            Some(CodeClass::Refused(_) | CodeClass::Ambiguous) | None => {
+            Some(CodeClass::Refused(_) | CodeClass::RefusedReadFirst(_) | CodeClass::Ambiguous) | None => {
                 assert!(matches!(reading, Reading::Unclear(doubt) if doubt.kind == DoubtKind::Coded), "{name}");
             }
         }
