@@ -1,1 +1,4 @@
 //! Placeholder.
+
+/// `holdfast topology`.
+pub mod topology;
