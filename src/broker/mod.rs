@@ -1,1 +1,19 @@
-//! Placeholder.
+//! Steps 1 and 7, delivery in and publish out: the only code that knows AMQP.
+//!
+//! Consuming and publishing have a connection and a supervisor each, so that trouble with one never
+//! stops the other. Nothing here decides about money, keeps state across a restart or reads a body.
+
+/// One connection, its time limits, and coming back after it is lost.
+pub mod session;
+
+/// Exchanges, queues and bindings.
+pub mod topology;
+
+/// From a queue to the worker.
+pub mod consumer;
+
+/// From the outbox to an exchange.
+pub mod publisher;
+
+/// A private RabbitMQ for the demo and the tests.
+pub mod local_node;

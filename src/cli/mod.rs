@@ -16,6 +16,7 @@ mod failure;
 mod output;
 mod sandbox;
 mod schema;
+mod topology;
 
 pub use failure::{Exit, Failure, OrExit};
 pub use output::{Format, Output, table};
@@ -49,6 +50,9 @@ enum Command {
     /// Print the JSON Schema of the messages, in and out.
     #[command(after_help = schema::EXAMPLES)]
     Schema(schema::Args),
+    /// Show the exchanges, queues and bindings that have to exist in RabbitMQ.
+    #[command(after_help = topology::EXAMPLES)]
+    Topology(topology::Args),
 }
 
 impl Command {

@@ -31,6 +31,7 @@ use crate::capture::books::Books;
 use crate::capture::decide::Command;
 use crate::capture::policy::Captures;
 use crate::capture::records::{Authorization, CaptureKey};
+use crate::clock::Timestamp;
 use crate::ledger::fold::{self, Store, StoreError};
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 

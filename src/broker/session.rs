@@ -1,0 +1,444 @@
+//! One connection to RabbitMQ: opened, limited in time, and opened again after it is lost.
+//!
+//! The client's own recovery stays off: after a channel error its consumers wait for ever. What is
+//! lost here is dropped whole and opened anew by whoever owns it; see [`Reconnect`]. Errors name host,
+//! port and virtual host, never the user or the password.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{Stream, StreamExt};
+use lapin::tcp::OwnedTLSConfig;
+use lapin::types::ShortString;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Channel, Connection, ConnectionProperties, Event};
+use secrecy::ExposeSecret;
+use thiserror::Error;
+use tracing::{info, warn};
+
+use crate::broker::consumer::IntakeStopped;
+use crate::broker::topology::TopologyError;
+use crate::settings::Broker;
+
+/// Longest wait for a close to be confirmed; after it the socket is simply dropped.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Most distinct causes remembered, so that each is logged once.
+const CAUSES_MAX: usize = 32;
+
+/// Why the broker cannot be used right now. None of these is final: whoever owns a connection tries
+/// again for ever.
+#[derive(Debug, Error)]
+pub enum BrokerError {
+    /// The address cannot be read.
+    #[error(
+        "broker.url is not an AMQP address: write amqp://user:password@host:port/vhost, with / in the vhost as %2f"
+    )]
+    Url,
+    /// The file of trusted authorities cannot be used.
+    #[error(
+        "broker.ca_file {path} cannot be used: {reason}; give the PEM file of the authority that signed the broker's certificate"
+    )]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A name is longer than AMQP's 255 bytes.
+    #[error("{what} is longer than the 255 bytes that AMQP allows")]
+    NameTooLong {
+        /// Which name.
+        what: &'static str,
+    },
+    /// The connection was refused.
+    #[error("cannot connect to RabbitMQ at {address}: {source}")]
+    Connect {
+        /// Where.
+        address: Address,
+        /// What the client says.
+        source: lapin::Error,
+    },
+    /// An operation failed.
+    #[error("RabbitMQ at {address} failed while {doing}: {source}")]
+    Amqp {
+        /// Where.
+        address: Address,
+        /// What was being done.
+        doing: &'static str,
+        /// What the client says.
+        source: lapin::Error,
+    },
+    /// No answer in time.
+    #[error("RabbitMQ at {address} did not answer within {limit:?} while {doing}")]
+    Timeout {
+        /// Where.
+        address: Address,
+        /// What was being done.
+        doing: &'static str,
+        /// How long we waited.
+        limit: Duration,
+    },
+    /// The broker ended the consumer: queue deleted or moved, or the consumer timed out.
+    #[error(
+        "RabbitMQ at {address} ended the consumer: the queue was deleted or moved, or a delivery stayed unacknowledged too long"
+    )]
+    ConsumerEnded {
+        /// Where.
+        address: Address,
+    },
+    /// An acknowledgement did not reach the broker: it will deliver again.
+    #[error("the acknowledgement of {deliveries} deliveries was lost; the broker will deliver them again")]
+    AckLost {
+        /// How many.
+        deliveries: usize,
+    },
+    /// The worker did not take the group.
+    #[error(transparent)]
+    Refused(#[from] IntakeStopped),
+    /// Exchanges and queues are not as they have to be.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+}
+
+/// Where a broker is, without credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Virtual host.
+    pub vhost: String,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}, virtual host `{}`", self.host, self.port, self.vhost)
+    }
+}
+
+impl Address {
+    /// Where `broker.url` points.
+    ///
+    /// # Errors
+    /// [`BrokerError::Url`].
+    pub fn of(settings: &Broker) -> Result<Self, BrokerError> {
+        Ok(Self::of_uri(&parse(settings)?))
+    }
+
+    fn of_uri(uri: &AMQPUri) -> Self {
+        Self { host: uri.authority.host.clone(), port: uri.authority.port, vhost: uri.vhost.clone() }
+    }
+}
+
+/// What an open connection tells.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// The broker refuses publishes for the moment (memory or disk alarm).
+    Blocked,
+    /// It takes them again.
+    Unblocked,
+    /// The connection is gone.
+    Lost(BrokerError),
+}
+
+/// One open connection.
+pub struct Session {
+    connection: Connection,
+    address: Address,
+    limit: Duration,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Connects once. `purpose` ends the connection's name in the management pages:
+    /// `holdfast/consume`.
+    ///
+    /// # Errors
+    /// [`BrokerError`]: the address, the file of authorities, or what the broker said.
+    pub async fn open(settings: &Broker, purpose: &str) -> Result<Self, BrokerError> {
+        let mut uri = parse(settings)?;
+        let address = Address::of_uri(&uri);
+        let heartbeat = u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
+        uri.query.heartbeat = Some(heartbeat);
+        let tls = trust(settings, &uri).await?;
+        let properties = ConnectionProperties::default().with_connection_name(format!("holdfast/{purpose}").into());
+        let runtime = lapin::runtime::default_runtime()
+            .map_err(|source| BrokerError::Connect { address: address.clone(), source })?;
+        let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
+        // The client reads a `connection_timeout` in the address, but does not use it.
+        let connection = match tokio::time::timeout(settings.connect_timeout, connecting).await {
+            Ok(connected) => connected.map_err(|source| BrokerError::Connect { address: address.clone(), source })?,
+            Err(_) => {
+                let limit = settings.connect_timeout;
+                return Err(BrokerError::Timeout { address, doing: "connecting", limit });
+            }
+        };
+        Ok(Self { connection, address, limit: settings.operation_timeout })
+    }
+
+    /// Opens a channel.
+    ///
+    /// # Errors
+    /// [`BrokerError::Amqp`] or [`BrokerError::Timeout`].
+    pub async fn channel(&self) -> Result<Channel, BrokerError> {
+        self.limited("opening a channel", self.connection.create_channel()).await
+    }
+
+    /// Where it leads.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Closes the channel, then the connection, waiting at most 2 s for each.
+    pub async fn close(self, channel: Channel) {
+        // Nobody waits for the result: what is not closed politely is dropped, and the broker sees
+        // the end of the socket.
+        let _ = tokio::time::timeout(CLOSE_LIMIT, channel.close(200, ShortString::from("drained"))).await;
+        let _ = tokio::time::timeout(CLOSE_LIMIT, self.connection.close(200, ShortString::from("drained"))).await;
+    }
+
+    /// Waits for an answer, but not longer than `broker.operation_timeout`.
+    pub(crate) async fn limited<T>(
+        &self,
+        doing: &'static str,
+        answer: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, BrokerError> {
+        match tokio::time::timeout(self.limit, answer).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(source)) => Err(self.failed(doing, source)),
+            Err(_) => Err(self.late(doing)),
+        }
+    }
+
+    /// The error of an operation that the broker or the client refused.
+    pub(crate) fn failed(&self, doing: &'static str, source: lapin::Error) -> BrokerError {
+        BrokerError::Amqp { address: self.address.clone(), doing, source }
+    }
+
+    /// The error of an operation that was not answered in time.
+    pub(crate) fn late(&self, doing: &'static str) -> BrokerError {
+        BrokerError::Timeout { address: self.address.clone(), doing, limit: self.limit }
+    }
+
+    /// What happens to the connection by itself, from now on. To be asked for once: the client's
+    /// listeners compete for its events.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes { events: Box::pin(self.connection.events_listener()), address: self.address.clone() }
+    }
+}
+
+/// What happens to a connection by itself.
+pub(crate) struct Changes {
+    events: Pin<Box<dyn Stream<Item = Event> + Send>>,
+    address: Address,
+}
+
+impl Changes {
+    /// The next one.
+    pub(crate) async fn next(&mut self) -> Change {
+        let lost = |address: &Address, source| {
+            Change::Lost(BrokerError::Amqp { address: address.clone(), doing: "waiting", source })
+        };
+        loop {
+            match self.events.next().await {
+                Some(Event::ConnectionBlocked(_)) => return Change::Blocked,
+                Some(Event::ConnectionUnblocked) => return Change::Unblocked,
+                Some(Event::Error(source)) => return lost(&self.address, source),
+                Some(_) => {}
+                None => {
+                    let closed = lapin::ErrorKind::InvalidConnectionState(lapin::ConnectionState::Closed);
+                    return lost(&self.address, closed.into());
+                }
+            }
+        }
+    }
+}
+
+/// A name as AMQP wants it.
+///
+/// # Errors
+/// [`BrokerError::NameTooLong`].
+pub(crate) fn short(what: &'static str, name: &str) -> Result<ShortString, BrokerError> {
+    ShortString::try_new(name).map_err(|_| BrokerError::NameTooLong { what })
+}
+
+/// Reads `broker.url`. The client's own message would repeat the whole address.
+fn parse(settings: &Broker) -> Result<AMQPUri, BrokerError> {
+    let text = settings.url.expose_secret();
+    let mut uri: AMQPUri = text.parse().map_err(|_| BrokerError::Url)?;
+    // For an IPv6 address in brackets the client's parser silently takes `localhost`.
+    let authority = text.split("://").nth(1).unwrap_or_default().split(['/', '?']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    if let Some((address, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        address.clone_into(&mut uri.authority.host);
+    }
+    Ok(uri)
+}
+
+/// The authorities to trust with `amqps://`, beside the public ones. Read at each connection, so
+/// that a renewed file counts without a restart.
+async fn trust(settings: &Broker, uri: &AMQPUri) -> Result<OwnedTLSConfig, BrokerError> {
+    let mut tls = OwnedTLSConfig::default();
+    if uri.scheme == AMQPScheme::AMQPS {
+        // Fails only where one is installed already, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        if let Some(path) = &settings.ca_file {
+            let unusable = |reason: String| BrokerError::CaFile { path: path.clone(), reason };
+            let pem = tokio::fs::read_to_string(path).await.map_err(|error| unusable(error.to_string()))?;
+            if !pem.contains("-----BEGIN CERTIFICATE-----") {
+                return Err(unusable("it holds no certificate".to_owned()));
+            }
+            tls.cert_chain = Some(pem);
+        }
+    }
+    Ok(tls)
+}
+
+/// Coming back after a loss, for ever: waits with full jitter, longer each time, and logs each cause
+/// once.
+#[derive(Debug)]
+pub(crate) struct Reconnect {
+    purpose: &'static str,
+    min: Duration,
+    max: Duration,
+    attempts: u32,
+    since: Instant,
+    logged: BTreeSet<String>,
+}
+
+impl Reconnect {
+    pub(crate) fn new(purpose: &'static str, settings: &Broker) -> Self {
+        Self {
+            purpose,
+            min: settings.reconnect_min,
+            max: settings.reconnect_max.max(settings.reconnect_min),
+            attempts: 0,
+            since: Instant::now(),
+            logged: BTreeSet::new(),
+        }
+    }
+
+    /// The connection serves. That alone does not reset the waits: one that is lost at once, time
+    /// after time, is asked for ever more slowly.
+    pub(crate) fn serving(&mut self) {
+        self.since = Instant::now();
+        if !self.logged.is_empty() {
+            self.logged.clear();
+            info!(connection = self.purpose, "RabbitMQ is back");
+        }
+    }
+
+    /// Real work went through.
+    pub(crate) fn progress(&mut self) {
+        self.attempts = 0;
+    }
+
+    /// Notes the cause and waits before the next attempt.
+    pub(crate) async fn pause(&mut self, cause: &BrokerError) {
+        if self.since.elapsed() >= self.max {
+            self.attempts = 0;
+        }
+        let wait = self.wait();
+        let cause = cause.to_string();
+        if self.logged.len() < CAUSES_MAX && self.logged.insert(cause.clone()) {
+            warn!(connection = self.purpose, cause, "RabbitMQ cannot be used; trying again until it can");
+        }
+        tokio::time::sleep(wait).await;
+        self.since = Instant::now();
+    }
+
+    fn wait(&mut self) -> Duration {
+        self.attempts = self.attempts.saturating_add(1);
+        let factor = 2_u32.saturating_pow(self.attempts);
+        let longest = self.min.saturating_mul(factor).min(self.max);
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(fastrand::u64(millis(self.min)..=millis(longest)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::TopologyMode;
+
+    fn settings(url: &str) -> Broker {
+        Broker {
+            url: url.to_owned().into(),
+            ca_file: None,
+            topology: TopologyMode::None,
+            declare_orders: false,
+            orders_exchange: "orders".into(),
+            payments_exchange: "payments".into(),
+            work_queue: "work".into(),
+            dead_queue: "dead".into(),
+            prefetch: 1,
+            publish_batch: 1,
+            heartbeat: Duration::from_secs(20),
+            connect_timeout: Duration::from_millis(300),
+            operation_timeout: Duration::from_secs(1),
+            reconnect_min: Duration::from_millis(100),
+            reconnect_max: Duration::from_secs(2),
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_without_their_credentials() {
+        for (url, expected) in [
+            ("amqp://u:p@rabbit:5673/%2f", "rabbit:5673, virtual host `/`"),
+            ("amqps://rabbit/shop", "rabbit:5671, virtual host `shop`"),
+            ("amqp://10.0.0.7", "10.0.0.7:5672, virtual host `/`"),
+            ("amqp://u:p@[2001:db8::1]:5673/%2f", "2001:db8::1:5673, virtual host `/`"),
+            ("amqp://[::1]", "::1:5672, virtual host `/`"),
+        ] {
+            assert_eq!(Address::of(&settings(url)).unwrap().to_string(), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_address_is_not_repeated() {
+        for url in ["user:s3cret", "http://user:s3cret@host/", "s3cret", "amqp://user:s3cret@host:99999/"] {
+            let error = Address::of(&settings(url)).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn connecting_is_limited_in_time_and_names_no_password() {
+        // Accepts and never answers.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let error =
+            Session::open(&settings(&format!("amqp://u:s3cret@127.0.0.1:{port}/%2f")), "test").await.unwrap_err();
+        assert!(matches!(error, BrokerError::Timeout { doing: "connecting", .. }), "{error}");
+        drop(listener);
+        let refused = Session::open(&settings(&format!("amqp://u:s3cret@127.0.0.1:{port}/%2f")), "test").await;
+        let error = refused.unwrap_err();
+        assert!(matches!(error, BrokerError::Connect { .. }), "{error}");
+        assert!(!format!("{error} {error:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn waits_grow_within_their_bounds_and_start_again_after_progress() {
+        let mut reconnect = Reconnect::new("test", &settings("amqp://h"));
+        let (min, max) = (reconnect.min, reconnect.max);
+        for longest in [200, 400, 800, 1600, 2000, 2000] {
+            let wait = reconnect.wait();
+            assert!(wait >= min && wait <= Duration::from_millis(longest), "{wait:?}");
+        }
+        for _ in 0..100 {
+            assert!(reconnect.wait() <= max);
+        }
+        reconnect.progress();
+        assert!(reconnect.wait() <= min * 2);
+    }
+}
