@@ -33,6 +33,9 @@ pub mod http;
 // raw settings to checked ones
 pub mod settings;
 
+// named crash points, in debug builds
+pub mod crash;
+
 // logs and alarms
 pub mod telemetry;
 

@@ -14,6 +14,8 @@ use crate::telemetry;
 mod check;
 mod failure;
 mod output;
+mod publish;
+mod run;
 mod sandbox;
 mod schema;
 mod topology;
@@ -41,6 +43,12 @@ pub struct Cli {
 /// What to do. Each has an example at the end of its help.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the worker: capture what ships.
+    #[command(after_help = run::EXAMPLES)]
+    Run,
+    /// Put shipment notices on the exchange, mandatory and confirmed.
+    #[command(after_help = publish::EXAMPLES)]
+    Publish(publish::Args),
     /// Check the settings, and show what is in effect.
     #[command(after_help = check::EXAMPLES)]
     Check,
@@ -58,11 +66,17 @@ enum Command {
 impl Command {
     fn run(self, context: &mut Context) -> Result<Exit, Failure> {
         match self {
+            Self::Run => wait_for(run::run(context)),
+            Self::Publish(args) => wait_for(publish::run(args, context)),
             Self::Check => check::run(context),
             Self::Sandbox(args) => {
                 wait_for(async { sandbox::run(args).await.or_exit(Exit::Unreachable).map(|()| Exit::Done) })
             }
             Self::Schema(args) => schema::run(&args, &mut std::io::stdout()).or_exit(Exit::Usage).map(|()| Exit::Done),
+            Self::Topology(args) => {
+                let settings = context.settings()?;
+                topology::run(&args, &settings.broker, &mut std::io::stdout()).or_exit(Exit::Usage).map(|()| Exit::Done)
+            }
         }
     }
 }

@@ -47,6 +47,8 @@ impl Kind {
 pub(super) struct Envelope<'p> {
     pub(super) kind: Kind,
     pub(super) event_id: String,
+    /// Where the data stands in the body.
+    pub(super) data_path: &'static str,
     pub(super) data: Fields<'p>,
 }
 
@@ -69,7 +71,7 @@ fn open_cloud_event<'p>(root: &'p Fields<'p>) -> Result<Envelope<'p>, Problem> {
     let kind = kind_of(root.required("type", &Kind::way_out(""))?)?;
     check_data_is_json(root)?;
     let data = root.required("data", "send the notice as a JSON object")?.object()?;
-    Ok(Envelope { kind, event_id: event_id.to_owned(), data })
+    Ok(Envelope { kind, event_id: event_id.to_owned(), data_path: "$.data", data })
 }
 
 fn kind_of(field: Field<'_>) -> Result<Kind, Problem> {
@@ -94,7 +96,7 @@ fn open_plain<'p>(root: &'p Fields<'p>, message: &RawMessage) -> Result<Envelope
     let name = &message.routing_key;
     let kind = Kind::parse(name)
         .ok_or_else(|| Problem::of_body("routing key is not a type we accept", &Kind::way_out(name)))?;
-    Ok(Envelope { kind, event_id: plain_id(message), data: *root })
+    Ok(Envelope { kind, event_id: plain_id(message), data_path: "$", data: *root })
 }
 
 /// The event's id and its data as far as they can be told, for a message that is being rejected.

@@ -35,6 +35,8 @@ pub const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
 pub struct Decoded {
     /// The incoming event's id: what outgoing events name as `caused_by`.
     pub event_id: String,
+    /// Where the notice stands in the body, as a JSON path: `$.data`, or `$` for the plain form.
+    pub data_path: &'static str,
     /// What it says.
     pub notice: Notice,
 }
@@ -72,7 +74,7 @@ fn read(root: &Fields<'_>, message: &RawMessage) -> Result<Decoded, Problem> {
     let notice = match envelope.kind {
         envelope::Kind::OrderShipped => Notice::Shipped(Box::new(order_shipped::read(&envelope.data)?)),
     };
-    Ok(Decoded { event_id: envelope.event_id, notice })
+    Ok(Decoded { event_id: envelope.event_id, data_path: envelope.data_path, notice })
 }
 
 /// A second look, only when something is wrong: whose message was it?

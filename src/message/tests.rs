@@ -379,7 +379,7 @@ proptest! {
     fn what_is_written_is_read_back(notice in notice(), id in "[ -~]{1,64}", source in "[!-~]{1,64}") {
         let body = order_shipped::encode(&notice, &id, &source, instant("2026-11-20T09:12:03Z"));
         let decoded = decode(&raw(body));
-        prop_assert_eq!(decoded, Ok(Decoded { event_id: id, notice: Notice::Shipped(Box::new(notice)) }));
+        prop_assert_eq!(decoded, Ok(Decoded { event_id: id, data_path: "$.data", notice: Notice::Shipped(Box::new(notice)) }));
     }
 
     #[test]

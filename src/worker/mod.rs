@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The flow as code: four loops around one ledger and one pure core.
+//!
+//! ```text
+//! RabbitMQ ─▶ intake ─▶ decode ─▶ accept ═▶ LEDGER ─▶ executor ─▶ provider ─▶ judge ═▶ LEDGER ─▶ relay ─▶ RabbitMQ
+//!                                             ▲                                 │
+//!                                             └──────────── watch ◀─────────────┘
+//! ```
+//!
+//! The loops carry; they decide nothing. Accepted work is handed on in memory, so the common path
+//! never waits for a poll; what memory loses, the watch finds by an indexed query.
+
+// messages in
+mod intake;
+
+// calls to providers
+mod executor;
+
+// events out
+mod relay;
+
+// what is due, and how we are doing
+mod watch;
+
+// from settings to a running worker, and back down
+mod run;
+
+// what is logged and counted
+mod note;
+
+pub use run::{Stop, Worker, WorkerError};

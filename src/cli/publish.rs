@@ -1,0 +1,125 @@
+//! `holdfast publish`: puts notices on the exchange, mandatory and confirmed.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::broker::publisher::{Outgoing, PublishOutcome, Publisher};
+use crate::capture::notice::RawMessage;
+use crate::cli::{Context, Exit, Failure, OrExit};
+use crate::ids;
+use crate::message;
+
+/// How it is used.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  holdfast publish shipped.json
+  holdfast publish notices/*.json --routing-key order.shipped
+  cat shipped.json | holdfast publish -";
+
+/// Put messages on an exchange, one per file.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Files with one message each; `-` reads standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The exchange; the one that the worker's queue is bound to, unless said otherwise
+    #[arg(long, value_name = "NAME")]
+    exchange: Option<String>,
+    /// The routing key, which is the message's type
+    #[arg(long, value_name = "KEY", default_value = "order.shipped")]
+    routing_key: String,
+    /// Publish without looking whether the worker could read it
+    #[arg(long)]
+    unchecked: bool,
+}
+
+/// Publishes every file, and says of each what became of it.
+pub(super) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    let settings = context.settings()?;
+    let exchange = args.exchange.unwrap_or_else(|| settings.broker.orders_exchange.clone());
+    let mut outgoing = Vec::with_capacity(args.files.len());
+    for (row, path) in (1..).zip(&args.files) {
+        let body = read(path).or_exit(Exit::Usage)?;
+        let message = outgoing_message(row, &exchange, &args.routing_key, body);
+        if !args.unchecked {
+            check(path, &message)?;
+        }
+        outgoing.push(message);
+    }
+    let publisher = Publisher::spawn(Arc::new(settings.broker));
+    let outcomes = publisher.publish(outgoing).await;
+    publisher.close().await;
+    let mut exit = Exit::Done;
+    for (path, outcome) in args.files.iter().zip(outcomes) {
+        let path = path.display();
+        match outcome {
+            PublishOutcome::Published => context.output.line(&format!("published  {path}"))?,
+            PublishOutcome::Returned => {
+                context.output.line(&format!("unroutable {path}: no queue is bound to {exchange} for its key"))?;
+                exit = Exit::Wrong;
+            }
+            PublishOutcome::Failed(why) => {
+                context.output.line(&format!("failed     {path}: {why}"))?;
+                exit = Exit::Unreachable;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+fn read(path: &PathBuf) -> std::io::Result<Vec<u8>> {
+    if path.as_os_str() == "-" {
+        let mut body = Vec::new();
+        std::io::stdin().read_to_end(&mut body)?;
+        return Ok(body);
+    }
+    std::fs::read(path)
+        .map_err(|error| std::io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display())))
+}
+
+fn outgoing_message(row: i64, exchange: &str, routing_key: &str, body: Vec<u8>) -> Outgoing {
+    let is_cloud_event =
+        serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|value| value.get("specversion").is_some());
+    let content_type = if is_cloud_event { message::CONTENT_TYPE } else { "application/json" };
+    Outgoing {
+        row,
+        exchange: exchange.to_owned(),
+        event_id: event_id(&body),
+        routing_key: routing_key.to_owned(),
+        body: Bytes::from(body),
+        content_type: content_type.to_owned(),
+        traceparent: None,
+    }
+}
+
+/// The same file is the same message, however often it is published.
+fn event_id(body: &[u8]) -> Uuid {
+    ids::message_id_of_bytes(body)
+}
+
+fn check(path: &std::path::Path, message: &Outgoing) -> Result<(), Failure> {
+    let raw = RawMessage {
+        body: message.body.clone(),
+        content_type: Some(message.content_type.clone()),
+        message_id: Some(message.event_id.to_string()),
+        exchange: message.exchange.clone(),
+        routing_key: message.routing_key.clone(),
+        traceparent: None,
+        tracestate: None,
+        redelivered: false,
+    };
+    message::decode(&raw).map(drop).map_err(|rejection| {
+        let what = format!(
+            "{} would be set aside as {}: {} {} (publish it all the same with --unchecked)",
+            path.display(),
+            rejection.reason.as_str(),
+            rejection.path,
+            rejection.message
+        );
+        Failure::new(Exit::Wrong, what)
+    })
+}

@@ -1,0 +1,82 @@
+//! `holdfast run`: the worker, until it is told to end.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Context, Exit, Failure, OrExit};
+use crate::http::Server;
+use crate::ledger::LedgerError;
+use crate::telemetry;
+use crate::worker::{Stop, Worker, WorkerError};
+
+/// How it is used.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  holdfast run --config holdfast.toml
+  HOLDFAST_BROKER__URL=amqp://guest:guest@127.0.0.1:5672/%2f holdfast run
+
+SIGTERM or SIGINT drains: nothing new is taken, calls in flight are settled, events are published.
+A second one ends at once, which is safe.";
+
+/// Runs the worker until SIGTERM or SIGINT, or until the ledger fails. Never ends because the broker
+/// is away.
+pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
+    let settings = context.settings()?;
+    let metrics = telemetry::start_metrics().or_exit(Exit::Wrong)?;
+    // Taken before anything is started, so that a drain is a drain from the first moment.
+    let mut signals = Signals::take().or_exit(Exit::Wrong)?;
+    let server = Server::bind(settings.http_listen).await.or_exit(Exit::Usage)?;
+    let worker = Worker::start(&settings).await.map_err(failure)?;
+    tracing::info!(http = %server.address(), accounts = settings.accounts.len(), "worker started");
+    let stop_http = CancellationToken::new();
+    let http = tokio::spawn(server.serve(worker.readiness(), metrics, stop_http.clone()));
+    let failed = tokio::select! {
+        () = signals.next() => false,
+        _ = worker.failed() => true,
+    };
+    if failed {
+        tracing::error!("the ledger has failed: ending at once; what was in flight is in doubt until the next start");
+    }
+    let ended = tokio::select! {
+        ended = worker.drain() => ended,
+        () = signals.next() => {
+            tracing::warn!("told twice: ending at once; what is in flight is in doubt until the next start");
+            Ok(Stop::CallsLeft)
+        }
+    };
+    stop_http.cancel();
+    let _ = http.await;
+    match ended.map_err(failure)? {
+        Stop::Clean => tracing::info!("drained"),
+        Stop::CallsLeft => tracing::info!("ended with calls in flight"),
+    }
+    Ok(Exit::Done)
+}
+
+fn failure(error: WorkerError) -> Failure {
+    let exit = match &error {
+        WorkerError::Ledger(LedgerError::Held { .. }) => Exit::LedgerHeld,
+        WorkerError::Ledger(LedgerError::Open { .. } | LedgerError::Failed(_)) => Exit::Ledger,
+        WorkerError::Account(_) => Exit::Usage,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn take() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Calls to providers: so many at a time per account, the earliest deadline first.
+//!
+//! A call needs a permit of its account. What is begun in the transaction that accepted it already
+//! has one; what is found later waits here for one, in the order of its deadline. After an answer is
+//! booked, the permit goes on with the next capture of the same authorization, or back.
+
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::capture::decide::{Call, Command, Due, Evidence, Freeze, Ready, Reply, Settle, Ticket};
+use crate::capture::evidence::{Answer, Reading};
+use crate::clock::Timestamp;
+use crate::crash;
+use crate::ids::AccountName;
+use crate::ledger::{CommandFailed, Ledger, LedgerError};
+use crate::provider::{CaptureRequest, Provider};
+use crate::telemetry::metric;
+use crate::worker::note;
+use crate::worker::relay::Outbox;
+
+/// Permission for one call under way.
+pub(super) type Permit = OwnedSemaphorePermit;
+
+/// Makes provider calls, and books what they come to.
+pub(super) struct Executor {
+    ledger: Arc<dyn Ledger>,
+    outbox: Outbox,
+    lanes: HashMap<AccountName, Lane>,
+    calls: TaskTracker,
+    is_draining: AtomicBool,
+    failure: OnceLock<LedgerError>,
+    failed: CancellationToken,
+}
+
+/// One account's calls.
+struct Lane {
+    provider: Arc<dyn Provider>,
+    permits: Arc<Semaphore>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    heap: BinaryHeap<Urgent>,
+    /// What is in the heap or being begun: the watch finds it again and again until then.
+    known: HashSet<Due>,
+}
+
+/// Ordered so that the earliest deadline is the greatest.
+#[derive(PartialEq, Eq)]
+struct Urgent {
+    deadline: Timestamp,
+    due: Due,
+}
+
+impl Ord for Urgent {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        other.deadline.cmp(&self.deadline).then_with(|| row(other.due).cmp(&row(self.due)))
+    }
+}
+
+impl PartialOrd for Urgent {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+const fn row(due: Due) -> i64 {
+    match due {
+        Due::Capture(key) => key.row(),
+        Due::Authorization(key) => key.row(),
+        Due::Shipment(key) => key.row(),
+    }
+}
+
+impl Executor {
+    /// An executor for these accounts: name, adapter, and how many calls at a time.
+    pub(super) fn new(
+        ledger: Arc<dyn Ledger>,
+        outbox: Outbox,
+        accounts: impl IntoIterator<Item = (AccountName, Arc<dyn Provider>, usize)>,
+    ) -> Self {
+        let lane = |(name, provider, concurrency)| {
+            let permits = Arc::new(Semaphore::new(concurrency));
+            (name, Lane { provider, permits, waiting: Mutex::default() })
+        };
+        Self {
+            ledger,
+            outbox,
+            lanes: accounts.into_iter().map(lane).collect(),
+            calls: TaskTracker::new(),
+            is_draining: AtomicBool::new(false),
+            failure: OnceLock::new(),
+            failed: CancellationToken::new(),
+        }
+    }
+
+    /// Executes commands, and hands their events to the relay. `None`: the ledger has failed.
+    pub(super) async fn execute(&self, commands: Vec<Command>) -> Option<Vec<Result<Reply, CommandFailed>>> {
+        match self.ledger.execute(commands).await {
+            Ok(executed) => {
+                self.outbox.offer(executed.outbox);
+                Some(executed.replies)
+            }
+            Err(error) => {
+                self.fail(error);
+                None
+            }
+        }
+    }
+
+    /// The ledger has failed: the worker ends.
+    pub(super) fn fail(&self, error: LedgerError) {
+        let _ = self.failure.set(error);
+        self.failed.cancel();
+    }
+
+    /// Resolves when the ledger has failed.
+    pub(super) async fn failed(&self) -> LedgerError {
+        self.failed.cancelled().await;
+        self.failure.get().cloned().unwrap_or_else(|| LedgerError::Failed("for an unknown reason".to_owned()))
+    }
+
+    /// Has the ledger failed?
+    pub(super) fn failure(&self) -> Option<&LedgerError> {
+        self.failure.get()
+    }
+
+    /// The ledger.
+    pub(super) fn ledger(&self) -> &dyn Ledger {
+        &*self.ledger
+    }
+
+    /// A permit for a call to the account, if one is free and nothing waits for it.
+    pub(super) fn try_permit(&self, account: &AccountName) -> Option<Permit> {
+        if self.is_draining.load(Ordering::Relaxed) {
+            return None;
+        }
+        let lane = self.lanes.get(account)?;
+        if !lane.waiting().heap.is_empty() {
+            return None;
+        }
+        Arc::clone(&lane.permits).try_acquire_owned().ok()
+    }
+
+    /// Does what a reply asks for: makes its call with the permit, or queues what is ready for one.
+    pub(super) fn carry_on(self: &Arc<Self>, reply: Reply, permit: Option<Permit>) {
+        if let Some(ready) = reply.ready {
+            self.enqueue(ready);
+        }
+        match (reply.ticket, permit) {
+            (Some(ticket), Some(permit)) => self.spawn(async |executor| executor.make_calls(ticket, permit).await),
+            (None, Some(permit)) => {
+                drop(permit);
+                // Something may have come to wait for it meanwhile.
+                self.pump_all();
+            }
+            (Some(_), None) => unreachable!("a ticket is given only to who has a permit"),
+            (None, None) => {}
+        }
+    }
+
+    /// Queues what is ready for a call.
+    pub(super) fn enqueue(self: &Arc<Self>, ready: Ready) {
+        let Some(lane) = self.lanes.get(&ready.account) else { return };
+        {
+            let mut waiting = lane.waiting();
+            if !waiting.known.insert(ready.due) {
+                return;
+            }
+            let deadline = ready.deadline.unwrap_or(Timestamp::MAX_UTC);
+            waiting.heap.push(Urgent { deadline, due: ready.due });
+        }
+        self.pump(&ready.account);
+    }
+
+    fn pump_all(self: &Arc<Self>) {
+        for account in self.lanes.keys() {
+            self.pump(account);
+        }
+    }
+
+    /// Begins as much of what waits as there are permits.
+    fn pump(self: &Arc<Self>, account: &AccountName) {
+        let Some(lane) = self.lanes.get(account) else { return };
+        while !self.is_draining.load(Ordering::Relaxed) {
+            let mut waiting = lane.waiting();
+            if waiting.heap.is_empty() {
+                return;
+            }
+            let Ok(permit) = Arc::clone(&lane.permits).try_acquire_owned() else { return };
+            let Some(urgent) = waiting.heap.pop() else { return };
+            drop(waiting);
+            let account = account.clone();
+            self.spawn(async move |executor| executor.begin(account, urgent.due, permit).await);
+        }
+    }
+
+    fn spawn<F>(self: &Arc<Self>, call: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.calls.spawn(call(Arc::clone(self)));
+    }
+
+    /// Begins what is due, and makes the calls that follow.
+    async fn begin(self: Arc<Self>, account: AccountName, due: Due, permit: Permit) {
+        let replies = self.execute(vec![Command::Due(due)]).await;
+        if let Some(lane) = self.lanes.get(&account) {
+            lane.waiting().known.remove(&due);
+        }
+        let Some(reply) = replies.and_then(|mut replies| replies.pop()) else { return };
+        match reply {
+            Ok(reply) => {
+                note::note(&reply);
+                match reply.ticket {
+                    Some(ticket) => Arc::clone(&self).make_calls(ticket, permit).await,
+                    None => drop(permit),
+                }
+            }
+            Err(error) => tracing::error!(%error, "what was due could not be begun: please report it"),
+        }
+        self.pump(&account);
+    }
+
+    /// Makes the call of a ticket, books it, and goes on with whatever call comes next.
+    async fn make_calls(self: Arc<Self>, first: Ticket, permit: Permit) {
+        let account = first.account.clone();
+        let mut next = Some(first);
+        while let Some(ticket) = next.take() {
+            let Some(lane) = self.lanes.get(&ticket.account) else { break };
+            let command = call(&*lane.provider, ticket, self.may_start()).await;
+            crash::point("before-T3");
+            let Some(mut replies) = self.execute(vec![command]).await else { return };
+            crash::point("after-T3");
+            match replies.pop() {
+                Some(Ok(reply)) => {
+                    note::note(&reply);
+                    if let Some(ready) = reply.ready {
+                        self.enqueue(ready);
+                    }
+                    next = reply.ticket;
+                }
+                Some(Err(error)) => tracing::error!(%error, "an answer could not be booked: please report it"),
+                None => unreachable!("one reply per command"),
+            }
+        }
+        drop(permit);
+        self.pump(&account);
+    }
+
+    fn may_start(&self) -> bool {
+        !self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Starts nothing new, and waits for the calls under way, `grace` at most.
+    pub(super) async fn drain(&self, grace: Duration) -> bool {
+        self.is_draining.store(true, Ordering::Relaxed);
+        self.calls.close();
+        tokio::time::timeout(grace, self.calls.wait()).await.is_ok()
+    }
+}
+
+impl Lane {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes one call, and returns the command that books what it came to.
+async fn call(provider: &dyn Provider, ticket: Ticket, start: bool) -> Command {
+    let Ticket { account, reference, call } = ticket;
+    let started = Instant::now();
+    match call {
+        Call::Send { capture, id, amount, epoch, send_by, .. } => {
+            let request = CaptureRequest { capture: id, reference, amount, send_by };
+            crash::point("before-send");
+            let answer = provider.capture(&request).await;
+            crash::point("after-answer");
+            measure(&account, "capture", started);
+            let evidence = evidence_label(&answer);
+            metrics::counter!(metric::ATTEMPTS, "account" => account.to_string(), "evidence" => evidence).increment(1);
+            Command::Settle(Box::new(Settle { capture, epoch, evidence: Evidence::Answer(answer), start }))
+        }
+        Call::Look { capture, epoch } => {
+            let reading = lookup(provider, &account, &reference, started).await;
+            Command::Settle(Box::new(Settle { capture, epoch, evidence: Evidence::Reading(reading), start }))
+        }
+        Call::Read { authorization, epoch } => {
+            let reading = lookup(provider, &account, &reference, started).await;
+            Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start }))
+        }
+    }
+}
+
+async fn lookup(
+    provider: &dyn Provider,
+    account: &AccountName,
+    reference: &crate::ids::Reference,
+    started: Instant,
+) -> Reading {
+    let reading = provider.lookup(reference).await;
+    measure(account, "lookup", started);
+    reading
+}
+
+fn measure(account: &AccountName, operation: &'static str, started: Instant) {
+    metrics::histogram!(metric::PROVIDER_CALL, "account" => account.to_string(), "operation" => operation)
+        .record(started.elapsed());
+}
+
+const fn evidence_label(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Captured(_) => "captured",
+        Answer::Pending => "pending",
+        Answer::Refused(_) => "refused",
+        Answer::Doubt(_) => "doubt",
+        Answer::NotExecuted(_) => "not_executed",
+        Answer::Misconfigured(_) => "misconfigured",
+    }
+}

@@ -1,0 +1,115 @@
+//! Messages in: decodes a group, accepts it in one transaction, and hands on what it started.
+//!
+//! A group is what is ready now. It is acknowledged only after its transaction is durable. A message
+//! that makes us panic is set aside like any other that cannot be processed; its neighbours are not
+//! touched.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::broker::consumer::{Intake, IntakeStopped};
+use crate::capture::decide::{Arrival, Command, Reject};
+use crate::capture::notice::{RawMessage, Rejection, RejectionReason};
+use crate::crash;
+use crate::message::{self, Decoded, Notice};
+use crate::telemetry::metric;
+use crate::worker::executor::{Executor, Permit};
+use crate::worker::note;
+
+/// Accepts groups from the work queue.
+pub(super) struct WorkIntake {
+    pub(super) executor: Arc<Executor>,
+}
+
+/// Collects what the broker gave up on.
+pub(super) struct DeadIntake {
+    pub(super) executor: Arc<Executor>,
+}
+
+impl Intake for WorkIntake {
+    async fn accept(&self, group: Vec<RawMessage>) -> Result<(), IntakeStopped> {
+        metrics::counter!(metric::DELIVERIES).increment(u64::try_from(group.len()).unwrap_or(u64::MAX));
+        crash::point("before-T1");
+        accept(&self.executor, group).await?;
+        crash::point("after-T1");
+        Ok(())
+    }
+}
+
+impl Intake for DeadIntake {
+    async fn accept(&self, group: Vec<RawMessage>) -> Result<(), IntakeStopped> {
+        let commands = group.into_iter().map(|raw| Command::Collect(Box::new(raw))).collect();
+        let executed = self.executor.execute(commands).await.ok_or(IntakeStopped)?;
+        for reply in executed {
+            note::note(&reply.map_err(|_| IntakeStopped)?);
+        }
+        Ok(())
+    }
+}
+
+/// Accepts messages, and starts what they allow to be started.
+pub(super) async fn accept(executor: &Arc<Executor>, group: Vec<RawMessage>) -> Result<(), IntakeStopped> {
+    let mut commands = Vec::with_capacity(group.len());
+    let mut permits = Vec::with_capacity(group.len());
+    for raw in &group {
+        let (command, permit) = decode(executor, raw.clone());
+        commands.push(command);
+        permits.push(permit);
+    }
+    let replies = executor.execute(commands).await.ok_or(IntakeStopped)?;
+    let mut broken = Vec::new();
+    for ((reply, permit), raw) in replies.into_iter().zip(permits).zip(group) {
+        match reply {
+            Ok(reply) => {
+                note::note(&reply);
+                executor.carry_on(reply, permit);
+            }
+            Err(error) => broken.push((raw, error.to_string())),
+        }
+    }
+    set_aside(executor, broken).await
+}
+
+/// The command for a message, with a permit for its account where there is one to be had.
+fn decode(executor: &Executor, raw: RawMessage) -> (Command, Option<Permit>) {
+    let decoded = catch_unwind(AssertUnwindSafe(|| message::decode(&raw)));
+    let decoded = decoded.unwrap_or_else(|_| Err(broke("decoding it failed")));
+    match decoded {
+        Ok(Decoded { event_id, data_path, notice: Notice::Shipped(notice) }) => {
+            let account = notice.authorization.as_ref().map(|facts| &facts.account);
+            let permit = account.and_then(|account| executor.try_permit(account));
+            let start = permit.is_some();
+            let arrival = Arrival { notice: *notice, event_id, data_path, raw, start };
+            (Command::Accept(Box::new(arrival)), permit)
+        }
+        Err(rejection) => (Command::Reject(Box::new(Reject { rejection, raw })), None),
+    }
+}
+
+/// Messages whose commands broke an invariant become dead letters: nothing is lost, and they can be
+/// replayed once the fault is mended.
+async fn set_aside(executor: &Executor, broken: Vec<(RawMessage, String)>) -> Result<(), IntakeStopped> {
+    if broken.is_empty() {
+        return Ok(());
+    }
+    let reject = |(raw, why): (RawMessage, String)| {
+        tracing::error!(error = %why, "a message broke an invariant: a fault of Holdfast's, please report it");
+        Command::Reject(Box::new(Reject { rejection: broke("a fault of Holdfast's, not of the message"), raw }))
+    };
+    let replies = executor.execute(broken.into_iter().map(reject).collect()).await.ok_or(IntakeStopped)?;
+    for reply in replies {
+        note::note(&reply.map_err(|_| IntakeStopped)?);
+    }
+    Ok(())
+}
+
+fn broke(what: &str) -> Rejection {
+    Rejection {
+        reason: RejectionReason::Invalid,
+        path: "$".to_owned(),
+        message: format!("{what}: kept as it came, replay it after an upgrade"),
+        order: None,
+        shipment: None,
+        event_id: None,
+    }
+}

@@ -1,0 +1,70 @@
+//! What the loops log and count of a reply: each occurrence once, with words that read alone.
+
+use crate::capture::decide::{Note, Reply, Subject};
+use crate::ids::{AccountName, CaptureId, OrderId, ShipmentId};
+use crate::telemetry::metric;
+
+macro_rules! say {
+    ($level:ident, $subject:expr, $($message:tt)+) => {
+        tracing::$level!(
+            order.id = $subject.order.as_ref().map(OrderId::as_str),
+            shipment.id = $subject.shipment.as_ref().map(ShipmentId::as_str),
+            capture.id = $subject.capture.as_ref().map(CaptureId::to_string),
+            account = $subject.account.as_ref().map(AccountName::as_str),
+            $($message)+
+        )
+    };
+}
+
+/// Logs and counts what came of a command.
+pub(super) fn note(reply: &Reply) {
+    let subject = &reply.subject;
+    match &reply.note {
+        Note::Planned(amount) => say!(debug, subject, "capture of {amount} planned"),
+        Note::Deferred => say!(debug, subject, "shipment waits to be captured with others"),
+        Note::Zero => {
+            say!(debug, subject, "nothing to capture, succeeded without a call");
+            count(subject, "succeeded");
+        }
+        Note::Awaiting(reason) => say!(info, subject, "shipment waits: {} yet", reason.as_str().replace('_', " ")),
+        Note::Refused(reason) => {
+            say!(warn, subject, "refused: {}", reason.as_str());
+            count(subject, "refused");
+        }
+        Note::Repeated => say!(debug, subject, "the same shipment again, nothing else happens"),
+        Note::DeadLettered { id, reason, path, message } => {
+            say!(warn, subject, "message set aside as {}: {path} {message} (dead letter {id})", reason.as_str());
+            metrics::counter!(metric::REJECTED, "reason" => reason.as_str()).increment(1);
+        }
+        Note::Collected(id) => {
+            say!(warn, subject, "the broker gave up on a message; kept as dead letter {id}");
+            metrics::counter!(metric::REJECTED, "reason" => "delivery_limit").increment(1);
+        }
+        Note::LookAgain(_) => say!(debug, subject, "a shipment that waits is looked at again"),
+        Note::Begun => say!(debug, subject, "attempt begun"),
+        Note::Looking => say!(debug, subject, "looking at the provider"),
+        Note::Captured(amount) => {
+            say!(debug, subject, "captured {amount}");
+            count(subject, "succeeded");
+        }
+        Note::Failed(reason) => {
+            say!(warn, subject, "not captured: {}", reason.as_str());
+            count(subject, "failed");
+        }
+        Note::InDoubt(why) => say!(warn, subject, "in doubt: {why}"),
+        Note::PutOff(why) => say!(info, subject, "certainly not executed, will be sent again: {why}"),
+        Note::Parked(why) => say!(warn, subject, "parked, nothing failed; check the account's settings: {why}"),
+        Note::Corrected => {
+            say!(error, subject, "captured after all: evidence arrived after the outcome was published");
+            count(subject, "corrected");
+        }
+        Note::Frozen => say!(debug, subject, "stopped collecting"),
+        Note::ReadAgain(why) => say!(info, subject, "cannot be captured yet: {why}"),
+        Note::Nothing | Note::Published => {}
+    }
+}
+
+fn count(subject: &Subject, outcome: &'static str) {
+    let account = subject.account.as_ref().map_or_else(String::new, ToString::to_string);
+    metrics::counter!(metric::CAPTURES, "account" => account, "outcome" => outcome).increment(1);
+}

@@ -1,0 +1,170 @@
+//! From settings to a running worker, and back down in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::consumer::{Consumer, Source};
+use crate::broker::publisher::Publisher;
+use crate::capture::retry::Jitter;
+use crate::clock::Moment;
+use crate::http::Readiness;
+use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{Environment, Ledger, LedgerError};
+use crate::message;
+use crate::provider::{self, ConnectError};
+use crate::settings::{LedgerUrl, Settings};
+use crate::worker::executor::Executor;
+use crate::worker::intake::{DeadIntake, WorkIntake};
+use crate::worker::relay::{Outbox, Relay};
+use crate::worker::watch::{self as watching, Watch};
+
+/// Why a worker did not start, or had to end.
+#[derive(Debug, Error)]
+pub enum WorkerError {
+    /// The ledger cannot be opened, or has failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// An account's adapter refuses its settings.
+    #[error("an account cannot be used: {0}")]
+    Account(#[from] ConnectError),
+}
+
+/// How a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Everything that was in flight was settled.
+    Clean,
+    /// Calls were still in flight when the grace was over; they are in doubt, and are looked at by
+    /// whoever starts next.
+    CallsLeft,
+}
+
+/// A running worker.
+pub struct Worker {
+    executor: Arc<Executor>,
+    consumers: Vec<Consumer>,
+    publisher: Arc<Publisher>,
+    relay: JoinHandle<()>,
+    watch: JoinHandle<()>,
+    stop_relay: CancellationToken,
+    stop_watch: CancellationToken,
+    readiness: watch::Receiver<Readiness>,
+    drain_grace: Duration,
+}
+
+impl Worker {
+    /// Opens the ledger, takes up what an earlier worker left, and starts the four loops.
+    ///
+    /// # Errors
+    /// [`WorkerError`]; never because the broker is away, which is waited for.
+    pub async fn start(settings: &Settings) -> Result<Self, WorkerError> {
+        let LedgerUrl::Sqlite(path) = &settings.ledger;
+        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(path, environment(settings))?);
+        let (outbox, offered) = Outbox::new();
+        let mut accounts = Vec::with_capacity(settings.accounts.len());
+        for account in &settings.accounts {
+            accounts.push((account.name.clone(), provider::connect(account)?, account.concurrency));
+        }
+        let executor = Arc::new(Executor::new(ledger, outbox, accounts));
+        watching::recover(&executor).await?;
+        let broker = Arc::new(settings.broker.clone());
+        let publisher = Arc::new(Publisher::spawn(Arc::clone(&broker)));
+        let (stop_relay, stop_watch) = (CancellationToken::new(), CancellationToken::new());
+        let relay = Relay {
+            executor: Arc::clone(&executor),
+            publisher: Arc::clone(&publisher),
+            offered,
+            exchange: broker.payments_exchange.clone(),
+            batch: broker.publish_batch,
+            interval: settings.worker.relay_interval,
+            stop: stop_relay.clone(),
+        };
+        let (paused, is_paused) = watch::channel(false);
+        let work = Arc::new(WorkIntake { executor: Arc::clone(&executor) });
+        let dead = Arc::new(DeadIntake { executor: Arc::clone(&executor) });
+        let work = Consumer::spawn(Arc::clone(&broker), Source::Work, work, is_paused.clone());
+        let dead = Consumer::spawn(broker, Source::Dead, dead, is_paused);
+        let (readiness, is_ready) = watch::channel(Readiness::starting());
+        let watch = Watch {
+            executor: Arc::clone(&executor),
+            bounds: settings.worker.clone(),
+            ledger_path: path.clone(),
+            paused,
+            consumer: work.status(),
+            publisher: publisher.status(),
+            readiness,
+            stop: stop_watch.clone(),
+        };
+        Ok(Self {
+            executor,
+            consumers: vec![work, dead],
+            publisher,
+            relay: tokio::spawn(relay.run()),
+            watch: tokio::spawn(watch.run()),
+            stop_relay,
+            stop_watch,
+            readiness: is_ready,
+            drain_grace: settings.worker.drain_grace,
+        })
+    }
+
+    /// How ready it is, now and from now on.
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.clone()
+    }
+
+    /// Resolves when the ledger has failed; the worker does nothing more then.
+    pub async fn failed(&self) -> LedgerError {
+        self.executor.failed().await
+    }
+
+    /// Ends in order: takes nothing new, commits and acknowledges what is buffered, waits for the
+    /// calls in flight, publishes what is in the outbox, closes the connections.
+    ///
+    /// # Errors
+    /// [`WorkerError::Ledger`] when the ledger failed before or meanwhile.
+    pub async fn drain(self) -> Result<Stop, WorkerError> {
+        tracing::info!("draining: nothing new is taken");
+        self.stop_watch.cancel();
+        for consumer in self.consumers {
+            consumer.drain().await;
+        }
+        let all_settled = self.executor.drain(self.drain_grace).await;
+        if !all_settled {
+            tracing::warn!("calls are still in flight after the grace: in doubt until the next start looks at them");
+        }
+        self.stop_relay.cancel();
+        let _ = self.relay.await;
+        let _ = self.watch.await;
+        if let Ok(publisher) = Arc::try_unwrap(self.publisher).map_err(drop) {
+            publisher.close().await;
+        }
+        match self.executor.failure() {
+            Some(error) => Err(error.clone().into()),
+            None if all_settled => Ok(Stop::Clean),
+            None => Ok(Stop::CallsLeft),
+        }
+    }
+}
+
+/// The rules, the real clock, real chance, and how events are written.
+fn environment(settings: &Settings) -> Environment {
+    let source = settings.event_source.clone();
+    Environment {
+        policy: Arc::new(settings.policy.clone()),
+        clock: Arc::new(Moment::now),
+        jitter: Arc::new(random_jitter),
+        encode: Arc::new(move |event| Bytes::from(message::event::encode(event, &source))),
+    }
+}
+
+fn random_jitter() -> Jitter {
+    let [a, b, c, d, ..] = *uuid::Uuid::new_v4().as_bytes();
+    Jitter::from_bits(u32::from_be_bytes([a, b, c, d]))
+}
