@@ -27,8 +27,7 @@ const fn reasons() -> [&'static str; 20] {
     let mut all = [""; MESSAGE_REASONS.len() + FailureReason::ALL.len()];
     let mut next = 0;
     while next < all.len() {
-        all[next] =
-            if next < messages.len() { messages[next] } else { failures[next - messages.len()].as_str() };
+        all[next] = if next < messages.len() { messages[next] } else { failures[next - messages.len()].as_str() };
         next += 1;
     }
     all
@@ -180,6 +179,8 @@ mod tests {
     use super::super::example::{Example, at};
     use super::*;
 
+    type Filtered = (DeadLetterFilter, fn(&DeadLetterSummary) -> bool);
+
     #[test]
     fn every_filter_narrows() {
         let example = Example::new();
@@ -187,7 +188,6 @@ mod tests {
         let all = || DeadLetterFilter { limit: 100, ..DeadLetterFilter::default() };
         let found = |filter| report.dead_letters(&filter).unwrap().rows;
         let everything = found(all());
-        type Filtered = (DeadLetterFilter, fn(&DeadLetterSummary) -> bool);
         let conflict = everything.iter().find(|letter| letter.reason == "conflict").unwrap();
         let filters: Vec<Filtered> = vec![
             (DeadLetterFilter { reason: Some("conflict"), ..all() }, |letter| letter.reason == "conflict"),

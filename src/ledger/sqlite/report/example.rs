@@ -30,18 +30,13 @@ pub(crate) fn at(time: &str) -> Timestamp {
     DateTime::parse_from_rfc3339(&format!("2026-11-20T{time}Z")).unwrap().to_utc()
 }
 
-/// When everything has happened.
-pub(crate) fn end() -> Timestamp {
-    at("09:30:00")
-}
-
 /// The file. Its ledger is still open, as if a worker were running.
 pub(crate) struct Example {
     pub(crate) path: PathBuf,
     clock: Arc<Mutex<Timestamp>>,
     ledger: SqliteLedger,
     runtime: Runtime,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Example {
@@ -75,11 +70,19 @@ impl Example {
             encode: Arc::new(|event| message::event::encode(event, "/holdfast").into()),
         };
         let ledger = SqliteLedger::open(&path, environment).unwrap();
-        Self { path, clock, ledger, runtime: Runtime::new().unwrap(), _directory: directory }
+        Self { path, clock, ledger, runtime: Runtime::new().unwrap(), directory }
     }
 
     pub(crate) fn report(&self) -> Report {
         Report::open(&self.path).unwrap()
+    }
+
+    /// The file after its worker has ended, and the directory that keeps it.
+    pub(crate) fn end_worker(self) -> (PathBuf, tempfile::TempDir) {
+        drop(self.ledger);
+        // The writer thread lets go of the lock when it has closed the file.
+        std::fs::File::open(super::super::lock_path(&self.path)).unwrap().lock().unwrap();
+        (self.path, self.directory)
     }
 
     fn captured_and_in_doubt(&self) {
@@ -177,7 +180,8 @@ impl Example {
         self.execute(time, Command::Accept(Box::new(arrival)))
     }
 
-    fn message(&self, time: &str, body: &[u8]) {
+    /// A message arrives that cannot be processed as it is.
+    pub(crate) fn message(&self, time: &str, body: &[u8]) {
         let raw = raw("evt-bad", body);
         let rejection = message::decode(&raw).unwrap_err();
         self.execute(time, Command::Reject(Box::new(Reject { rejection, raw })));
@@ -212,10 +216,8 @@ fn policy() -> Policy {
         timeout: Duration::from_secs(30),
         authorization_lifetime: None,
     };
-    let accounts = [
-        ("flex", account(Captures::Multiple, Some(minutes(60)))),
-        ("flitt-ge", account(Captures::Single, None)),
-    ];
+    let accounts =
+        [("flex", account(Captures::Multiple, Some(minutes(60)))), ("flitt-ge", account(Captures::Single, None))];
     Policy {
         deadline_margin: minutes(120),
         derived_deadline_margin: minutes(240),
