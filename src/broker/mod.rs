@@ -15,5 +15,8 @@ pub mod consumer;
 /// From the outbox to an exchange.
 pub mod publisher;
 
+/// Our own events, as a consumer sees them.
+pub mod events;
+
 /// A private RabbitMQ for the demo and the tests.
 pub mod local_node;

@@ -4,7 +4,9 @@
 //! Retry delays are the ledger's business: there are no delay queues here. Arguments of existing
 //! queues are compared only by declaring (RabbitMQ does it); looking passively finds what is missing.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{ErrorKind, ExchangeKind};
@@ -244,6 +246,27 @@ pub async fn verify(session: &Session, topology: &Topology) -> Result<(), Broker
     }
     for exchange in &topology.exchanges {
         self::exchange(session, exchange, true).await?;
+    }
+    Ok(())
+}
+
+/// Deletes queues and exchanges, with whatever is in them: for the demo and the tests, which make
+/// their own.
+///
+/// # Errors
+/// [`BrokerError::Amqp`] or [`BrokerError::Timeout`].
+pub async fn remove(session: &Session, settings: &Broker) -> Result<(), BrokerError> {
+    let channel = session.channel().await?;
+    let topology = Topology::of(settings);
+    for queue in &topology.queues {
+        let deleting = channel.queue_delete(short("a queue's name", &queue.name)?, QueueDeleteOptions::default());
+        session.limited("deleting a queue", deleting).await?;
+    }
+    for exchange in &topology.exchanges {
+        let name = short("an exchange's name", &exchange.name)?;
+        session
+            .limited("deleting an exchange", channel.exchange_delete(name, ExchangeDeleteOptions::default()))
+            .await?;
     }
     Ok(())
 }
