@@ -316,7 +316,8 @@ fn delivered(session: &Session, next: Option<lapin::Result<Delivery>>) -> Result
 
 async fn until_paused(paused: &mut watch::Receiver<bool>) {
     if paused.wait_for(|paused| *paused).await.is_err() {
-        pending().await
+        // With the sender gone the last word stands.
+        pending::<()>().await;
     }
 }
 

@@ -15,5 +15,8 @@ pub mod consumer;
 /// From the outbox to an exchange.
 pub mod publisher;
 
+/// Which messages of a batch count as published.
+mod confirms;
+
 /// A private RabbitMQ for the demo and the tests.
 pub mod local_node;
