@@ -11,6 +11,7 @@ use holdfast::broker::publisher::{Outgoing, PublishOutcome, Publisher, Publisher
 use holdfast::broker::session::{BrokerError, Session};
 use holdfast::broker::topology::{self, Topology, TopologyError};
 use holdfast::capture::notice::RawMessage;
+use holdfast::cli;
 use holdfast::settings::{Broker, TopologyMode};
 use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
@@ -124,6 +125,26 @@ async fn the_definitions_file_makes_the_same_topology() {
     topology::verify(&session, &Topology::of(&settings)).await.unwrap();
     // An argument that differed would be refused.
     topology::declare(&session, &Topology::of(&settings)).await.unwrap();
+}
+
+#[test]
+fn the_topology_is_printed_without_credentials() {
+    let settings = support::broker_at("amqp://me:s3cret@rabbit/shop".to_owned().into());
+    let print = |definitions| {
+        let mut out = Vec::new();
+        cli::topology::run(&cli::topology::Args { definitions }, &settings, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let (table, json) = (print(false), print(true));
+    for text in [&table, &json] {
+        for part in ["holdfast.work.v1", "x-dead-letter-strategy", "at-least-once", "order.shipped", "shop"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+    assert!(table.contains("rabbit:5672"), "{table}");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["queues"][1]["arguments"]["x-delivery-limit"], 20);
 }
 
 #[tokio::test]
