@@ -323,13 +323,14 @@ async fn exchange(session: &Session, exchange: &Exchange, passive: bool) -> Resu
     // A refusal closes the channel: each object gets its own.
     let channel = session.channel().await?;
     let declaring = channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default());
-    session.limited("declaring an exchange", declaring).await.map_err(|error| {
-        match explain(error, "exchange", &exchange.name) {
-            BrokerError::Topology(TopologyError::Missing { name, .. }) if exchange.owner == Owner::Theirs => {
-                TopologyError::OrdersMissing { name }.into()
-            }
-            other => other,
-        }
+    let declared = session.limited("declaring an exchange", declaring).await;
+    declared.map_err(|error| {
+        let name = exchange.name.clone();
+        let missing = match exchange.owner {
+            Owner::Ours => TopologyError::Missing { kind: "exchange", name },
+            Owner::Theirs => TopologyError::OrdersMissing { name },
+        };
+        explain(error, "exchange", &exchange.name, missing)
     })
 }
 
@@ -339,7 +340,10 @@ async fn queue(session: &Session, queue: &Queue, passive: bool) -> Result<(), Br
     let channel = session.channel().await?;
     let declaring = channel.queue_declare(name, options, queue.table());
     let declared = session.limited("declaring a queue", declaring).await;
-    declared.map(drop).map_err(|error| explain(error, "queue", &queue.name))
+    declared.map(drop).map_err(|error| {
+        let missing = TopologyError::Missing { kind: "queue", name: queue.name.clone() };
+        explain(error, "queue", &queue.name, missing)
+    })
 }
 
 async fn bind(session: &Session, binding: &Binding) -> Result<(), BrokerError> {
@@ -349,16 +353,19 @@ async fn bind(session: &Session, binding: &Binding) -> Result<(), BrokerError> {
     let binding_to =
         channel.queue_bind(queue, exchange, binding.key.into(), QueueBindOptions::default(), FieldTable::default());
     let bound = session.limited("binding a queue", binding_to).await;
-    bound.map_err(|error| explain(error, "queue", &binding.queue))
+    bound.map_err(|error| {
+        let missing = TopologyError::Missing { kind: "queue", name: binding.queue.clone() };
+        explain(error, "queue", &binding.queue, missing)
+    })
 }
 
 /// What a refusal means for this object.
-fn explain(error: BrokerError, kind: &'static str, name: &str) -> BrokerError {
+fn explain(error: BrokerError, kind: &'static str, name: &str, missing: TopologyError) -> BrokerError {
     let BrokerError::Amqp { source, .. } = &error else { return error };
     let ErrorKind::ProtocolError(protocol) = source.kind() else { return error };
     let (name, reason) = (name.to_owned(), protocol.get_message().to_string());
     let explained = match protocol.kind() {
-        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => TopologyError::Missing { kind, name },
+        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => missing,
         AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => TopologyError::Differs { kind, name, reason },
         AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => TopologyError::Forbidden { kind, name, reason },
         AMQPErrorKind::Soft(_) | AMQPErrorKind::Hard(_) => return error,

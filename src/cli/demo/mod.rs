@@ -22,7 +22,7 @@ use crate::cli::demo::stage::Stage;
 use crate::cli::{Exit, Failure, OrExit, Output, table};
 
 /// How long the demo waits for the next outcome before it gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How it is used.
 pub(super) const EXAMPLES: &str = "\

@@ -38,17 +38,14 @@ impl Stage {
     pub(super) async fn set_up(say: &mut dyn FnMut(&str)) -> anyhow::Result<Self> {
         let dir = TempDir::with_prefix("holdfast-demo-").context("cannot make a temporary directory")?;
         let named = std::env::var(BROKER_URL).ok().filter(|url| !url.is_empty());
-        let (node, url) = match named {
-            Some(url) => {
-                say(&format!("broker    the one that {BROKER_URL} names"));
-                (None, SecretString::from(url))
-            }
-            None => {
-                say("broker    starting a private RabbitMQ node: own port, own directory, gone at the end");
-                let node = LocalNode::start(dir.path(), &[]).await?;
-                let url = node.url("/");
-                (Some(node), url)
-            }
+        let (node, url) = if let Some(url) = named {
+            say(&format!("broker    the one that {BROKER_URL} names"));
+            (None, SecretString::from(url))
+        } else {
+            say("broker    starting a private RabbitMQ node: own port, own directory, gone at the end");
+            let node = LocalNode::start(dir.path(), &[]).await?;
+            let url = node.url("/");
+            (Some(node), url)
         };
         let sandbox = Sandbox::start(([127, 0, 0, 1], 0).into()).await.context("cannot start the sandbox")?;
         say(&format!("provider  the sandbox at {} (not a payment provider: no money moves)", sandbox.base_url()));
