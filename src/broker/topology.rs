@@ -255,7 +255,7 @@ pub async fn verify(session: &Session, topology: &Topology) -> Result<(), Broker
 ///
 /// # Errors
 /// [`BrokerError::Amqp`] or [`BrokerError::Timeout`].
-pub async fn remove(session: &Session, settings: &Broker) -> Result<(), BrokerError> {
+pub async fn remove(session: Session, settings: &Broker) -> Result<(), BrokerError> {
     let channel = session.channel().await?;
     let topology = Topology::of(settings);
     for queue in &topology.queues {
@@ -268,6 +268,7 @@ pub async fn remove(session: &Session, settings: &Broker) -> Result<(), BrokerEr
             .limited("deleting an exchange", channel.exchange_delete(name, ExchangeDeleteOptions::default()))
             .await?;
     }
+    session.close(channel).await;
     Ok(())
 }
 

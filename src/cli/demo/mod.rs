@@ -17,7 +17,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use crate::cli::demo::scenes::Scene;
+use crate::cli::demo::scenes::Act;
 use crate::cli::demo::stage::Stage;
 use crate::cli::{Exit, Failure, OrExit, Output, table};
 
@@ -45,28 +45,35 @@ async fn play(output: &mut Output) -> anyhow::Result<bool> {
     let mut say = |text: &str| progress.suspend(|| output.line(text)).unwrap_or_default();
     say("Holdfast captures card authorizations as orders ship. This shows the whole job in about half a minute.\n");
     let mut stage = Stage::set_up(&mut say).await?;
-    let scenes = scenes::all();
-    let references = notices::authorize(&stage, &scenes)?;
-    let (bodies, shipments) = notices::write(&scenes, &references);
-    say(&format!(
-        "\norders    {} of them, in GEL, EUR and USD: {shipments} shipments, one of them sent twice, and one message \
-         that is no message\n",
-        scenes.len()
-    ));
-    progress.set_length(u64::try_from(shipments + 1)?);
-    stage.publish(bodies).await?;
-    let outcomes = collect(&mut stage, &progress, &mut say, shipments).await?;
+    let acts = scenes::acts();
+    let shipments: usize = acts.iter().flat_map(|act| &act.scenes).map(|scene| scene.shipments.len()).sum();
+    progress.set_length(u64::try_from(shipments)?);
+    let mut outcomes = Outcomes::new();
+    for (number, act) in acts.iter().enumerate() {
+        say(&format!("\n{}. {}\n", number + 1, act.title));
+        let references = notices::authorize(&stage, &act.scenes)?;
+        stage.publish(notices::write(&act.scenes, &references)).await?;
+        // The last act begins while the one before it is still going on.
+        if number + 2 == acts.len() {
+            until_down(&stage).await?;
+        } else {
+            let so_far = acts[..=number].iter().flat_map(|act| &act.scenes).map(|scene| scene.shipments.len()).sum();
+            collect(&mut stage, &progress, &mut say, so_far, &mut outcomes).await?;
+        }
+    }
     progress.finish_and_clear();
     let struck = stage.strike().await?;
     output.line("\nWhat became of each shipment, and why:\n")?;
-    output.table(outcome_table(&scenes, &outcomes))?;
+    output.table(outcome_table(&acts, &outcomes))?;
     let agrees = verdict::show(&struck, output)?;
     let kept = keep(struck.dir)?;
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let program = program.display();
     output.line(&format!(
-        "\nWhere to look next (the ledger stays in {kept}):\n\
-         \n  holdfast captures list --config {kept}/holdfast.toml\
-         \n  holdfast captures show ord-3001/a --config {kept}/holdfast.toml\
-         \n  holdfast dead-letters list --config {kept}/holdfast.toml"
+        "\nWhere to look next (the ledger stays in {kept}; delete it when you have seen enough):\n\
+         \n  {program} captures list --config {kept}/holdfast.toml\
+         \n  {program} captures show ord-3001/a --config {kept}/holdfast.toml\
+         \n  {program} dead-letters list --config {kept}/holdfast.toml"
     ))?;
     Ok(agrees)
 }
@@ -74,36 +81,37 @@ async fn play(output: &mut Output) -> anyhow::Result<bool> {
 /// Outcomes by order and shipment.
 type Outcomes = BTreeMap<(String, String), Value>;
 
-/// Waits until every shipment has its outcome and the message that is none was set aside.
+/// Waits until so many shipments have their outcome.
 async fn collect(
     stage: &mut Stage,
     progress: &ProgressBar,
     say: &mut dyn FnMut(&str),
     shipments: usize,
-) -> anyhow::Result<Outcomes> {
-    let mut outcomes = Outcomes::new();
-    let mut is_rejected = false;
-    while outcomes.len() < shipments || !is_rejected {
+    outcomes: &mut Outcomes,
+) -> anyhow::Result<()> {
+    while outcomes.len() < shipments {
         let next = tokio::time::timeout(PATIENCE, stage.events.next()).await;
         let event = next.context("no further outcome came in time")?.context("the connection for events ended")?;
         let body: Value = serde_json::from_slice(&event.body).context("an event is not JSON")?;
         let data = &body["data"];
         say(&live_line(&event.routing_key, data));
-        match event.routing_key.as_str() {
-            "capture.succeeded" | "capture.failed" => {
-                let key = (text(&data["order_id"]), text(&data["shipment_id"]));
-                if outcomes.insert(key, body.clone()).is_none() {
-                    progress.inc(1);
-                }
-            }
-            "notice.rejected" => {
-                is_rejected = true;
-                progress.inc(1);
-            }
-            _ => {}
+        if matches!(event.routing_key.as_str(), "capture.succeeded" | "capture.failed") {
+            let key = (text(&data["order_id"]), text(&data["shipment_id"]));
+            outcomes.insert(key, body.clone());
+            progress.set_position(u64::try_from(outcomes.len())?);
         }
     }
-    Ok(outcomes)
+    Ok(())
+}
+
+/// Waits until the provider's port refuses connections.
+async fn until_down(stage: &Stage) -> anyhow::Result<()> {
+    let down = async {
+        while tokio::net::TcpStream::connect(stage.sandbox.address()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, down).await.context("the outage did not begin")
 }
 
 fn live_line(kind: &str, data: &Value) -> String {
@@ -125,9 +133,9 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| if value.is_null() { "-".to_owned() } else { value.to_string() }, ToOwned::to_owned)
 }
 
-fn outcome_table(scenes: &[Scene], outcomes: &Outcomes) -> comfy_table::Table {
+fn outcome_table(acts: &[Act], outcomes: &Outcomes) -> comfy_table::Table {
     let mut rows = table(&["ORDER", "SHIPMENT", "ACCOUNT", "OUTCOME", "AMOUNT", "OF CAPTURE", "ATTEMPTS", "BY", "WHY"]);
-    for scene in scenes {
+    for scene in acts.iter().flat_map(|act| &act.scenes) {
         for shipment in &scene.shipments {
             let body = outcomes.get(&(scene.order.to_owned(), shipment.id.to_owned())).unwrap_or(&Value::Null);
             let data = &body["data"];

@@ -22,7 +22,7 @@ const NO_MESSAGE: &[u8] = b"{\"order_id\": \"ord-9999\", ";
 /// Authorizations by order.
 pub(super) type References = BTreeMap<&'static str, BookedAuthorization>;
 
-/// Holds the pretend money of every order, and arms what goes wrong.
+/// Holds the pretend money of an act's orders, and arms what goes wrong.
 pub(super) fn authorize(stage: &Stage, scenes: &[Scene]) -> anyhow::Result<References> {
     let sandbox = stage.sandbox.sandbox();
     let mut references = References::new();
@@ -32,7 +32,9 @@ pub(super) fn authorize(stage: &Stage, scenes: &[Scene]) -> anyhow::Result<Refer
         rules.extend(scene.rule(&booked.reference));
         references.insert(scene.order, booked);
     }
-    sandbox.set_faults(Faults { rules, ..Faults::default() }).map_err(|why| anyhow::anyhow!("{why}"))?;
+    if !rules.is_empty() {
+        sandbox.set_faults(Faults { rules, ..Faults::default() }).map_err(|why| anyhow::anyhow!("{why}"))?;
+    }
     Ok(references)
 }
 
@@ -52,10 +54,9 @@ fn new_authorization(scene: &Scene) -> anyhow::Result<NewAuthorization> {
     serde_json::from_value(new).context("the sandbox reads what the demo writes")
 }
 
-/// Every message to publish, and how many shipments they speak of.
-pub(super) fn write(scenes: &[Scene], references: &References) -> (Vec<Vec<u8>>, usize) {
+/// Every message of an act.
+pub(super) fn write(scenes: &[Scene], references: &References) -> Vec<Vec<u8>> {
     let mut bodies = Vec::new();
-    let mut shipments = 0;
     for scene in scenes {
         for shipment in &scene.shipments {
             let body = notice(scene, shipment, &references[scene.order]).to_string().into_bytes();
@@ -64,10 +65,9 @@ pub(super) fn write(scenes: &[Scene], references: &References) -> (Vec<Vec<u8>>,
                 bodies.push(NO_MESSAGE.to_vec());
             }
             bodies.push(body);
-            shipments += 1;
         }
     }
-    (bodies, shipments)
+    bodies
 }
 
 fn notice(scene: &Scene, shipment: &ShipmentText, booked: &BookedAuthorization) -> Value {

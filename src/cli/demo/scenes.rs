@@ -55,12 +55,21 @@ const fn last(id: &'static str, lines: &'static [(&'static str, &'static str)], 
     ShipmentText { id, lines, is_final: true, why }
 }
 
-/// Every order of the demo.
-pub(super) fn all() -> Vec<Scene> {
-    let mut scenes = single_capture();
-    scenes.extend(several_captures());
-    scenes.extend(trouble());
-    scenes
+/// Orders that are shipped together.
+pub(super) struct Act {
+    pub(super) title: &'static str,
+    pub(super) scenes: Vec<Scene>,
+}
+
+/// The demo, one act after the other: an outage strikes whatever is in flight, so it has its own.
+pub(super) fn acts() -> Vec<Act> {
+    let everyday = single_capture().into_iter().chain(several_captures()).collect();
+    vec![
+        Act { title: "Orders ship, in parts. One notice comes twice, one message is no message.", scenes: everyday },
+        Act { title: "Things go wrong: lost answers, silence, a refusal, a wrong notice.", scenes: trouble() },
+        Act { title: "The provider goes down for three seconds, under a capture.", scenes: outage() },
+        Act { title: "An order ships while it is still down.", scenes: while_down() },
+    ]
 }
 
 fn single_capture() -> Vec<Scene> {
@@ -171,8 +180,15 @@ fn several_captures() -> Vec<Scene> {
     ]
 }
 
-fn trouble() -> Vec<Scene> {
-    let flex = |order, amount, plan, shipment, fault| Scene {
+/// A Flex Pay order of one line.
+fn single_flex(
+    order: &'static str,
+    amount: &'static str,
+    plan: PlanText,
+    shipment: ShipmentText,
+    fault: Option<Fault>,
+) -> Scene {
+    Scene {
         order,
         account: "flex",
         protocol: Protocol::FlexPay,
@@ -180,18 +196,53 @@ fn trouble() -> Vec<Scene> {
         authorized: amount,
         plan,
         shipments: vec![shipment],
-        fault: Some(fault),
-    };
-    let one = |lines, total| PlanText { lines, discount: "0.00", tax: "0.00", shipping: "0.00", total };
+        fault,
+    }
+}
+
+/// A plan of goods alone.
+const fn one(lines: &'static [(&'static str, &'static str, &'static str)], total: &'static str) -> PlanText {
+    PlanText { lines, discount: "0.00", tax: "0.00", shipping: "0.00", total }
+}
+
+fn outage() -> Vec<Scene> {
+    vec![single_flex(
+        "ord-4001",
+        "33.33",
+        one(&[("vase", "1", "33.33")], "33.33"),
+        shipment(
+            "a",
+            &[("vase", "1")],
+            "the provider went down under the call: looked when it was back, then sent again",
+        ),
+        Some(Fault::Refuse { ms: 3_000 }),
+    )]
+}
+
+fn while_down() -> Vec<Scene> {
+    vec![single_flex(
+        "ord-4002",
+        "8.80",
+        one(&[("plate", "1", "8.80")], "8.80"),
+        shipment(
+            "a",
+            &[("plate", "1")],
+            "the provider refused connections: certainly not captured, so sent until it was back",
+        ),
+        None,
+    )]
+}
+
+fn trouble() -> Vec<Scene> {
     vec![
-        flex(
+        single_flex(
             "ord-3001",
             "60.00",
             one(&[("clock", "2", "60.00")], "60.00"),
             shipment("a", &[("clock", "1")], "connection lost after the capture: looked it up, not sent again"),
-            Fault::Reset { when: When::After },
+            Some(Fault::Reset { when: When::After }),
         ),
-        flex(
+        single_flex(
             "ord-3002",
             "75.50",
             one(&[("desk", "1", "75.50")], "75.50"),
@@ -200,32 +251,21 @@ fn trouble() -> Vec<Scene> {
                 &[("desk", "1")],
                 "no answer in time, nothing captured: looked, then sent again with the same key",
             ),
-            Fault::Hang { ms: 6_000, when: When::Before },
+            Some(Fault::Hang { ms: 6_000, when: When::Before }),
         ),
-        flex(
+        single_flex(
             "ord-3003",
             "12.00",
             one(&[("soap", "4", "12.00")], "12.00"),
             shipment("a", &[("soap", "4")], "the card had no money left: failed on the provider's word"),
-            Fault::Code {
+            Some(Fault::Code {
                 code: crate::sandbox::Code::Name("INSUFFICIENT_FUNDS".to_owned()),
                 when: When::Before,
                 channel: crate::sandbox::Channel::ErrorCode,
-            },
-        ),
-        flex(
-            "ord-3004",
-            "33.33",
-            one(&[("vase", "1", "33.33")], "33.33"),
-            shipment(
-                "a",
-                &[("vase", "1")],
-                "the provider refused connections for three seconds: sent when it was back",
-            ),
-            Fault::Refuse { ms: 3_000 },
+            }),
         ),
         Scene {
-            order: "ord-3005",
+            order: "ord-3004",
             account: "flitt-ge",
             protocol: Protocol::Flitt,
             currency: "GEL",

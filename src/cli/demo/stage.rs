@@ -85,7 +85,7 @@ impl Stage {
         let books = self.sandbox.sandbox().books();
         self.sandbox.stop().await.context("the sandbox ended badly")?;
         let session = Session::open(&self.settings.broker, "demo").await?;
-        topology::remove(&session, &self.settings.broker).await?;
+        topology::remove(session, &self.settings.broker).await?;
         if let Some(node) = self.node {
             node.stop();
         }
@@ -129,6 +129,7 @@ dead_queue = "demo-{suffix}.dead"
 url = "sqlite:{ledger}"
 [capture]
 final_grace = "1s"
+quiet = "2s"
 look_after = ["1s", "2s", "5s", "15s"]
 [retry]
 initial = "250ms"

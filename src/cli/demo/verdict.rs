@@ -7,7 +7,7 @@ use crate::cli::demo::stage::Struck;
 use crate::cli::{Output, table};
 use crate::ledger::sqlite;
 use crate::money::{Currency, Money};
-use crate::sandbox::{BookedAuthorization, MovementStatus};
+use crate::sandbox::{BookedAuthorization, MovementStatus, Protocol};
 use crate::settings::LedgerUrl;
 
 /// Captures by reference: how many, and how much in minor units.
@@ -36,7 +36,7 @@ pub(super) fn show(struck: &Struck, output: &mut Output) -> anyhow::Result<bool>
         let currency = Currency::parse(&total.currency)?;
         let money = |minor| Money::from_minor(minor, currency).map(|money| money.to_major().to_string());
         rows.add_row([
-            format!("{:?}", total.protocol),
+            provider_name(total.protocol).to_owned(),
             total.currency.clone(),
             money(total.authorized_minor)?,
             total.captures.to_string(),
@@ -54,6 +54,14 @@ pub(super) fn show(struck: &Struck, output: &mut Output) -> anyhow::Result<bool>
         "\nTHE BOOKS DO NOT AGREE."
     })?;
     Ok(agrees)
+}
+
+const fn provider_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Flitt => "Flitt",
+        Protocol::Fondy => "Fondy",
+        Protocol::FlexPay => "Flex Pay",
+    }
 }
 
 fn at_provider(booked: &BookedAuthorization) -> (String, (u64, i64)) {
