@@ -10,7 +10,7 @@ use crate::capture::outcome;
 use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
 use crate::capture::states::{CaptureState, ShipmentState};
-use crate::clock::{self, Timestamp};
+use crate::clock;
 use crate::ids::AccountName;
 
 /// Begins what is due, with the permit that the caller holds. Nothing, where it no longer is.
@@ -56,7 +56,9 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
     if !is_its_turn(books, capture, context) {
         // What is in flight ahead of it hands on the turn; at the deadline margin it goes anyway.
         let deadline = collect::deadline(books, books.capture(capture).authorization, context);
-        books.capture_mut(capture).due_at = deadline;
+        let record = books.capture_mut(capture);
+        record.due_at = deadline;
+        record.waits_turn = true;
         return Reply::nothing(Note::Nothing);
     }
     if start {
@@ -88,12 +90,11 @@ fn is_hurried(books: &Books, authorization: AuthorizationKey, context: Context<'
 /// The next planned capture of an authorization whose turn has come, with the permit of the one
 /// before it.
 pub(super) fn hand_on(books: &mut Books, authorization: AuthorizationKey, start: bool, context: Context<'_>) -> Reply {
-    let now = context.now.wall;
-    let deadline = collect::deadline(books, authorization, context);
-    // A capture that waits its turn has no due time, or the deadline margin's; any other due time in
-    // the future means that it was put off.
-    let is_ready = |due_at: Option<Timestamp>| due_at.is_none_or(|at| at <= now || Some(at) == deadline);
-    let next = books.planned_on(authorization).into_iter().find(|key| is_ready(books.capture(*key).due_at));
+    let is_ready = |key: &CaptureKey| {
+        let record = books.capture(*key);
+        record.waits_turn || record.due_at.is_none_or(|at| at <= context.now.wall)
+    };
+    let next = books.planned_on(authorization).into_iter().find(is_ready);
     match next {
         Some(capture) => begin_in_turn(books, capture, start, context),
         None => Reply::nothing(Note::Nothing),
@@ -113,6 +114,7 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
     books.move_capture(capture, CaptureState::Sending);
     let record = books.capture_mut(capture);
     record.due_at = None;
+    record.waits_turn = false;
     let progress = &mut record.progress;
     progress.attempts += 1;
     progress.epoch += 1;

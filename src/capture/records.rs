@@ -266,6 +266,8 @@ pub struct Capture {
     pub planned_at: Timestamp,
     /// When to do something about it; `None` once it is terminal, or while it waits its turn.
     pub due_at: Option<Timestamp>,
+    /// Does it only wait for its turn behind another capture of its authorization?
+    pub waits_turn: bool,
     /// What is known of its attempts.
     pub progress: CaptureProgress,
     /// What settled it.

@@ -16,6 +16,7 @@ use crate::telemetry;
 mod captures;
 mod check;
 mod dead_letters;
+mod demo;
 mod failure;
 mod output;
 mod publish;
@@ -25,7 +26,8 @@ mod schema;
 #[cfg(test)]
 mod testing;
 mod text;
-mod topology;
+/// `holdfast topology`.
+pub mod topology;
 
 pub use failure::{Exit, Failure, OrExit};
 pub use output::{Format, Output, table};
@@ -65,6 +67,9 @@ enum Command {
     /// Check the settings, and show what is in effect.
     #[command(after_help = check::EXAMPLES)]
     Check,
+    /// See the whole job work, on a real broker with a pretend provider.
+    #[command(after_help = demo::EXAMPLES)]
+    Demo,
     /// Serve three pretend providers with real books.
     #[command(after_help = sandbox::EXAMPLES)]
     Sandbox(sandbox::Args),
@@ -84,6 +89,7 @@ impl Command {
             Self::Captures(command) => captures::run(command, clock::now(), context),
             Self::DeadLetters(command) => dead_letters::run(command, clock::now(), context),
             Self::Check => check::run(context),
+            Self::Demo => wait_for(demo::run(context)),
             Self::Sandbox(args) => {
                 wait_for(async { sandbox::run(args).await.or_exit(Exit::Unreachable).map(|()| Exit::Done) })
             }

@@ -229,8 +229,11 @@ fn capture_now(told: &CaptureStory, now: Timestamp) -> String {
 fn planned_now(capture: &Capture, now: Timestamp) -> String {
     let seen = capture.progress.last_seen.as_deref();
     let seen = seen.map(|seen| format!(" Last seen: {}.", text::harmless(seen, false))).unwrap_or_default();
+    if capture.waits_turn {
+        return "it waits its turn behind another capture of its authorization".to_owned();
+    }
     match (capture.due_at, capture.progress.attempts) {
-        (None, _) => "it waits its turn on its authorization".to_owned(),
+        (None, _) => "it is sent as soon as there is a permit for its account".to_owned(),
         (Some(at), 0) => format!("it {}", due("sent", at, now)),
         (Some(at), attempts) => {
             let attempts =

@@ -3,6 +3,9 @@
 //! It reads, through a connection of its own, while a worker may be writing. It changes nothing and
 //! words nothing: what it finds is put into words by the command line.
 
+// what was captured in all
+mod captured;
+
 // what was set aside
 mod dead_letters;
 
@@ -25,6 +28,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::sqlite::codec::{At, corrupt};
 use crate::ledger::sqlite::open_for_reading;
 
+pub use captured::captured_by_reference;
 pub use dead_letters::{DEAD_LETTER_REASONS, DEAD_LETTER_STATES, DeadLetterFilter, DeadLetterSummary, WholeDeadLetter};
 pub use shipments::{ShipmentFilter, ShipmentSummary, Standing};
 pub use story::{About, CaptureStory, HistoryLine, ShipmentStory, Story, WrittenEvent};

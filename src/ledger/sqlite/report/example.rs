@@ -48,6 +48,7 @@ impl Example {
         example.awaiting_and_parked();
         example.collected();
         example.corrected();
+        example.in_flight();
         example.set_aside();
         // When an event was published is written by the real clock.
         let file = rusqlite::Connection::open(&example.path).unwrap();
@@ -158,6 +159,11 @@ impl Example {
             balance: ProviderBalance::default(),
         };
         self.settle("09:20:00", Reply { ticket, ..reply }, Evidence::Answer(Answer::Captured(proof)));
+    }
+
+    fn in_flight(&self) {
+        self.ship("09:16:00", "ord-1013", "s1", &explicit("txn-1013", "1.00"));
+        self.ship("09:17:00", "ord-1013", "s2", &explicit("txn-1013", "2.00"));
     }
 
     fn set_aside(&self) {

@@ -219,7 +219,7 @@ mod tests {
         let shipment = Some(ShipmentId::parse("s2").unwrap());
         assert_eq!(
             found(&report, ShipmentFilter { shipment, ..all() }),
-            ["ord-1008/s2 captured", "ord-1001/s2 in_doubt"]
+            ["ord-1013/s2 planned", "ord-1008/s2 captured", "ord-1001/s2 in_doubt"]
         );
         let account = Some(AccountName::parse("flitt-ge").unwrap());
         assert_eq!(
