@@ -199,7 +199,7 @@ fn not_executed(case: &Case<'_>, reason: NotExecuted) -> Verdict {
     progress.failures += 1;
     progress.last_seen = Some(reason.message.clone());
     if progress.doubtful == 0 {
-        return Verdict::PutOff { progress, wait, parked: false, why: reason.message };
+        return Verdict::PutOff { progress: unsent(progress), wait, parked: false, why: reason.message };
     }
     in_doubt_until(progress, clock::after(case.context.now.wall, wait), reason.message)
 }
@@ -211,10 +211,16 @@ fn misconfigured(case: &Case<'_>, fault: &ConfigurationFault) -> Verdict {
     let why = words(fault.code.as_deref(), &fault.message);
     progress.last_seen = Some(why.clone());
     if progress.doubtful == 0 {
-        return Verdict::PutOff { progress, wait, parked: true, why };
+        return Verdict::PutOff { progress: unsent(progress), wait, parked: true, why };
     }
     let due_at = clock::after(case.context.now.wall, wait);
     Verdict::InDoubt { progress, due_at, parked: true, why }
+}
+
+/// Nothing of the capture can have arrived, so that its resend window has not begun: kept, it would
+/// end while the capture rests, and no attempt after it could be sent.
+fn unsent(progress: CaptureProgress) -> CaptureProgress {
+    CaptureProgress { window_from: None, ..progress }
 }
 
 /// E3: in doubt, to be looked at by the schedule.
