@@ -20,6 +20,7 @@
 use std::time::Duration;
 
 use crate::capture::decide::{Context, Evidence};
+use crate::capture::due;
 use crate::capture::event::{FailureReason, ResolvedBy};
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, Doubt, DoubtKind, NotExecuted,
@@ -289,6 +290,15 @@ fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &Authorizati
     judge_absence(case, progress, view)
 }
 
+/// When the read that is judged was begun, which is what absence in it is worth. It may be settled much
+/// later (a worker that was suspended), and what it does not show may have arrived in between.
+fn read_begun(case: &Case<'_>) -> Timestamp {
+    // `due::look` had the capture looked at again when no answer would come any more.
+    let no_answer_after = due::no_answer_after(&case.authorization.account, case.context);
+    let now = case.context.now.wall;
+    case.capture.due_at.map_or(now, |at| clock::before(at, no_answer_after))
+}
+
 /// E2 (b): terminal and nothing captured, seen twice.
 fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: AuthorizationStatus) -> Verdict {
     let (now, quiet) = (case.context.now.wall, case.context.policy.quiet);
@@ -302,7 +312,7 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
     };
     let first = *progress.terminal_seen_at.get_or_insert(now);
     let conclusive_at = clock::after(first, quiet);
-    if now >= conclusive_at {
+    if read_begun(case) >= conclusive_at {
         return Verdict::Failed(Cause::lookup(reason, words));
     }
     in_doubt_until(progress, conclusive_at, words.to_owned())
@@ -312,9 +322,10 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
 fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &AuthorizationView) -> Verdict {
     let (now, quiet) = (case.context.now.wall, case.context.policy.quiet);
     let quiet_from = progress.send_by.map_or(now, |at| clock::after(at, quiet));
+    let is_quiet = read_begun(case) >= quiet_from;
     if let Some(refusal) = progress.refused.clone() {
         // (a) confirmed by the read that it asked for, or (c).
-        if progress.doubtful == 0 || now >= quiet_from {
+        if progress.doubtful == 0 || is_quiet {
             return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Lookup));
         }
         let why = words(refusal.code.as_deref(), &refusal.message);
@@ -330,7 +341,7 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
         return Verdict::Resend { progress };
     }
     let agrees = view.balance.captured.is_none_or(|captured| captured == case.authorization.captured);
-    if now >= quiet_from && agrees {
+    if is_quiet && agrees {
         let progress = CaptureProgress { window_from: None, ..progress };
         return Verdict::Resend { progress };
     }
