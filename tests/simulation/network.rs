@@ -236,6 +236,7 @@ impl World {
     }
 
     fn arrive(&mut self, flight: Flight) {
+        self.is_news = true;
         let Flight { job, name, request, reply, .. } = flight;
         let now = self.clock.truth();
         let authorization = self.authorizations.get_mut(&name).expect("the provider knows every authorization");

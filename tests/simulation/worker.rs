@@ -315,9 +315,9 @@ impl World {
 
     fn publish(&mut self) -> Check {
         let row = self.worker.to_publish.pop_front().expect("it can be done");
-        if self.mutant == Some(Mutant::MarksFirst) && !self.worker.to_mark.contains(&row.row) {
+        if self.mutant == Some(Mutant::MarksFirst) && self.ledger.tables().unpublished.contains_key(&row.row) {
             self.worker.to_mark.push(row.row);
-            self.worker.to_publish.push_back(row);
+            self.worker.to_publish.push_front(row);
             return self.mark();
         }
         if self.is_chaos && self.rng.random_ratio(1, 30) {
@@ -325,6 +325,7 @@ impl World {
             self.consumer.receive(&row)?;
         }
         self.consumer.receive(&row)?;
+        self.is_news = true;
         self.worker.to_mark.push(row.row);
         Ok(())
     }
@@ -363,6 +364,7 @@ impl World {
         if self.is_tracing {
             self.log(format!("  {commands:?}"));
         }
+        self.is_news = true;
         let executed: Result<Executed, LedgerError> = self.ledger.execute_now(commands);
         let executed = executed.map_err(|error| error.to_string())?;
         for reply in executed.replies {
