@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use holdfast::ids::CaptureId;
 use holdfast::ledger::OutboxRow;
 use serde_json::Value;
 use uuid::Uuid;
@@ -11,7 +12,8 @@ use uuid::Uuid;
 /// Everything that was published.
 #[derive(Default)]
 pub struct Consumer {
-    seen: BTreeMap<Uuid, (Bytes, Told)>,
+    seen: BTreeMap<Uuid, Bytes>,
+    told: Vec<Told>,
 }
 
 /// One event, as the consumer reads it.
@@ -27,6 +29,11 @@ impl Told {
     /// A text field; empty where it is null.
     pub fn text(&self, field: &str) -> &str {
         self.data[field].as_str().unwrap_or_default()
+    }
+
+    /// The capture's id.
+    pub fn capture(&self) -> Option<CaptureId> {
+        Uuid::parse_str(self.text("capture_id")).ok().map(CaptureId::from_uuid)
     }
 
     /// One of the events of which a shipment has one.
@@ -47,22 +54,17 @@ impl Consumer {
     /// # Errors
     /// It was seen before with other bytes.
     pub fn receive(&mut self, row: &OutboxRow) -> Result<(), String> {
-        let body: Value = serde_json::from_slice(&row.body).map_err(|error| format!("not JSON: {error}"))?;
-        if let Some((before, _)) = self.seen.get(&row.event_id) {
+        if let Some(before) = self.seen.get(&row.event_id) {
             return if *before == row.body { Ok(()) } else { Err(format!("S9: event {} changed", row.event_id)) };
         }
-        let told = Told { kind: row.kind.clone(), data: body["data"].clone() };
-        self.seen.insert(row.event_id, (row.body.clone(), told));
+        let body: Value = serde_json::from_slice(&row.body).map_err(|error| format!("S9: not JSON: {error}"))?;
+        self.seen.insert(row.event_id, row.body.clone());
+        self.told.push(Told { kind: row.kind.clone(), data: body["data"].clone() });
         Ok(())
     }
 
-    /// Everything it was told, each once.
-    pub fn told(&self) -> impl Iterator<Item = &Told> {
-        self.seen.values().map(|(_, told)| told)
-    }
-
-    /// How many events it was told.
-    pub fn count(&self) -> usize {
-        self.seen.len()
+    /// Everything it was told, each once, in the order in which it came.
+    pub fn told(&self) -> &[Told] {
+        &self.told
     }
 }

@@ -28,7 +28,9 @@ pub struct Memory {
     balances: BTreeMap<AuthorizationKey, (i64, i64)>,
     told_seen: usize,
     /// Captures that the world was told have failed, and that no money moved.
-    told_failed: BTreeSet<String>,
+    told_failed: BTreeSet<CaptureId>,
+    /// Shipments, with their generation, that had their outcome.
+    outcomes: BTreeSet<(String, String, u64)>,
 }
 
 #[derive(Clone)]
@@ -52,12 +54,9 @@ impl Memory {
         self.check_captures(&tables)?;
         self.check_movements(&tables)?;
         check_reservations(&tables)?;
+        self.check_told(world)?;
         for (name, authorization) in &world.authorizations {
             self.check_provider(name, authorization)?;
-        }
-        if self.told_seen != world.consumer.count() {
-            self.told_seen = world.consumer.count();
-            self.check_told(world)?;
         }
         Ok(())
     }
@@ -120,7 +119,7 @@ impl Memory {
             if intent.name != *name || intent.amount != event.amount {
                 return Err(format!("S2: {id} was captured as {} instead of {}", event.amount, intent.amount));
             }
-            if self.told_failed.contains(&id.to_string()) {
+            if self.told_failed.contains(&id) {
                 return Err(format!("S7: {id} was told to have failed, and is captured"));
             }
         }
@@ -133,25 +132,22 @@ impl Memory {
         Ok(())
     }
 
-    /// S6 and S7, over what the world was told.
+    /// S6 and S7, over what the world was told since the last step.
     fn check_told(&mut self, world: &World) -> Check {
-        let mut outcomes = BTreeSet::new();
-        for told in world.consumer.told() {
-            if told.is_outcome() && !outcomes.insert(told.shipment()) {
+        for told in &world.consumer.told()[self.told_seen..] {
+            if told.is_outcome() && !self.outcomes.insert(told.shipment()) {
                 return Err(format!("S6: two outcomes for {:?}", told.shipment()));
             }
             match &*told.kind {
                 "capture.succeeded" => check_succeeded(world, told)?,
                 "capture.failed" if told.data["money_may_have_moved"] == false => {
-                    self.told_failed.insert(told.text("capture_id").to_owned());
+                    self.told_failed.extend(told.capture());
                 }
                 "capture.corrected" => return Err(format!("S7: {:?} had to be corrected", told.shipment())),
                 _ => {}
             }
         }
-        for (name, authorization) in &world.authorizations {
-            self.check_provider(name, authorization)?;
-        }
+        self.told_seen = world.consumer.told().len();
         Ok(())
     }
 }
@@ -177,17 +173,16 @@ fn check_succeeded(world: &World, told: &Told) -> Check {
     if told.text("kind") == "zero" {
         return Ok(());
     }
-    let name = world.authorizations.keys().find(|name| {
-        name.0.as_str() == told.text("account") && name.1.as_str() == told.text("reference")
-    });
+    let is_its = |name: &&Name| name.0.as_str() == told.text("account") && name.1.as_str() == told.text("reference");
+    let name = world.authorizations.keys().find(is_its);
     let name = name.ok_or("S7: told of an authorization that nobody knows")?;
     let authorization = &world.authorizations[name];
     let amount = amount(told, "capture_amount");
     let once = name.0.as_str().starts_with("once");
-    let is_there = authorization.events.iter().any(|event| {
-        let is_named = event.capture.is_some_and(|id| id.to_string() == told.text("capture_id"));
-        (once || is_named) && event.amount.to_major() == amount
-    });
+    let is_there = authorization
+        .events
+        .iter()
+        .any(|event| (once || event.capture == told.capture()) && event.amount.to_major() == amount);
     if is_there { Ok(()) } else { Err(format!("S7: {:?} was told to be captured, and is not", told.shipment())) }
 }
 
@@ -204,7 +199,8 @@ pub fn acknowledged(tables: &Tables, message: &Message) -> Check {
     });
     let hash: [u8; 32] = Sha256::digest(&message.body).into();
     let reasons = ["undecodable", "invalid", "conflict"];
-    let is_dead = reasons.iter().any(|reason| tables.dead_letters.contains_key(&DeadLetterId::of_message(reason, &hash)));
+    let is_dead =
+        reasons.iter().any(|reason| tables.dead_letters.contains_key(&DeadLetterId::of_message(reason, &hash)));
     if is_shipment || is_dead {
         Ok(())
     } else {
@@ -245,8 +241,8 @@ pub fn check_at_rest(world: &World) -> Check {
     if let Some(row) = tables.unpublished.keys().next() {
         return Err(format!("L2: event {row} was not published"));
     }
-    if tables.events.len() != world.consumer.count() {
-        return Err(format!("L2: {} events, {} arrived", tables.events.len(), world.consumer.count()));
+    if tables.events.len() != world.consumer.told().len() {
+        return Err(format!("L2: {} events, {} arrived", tables.events.len(), world.consumer.told().len()));
     }
     for message in &world.acknowledged {
         acknowledged(&tables, message)?;
@@ -265,7 +261,7 @@ pub fn check_at_rest(world: &World) -> Check {
 fn check_outcomes(world: &World, tables: &Tables) -> Check {
     let mut told = BTreeSet::new();
     let mut shares: BTreeMap<String, (Decimal, Decimal)> = BTreeMap::new();
-    for outcome in world.consumer.told().filter(|told| told.is_outcome()) {
+    for outcome in world.consumer.told().iter().filter(|told| told.is_outcome()) {
         let (order, shipment, _) = outcome.shipment();
         told.insert((order, shipment));
         if outcome.kind == "capture.succeeded" && outcome.text("kind") != "zero" {
@@ -288,8 +284,7 @@ fn check_outcomes(world: &World, tables: &Tables) -> Check {
 
 /// A1 and L4: the provider's events of ours are what the ledger says is captured.
 fn check_books(tables: &Tables, name: &Name, authorization: &Authorization) -> Check {
-    let record =
-        tables.authorizations.values().find(|record| record.account == name.0 && record.reference == name.1);
+    let record = tables.authorizations.values().find(|record| record.account == name.0 && record.reference == name.1);
     let ours = |capture: &&Capture| Some(capture.authorization) == record.map(|record| record.key);
     let is_captured = |capture: &&Capture| capture.state == CaptureState::Captured || capture.is_corrected;
     let in_ledger: Vec<&Capture> = tables.captures.values().filter(ours).filter(is_captured).collect();
@@ -315,7 +310,8 @@ fn check_books(tables: &Tables, name: &Name, authorization: &Authorization) -> C
 /// S13: a fully shipped order, none of whose shipments failed, was captured to the minor unit.
 fn check_order(world: &World, order: &SimOrder) -> Check {
     let Some(total) = order.total.filter(|_| order.ships_completely) else { return Ok(()) };
-    let outcomes = world.consumer.told().filter(|told| told.is_outcome() && told.text("order_id") == order.id.as_str());
+    let outcomes =
+        world.consumer.told().iter().filter(|told| told.is_outcome() && told.text("order_id") == order.id.as_str());
     let outcomes: Vec<&Told> = outcomes.collect();
     let all = outcomes.len() == order.shipments.len();
     if !all || outcomes.iter().any(|told| told.kind != "capture.succeeded") {

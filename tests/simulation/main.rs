@@ -46,17 +46,13 @@ fn every_world_keeps_the_promises() {
     let seeds = setting("HOLDFAST_TEST_SEEDS").unwrap_or(SEEDS);
     let mut total = Tally::default();
     for seed in 0..seeds {
-        match World::new(seed, ORDERS, None).live(seed) {
-            Ok(tally) => {
-                assert!(tally.faults_total() >= 10, "seed {seed} had {} faults only", tally.faults_total());
-                total.add(&tally);
-            }
-            Err(_) => {
-                // Lived again, this time with a record of its steps.
-                let again = World::new(seed, ORDERS, None).tracing().live(seed);
-                panic!("{}", describe(&again.expect_err("the same seed is the same world")));
-            }
-        }
+        let Ok(tally) = World::new(seed, ORDERS, None).live(seed) else {
+            // Lived again, this time with a record of its steps.
+            let again = World::new(seed, ORDERS, None).tracing().live(seed);
+            panic!("{}", describe(&again.expect_err("the same seed is the same world")));
+        };
+        assert!(tally.faults_total() >= 10, "seed {seed} had {} faults only", tally.faults_total());
+        total.add(&tally);
     }
     say(&report(seeds, &total));
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use holdfast::capture::decide::Call;
 use holdfast::capture::evidence::{
-    Answer, AuthorizationStatus, CaptureProof, ConfigurationFault, Doubt, DoubtKind, NotExecuted, Reading, Refusal,
-    RefusalReason,
+    Answer, AuthorizationStatus, CaptureProof, ConfigurationFault, Doubt, DoubtKind, NotExecuted, ProviderBalance,
+    Reading, Refusal, RefusalReason,
 };
 use holdfast::ids::CaptureId;
 use holdfast::money::Money;
@@ -136,9 +136,7 @@ impl World {
                 let other = amount.map(|amount| {
                     Money::from_minor(amount.minor() + 1, amount.currency()).expect("more than a positive amount")
                 });
-                let balance = Default::default();
-                let proof = CaptureProof { amount: other, provider_reference: None, balance };
-                flight.reply = instead(Answer::Captured(proof));
+                flight.reply = instead(Answer::Captured(proof_of(other)));
             }
             Some(Fault::SoftDecline) => flight.luck(Luck::Declined),
             Some(Fault::Hold) => {
@@ -260,8 +258,7 @@ impl World {
     fn misread(&self, outcome: Outcome) -> Outcome {
         match (self.mutant, outcome) {
             (Some(Mutant::UsedIsCaptured), Outcome::Answer(Answer::Doubt(doubt))) if doubt.code.is_some() => {
-                let balance = Default::default();
-                Outcome::Answer(Answer::Captured(CaptureProof { amount: None, provider_reference: None, balance }))
+                Outcome::Answer(Answer::Captured(proof_of(None)))
             }
             (Some(Mutant::AbsenceIsVoid), Outcome::Reading(Reading::Seen(mut view))) => {
                 if view.captures.is_empty() && !view.has_pending_capture {
@@ -280,6 +277,10 @@ impl Flight {
             *of_request = luck;
         }
     }
+}
+
+fn proof_of(amount: Option<Money>) -> CaptureProof {
+    CaptureProof { amount, provider_reference: None, balance: ProviderBalance::default() }
 }
 
 fn not_executed(message: &str) -> Answer {

@@ -223,8 +223,7 @@ impl Authorization {
 
     fn capture_once(&mut self, request: &Request, expiry_is_refusal: bool, luck: Luck, now: Timestamp) -> Answer {
         let amount = request.amount.unwrap_or(self.held);
-        let captured =
-            CaptureProof { amount: None, provider_reference: None, balance: ProviderBalance::default() };
+        let captured = CaptureProof { amount: None, provider_reference: None, balance: ProviderBalance::default() };
         if let Some(event) = self.events.first() {
             return if event.amount == amount { Answer::Captured(captured) } else { coded("1109") };
         }

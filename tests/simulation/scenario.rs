@@ -170,7 +170,12 @@ impl SimAccount {
             Captures::Multiple => (Some(Duration::from_mins(15)), None),
             Captures::Single => (None, Some(LIFETIME)),
         };
-        AccountPolicy { captures: self.captures(), resend_window, timeout: Duration::from_secs(30), authorization_lifetime }
+        AccountPolicy {
+            captures: self.captures(),
+            resend_window,
+            timeout: Duration::from_secs(30),
+            authorization_lifetime,
+        }
     }
 }
 
@@ -244,7 +249,9 @@ impl Draft {
         let told = match account.captures() {
             Captures::Multiple if rng.random_ratio(1, 3) => None,
             // What the shop believes is a little off; the provider tells the truth later.
-            Captures::Multiple if rng.random_ratio(1, 3) => Some(expires_at + TimeDelta::minutes(rng.random_range(-30..30))),
+            Captures::Multiple if rng.random_ratio(1, 3) => {
+                Some(expires_at + TimeDelta::minutes(rng.random_range(-30..30)))
+            }
             Captures::Single if is_derived => None,
             Captures::Multiple | Captures::Single => Some(expires_at),
         };

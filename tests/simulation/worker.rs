@@ -131,7 +131,10 @@ impl World {
             Act::Acknowledge => self.acknowledge(),
             Act::AcceptAgain => self.accept_again(),
             Act::Begin => self.begin(),
-            Act::Watch => self.watch(),
+            Act::Watch => {
+                self.watch();
+                Ok(())
+            }
             Act::Send => {
                 let permitted = |job: &Job| matches!(job.stage, Stage::Permitted);
                 let index = self.worker.jobs.iter().position(permitted).expect("it can be done");
@@ -284,11 +287,10 @@ impl World {
             && now(self.ledger.find_due(u32::MAX)).iter().any(|due| !self.worker.ready.contains_key(&ready_key(due)))
     }
 
-    fn watch(&mut self) -> Check {
+    fn watch(&mut self) {
         for ready in now(self.ledger.find_due(u32::MAX)) {
             self.enqueue(ready);
         }
-        Ok(())
     }
 
     fn enqueue(&mut self, ready: Ready) {
@@ -361,9 +363,7 @@ impl World {
     }
 
     fn execute(&mut self, commands: Vec<Command>) -> Check {
-        if self.is_tracing {
-            self.log(format!("  {commands:?}"));
-        }
+        self.log(|| format!("  {commands:?}"));
         self.is_news = true;
         let executed: Result<Executed, LedgerError> = self.ledger.execute_now(commands);
         let executed = executed.map_err(|error| error.to_string())?;

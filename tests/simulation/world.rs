@@ -8,7 +8,6 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 use holdfast::capture::records::SingleUse;
 use holdfast::capture::retry::Jitter;
-use holdfast::capture::states::CaptureState;
 use holdfast::clock::Timestamp;
 use holdfast::ids::{AccountName, CaptureId};
 use holdfast::ledger::Environment;
@@ -152,7 +151,7 @@ impl World {
         }
         self.is_chaos = false;
         self.misconfigured.clear();
-        self.log("--- faults stop".to_owned());
+        self.log(|| "--- faults stop".to_owned());
         for _ in 0..CALM_STEPS {
             if !self.calm_step()? {
                 invariants::check(self)?;
@@ -174,21 +173,27 @@ impl World {
         match self.rng.random_range(0..1_000) {
             0..10 => self.crash(),
             10..20 => {
-                self.fault(Fault::Suspended, "worker");
+                self.fault_of_worker(Fault::Suspended);
                 let minutes = self.rng.random_range(5..60);
                 self.tick(Duration::from_mins(minutes));
                 Ok(())
             }
             20..26 => {
-                self.fault(Fault::WallStep, "worker");
+                self.fault_of_worker(Fault::WallStep);
                 let limit = WALL_ERROR_MAX.num_seconds();
                 let error = TimeDelta::seconds(self.rng.random_range(-limit..=limit));
-                self.log(format!("the wall clock is wrong by {error}"));
+                self.log(|| format!("the wall clock is wrong by {error}"));
                 self.clock.set_wall_error(error);
                 Ok(())
             }
-            26..29 => self.break_account(),
-            29..31 => self.void_something(),
+            26..29 => {
+                self.break_account();
+                Ok(())
+            }
+            29..31 => {
+                self.void_something();
+                Ok(())
+            }
             31..80 => self.ghost_step(),
             80..250 => {
                 self.tick_randomly();
@@ -201,7 +206,7 @@ impl World {
                     return Ok(());
                 }
                 let act = acts[self.rng.random_range(0..acts.len())];
-                self.log(format!("{act:?}"));
+                self.log(|| format!("{act:?}"));
                 self.act(act)
             }
         }
@@ -221,21 +226,16 @@ impl World {
 
     fn tick(&mut self, by: Duration) {
         let to = self.clock.elapsed() + by;
-        self.log(format!("{by:?} pass"));
+        self.log(|| format!("{by:?} pass"));
         self.pass_until(to);
     }
 
     fn crash(&mut self) -> Check {
         let worker = std::mem::take(&mut self.worker);
-        let states: Vec<CaptureState> =
-            self.ledger.tables().captures.values().map(|c| c.state).filter(|state| !state.is_terminal()).collect();
-        self.fault(Fault::Crash, "worker");
-        for state in states {
-            self.tally.pairs.insert((state.as_str(), Fault::Crash));
-        }
-        self.log("crash".to_owned());
+        self.fault_of_worker(Fault::Crash);
+        self.log(|| "crash".to_owned());
         if self.rng.random_ratio(1, 3) && !worker.jobs.is_empty() {
-            self.fault(Fault::Zombie, "worker");
+            self.fault_of_worker(Fault::Zombie);
             self.ghosts.extend(worker.jobs);
         }
         for _ in 0..self.broker.lose_consumer() {
@@ -244,25 +244,23 @@ impl World {
         self.take_over()
     }
 
-    fn break_account(&mut self) -> Check {
+    fn break_account(&mut self) {
         let names: Vec<&Name> = self.authorizations.keys().collect();
         let account = names[self.rng.random_range(0..names.len())].0.clone();
         let until = self.clock.elapsed() + Duration::from_mins(self.rng.random_range(1..30));
-        self.log(format!("the credentials of {account} are rejected"));
+        self.log(|| format!("the credentials of {account} are rejected"));
         self.misconfigured.insert(account, until);
-        Ok(())
     }
 
-    fn void_something(&mut self) -> Check {
+    fn void_something(&mut self) {
         let index = self.rng.random_range(0..self.authorizations.len());
         let now = self.clock.truth();
         let (name, authorization) = self.authorizations.iter_mut().nth(index).expect("it is in range");
         if authorization.void(now) {
-            let line = format!("somebody voids {}", name.1);
-            self.log(line);
+            let reference = name.1.clone();
+            self.log(|| format!("somebody voids {reference}"));
             self.fault(Fault::ForeignVoid, "authorization");
         }
-        Ok(())
     }
 
     /// A worker that was believed to be gone does one thing.
@@ -272,7 +270,7 @@ impl World {
         }
         let index = self.rng.random_range(0..self.ghosts.len());
         let mut job = self.ghosts.swap_remove(index);
-        self.log(format!("a ghost goes on with {:?}", job.stage));
+        self.log(|| format!("a ghost goes on with {:?}", job.stage));
         match job.stage {
             Stage::Permitted => self.send(&mut job)?,
             Stage::Sent { .. } if job.is_overdue(self.clock.elapsed()) => self.give_up(&mut job),
@@ -294,7 +292,7 @@ impl World {
         let acts = self.acts();
         if !acts.is_empty() {
             let act = acts[self.rng.random_range(0..acts.len())];
-            self.log(format!("{act:?}"));
+            self.log(|| format!("{act:?}"));
             self.act(act)?;
             return Ok(true);
         }
@@ -335,9 +333,10 @@ impl World {
     pub(crate) fn next_due(&self) -> Option<Duration> {
         let tables = self.ledger.tables();
         let captures = tables.captures.values().filter_map(|capture| capture.due_at);
-        let freezing = tables.authorizations.values().filter_map(|record| {
-            record.freeze_at.filter(|_| record.waiting > 0 && record.single == SingleUse::Free)
-        });
+        let freezing = tables
+            .authorizations
+            .values()
+            .filter_map(|record| record.freeze_at.filter(|_| record.waiting > 0 && record.single == SingleUse::Free));
         let shipments = tables.shipments.values().filter_map(|shipment| shipment.due_at);
         let next: Option<Timestamp> = captures.chain(freezing).chain(shipments).min();
         next.map(|at| self.clock.elapsed_when_machine_shows(at))
@@ -345,10 +344,10 @@ impl World {
 
     // Notes.
 
-    pub(crate) fn log(&mut self, line: String) {
+    pub(crate) fn log(&mut self, line: impl FnOnce() -> String) {
         if self.is_tracing {
             let elapsed = self.clock.elapsed();
-            self.log.push_back(format!("{elapsed:>14.3?} {line}"));
+            self.log.push_back(format!("{elapsed:>14.3?} {}", line()));
             if self.log.len() > LOG_MAX {
                 self.log.pop_front();
             }
@@ -356,8 +355,18 @@ impl World {
     }
 
     pub(crate) fn fault(&mut self, fault: Fault, state: &'static str) {
-        self.log(format!("  fault: {fault:?}"));
+        self.log(|| format!("  fault: {fault:?}"));
         self.tally.note(fault, state);
+    }
+
+    /// A fault that meets everything the worker has to do with.
+    fn fault_of_worker(&mut self, fault: Fault) {
+        self.fault(fault, "worker");
+        let tables = self.ledger.tables();
+        let captures = tables.captures.values().filter(|capture| !capture.state.is_terminal());
+        let shipments = tables.shipments.values().filter(|shipment| !shipment.state.is_terminal());
+        let states = captures.map(|capture| capture.state.as_str()).chain(shipments.map(|s| s.state.as_str()));
+        self.tally.pairs.extend(states.map(|state| (state, fault)));
     }
 
     /// The state of a capture before its attempt under way: planned, or in doubt.
