@@ -283,7 +283,8 @@ fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &Authorizati
         progress.terminal_seen_at = None;
         return in_doubt(case, progress, None, "created at the provider, not approved yet".to_owned());
     }
-    if view.status.is_terminal() {
+    // Captured in full, and not by us: nothing remains that a request of ours could still take.
+    if view.status.is_terminal() || view.status == AuthorizationStatus::FullyCaptured {
         return judge_terminal(case, progress, view.status);
     }
     progress.terminal_seen_at = None;
@@ -305,10 +306,12 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
     let (reason, words) = match status {
         AuthorizationStatus::Expired => (FailureReason::AuthorizationExpired, "expired without our capture"),
         AuthorizationStatus::Voided => (FailureReason::AuthorizationVoided, "voided without our capture"),
-        AuthorizationStatus::Declined
-        | AuthorizationStatus::NotYetApproved
-        | AuthorizationStatus::Open
-        | AuthorizationStatus::FullyCaptured => (FailureReason::Declined, "declined"),
+        AuthorizationStatus::FullyCaptured => {
+            (FailureReason::ExceedsAuthorization, "captured in full without our capture")
+        }
+        AuthorizationStatus::Declined | AuthorizationStatus::NotYetApproved | AuthorizationStatus::Open => {
+            (FailureReason::Declined, "declined")
+        }
     };
     let first = *progress.terminal_seen_at.get_or_insert(now);
     let conclusive_at = clock::after(first, quiet);
