@@ -37,6 +37,8 @@ pub enum Fault {
     // At a provider.
     /// Somebody voids what remains.
     ForeignVoid,
+    /// Somebody else captures.
+    ForeignCapture,
     // Between us and the broker.
     /// A message that is published twice.
     Duplicate,

@@ -86,7 +86,7 @@ pub enum Luck {
 /// One capture in the provider's books.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaptureEvent {
-    /// The merchant's reference; `None` for the provider's own capture of a hold that died.
+    /// The merchant's reference; `None` for somebody else's, or the provider's own of a hold that died.
     pub capture: Option<CaptureId>,
     /// How much.
     pub amount: Money,
@@ -153,6 +153,20 @@ impl Authorization {
         let can = matches!(self.rules, Rules::Several { .. }) || self.events.is_empty();
         self.is_voided = can;
         can
+    }
+
+    /// Somebody captures a part of what remains, or all of it. `false` where nothing does, and where
+    /// a second capture cannot be.
+    pub fn capture_by_somebody(&mut self, part: u8, now: Timestamp) -> bool {
+        self.pass(now);
+        let remaining = self.remaining(now).minor();
+        let is_several = matches!(self.rules, Rules::Several { .. });
+        if !is_several || remaining == 0 {
+            return false;
+        }
+        let amount = Money::from_minor((remaining / i64::from(part)).max(1), self.held.currency()).expect("positive");
+        self.events.push(CaptureEvent { capture: None, amount });
+        true
     }
 
     /// Lets pass what happens by itself: a held capture is approved or dropped, a hold dies.

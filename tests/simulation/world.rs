@@ -191,7 +191,7 @@ impl World {
                 Ok(())
             }
             29..31 => {
-                self.void_something();
+                self.meddle();
                 Ok(())
             }
             31..80 => self.ghost_step(),
@@ -252,14 +252,18 @@ impl World {
         self.misconfigured.insert(account, until);
     }
 
-    fn void_something(&mut self) {
+    /// Somebody else has to do with an authorization.
+    fn meddle(&mut self) {
         let index = self.rng.random_range(0..self.authorizations.len());
         let now = self.clock.truth();
+        let part = self.rng.random_range(1..=2);
+        let voids = self.rng.random();
         let (name, authorization) = self.authorizations.iter_mut().nth(index).expect("it is in range");
-        if authorization.void(now) {
+        let happened = if voids { authorization.void(now) } else { authorization.capture_by_somebody(part, now) };
+        if happened {
             let reference = name.1.clone();
-            self.log(|| format!("somebody voids {reference}"));
-            self.fault(Fault::ForeignVoid, "authorization");
+            self.log(|| format!("somebody meddles with {reference}"));
+            self.fault(if voids { Fault::ForeignVoid } else { Fault::ForeignCapture }, "authorization");
         }
     }
 
