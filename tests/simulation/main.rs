@@ -18,6 +18,7 @@ mod invariants;
 mod mutant;
 mod network;
 mod provider;
+mod relay;
 mod scenario;
 mod worker;
 mod world;

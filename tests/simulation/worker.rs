@@ -1,5 +1,5 @@
-//! The worker's loops in miniature: intake, executor, watch and relay. Everything in [`Worker`] is
-//! lost when it crashes.
+//! The worker's loops in miniature: intake, executor and watch; the relay has its own file.
+//! Everything in [`Worker`] is lost when it crashes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,7 +11,6 @@ use holdfast::ids::AccountName;
 use holdfast::ledger::{Executed, Ledger, LedgerError, OutboxRow};
 use rand::Rng;
 
-use crate::fault::Fault;
 use crate::invariants;
 use crate::mutant::Mutant;
 use crate::world::{Check, World};
@@ -33,8 +32,10 @@ pub struct Worker {
     ready: BTreeMap<(u8, i64), Ready>,
     /// Provider calls with a permit.
     pub jobs: Vec<Job>,
-    to_publish: VecDeque<OutboxRow>,
-    to_mark: Vec<i64>,
+    /// Events to publish.
+    pub to_publish: VecDeque<OutboxRow>,
+    /// Rows that were published, to be marked.
+    pub to_mark: Vec<i64>,
 }
 
 /// One provider call.
@@ -152,8 +153,7 @@ impl World {
             }
             Act::Settle => self.settle_some(),
             Act::Collect => {
-                let rows = now(self.ledger.unpublished(8));
-                self.worker.to_publish = rows.into();
+                self.collect();
                 Ok(())
             }
             Act::Publish => self.publish(),
@@ -309,42 +309,10 @@ impl World {
         self.run(left.into_iter().map(command).collect())
     }
 
-    // Relay.
-
-    fn has_unpublished(&self) -> bool {
-        !self.ledger.tables().unpublished.is_empty()
-    }
-
-    fn publish(&mut self) -> Check {
-        let row = self.worker.to_publish.pop_front().expect("it can be done");
-        if self.mutant == Some(Mutant::MarksFirst) && self.ledger.tables().unpublished.contains_key(&row.row) {
-            self.worker.to_mark.push(row.row);
-            self.worker.to_publish.push_front(row);
-            return self.mark();
-        }
-        if self.is_chaos && self.rng.random_ratio(1, 30) {
-            self.fault(Fault::PublishedTwice, "relay");
-            self.consumer.receive(&row)?;
-        }
-        self.consumer.receive(&row)?;
-        self.is_news = true;
-        self.worker.to_mark.push(row.row);
-        Ok(())
-    }
-
-    fn mark(&mut self) -> Check {
-        let rows = std::mem::take(&mut self.worker.to_mark);
-        if self.is_chaos && self.rng.random_ratio(1, 15) {
-            self.fault(Fault::MarkLost, "relay");
-            return Ok(());
-        }
-        self.run(vec![Command::Published(rows)])
-    }
-
     // All of them.
 
     /// Executes a group, and hands on what comes of it.
-    fn run(&mut self, commands: Vec<Command>) -> Check {
+    pub fn run(&mut self, commands: Vec<Command>) -> Check {
         if commands.is_empty() {
             return Ok(());
         }
@@ -353,10 +321,9 @@ impl World {
         for command in stale {
             self.stale += 1;
             let before = invariants::trace(&self.ledger.tables(), &command);
-            let after_command = command.clone();
-            self.execute(vec![command])?;
-            if before != invariants::trace(&self.ledger.tables(), &after_command) {
-                return Err(format!("S11: an old epoch changed something: {after_command:?}"));
+            self.execute(vec![command.clone()])?;
+            if before != invariants::trace(&self.ledger.tables(), &command) {
+                return Err(format!("S11: an old epoch changed something: {command:?}"));
             }
         }
         if fresh.is_empty() { Ok(()) } else { self.execute(fresh) }
@@ -429,6 +396,6 @@ fn settle_command(job: &Job, start: bool) -> Command {
 }
 
 /// What a future of the memory ledger holds: it is never pending.
-fn now<T>(future: impl Future<Output = Result<T, LedgerError>>) -> T {
+pub fn now<T>(future: impl Future<Output = Result<T, LedgerError>>) -> T {
     future.now_or_never().expect("memory does not wait").expect("memory does not fail")
 }

@@ -346,8 +346,6 @@ impl World {
         next.map(|at| self.clock.elapsed_when_machine_shows(at))
     }
 
-    // Notes.
-
     pub(crate) fn log(&mut self, line: impl FnOnce() -> String) {
         if self.is_tracing {
             let elapsed = self.clock.elapsed();
