@@ -156,6 +156,8 @@ fn wait(books: &mut Books, arrival: Arrival, content: [u8; 32], reason: FailureR
     let give_up_at = clock::after(books.shipment(shipment).accepted_at, context.policy.awaiting_max);
     if context.now.wall >= give_up_at {
         books.order_mut(order).awaiting -= 1;
+        // Or the watch would find it for ever.
+        books.shipment_mut(shipment).due_at = None;
         let message = "it did not become known in time: send what is missing, then replay";
         return refuse(books, shipment, reason, message, context);
     }
