@@ -1,6 +1,7 @@
 //! The relay in miniature: from the outbox to the consumer, at least once.
 
 use holdfast::capture::decide::Command;
+use holdfast::clock::Timestamp;
 use holdfast::ledger::Ledger;
 use rand::Rng;
 
@@ -17,7 +18,7 @@ impl World {
 
     /// Looks for them.
     pub fn collect(&mut self) {
-        self.worker.to_publish = now(self.ledger.unpublished(8)).into();
+        self.worker.to_publish = now(self.ledger.unpublished(Timestamp::MAX_UTC, 8)).into();
     }
 
     /// Publishes one.

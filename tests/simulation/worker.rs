@@ -284,13 +284,22 @@ impl World {
     /// Is anything due that does not wait for a permit already?
     fn is_something_due(&self) -> bool {
         self.next_due().is_some_and(|at| at <= self.clock.elapsed())
-            && now(self.ledger.find_due(u32::MAX)).iter().any(|due| !self.worker.ready.contains_key(&ready_key(due)))
+            && self.find_due().iter().any(|due| !self.worker.ready.contains_key(&ready_key(due)))
     }
 
     fn watch(&mut self) {
-        for ready in now(self.ledger.find_due(u32::MAX)) {
+        for ready in self.find_due() {
             self.enqueue(ready);
         }
+    }
+
+    /// Everything that is due. A shipment that waits needs no permit, so its account is never looked at.
+    fn find_due(&self) -> Vec<Ready> {
+        let due = now(self.ledger.find_due(u32::MAX));
+        let nobody = AccountName::parse("nobody").expect("a name");
+        let awaiting = due.awaiting.into_iter();
+        let awaiting = awaiting.map(|key| Ready { due: Due::Shipment(key), account: nobody.clone(), deadline: None });
+        due.calls.into_iter().chain(awaiting).collect()
     }
 
     fn enqueue(&mut self, ready: Ready) {
@@ -368,12 +377,11 @@ impl Job {
 
 /// Tells two ready things apart.
 fn ready_key(ready: &Ready) -> (u8, i64) {
-    let kind = match ready.due {
-        Due::Capture(_) => 0,
-        Due::Authorization(_) => 1,
-        Due::Shipment(_) => 2,
-    };
-    (kind, holdfast::ledger::due_row(ready.due))
+    match ready.due {
+        Due::Capture(key) => (0, key.row()),
+        Due::Authorization(key) => (1, key.row()),
+        Due::Shipment(key) => (2, key.row()),
+    }
 }
 
 fn settle_command(job: &Job, start: bool) -> Command {
