@@ -19,7 +19,7 @@ mod publish;
 mod run;
 mod sandbox;
 mod schema;
-mod topology;
+pub mod topology;
 
 pub use failure::{Exit, Failure, OrExit};
 pub use output::{Format, Output, table};

@@ -76,6 +76,10 @@ impl Relay {
             };
             self.publish(rows, &mut marking).await;
         }
+        // Else what was published a moment ago would look unpublished, and go out a second time.
+        if let Some(marking) = marking.take() {
+            let _ = marking.await;
+        }
         let rest = self.lost(clock::now()).await;
         self.publish(rest, &mut marking).await;
         if let Some(marking) = marking {
