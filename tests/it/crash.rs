@@ -52,10 +52,11 @@ async fn survive(world: &World, account: Account, point: &str, pass: u32, fault:
     world.publish(["a", "b"].map(|shipment| order.shipped(shipment, &[("l1", 1)]))).await;
     doomed.dies_at(&at).await;
     drop(doomed);
-    let worker = world.worker_with(&IMPATIENT);
+    let mut worker = world.worker_with(&IMPATIENT);
+    worker.consuming().await;
     world.outcomes(shipped).await;
-    worker.stop().await;
     world.check_books().await;
+    worker.stop().await;
     let books = world.books();
     let booked = books.find(&order.reference).unwrap();
     assert_eq!(booked.captured_minor, 3_333, "{round}");
