@@ -72,15 +72,15 @@ impl Relay {
                     None => break,
                 },
                 () = stop.cancelled() => break,
-                _ = tick.tick() => self.lost(clock::before(clock::now(), self.interval)).await,
+                _ = tick.tick() => match self.offered.try_recv() {
+                    // While we are behind, what is old is not lost: it waits here.
+                    Ok(rows) => self.gather(rows),
+                    Err(_) => self.lost(clock::before(clock::now(), self.interval), &mut marking).await,
+                },
             };
             self.publish(rows, &mut marking).await;
         }
-        // Else what was published a moment ago would look unpublished, and go out a second time.
-        if let Some(marking) = marking.take() {
-            let _ = marking.await;
-        }
-        let rest = self.lost(clock::now()).await;
+        let rest = self.lost(clock::now(), &mut marking).await;
         self.publish(rest, &mut marking).await;
         if let Some(marking) = marking {
             let _ = marking.await;
@@ -99,7 +99,11 @@ impl Relay {
     }
 
     /// Events that are older than what is on its way through memory, and not published.
-    async fn lost(&self, written_before: clock::Timestamp) -> Vec<OutboxRow> {
+    async fn lost(&self, written_before: clock::Timestamp, marking: &mut Option<JoinHandle<()>>) -> Vec<OutboxRow> {
+        // Else what was published a moment ago would look unpublished, and go out a second time.
+        if let Some(marking) = marking.take() {
+            let _ = marking.await;
+        }
         let limit = u32::try_from(self.batch).unwrap_or(u32::MAX);
         match self.executor.ledger().unpublished(written_before, limit).await {
             Ok(rows) => rows,
