@@ -22,15 +22,6 @@ fn shares(outcomes: &[Received]) -> BTreeMap<&str, i64> {
         .collect()
 }
 
-/// How often each event was received that the broker did not repeat by itself.
-fn times(received: &[Received]) -> BTreeMap<(&str, &str), usize> {
-    let mut times = BTreeMap::new();
-    for event in received.iter().filter(|event| !event.redelivered) {
-        *times.entry((event.kind.as_str(), event.message_id.as_str())).or_default() += 1;
-    }
-    times
-}
-
 #[tokio::test]
 async fn one_shipment_is_one_call_with_the_exact_amount_and_one_event() {
     for account in Account::ALL {
@@ -56,8 +47,7 @@ async fn one_shipment_is_one_call_with_the_exact_amount_and_one_event() {
             assert_eq!(capture.merchant_reference_id.as_deref(), Some(event.field("capture_id")));
         }
         worker.stop().await;
-        let received = world.listener.received();
-        assert!(times(&received).values().all(|times| *times == 1), "{:?}", times(&received));
+        world.listener.assert_none_repeated();
         world.check_books().await;
     }
 }
@@ -144,8 +134,7 @@ async fn the_same_shipment_any_number_of_times_is_captured_once() {
     }
     assert_eq!(world.count("SELECT count(*) FROM dead_letters"), 0);
     worker.stop().await;
-    let received = world.listener.received();
-    assert!(times(&received).values().all(|times| *times == 1), "{:?}", times(&received));
+    world.listener.assert_none_repeated();
 }
 
 #[tokio::test]

@@ -86,6 +86,17 @@ impl Listener {
         self.received.lock().unwrap().clone()
     }
 
+    /// Without a crash or an outage, every event is published once. (What the broker repeats by
+    /// itself does not count.)
+    pub fn assert_none_repeated(&self) {
+        let mut times: BTreeMap<String, usize> = BTreeMap::new();
+        for event in self.received().into_iter().filter(|event| !event.redelivered) {
+            *times.entry(event.message_id).or_default() += 1;
+        }
+        let repeated = times.values().filter(|times| **times > 1).count();
+        assert_eq!(repeated, 0, "of {} events so many were published again", times.len());
+    }
+
     /// Waits until `look` finds in everything so far what it looks for.
     pub async fn until<T>(&self, what: &str, look: impl Fn(&[Received]) -> Option<T>) -> T {
         let mut count = self.count.clone();

@@ -15,7 +15,10 @@ use tokio::process::{Child, Command};
 use super::PATIENCE;
 
 /// Lines of its log shown when a test fails.
-const SHOWN: usize = 60;
+const SHOWN: usize = 30;
+
+/// Characters of each.
+const WIDTH: usize = 400;
 
 /// A `holdfast run`. Dropping it kills it.
 pub struct Worker {
@@ -149,7 +152,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
+            let lines: Vec<String> = log.lines().map(|line| line.chars().take(WIDTH).collect()).collect();
             let end = lines[lines.len().saturating_sub(SHOWN)..].join("\n");
             let _ = writeln!(std::io::stderr(), "--- {}, the end ---\n{end}\n---", self.log.display());
         }
