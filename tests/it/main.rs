@@ -6,4 +6,5 @@ mod bad_input;
 mod broker;
 mod crash;
 mod flow;
+mod outage;
 mod support;
