@@ -54,7 +54,7 @@ pub(super) struct Relay {
     pub(super) batch: usize,
     /// How often the ledger is asked for what memory has lost.
     pub(super) interval: Duration,
-    /// Told to stop: publishes what is left once more, then ends.
+    /// Told to stop: publishes what is left, then ends.
     pub(super) stop: CancellationToken,
 }
 
@@ -80,8 +80,13 @@ impl Relay {
             };
             self.publish(rows, &mut marking).await;
         }
-        let rest = self.lost(clock::now(), &mut marking).await;
-        self.publish(rest, &mut marking).await;
+        // Batch by batch, as long as the broker takes any: the rest is for whoever starts next.
+        loop {
+            let rest = self.lost(clock::now(), &mut marking).await;
+            if self.publish(rest, &mut marking).await == 0 {
+                break;
+            }
+        }
         if let Some(marking) = marking {
             let _ = marking.await;
         }
@@ -114,16 +119,18 @@ impl Relay {
         }
     }
 
-    async fn publish(&self, rows: Vec<OutboxRow>, marking: &mut Option<JoinHandle<()>>) {
+    /// Publishes events, and returns how many the broker took.
+    async fn publish(&self, rows: Vec<OutboxRow>, marking: &mut Option<JoinHandle<()>>) -> usize {
         if rows.is_empty() {
-            return;
+            return 0;
         }
         let ids: Vec<i64> = rows.iter().map(|row| row.row).collect();
         let outgoing = rows.into_iter().map(|row| self.outgoing(row)).collect();
         let outcomes = self.publisher.publish(outgoing).await;
         let published = note_outcomes(&ids, &outcomes);
-        if published.is_empty() {
-            return;
+        let count = published.len();
+        if count == 0 {
+            return 0;
         }
         if let Some(before) = marking.take() {
             let _ = before.await;
@@ -134,6 +141,7 @@ impl Relay {
             executor.execute(vec![Command::Published(published)]).await;
             crash::point("after-T4");
         }));
+        count
     }
 
     fn outgoing(&self, row: OutboxRow) -> Outgoing {
