@@ -29,8 +29,10 @@ const POINTS: [&str; 16] = [
     "after-T4",
 ];
 
-/// Shorter, because a read that was cut off is begun again only when it can be answered no more.
-const IMPATIENT: [(&str, &str); 3] = [
+/// Shorter, because a read that was cut off is begun again only when it can be answered no more, and
+/// an event that memory has lost is looked for only once in a while.
+const IMPATIENT: [(&str, &str); 4] = [
+    ("HOLDFAST_WORKER__RELAY_INTERVAL", "200ms"),
     ("HOLDFAST_CAPTURE__SEND_WITHIN", "1s"),
     ("HOLDFAST_ACCOUNTS__FLITT_GE__TIMEOUT", "1s"),
     ("HOLDFAST_ACCOUNTS__FLEX__TIMEOUT", "1s"),

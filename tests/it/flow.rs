@@ -368,3 +368,42 @@ async fn a_message_that_is_none_is_set_aside_and_a_corrected_one_simply_works() 
     assert_eq!(world.listener.received().iter().filter(|event| event.kind == "notice.rejected").count(), 1);
     worker.stop().await;
 }
+
+/// Messages that cost nothing but their event.
+fn worthless(count: usize) -> Vec<Message> {
+    (0..count).map(|number| Message::raw(None, format!("{{\"number\": {number}}}"))).collect()
+}
+
+/// Slow to publish, quick to take an event for lost.
+const BEHIND: [(&str, &str); 2] =
+    [("HOLDFAST_BROKER__PUBLISH_BATCH", "4"), ("HOLDFAST_WORKER__RELAY_INTERVAL", "500ms")];
+
+#[tokio::test]
+async fn events_that_wait_their_turn_are_not_taken_for_lost() {
+    let world = World::new().await;
+    let worker = world.worker_with(&BEHIND);
+    world.publish(worthless(1_500)).await;
+    world.events("notice.rejected", 1_500).await;
+    world.check_books().await;
+    worker.stop().await;
+    world.listener.assert_none_repeated();
+}
+
+#[tokio::test]
+async fn a_drain_publishes_all_that_is_left_and_nothing_twice() {
+    let world = World::new().await;
+    let mut worker = world.worker_with(&BEHIND);
+    world.publish(worthless(1_000)).await;
+    world.events("notice.rejected", 50).await;
+    worker.terminate();
+    assert_eq!(worker.ended().await.code(), Some(0));
+    assert_eq!(world.count("SELECT count(*) FROM outbox WHERE published_at IS NULL"), 0);
+    let published = world.count("SELECT count(*) FROM outbox").try_into().unwrap();
+    world.events("notice.rejected", published).await;
+    world.listener.assert_none_repeated();
+    // What it did not take any more waits in the queue.
+    let worker = world.worker_with(&BEHIND);
+    world.events("notice.rejected", 1_000).await;
+    world.check_books().await;
+    worker.stop().await;
+}

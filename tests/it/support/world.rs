@@ -256,7 +256,7 @@ initial = "50ms"
 max = "1s"
 [worker]
 watch_interval = "50ms"
-relay_interval = "200ms"
+relay_interval = "2s"
 drain_grace = "10s"
 [accounts.flex]
 protocol = "flex_pay"
