@@ -374,15 +374,18 @@ fn worthless(count: usize) -> Vec<Message> {
     (0..count).map(|number| Message::raw(None, format!("{{\"number\": {number}}}"))).collect()
 }
 
-/// Slow to publish, quick to take an event for lost.
-const BEHIND: [(&str, &str); 2] =
-    [("HOLDFAST_BROKER__PUBLISH_BATCH", "4"), ("HOLDFAST_WORKER__RELAY_INTERVAL", "500ms")];
+/// Quick to accept, slow to publish, and soon to take an event for lost.
+const BEHIND: [(&str, &str); 3] = [
+    ("HOLDFAST_BROKER__PREFETCH", "512"),
+    ("HOLDFAST_BROKER__PUBLISH_BATCH", "1"),
+    ("HOLDFAST_WORKER__RELAY_INTERVAL", "500ms"),
+];
 
 #[tokio::test]
 async fn events_that_wait_their_turn_are_not_taken_for_lost() {
     let world = World::new().await;
-    let worker = world.worker_with(&BEHIND);
     world.publish(worthless(1_500)).await;
+    let worker = world.worker_with(&BEHIND);
     world.events("notice.rejected", 1_500).await;
     world.check_books().await;
     worker.stop().await;
@@ -392,8 +395,8 @@ async fn events_that_wait_their_turn_are_not_taken_for_lost() {
 #[tokio::test]
 async fn a_drain_publishes_all_that_is_left_and_nothing_twice() {
     let world = World::new().await;
-    let mut worker = world.worker_with(&BEHIND);
     world.publish(worthless(1_000)).await;
+    let mut worker = world.worker_with(&BEHIND);
     world.events("notice.rejected", 50).await;
     worker.terminate();
     assert_eq!(worker.ended().await.code(), Some(0));
