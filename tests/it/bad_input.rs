@@ -36,7 +36,7 @@ fn malformed() -> Vec<Malformed> {
             message: Message {
                 routing_key: text("routing_key").unwrap(),
                 content_type: text("content_type"),
-                message_id: None,
+                id: None,
                 body: body.unwrap(),
             },
             reason: text("reason").unwrap(),

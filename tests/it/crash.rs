@@ -1,10 +1,12 @@
 //! A worker that dies as by a power cut at every point where it matters, and the one after it: the
 //! same books, the same events, nothing doubled.
 
+use std::io::Write as _;
+use std::time::Duration;
+
 use holdfast::sandbox::{Fault, When};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::time::Duration;
 
 use crate::support::order::{Account, Order};
 use crate::support::world::World;
@@ -102,12 +104,22 @@ async fn a_single_capture_survives_a_crash_at_every_point() {
     at_every_point(Account::Flitt, &second).await;
 }
 
+/// Says how to repeat a test that failed.
+struct Again(u64);
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let again = format!("repeat with HOLDFAST_SEED={} cargo test --test it any_number_of_crashes\n", self.0);
+            let _ = std::io::stderr().write_all(again.as_bytes());
+        }
+    }
+}
+
 #[tokio::test]
 async fn any_number_of_crashes_at_any_moment_double_and_lose_nothing() {
     let seed = std::env::var("HOLDFAST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    tokio::io::AsyncWriteExt::write_all(&mut tokio::io::stderr(), format!("HOLDFAST_SEED={seed}\n").as_bytes())
-        .await
-        .unwrap();
+    let _again = Again(seed);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let world = World::new().await;
     world.fault_on_captures(Fault::Latency { ms: 40, when: When::After }, None);

@@ -107,7 +107,7 @@ impl Order {
         self.lines.iter().map(|(_, _, total)| total).sum::<i64>() + self.shipping + self.tax
     }
 
-    /// The notice of a shipment, as a CloudEvent; tests change it as they like.
+    /// The notice of a shipment, as a `CloudEvent`; tests change it as they like.
     pub fn shipped(&self, shipment: &str, lines: &[(&str, u32)]) -> Value {
         let lines: Vec<Value> =
             lines.iter().map(|(line, quantity)| json!({ "line_id": line, "quantity": quantity })).collect();
@@ -171,7 +171,7 @@ impl Order {
 pub struct Message {
     pub routing_key: String,
     pub content_type: Option<String>,
-    pub message_id: Option<String>,
+    pub id: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -179,13 +179,13 @@ impl Message {
     /// Any bytes as `order.shipped`.
     pub fn raw(content_type: Option<&str>, body: impl Into<Vec<u8>>) -> Self {
         let content_type = content_type.map(str::to_owned);
-        Self { routing_key: "order.shipped".to_owned(), content_type, message_id: None, body: body.into() }
+        Self { routing_key: "order.shipped".to_owned(), content_type, id: None, body: body.into() }
     }
 
     /// The data alone, as plain JSON with an AMQP message id.
-    pub fn plain(notice: &Value, message_id: &str) -> Self {
+    pub fn plain(notice: &Value, id: &str) -> Self {
         let message = Self::raw(Some("application/json"), notice["data"].to_string());
-        Self { message_id: Some(message_id.to_owned()), ..message }
+        Self { id: Some(id.to_owned()), ..message }
     }
 }
 

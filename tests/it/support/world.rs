@@ -1,6 +1,7 @@
 //! Everything around a worker, real but for the money: a virtual host of RabbitMQ, the sandbox, a
 //! ledger on disk, a consumer of the events, and the shipment side.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -282,13 +283,15 @@ connect_timeout = "1s"
             client_secret = client_secret.display(),
         );
         for (account, protocol) in [(Account::Flitt, "flitt"), (Account::Fondy, "fondy")] {
-            text += &format!(
+            write!(
+                text,
                 "[accounts.{name}]\nprotocol = \"{protocol}\"\nbase_url = \"{base}\"\nmerchant_id = {merchant}\n\
                  secret = {{ file = \"{secret}\" }}\ntimeout = \"2s\"\nconnect_timeout = \"1s\"\n",
                 name = account.name(),
                 merchant = account.merchant(),
                 secret = secret.display(),
-            );
+            )
+            .unwrap();
         }
         text
     }
@@ -305,7 +308,7 @@ async fn publish_once(broker: &Broker, messages: &[Message]) -> Result<(), Box<d
         if let Some(content_type) = &message.content_type {
             properties = properties.with_content_type(content_type.as_str().into());
         }
-        if let Some(id) = &message.message_id {
+        if let Some(id) = &message.id {
             properties = properties.with_message_id(id.as_str().into());
         }
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
