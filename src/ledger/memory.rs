@@ -87,10 +87,15 @@ impl Ledger for MemoryLedger {
         async move { Ok(due) }.boxed()
     }
 
-    fn unpublished(&self, written_before: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>> {
+    fn unpublished(
+        &self,
+        row: i64,
+        written_before: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>> {
         let tables = self.lock();
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let old = tables.unpublished.iter().filter(|(_, written_at)| **written_at < written_before);
+        let old = tables.unpublished.range(row + 1..).filter(|(_, written_at)| **written_at < written_before);
         let rows = old.take(limit).map(|(row, _)| tables.outbox_row(*row)).collect();
         async move { Ok(rows) }.boxed()
     }

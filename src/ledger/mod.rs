@@ -47,11 +47,16 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`] when it cannot be read.
     fn find_due(&self, limit: u32) -> BoxFuture<'_, Result<DueNow, LedgerError>>;
 
-    /// Events written before `written_before` that are not published, the oldest first.
+    /// Events behind `row`, written before `written_before`, that are not published: the oldest first.
     ///
     /// # Errors
     /// [`LedgerError`] when it cannot be read.
-    fn unpublished(&self, written_before: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>>;
+    fn unpublished(
+        &self,
+        row: i64,
+        written_before: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>>;
 
     /// Captures whose attempt was begun and not judged, with their epochs: at start-up, what a
     /// worker that is gone left behind.

@@ -259,9 +259,13 @@ impl Executor {
         !self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// Starts nothing new, and waits for the calls under way, `grace` at most.
-    pub(super) async fn drain(&self, grace: Duration) -> bool {
+    /// Begins no attempt and no look from now on; what is accepted meanwhile is for the next start.
+    pub(super) fn start_nothing(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the calls under way, `grace` at most. Says whether all of them were settled.
+    pub(super) async fn drain(&self, grace: Duration) -> bool {
         self.calls.close();
         tokio::time::timeout(grace, self.calls.wait()).await.is_ok()
     }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::publisher::{Outgoing, PublishOutcome, Publisher};
+use crate::broker::publisher::{Outgoing, PublishOutcome, Publisher, PublisherState};
 use crate::capture::decide::Command;
 use crate::clock;
 use crate::crash;
@@ -56,6 +56,8 @@ pub(super) struct Relay {
     pub(super) interval: Duration,
     /// Told to stop: publishes what is left, then ends.
     pub(super) stop: CancellationToken,
+    /// How far the ledger was searched: events that no queue wants must not hide those behind them.
+    pub(super) searched: i64,
 }
 
 impl Relay {
@@ -80,10 +82,13 @@ impl Relay {
             };
             self.publish(rows, &mut marking).await;
         }
-        // Batch by batch, as long as the broker takes any: the rest is for whoever starts next.
+        // Batch by batch, to the end: what the broker does not take is for whoever starts next.
+        self.searched = 0;
         loop {
             let rest = self.lost(clock::now(), &mut marking).await;
-            if self.publish(rest, &mut marking).await == 0 {
+            self.publish(rest, &mut marking).await;
+            let is_away = !matches!(self.publisher.status().borrow().state, PublisherState::Connected);
+            if self.searched == 0 || is_away || self.executor.failure().is_some() {
                 break;
             }
         }
@@ -103,15 +108,19 @@ impl Relay {
         rows
     }
 
-    /// Events that are older than what is on its way through memory, and not published.
-    async fn lost(&self, written_before: clock::Timestamp, marking: &mut Option<JoinHandle<()>>) -> Vec<OutboxRow> {
+    /// The next events that are older than what is on its way through memory, and not published.
+    async fn lost(&mut self, written_before: clock::Timestamp, marking: &mut Option<JoinHandle<()>>) -> Vec<OutboxRow> {
         // Else what was published a moment ago would look unpublished, and go out a second time.
         if let Some(marking) = marking.take() {
             let _ = marking.await;
         }
         let limit = u32::try_from(self.batch).unwrap_or(u32::MAX);
-        match self.executor.ledger().unpublished(written_before, limit).await {
-            Ok(rows) => rows,
+        match self.executor.ledger().unpublished(self.searched, written_before, limit).await {
+            Ok(rows) => {
+                let is_full = rows.len() == self.batch;
+                self.searched = rows.last().filter(|_| is_full).map_or(0, |row| row.row);
+                rows
+            }
             Err(error) => {
                 self.executor.fail(error);
                 Vec::new()
@@ -119,18 +128,16 @@ impl Relay {
         }
     }
 
-    /// Publishes events, and returns how many the broker took.
-    async fn publish(&self, rows: Vec<OutboxRow>, marking: &mut Option<JoinHandle<()>>) -> usize {
+    async fn publish(&self, rows: Vec<OutboxRow>, marking: &mut Option<JoinHandle<()>>) {
         if rows.is_empty() {
-            return 0;
+            return;
         }
         let ids: Vec<i64> = rows.iter().map(|row| row.row).collect();
         let outgoing = rows.into_iter().map(|row| self.outgoing(row)).collect();
         let outcomes = self.publisher.publish(outgoing).await;
         let published = note_outcomes(&ids, &outcomes);
-        let count = published.len();
-        if count == 0 {
-            return 0;
+        if published.is_empty() {
+            return;
         }
         if let Some(before) = marking.take() {
             let _ = before.await;
@@ -141,7 +148,6 @@ impl Relay {
             executor.execute(vec![Command::Published(published)]).await;
             crash::point("after-T4");
         }));
-        count
     }
 
     fn outgoing(&self, row: OutboxRow) -> Outgoing {

@@ -85,6 +85,7 @@ impl Worker {
             batch: broker.publish_batch,
             interval: settings.worker.relay_interval,
             stop: stop_relay.clone(),
+            searched: 0,
         };
         let (paused, is_paused) = watch::channel(false);
         let work = Arc::new(WorkIntake { executor: Arc::clone(&executor) });
@@ -134,6 +135,7 @@ impl Worker {
     pub async fn drain(self) -> Result<Stop, WorkerError> {
         tracing::info!("draining: nothing new is taken");
         self.stop_watch.cancel();
+        self.executor.start_nothing();
         for consumer in self.consumers {
             consumer.drain().await;
         }

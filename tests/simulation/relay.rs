@@ -18,7 +18,7 @@ impl World {
 
     /// Looks for them.
     pub fn collect(&mut self) {
-        self.worker.to_publish = now(self.ledger.unpublished(Timestamp::MAX_UTC, 8)).into();
+        self.worker.to_publish = now(self.ledger.unpublished(0, Timestamp::MAX_UTC, 8)).into();
     }
 
     /// Publishes one.

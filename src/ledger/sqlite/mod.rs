@@ -285,8 +285,13 @@ impl Ledger for SqliteLedger {
         self.ask(move |connection| read::find_due(connection, crate::clock::now(), limit)).boxed()
     }
 
-    fn unpublished(&self, written_before: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>> {
-        self.ask(move |connection| read::unpublished(connection, written_before, limit)).boxed()
+    fn unpublished(
+        &self,
+        row: i64,
+        written_before: Timestamp,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>> {
+        self.ask(move |connection| read::unpublished(connection, row, written_before, limit)).boxed()
     }
 
     fn interrupted(&self) -> BoxFuture<'_, Result<Vec<(CaptureKey, u32)>, LedgerError>> {

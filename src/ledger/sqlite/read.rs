@@ -43,12 +43,17 @@ pub(super) fn find_due(connection: &Connection, now: Timestamp, limit: u32) -> R
 }
 
 /// Events that are not published, the oldest first.
-pub(super) fn unpublished(connection: &Connection, written_before: Timestamp, limit: u32) -> Result<Vec<OutboxRow>> {
+pub(super) fn unpublished(
+    connection: &Connection,
+    row: i64,
+    written_before: Timestamp,
+    limit: u32,
+) -> Result<Vec<OutboxRow>> {
     let mut statement = connection.prepare_cached(
         "SELECT e.event_row, e.event_id, e.kind, e.body, e.traceparent FROM outbox o JOIN events e USING (event_row)
-         WHERE o.published_at IS NULL AND o.written_at < ?1 ORDER BY o.event_row LIMIT ?2",
+         WHERE o.published_at IS NULL AND o.event_row > ?1 AND o.written_at < ?2 ORDER BY o.event_row LIMIT ?3",
     )?;
-    let rows = statement.query_map(params![At(written_before), limit], |row| {
+    let rows = statement.query_map(params![row, At(written_before), limit], |row| {
         Ok(OutboxRow {
             row: row.get(0)?,
             event_id: Uuid::from_bytes(row.get(1)?),

@@ -98,7 +98,7 @@ impl Example {
             },
         };
         self.settle("09:00:01", reply, Evidence::Answer(Answer::Captured(proof)));
-        let first_event = self.runtime.block_on(self.ledger.unpublished(at("23:00:00"), 10)).unwrap().remove(0);
+        let first_event = self.runtime.block_on(self.ledger.unpublished(0, at("23:00:00"), 10)).unwrap().remove(0);
         self.execute("09:00:02", Command::Published(vec![first_event.row]));
 
         let reply = self.ship("09:05:00", "ord-1001", "s2", &planned(&[("l1", 1), ("l2", 1)]));
