@@ -91,7 +91,7 @@ pub(super) fn judge(case: &Case<'_>, evidence: Evidence) -> Verdict {
 fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Verdict> {
     let capture = case.capture;
     let (resolved_by, provider_reference) = match evidence {
-        Evidence::Answer(Answer::Captured(proof)) if amount_agrees(capture, proof) => {
+        Evidence::Answer(Answer::Captured(proof)) if amount_agrees(case, proof) => {
             (ResolvedBy::Response, proof.provider_reference.clone())
         }
         Evidence::Reading(Reading::Seen(view)) => {
@@ -103,6 +103,7 @@ fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Verdict> {
     };
     match capture.state {
         CaptureState::Captured => Some(Verdict::Nothing),
+        CaptureState::Failed | CaptureState::Unresolved if is_a_later_one(case) => Some(Verdict::Nothing),
         CaptureState::Failed | CaptureState::Unresolved if capture.is_corrected => Some(Verdict::Nothing),
         CaptureState::Failed | CaptureState::Unresolved => Some(Verdict::Corrected { resolved_by, provider_reference }),
         CaptureState::Planned | CaptureState::Sending | CaptureState::InDoubt => {
@@ -111,8 +112,21 @@ fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Verdict> {
     }
 }
 
-fn amount_agrees(capture: &Capture, proof: &CaptureProof) -> bool {
-    proof.amount.is_none_or(|amount| amount == capture.amount)
+/// Protocols with several captures name the amount of each; the others only say that it is done.
+fn amount_agrees(case: &Case<'_>, proof: &CaptureProof) -> bool {
+    match case.account.captures {
+        Captures::Single => proof.amount.is_none_or(|amount| amount == case.capture.amount),
+        Captures::Multiple => proof.amount == Some(case.capture.amount),
+    }
+}
+
+/// On a single-capture authorization nothing but the amount tells captures apart. Where our books
+/// already have the one that the provider can have, evidence about an earlier, failed one is about it.
+fn is_a_later_one(case: &Case<'_>) -> bool {
+    match case.account.captures {
+        Captures::Single => !case.authorization.captured.is_zero(),
+        Captures::Multiple => false,
+    }
 }
 
 /// On several captures per authorization only the one under our key is ours; where there is one, it
@@ -147,6 +161,7 @@ fn judge_answer(case: &Case<'_>, answer: Answer) -> Verdict {
 fn with_doubt(case: &Case<'_>) -> CaptureProgress {
     let mut progress = case.capture.progress.clone();
     progress.doubtful += 1;
+    progress.failures = 0;
     progress.looks = 0;
     progress.terminal_seen_at = None;
     progress.doubt_since = progress.doubt_since.or(Some(case.context.now.wall));
@@ -318,12 +333,10 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
         // Others were sent past it, so the balance means nothing for it: it is only read.
         return in_doubt(case, progress, None, "nothing captured yet; others are being sent".to_owned());
     }
-    let window_end =
-        case.account.resend_window.zip(progress.window_from).map(|(window, from)| clock::after(from, window));
-    if window_end.is_none_or(|end| now < end) {
+    if is_window_open(case, &progress) {
         return Verdict::Resend { progress };
     }
-    let agrees = view.balance.captured.is_none_or(|captured| captured == case.authorization.captured);
+    let agrees = view.balance.captured == Some(case.authorization.captured);
     if now >= quiet_from && agrees {
         let progress = CaptureProgress { window_from: None, ..progress };
         return Verdict::Resend { progress };
@@ -333,6 +346,17 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
     in_doubt_until(progress, if agrees { next.min(quiet_from) } else { next }, why.to_owned())
 }
 
+/// E4: may the same key be sent again without a permitting read? A permit that was not used opens no
+/// window, and a clock that was set back before the window's beginning closes it.
+fn is_window_open(case: &Case<'_>, progress: &CaptureProgress) -> bool {
+    let Some(window) = case.account.resend_window else { return true };
+    let now = case.context.now.wall;
+    progress.window_from.is_some_and(|from| from <= now && now < clock::after(from, window))
+}
+
 fn words(code: Option<&str>, message: &str) -> String {
     code.map_or_else(|| message.to_owned(), |code| format!("{code}: {message}"))
 }
+
+#[cfg(test)]
+mod tests;

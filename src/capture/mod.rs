@@ -46,3 +46,6 @@ mod outcome;
 // what goes out
 pub mod dead_letter;
 pub mod event;
+
+#[cfg(test)]
+pub(crate) mod tests;
