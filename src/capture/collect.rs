@@ -121,7 +121,7 @@ pub(super) fn freeze(books: &mut Books, freeze: Freeze, context: Context<'_>) ->
             Reply::nothing(Note::Parked(fault.message)).about(subject)
         }
         Reading::Seen(view) => {
-            settle::note_provider(books, authorization, view.balance);
+            settle::note_provider(books, authorization, view.balance, context);
             freeze_seen(books, authorization, &view, start, context).about(subject)
         }
     }

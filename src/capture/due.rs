@@ -10,7 +10,7 @@ use crate::capture::outcome;
 use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
 use crate::capture::states::{CaptureState, ShipmentState};
-use crate::clock::{self, Timestamp};
+use crate::clock;
 use crate::ids::AccountName;
 
 /// Begins what is due, with the permit that the caller holds. Nothing, where it no longer is.
@@ -56,7 +56,9 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
     if !is_its_turn(books, capture, context) {
         // What is in flight ahead of it hands on the turn; at the deadline margin it goes anyway.
         let deadline = collect::deadline(books, books.capture(capture).authorization, context);
-        books.capture_mut(capture).due_at = deadline;
+        let record = books.capture_mut(capture);
+        record.due_at = deadline;
+        record.is_put_off = false;
         return Reply::nothing(Note::Nothing);
     }
     if start {
@@ -64,14 +66,26 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
     }
     let record = books.capture_mut(capture);
     record.due_at = Some(record.due_at.map_or(context.now.wall, |at| at.min(context.now.wall)));
+    record.is_put_off = false;
     let authorization = books.authorization(books.capture(capture).authorization);
     let (account, deadline) = (authorization.account.clone(), authorization.expires_at);
     let ready = Ready { due: Due::Capture(capture), account, deadline };
     Reply { ready: Some(ready), ..Reply::nothing(Note::Nothing) }
 }
 
-/// One at a time: nothing else in flight on the authorization, and nothing planned before it that
-/// is not put off. From the deadline margin on, an authorization that allows several captures does
+/// The deadline of an authorization has moved, and with it that of the captures that wait their turn.
+pub(super) fn move_deadline(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
+    let deadline = collect::deadline(books, authorization, context);
+    for capture in books.planned_on(authorization) {
+        let record = books.capture(capture);
+        let waits_its_turn = !record.is_put_off && record.due_at.is_none_or(|at| at > context.now.wall);
+        if waits_its_turn {
+            books.capture_mut(capture).due_at = deadline;
+        }
+    }
+}
+
+/// One at a time: nothing else in flight on the authorization. From the deadline margin on, an authorization that allows several captures does
 /// not let doubt about one hold up the others.
 fn is_its_turn(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool {
     let authorization = books.capture(capture).authorization;
@@ -88,12 +102,11 @@ fn is_hurried(books: &Books, authorization: AuthorizationKey, context: Context<'
 /// The next planned capture of an authorization whose turn has come, with the permit of the one
 /// before it.
 pub(super) fn hand_on(books: &mut Books, authorization: AuthorizationKey, start: bool, context: Context<'_>) -> Reply {
-    let now = context.now.wall;
-    let deadline = collect::deadline(books, authorization, context);
-    // A capture that waits its turn has no due time, or the deadline margin's; any other due time in
-    // the future means that it was put off.
-    let is_ready = |due_at: Option<Timestamp>| due_at.is_none_or(|at| at <= now || Some(at) == deadline);
-    let next = books.planned_on(authorization).into_iter().find(|key| is_ready(books.capture(*key).due_at));
+    let is_ready = |key: &CaptureKey| {
+        let record = books.capture(*key);
+        !record.is_put_off || record.due_at.is_none_or(|at| at <= context.now.wall)
+    };
+    let next = books.planned_on(authorization).into_iter().find(is_ready);
     match next {
         Some(capture) => begin_in_turn(books, capture, start, context),
         None => Reply::nothing(Note::Nothing),
@@ -107,12 +120,14 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
     let (account, reference) = (authorization.account.clone(), authorization.reference.clone());
     let window = context.policy.accounts.get(&account).and_then(|account| account.resend_window);
     let now = context.now.wall;
-    let window_from = record.progress.window_from.unwrap_or(now);
+    // What was certainly not executed was not sent: the window begins with the first that may be.
+    let window_from = record.progress.window_from.filter(|_| record.progress.doubtful > 0).unwrap_or(now);
     let send_by = clock::after(now, context.policy.send_within);
     let send_by = window.map_or(send_by, |window| send_by.min(clock::after(window_from, window)));
     books.move_capture(capture, CaptureState::Sending);
     let record = books.capture_mut(capture);
     record.due_at = None;
+    record.is_put_off = false;
     let progress = &mut record.progress;
     progress.attempts += 1;
     progress.epoch += 1;

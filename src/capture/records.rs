@@ -264,8 +264,11 @@ pub struct Capture {
     pub state: CaptureState,
     /// When it was planned.
     pub planned_at: Timestamp,
-    /// When to do something about it; `None` once it is terminal, or while it waits its turn.
+    /// When to do something about it; `None` once it is terminal. While it waits its turn, the
+    /// deadline margin of its authorization, where that is known.
     pub due_at: Option<Timestamp>,
+    /// Planned only: it was tried and put off until `due_at`. Else it waits its turn.
+    pub is_put_off: bool,
     /// What is known of its attempts.
     pub progress: CaptureProgress,
     /// What settled it.

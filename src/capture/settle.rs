@@ -23,7 +23,7 @@ pub(super) fn settle(books: &mut Books, settle: Settle, context: Context<'_>) ->
         return Reply::nothing(Note::Nothing);
     };
     if let Some(balance) = balance_of(&evidence) {
-        note_provider(books, authorization, balance);
+        note_provider(books, authorization, balance, context);
     }
     let case = Case {
         capture: books.capture(capture),
@@ -53,16 +53,29 @@ fn balance_of(evidence: &Evidence) -> Option<ProviderBalance> {
     }
 }
 
-/// Keeps what the provider says beside our own books; its word on the expiry is the truth.
-pub(super) fn note_provider(books: &mut Books, authorization: AuthorizationKey, balance: ProviderBalance) {
-    if books.authorization(authorization).provider == balance {
+/// Keeps what the provider says beside our own books, and what it said before where it says nothing
+/// now; its word on the expiry is the truth.
+pub(super) fn note_provider(
+    books: &mut Books,
+    authorization: AuthorizationKey,
+    balance: ProviderBalance,
+    context: Context<'_>,
+) {
+    let before = books.authorization(authorization).provider;
+    let known = ProviderBalance {
+        captured: balance.captured.or(before.captured),
+        remaining: balance.remaining.or(before.remaining),
+        expires_at: balance.expires_at.or(before.expires_at),
+    };
+    if known == before {
         return;
     }
     let record = books.authorization_mut(authorization);
-    record.provider = balance;
+    record.provider = known;
     if balance.expires_at.is_some() {
         record.expires_at = balance.expires_at;
         record.expiry_is_derived = false;
+        due::move_deadline(books, authorization, context);
     }
 }
 
@@ -134,6 +147,7 @@ fn take_state(
     let record = books.capture_mut(capture);
     record.progress = progress;
     record.due_at = Some(due_at);
+    record.is_put_off = state == CaptureState::Planned;
 }
 
 /// What the end of a single capture means for the authorization, and for shipments that came later.

@@ -75,6 +75,7 @@ impl Known {
             state,
             planned_at: at(SENT),
             due_at: None,
+            is_put_off: false,
             progress: CaptureProgress {
                 attempts: 1,
                 epoch: EPOCH,
