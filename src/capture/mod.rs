@@ -28,6 +28,7 @@ pub mod decide;
 
 // 3 accept
 mod accept;
+mod awaiting;
 mod collect;
 mod register;
 pub(crate) mod reject;

@@ -165,7 +165,7 @@ impl Tables {
     }
 
     fn load_shipment(&self, books: &mut Books, key: ShipmentKey) {
-        let shipment = &self.shipments[&key];
+        let Some(shipment) = self.shipments.get(&key) else { return };
         self.load_order(books, shipment.order);
         if let Some(authorization) = shipment.authorization {
             self.load_authorization(books, authorization);
@@ -177,7 +177,7 @@ impl Tables {
     }
 
     fn load_authorization(&self, books: &mut Books, key: AuthorizationKey) {
-        let authorization = &self.authorizations[&key];
+        let Some(authorization) = self.authorizations.get(&key) else { return };
         self.load_order(books, authorization.order);
         books.load_authorization(authorization.clone());
     }

@@ -165,7 +165,8 @@ fn write_shipment(connection: &Connection, entry: &Entry<Shipment>, collected_on
 fn write_capture(connection: &Connection, entry: &Entry<Capture>) -> Result<()> {
     let capture = &entry.value;
     if entry.change == Change::Inserted {
-        let sql = "INSERT INTO captures VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'planned', 1, ?9, NULL, 0, 0, 0, 0, 0, 0,
+        let sql =
+            "INSERT INTO captures VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'planned', 1, ?9, NULL, 0, 0, 0, 0, 0, 0,
                    NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0)";
         connection.prepare_cached(sql)?.execute(params![
             capture.key.row(),
