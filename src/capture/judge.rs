@@ -90,6 +90,9 @@ pub(super) fn judge(case: &Case<'_>, evidence: Evidence) -> Verdict {
 /// E1: positive evidence, whoever brings it and whenever it comes.
 fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Verdict> {
     let capture = case.capture;
+    if is_about_another(case) {
+        return None;
+    }
     let (resolved_by, provider_reference) = match evidence {
         Evidence::Answer(Answer::Captured(proof)) if amount_agrees(case, proof) => {
             (ResolvedBy::Response, proof.provider_reference.clone())
@@ -103,7 +106,6 @@ fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Verdict> {
     };
     match capture.state {
         CaptureState::Captured => Some(Verdict::Nothing),
-        CaptureState::Failed | CaptureState::Unresolved if is_a_later_one(case) => Some(Verdict::Nothing),
         CaptureState::Failed | CaptureState::Unresolved if capture.is_corrected => Some(Verdict::Nothing),
         CaptureState::Failed | CaptureState::Unresolved => Some(Verdict::Corrected { resolved_by, provider_reference }),
         CaptureState::Planned | CaptureState::Sending | CaptureState::InDoubt => {
@@ -121,10 +123,10 @@ fn amount_agrees(case: &Case<'_>, proof: &CaptureProof) -> bool {
 }
 
 /// On a single-capture authorization nothing but the amount tells captures apart. Where our books
-/// already have the one that the provider can have, evidence about an earlier, failed one is about it.
-fn is_a_later_one(case: &Case<'_>) -> bool {
+/// have the one that the provider can have, evidence that is brought for another one is about it.
+fn is_about_another(case: &Case<'_>) -> bool {
     match case.account.captures {
-        Captures::Single => !case.authorization.captured.is_zero(),
+        Captures::Single => !case.authorization.captured.is_zero() && case.capture.state != CaptureState::Captured,
         Captures::Multiple => false,
     }
 }
@@ -145,7 +147,7 @@ fn judge_answer(case: &Case<'_>, answer: Answer) -> Verdict {
             &Doubt {
                 kind: DoubtKind::Unreadable,
                 code: None,
-                message: "the provider says captured, with another amount than was asked for".to_owned(),
+                message: "the provider says captured, and it is not the one that was asked for".to_owned(),
                 retry_after: None,
             },
         ),
@@ -274,6 +276,10 @@ fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &Authorizati
     progress.is_pending = view.has_pending_capture;
     if let Some(other) = view.captures.iter().find(|seen| is_ours(case, seen.capture)) {
         return match case.account.captures {
+            Captures::Single if is_about_another(case) => {
+                let message = "the authorization's one capture was used for the shipments before it";
+                Verdict::Failed(Cause::lookup(FailureReason::CaptureAlreadyUsed, message))
+            }
             Captures::Single => {
                 let message = format!("{} was captured on it, not our {}", other.amount, case.capture.amount);
                 Verdict::Failed(Cause::lookup(FailureReason::CapturedElsewhere, &message))

@@ -457,7 +457,12 @@ fn e1_after_a_failure_is_not_the_capture_that_came_after_it() {
     // The one capture was taken for the shipments that came after this one failed.
     let later = Known::new(ONCE, CaptureState::Failed).but(|k| k.authorization.captured = gel(1_000));
     let view = AuthorizationView { captures: vec![shown(None, gel(1_000))], ..view(10_000) };
-    assert_eq!(later.shown(view), Verdict::Nothing);
+    assert_eq!(later.shown(view.clone()), Verdict::Nothing);
+    // The failed one was captured after all, while another was under way for the rest.
+    let used = |state| Known::new(ONCE, state).but(|k| k.authorization.captured = gel(1_000));
+    assert_eq!(word(&used(CaptureState::Sending).answered(captured(None))), "doubt");
+    let verdict = used(CaptureState::InDoubt).shown(view);
+    assert_eq!(reason(&verdict), Some((FailureReason::CaptureAlreadyUsed, ResolvedBy::Lookup)));
 }
 
 #[test]

@@ -4,3 +4,12 @@
 // what the tests of the ledgers use too
 pub(crate) mod invariants;
 pub(crate) mod support;
+
+// from the notice to the plan
+mod accepting;
+mod awaiting;
+
+// from the plan to the outcome
+mod crashes;
+mod several;
+mod single;
