@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Shared by demo.sh and test.sh: finds, installs, starts and ends what they need. To be sourced.
+# Shared by demo.sh and test.sh: finds and installs what they need. To be sourced.
 # Written for bash 3.2 too, which macOS has.
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -70,91 +70,30 @@ install_with_apt() {
     [ -z "$failed" ]
 }
 
-# Exports HOLDFAST_BROKER__URL: that of the environment if there is one; else a private node, which
-# stop_broker ends. Set `trap stop_broker EXIT` before.
-start_broker() {
+# Sees to it that there is a broker: the one that HOLDFAST_BROKER__URL names; or an installed
+# RabbitMQ, of which the program starts a private node itself; or one in Docker, which stop_broker
+# ends. Set `trap stop_broker EXIT` before.
+need_broker() {
     if [ -n "${HOLDFAST_BROKER__URL:-}" ]; then
         say "broker: the one that HOLDFAST_BROKER__URL names"
-    elif find_rabbitmq; then
-        start_node
+    elif find_rabbitmq || install_rabbitmq; then
+        say "broker: a private node of $RABBITMQ_SERVER"
     elif docker_works; then
         start_container
-    elif install_rabbitmq; then
-        start_node
     else
         die "a RabbitMQ is needed: install the package rabbitmq-server, or Docker, or set HOLDFAST_BROKER__URL"
     fi
 }
 
-# Ends what start_broker started, and removes its files.
+# Ends what need_broker started.
 stop_broker() {
     if [ -n "${BROKER_CONTAINER:-}" ]; then
         docker rm -f "$BROKER_CONTAINER" >/dev/null 2>&1 || true
         BROKER_CONTAINER=""
     fi
-    if [ -n "${BROKER_DIRECTORY:-}" ]; then
-        # The script passes the end on to the node and waits for it.
-        if [ -n "${BROKER_PID:-}" ] && kill -TERM "$BROKER_PID" 2>/dev/null; then
-            wait "$BROKER_PID" 2>/dev/null || true
-        fi
-        ERL_EPMD_PORT="$BROKER_EPMD_PORT" epmd -kill >/dev/null 2>&1 || true
-        rm -rf "$BROKER_DIRECTORY"
-        BROKER_DIRECTORY=""
-    fi
 }
 
 docker_works() { command -v docker >/dev/null 2>&1 && docker info >/dev/null 2>&1; }
-
-# A port of 127.0.0.1 where nobody listens.
-free_port() {
-    local port
-    while :; do
-        port=$((20000 + RANDOM % 20000))
-        if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-            echo "$port"
-            return 0
-        fi
-    done
-}
-
-# Waits until a port of 127.0.0.1 answers, at most a minute, while $2 is alive (a process id).
-wait_for_port() {
-    local tries=0
-    until (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; do
-        tries=$((tries + 1))
-        if [ "$tries" -gt 300 ] || { [ -n "${2:-}" ] && ! kill -0 "$2" 2>/dev/null; }; then
-            return 1
-        fi
-        sleep 0.2
-    done
-}
-
-start_node() {
-    local port
-    port="$(free_port)"
-    BROKER_EPMD_PORT="$(free_port)"
-    BROKER_DIRECTORY="$(mktemp -d "${TMPDIR:-/tmp}/holdfast-rabbitmq.XXXXXX")"
-    say "broker: a private RabbitMQ node on 127.0.0.1:$port, removed at the end"
-    printf '[].\n' >"$BROKER_DIRECTORY/enabled_plugins"
-    : >"$BROKER_DIRECTORY/rabbitmq.conf"
-    # The name daemon and the distribution port stay on loopback as well.
-    HOME="$BROKER_DIRECTORY" \
-        ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT="$BROKER_EPMD_PORT" \
-        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}" \
-        RABBITMQ_NODENAME="holdfast-$port@localhost" \
-        RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_NODE_PORT="$port" RABBITMQ_DIST_PORT="$(free_port)" \
-        RABBITMQ_MNESIA_BASE="$BROKER_DIRECTORY/data" RABBITMQ_LOG_BASE="$BROKER_DIRECTORY/log" \
-        RABBITMQ_ENABLED_PLUGINS_FILE="$BROKER_DIRECTORY/enabled_plugins" \
-        RABBITMQ_CONFIG_FILE="$BROKER_DIRECTORY/rabbitmq.conf" \
-        RABBITMQ_PID_FILE="$BROKER_DIRECTORY/pid" \
-        "$RABBITMQ_SERVER" >"$BROKER_DIRECTORY/output" 2>&1 &
-    BROKER_PID=$!
-    if ! wait_for_port "$port" "$BROKER_PID"; then
-        tail -n 20 "$BROKER_DIRECTORY/output" >&2
-        die "RabbitMQ did not start"
-    fi
-    export HOLDFAST_BROKER__URL="amqp://guest:guest@127.0.0.1:$port/%2f"
-}
 
 start_container() {
     local address

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use crate::broker::session::{BrokerError, Change, Changes, Reconnect, Session, short};
 use crate::broker::topology;
 use crate::capture::notice::RawMessage;
+use crate::crash;
 use crate::settings::Broker;
 
 /// The worker's side of consuming.
@@ -285,8 +286,10 @@ impl<I: Intake> Supervisor<I> {
         let deliveries = group.len();
         let messages = group.into_iter().map(|delivery| raw(delivery, self.source)).collect();
         self.intake.accept(messages).await?;
+        crash::point("before-ack");
         let acknowledging = acker.ack(BasicAckOptions { multiple: true });
         let acknowledged = session.limited("acknowledging", acknowledging).await;
+        crash::point("after-ack");
         let count = u64::try_from(deliveries).unwrap_or(u64::MAX);
         if let Ok(true) = acknowledged {
             self.reconnect.progress();
@@ -316,7 +319,8 @@ fn delivered(session: &Session, next: Option<lapin::Result<Delivery>>) -> Result
 
 async fn until_paused(paused: &mut watch::Receiver<bool>) {
     if paused.wait_for(|paused| *paused).await.is_err() {
-        pending().await
+        // With the sender gone the last word stands.
+        pending::<()>().await;
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 /// A node starts in about 6 s; a busy machine may need much longer.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_mins(2);
 
 /// Longest wait for one answer while we ask whether it is up.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);

@@ -15,5 +15,10 @@ pub mod consumer;
 /// From the outbox to an exchange.
 pub mod publisher;
 
+/// Which messages of a batch count as published.
+mod confirms;
+/// Our own events, as a consumer sees them.
+pub mod events;
+
 /// A private RabbitMQ for the demo and the tests.
 pub mod local_node;

@@ -5,7 +5,6 @@
 //! failed, and the caller publishes it again under the same id. This module keeps nothing: until it
 //! answers, the rows are the caller's, and after a failure they still are.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +20,11 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
 use uuid::Uuid;
 
+use crate::broker::confirms::{Confirm, Returned, Verdict, settle};
 use crate::broker::session::{BrokerError, Change, Changes, Reconnect, Session, short};
 use crate::broker::topology;
 use crate::clock;
+use crate::crash;
 use crate::settings::Broker;
 
 /// Header with the row of a message: how a message that comes back is told from its neighbours.
@@ -253,6 +254,7 @@ impl Owner {
         job: Job,
     ) -> Result<(), BrokerError> {
         let Job { messages, reply } = job;
+        crash::point("before-publish");
         let confirming = join_all(messages.iter().map(|message| publish_one(session, channel, message)));
         let limited = tokio::time::timeout(self.settings.operation_timeout, confirming);
         let mut lost = None;
@@ -273,6 +275,7 @@ impl Owner {
             self.wait_until_unblocked(changes).await;
             return Err(late);
         };
+        crash::point("before-confirm");
         let rows: Vec<i64> = messages.iter().map(|message| message.row).collect();
         let (confirms, broken): (Vec<_>, Vec<_>) = confirmed.into_iter().map(Attempt::split).unzip();
         let outcomes = settle(&rows, &confirms);
@@ -280,6 +283,7 @@ impl Owner {
             self.reconnect.progress();
         }
         let _ = reply.send(outcomes);
+        crash::point("after-confirm");
         broken.into_iter().flatten().next().or(lost).map_or(Ok(()), Err)
     }
 
@@ -307,27 +311,6 @@ impl Owner {
     fn state(&self, state: PublisherState) {
         self.status.send_modify(|status| status.state = state);
     }
-}
-
-/// One message as the broker confirmed it.
-#[derive(Debug)]
-struct Confirm {
-    verdict: Verdict,
-    /// A message that came back with this confirm: of this batch, not always of this row.
-    returned: Option<Returned>,
-}
-
-#[derive(Debug)]
-enum Verdict {
-    Ack,
-    Nack,
-    Unknown(String),
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Returned {
-    Row(i64),
-    Unreadable,
 }
 
 /// What came of trying to publish one message.
@@ -358,7 +341,11 @@ async fn publish_one(session: &Session, channel: &Channel, message: &Outgoing) -
         Err(error) => return Attempt::Invalid(error),
     };
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let answer = async { channel.basic_publish(exchange, key, options, &message.body, properties).await?.await };
+    let answer = async {
+        let confirm = channel.basic_publish(exchange, key, options, &message.body, properties).await?;
+        crash::point("after-publish");
+        confirm.await
+    };
     match answer.await {
         Ok(Confirmation::Ack(returned)) => Attempt::Answered(confirm(Verdict::Ack, returned)),
         Ok(Confirmation::Nack(returned)) => Attempt::Answered(confirm(Verdict::Nack, returned)),
@@ -392,68 +379,4 @@ fn confirm(verdict: Verdict, returned: Option<BasicReturnMessage>) -> Confirm {
         headers.and_then(|headers| headers.inner().get(ROW_HEADER)?.as_long_long_int())
     };
     Confirm { verdict, returned: returned.map(|message| row_of(message).map_or(Returned::Unreadable, Returned::Row)) }
-}
-
-/// What became of each row of a batch that was joined whole.
-///
-/// RabbitMQ returns a message before it confirms it, but the client hands the return out with
-/// whichever confirm completes next. So it belongs to a row of this batch, and only the whole batch
-/// tells to which: a row counts as published if its own confirm is an ack and nobody's return is its.
-fn settle(rows: &[i64], confirms: &[Confirm]) -> Vec<PublishOutcome> {
-    let mut came_back = HashSet::new();
-    let mut unreadable = false;
-    for returned in confirms.iter().filter_map(|confirm| confirm.returned) {
-        match returned {
-            Returned::Row(row) => unreadable |= !(rows.contains(&row) && came_back.insert(row)),
-            Returned::Unreadable => unreadable = true,
-        }
-    }
-    let outcome = |(row, confirm): (&i64, &Confirm)| match &confirm.verdict {
-        _ if came_back.contains(row) => PublishOutcome::Returned,
-        Verdict::Ack if unreadable => PublishOutcome::Failed(
-            "a message of the same batch came back and cannot be told from the others".to_owned(),
-        ),
-        Verdict::Ack => PublishOutcome::Published,
-        Verdict::Nack => PublishOutcome::Failed("RabbitMQ refused it (nack): a queue is full or lost".to_owned()),
-        Verdict::Unknown(reason) => PublishOutcome::Failed(reason.clone()),
-    };
-    rows.iter().zip(confirms).map(outcome).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn confirm(verdict: Verdict, returned: Option<Returned>) -> Confirm {
-        Confirm { verdict, returned }
-    }
-
-    #[test]
-    fn a_return_counts_for_its_own_row_whichever_confirm_carries_it() {
-        let confirms =
-            [confirm(Verdict::Ack, Some(Returned::Row(3))), confirm(Verdict::Ack, None), confirm(Verdict::Ack, None)];
-        assert_eq!(
-            settle(&[1, 2, 3], &confirms),
-            [PublishOutcome::Published, PublishOutcome::Published, PublishOutcome::Returned]
-        );
-    }
-
-    #[test]
-    fn only_an_ack_counts() {
-        let confirms =
-            [confirm(Verdict::Ack, None), confirm(Verdict::Nack, None), confirm(Verdict::Unknown("gone".into()), None)];
-        let outcomes = settle(&[1, 2, 3], &confirms);
-        assert_eq!(outcomes[0], PublishOutcome::Published);
-        assert!(matches!(outcomes[1], PublishOutcome::Failed(_)));
-        assert_eq!(outcomes[2], PublishOutcome::Failed("gone".into()));
-    }
-
-    #[test]
-    fn a_return_that_names_no_row_of_the_batch_spoils_every_ack() {
-        for stranger in [Returned::Unreadable, Returned::Row(77)] {
-            let confirms = [confirm(Verdict::Ack, Some(stranger)), confirm(Verdict::Ack, None)];
-            let outcomes = settle(&[1, 2], &confirms);
-            assert!(outcomes.iter().all(|outcome| matches!(outcome, PublishOutcome::Failed(_))), "{outcomes:?}");
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! One connection to RabbitMQ: opened, limited in time, and opened again after it is lost.
 //!
 //! The client's own recovery stays off: after a channel error its consumers wait for ever. What is
-//! lost here is dropped whole and opened anew by whoever owns it; see [`Reconnect`]. Errors name host,
+//! lost here is dropped whole and opened anew by whoever owns it. Errors name host,
 //! port and virtual host, never the user or the password.
 
 use std::collections::BTreeSet;
@@ -60,7 +60,7 @@ pub enum BrokerError {
         /// Where.
         address: Address,
         /// What the client says.
-        source: lapin::Error,
+        source: Box<lapin::Error>,
     },
     /// An operation failed.
     #[error("RabbitMQ at {address} failed while {doing}: {source}")]
@@ -70,7 +70,7 @@ pub enum BrokerError {
         /// What was being done.
         doing: &'static str,
         /// What the client says.
-        source: lapin::Error,
+        source: Box<lapin::Error>,
     },
     /// No answer in time.
     #[error("RabbitMQ at {address} did not answer within {limit:?} while {doing}")]
@@ -172,17 +172,15 @@ impl Session {
         uri.query.heartbeat = Some(heartbeat);
         let tls = trust(settings, &uri).await?;
         let properties = ConnectionProperties::default().with_connection_name(format!("holdfast/{purpose}").into());
-        let runtime = lapin::runtime::default_runtime()
-            .map_err(|source| BrokerError::Connect { address: address.clone(), source })?;
+        let refused = |source: lapin::Error| BrokerError::Connect { address: address.clone(), source: source.into() };
+        let runtime = lapin::runtime::default_runtime().map_err(refused)?;
         let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
         // The client reads a `connection_timeout` in the address, but does not use it.
-        let connection = match tokio::time::timeout(settings.connect_timeout, connecting).await {
-            Ok(connected) => connected.map_err(|source| BrokerError::Connect { address: address.clone(), source })?,
-            Err(_) => {
-                let limit = settings.connect_timeout;
-                return Err(BrokerError::Timeout { address, doing: "connecting", limit });
-            }
+        let limit = settings.connect_timeout;
+        let Ok(connected) = tokio::time::timeout(limit, connecting).await else {
+            return Err(BrokerError::Timeout { address, doing: "connecting", limit });
         };
+        let connection = connected.map_err(refused)?;
         Ok(Self { connection, address, limit: settings.operation_timeout })
     }
 
@@ -222,7 +220,7 @@ impl Session {
 
     /// The error of an operation that the broker or the client refused.
     pub(crate) fn failed(&self, doing: &'static str, source: lapin::Error) -> BrokerError {
-        BrokerError::Amqp { address: self.address.clone(), doing, source }
+        BrokerError::Amqp { address: self.address.clone(), doing, source: source.into() }
     }
 
     /// The error of an operation that was not answered in time.
@@ -246,8 +244,9 @@ pub(crate) struct Changes {
 impl Changes {
     /// The next one.
     pub(crate) async fn next(&mut self) -> Change {
-        let lost = |address: &Address, source| {
-            Change::Lost(BrokerError::Amqp { address: address.clone(), doing: "waiting", source })
+        let lost = |address: &Address, source: lapin::Error| {
+            let (address, source) = (address.clone(), source.into());
+            Change::Lost(BrokerError::Amqp { address, doing: "waiting", source })
         };
         loop {
             match self.events.next().await {

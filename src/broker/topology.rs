@@ -4,7 +4,9 @@
 //! Retry delays are the ledger's business: there are no delay queues here. Arguments of existing
 //! queues are compared only by declaring (RabbitMQ does it); looking passively finds what is missing.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{ErrorKind, ExchangeKind};
@@ -248,6 +250,28 @@ pub async fn verify(session: &Session, topology: &Topology) -> Result<(), Broker
     Ok(())
 }
 
+/// Deletes queues and exchanges, with whatever is in them: for the demo and the tests, which make
+/// their own.
+///
+/// # Errors
+/// [`BrokerError::Amqp`] or [`BrokerError::Timeout`].
+pub async fn remove(session: Session, settings: &Broker) -> Result<(), BrokerError> {
+    let channel = session.channel().await?;
+    let topology = Topology::of(settings);
+    for queue in &topology.queues {
+        let deleting = channel.queue_delete(short("a queue's name", &queue.name)?, QueueDeleteOptions::default());
+        session.limited("deleting a queue", deleting).await?;
+    }
+    for exchange in &topology.exchanges {
+        let name = short("an exchange's name", &exchange.name)?;
+        session
+            .limited("deleting an exchange", channel.exchange_delete(name, ExchangeDeleteOptions::default()))
+            .await?;
+    }
+    session.close(channel).await;
+    Ok(())
+}
+
 /// The topology as a definitions file, which `rabbitmqctl import_definitions` takes. The shipment
 /// side's exchange is in it only where we are to declare it; otherwise it must exist before.
 ///
@@ -300,13 +324,14 @@ async fn exchange(session: &Session, exchange: &Exchange, passive: bool) -> Resu
     // A refusal closes the channel: each object gets its own.
     let channel = session.channel().await?;
     let declaring = channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default());
-    session.limited("declaring an exchange", declaring).await.map_err(|error| {
-        match explain(error, "exchange", &exchange.name) {
-            BrokerError::Topology(TopologyError::Missing { name, .. }) if exchange.owner == Owner::Theirs => {
-                TopologyError::OrdersMissing { name }.into()
-            }
-            other => other,
-        }
+    let declared = session.limited("declaring an exchange", declaring).await;
+    declared.map_err(|error| {
+        let name = exchange.name.clone();
+        let missing = match exchange.owner {
+            Owner::Ours => TopologyError::Missing { kind: "exchange", name },
+            Owner::Theirs => TopologyError::OrdersMissing { name },
+        };
+        explain(error, "exchange", &exchange.name, missing)
     })
 }
 
@@ -316,7 +341,10 @@ async fn queue(session: &Session, queue: &Queue, passive: bool) -> Result<(), Br
     let channel = session.channel().await?;
     let declaring = channel.queue_declare(name, options, queue.table());
     let declared = session.limited("declaring a queue", declaring).await;
-    declared.map(drop).map_err(|error| explain(error, "queue", &queue.name))
+    declared.map(drop).map_err(|error| {
+        let missing = TopologyError::Missing { kind: "queue", name: queue.name.clone() };
+        explain(error, "queue", &queue.name, missing)
+    })
 }
 
 async fn bind(session: &Session, binding: &Binding) -> Result<(), BrokerError> {
@@ -326,16 +354,19 @@ async fn bind(session: &Session, binding: &Binding) -> Result<(), BrokerError> {
     let binding_to =
         channel.queue_bind(queue, exchange, binding.key.into(), QueueBindOptions::default(), FieldTable::default());
     let bound = session.limited("binding a queue", binding_to).await;
-    bound.map_err(|error| explain(error, "queue", &binding.queue))
+    bound.map_err(|error| {
+        let missing = TopologyError::Missing { kind: "queue", name: binding.queue.clone() };
+        explain(error, "queue", &binding.queue, missing)
+    })
 }
 
 /// What a refusal means for this object.
-fn explain(error: BrokerError, kind: &'static str, name: &str) -> BrokerError {
+fn explain(error: BrokerError, kind: &'static str, name: &str, missing: TopologyError) -> BrokerError {
     let BrokerError::Amqp { source, .. } = &error else { return error };
     let ErrorKind::ProtocolError(protocol) = source.kind() else { return error };
     let (name, reason) = (name.to_owned(), protocol.get_message().to_string());
     let explained = match protocol.kind() {
-        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => TopologyError::Missing { kind, name },
+        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => missing,
         AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => TopologyError::Differs { kind, name, reason },
         AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => TopologyError::Forbidden { kind, name, reason },
         AMQPErrorKind::Soft(_) | AMQPErrorKind::Hard(_) => return error,

@@ -58,7 +58,7 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
         let deadline = collect::deadline(books, books.capture(capture).authorization, context);
         let record = books.capture_mut(capture);
         record.due_at = deadline;
-        record.is_put_off = false;
+        record.waits_turn = true;
         return Reply::nothing(Note::Nothing);
     }
     if start {
@@ -66,7 +66,7 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
     }
     let record = books.capture_mut(capture);
     record.due_at = Some(record.due_at.map_or(context.now.wall, |at| at.min(context.now.wall)));
-    record.is_put_off = false;
+    record.waits_turn = false;
     let authorization = books.authorization(books.capture(capture).authorization);
     let (account, deadline) = (authorization.account.clone(), authorization.expires_at);
     let ready = Ready { due: Due::Capture(capture), account, deadline };
@@ -78,8 +78,7 @@ pub(super) fn move_deadline(books: &mut Books, authorization: AuthorizationKey, 
     let deadline = collect::deadline(books, authorization, context);
     for capture in books.planned_on(authorization) {
         let record = books.capture(capture);
-        let waits_its_turn = !record.is_put_off && record.due_at.is_none_or(|at| at > context.now.wall);
-        if waits_its_turn {
+        if record.waits_turn {
             books.capture_mut(capture).due_at = deadline;
         }
     }
@@ -104,7 +103,7 @@ fn is_hurried(books: &Books, authorization: AuthorizationKey, context: Context<'
 pub(super) fn hand_on(books: &mut Books, authorization: AuthorizationKey, start: bool, context: Context<'_>) -> Reply {
     let is_ready = |key: &CaptureKey| {
         let record = books.capture(*key);
-        !record.is_put_off || record.due_at.is_none_or(|at| at <= context.now.wall)
+        record.waits_turn || record.due_at.is_none_or(|at| at <= context.now.wall)
     };
     let next = books.planned_on(authorization).into_iter().find(is_ready);
     match next {
@@ -127,7 +126,7 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
     books.move_capture(capture, CaptureState::Sending);
     let record = books.capture_mut(capture);
     record.due_at = None;
-    record.is_put_off = false;
+    record.waits_turn = false;
     let progress = &mut record.progress;
     progress.attempts += 1;
     progress.epoch += 1;

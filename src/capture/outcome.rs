@@ -90,7 +90,7 @@ pub(super) fn plan_capture(
         state: CaptureState::Planned,
         planned_at: context.now.wall,
         due_at: None,
-        is_put_off: false,
+        waits_turn: false,
         progress: CaptureProgress::default(),
         resolved_by: None,
         provider_reference: None,

@@ -267,8 +267,8 @@ pub struct Capture {
     /// When to do something about it; `None` once it is terminal. While it waits its turn, the
     /// deadline margin of its authorization, where that is known.
     pub due_at: Option<Timestamp>,
-    /// Planned only: it was tried and put off until `due_at`. Else it waits its turn.
-    pub is_put_off: bool,
+    /// Does it only wait for its turn behind another capture of its authorization?
+    pub waits_turn: bool,
     /// What is known of its attempts.
     pub progress: CaptureProgress,
     /// What settled it.

@@ -148,7 +148,7 @@ fn take_state(
     let record = books.capture_mut(capture);
     record.progress = progress;
     record.due_at = Some(due_at);
-    record.is_put_off = state == CaptureState::Planned;
+    record.waits_turn = false;
 }
 
 /// What the end of a single capture means for the authorization, and for shipments that came later.

@@ -50,6 +50,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl From<Failure> for anyhow::Error {
+    fn from(failure: Failure) -> Self {
+        failure.error
+    }
+}
+
 /// Why a command could not do its work.
 #[derive(Debug)]
 pub struct Failure {

@@ -12,13 +12,15 @@ use crate::settings::{Effective, Settings, SettingsErrors};
 use crate::telemetry;
 
 mod check;
+mod demo;
 mod failure;
 mod output;
 mod publish;
 mod run;
 mod sandbox;
 mod schema;
-mod topology;
+/// `holdfast topology`.
+pub mod topology;
 
 pub use failure::{Exit, Failure, OrExit};
 pub use output::{Format, Output, table};
@@ -52,6 +54,9 @@ enum Command {
     /// Check the settings, and show what is in effect.
     #[command(after_help = check::EXAMPLES)]
     Check,
+    /// See the whole job work, on a real broker with a pretend provider.
+    #[command(after_help = demo::EXAMPLES)]
+    Demo,
     /// Serve three pretend providers with real books.
     #[command(after_help = sandbox::EXAMPLES)]
     Sandbox(sandbox::Args),
@@ -69,6 +74,7 @@ impl Command {
             Self::Run => wait_for(run::run(context)),
             Self::Publish(args) => wait_for(publish::run(args, context)),
             Self::Check => check::run(context),
+            Self::Demo => wait_for(demo::run(context)),
             Self::Sandbox(args) => {
                 wait_for(async { sandbox::run(args).await.or_exit(Exit::Unreachable).map(|()| Exit::Done) })
             }

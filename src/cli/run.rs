@@ -26,7 +26,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     // Taken before anything is started, so that a drain is a drain from the first moment.
     let mut signals = Signals::take().or_exit(Exit::Wrong)?;
     let server = Server::bind(settings.http_listen).await.or_exit(Exit::Usage)?;
-    let worker = Worker::start(&settings).await.map_err(failure)?;
+    let worker = Worker::start(&settings).await.map_err(|error| failure(&error))?;
     tracing::info!(http = %server.address(), accounts = settings.accounts.len(), "worker started");
     let stop_http = CancellationToken::new();
     let http = tokio::spawn(server.serve(worker.readiness(), metrics, stop_http.clone()));
@@ -46,15 +46,15 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     };
     stop_http.cancel();
     let _ = http.await;
-    match ended.map_err(failure)? {
+    match ended.map_err(|error| failure(&error))? {
         Stop::Clean => tracing::info!("drained"),
         Stop::CallsLeft => tracing::info!("ended with calls in flight"),
     }
     Ok(Exit::Done)
 }
 
-fn failure(error: WorkerError) -> Failure {
-    let exit = match &error {
+fn failure(error: &WorkerError) -> Failure {
+    let exit = match error {
         WorkerError::Ledger(LedgerError::Held { .. }) => Exit::LedgerHeld,
         WorkerError::Ledger(LedgerError::Open { .. } | LedgerError::Failed(_)) => Exit::Ledger,
         WorkerError::Account(_) => Exit::Usage,

@@ -19,6 +19,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
 
 use crate::clock::BootInstant;
+use crate::crash;
 use crate::settings::Account;
 
 use super::ConnectError;
@@ -103,7 +104,10 @@ impl Client {
             *request.body_mut() = Some(reqwest::Body::wrap(body));
         }
         match self.inner.execute(request).await {
-            Ok(response) => Ok(Reply::read(response).await),
+            Ok(response) => {
+                crash::point("before-answer");
+                Ok(Reply::read(response).await)
+            }
             Err(error) => {
                 let may_have_left = if guarded { handed_over.load(Ordering::SeqCst) } else { !error.is_connect() };
                 Err(failure::classify(&error, may_have_left))

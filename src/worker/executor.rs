@@ -151,7 +151,7 @@ impl Executor {
 
     /// Does what a reply asks for: makes its call with the permit, or queues what is ready for one.
     pub(super) fn carry_on(self: &Arc<Self>, reply: Reply, permit: Option<Permit>) {
-        if let Some(ready) = reply.ready {
+        if let Some(ready) = &reply.ready {
             self.enqueue(ready);
         }
         match (reply.ticket, permit) {
@@ -167,7 +167,7 @@ impl Executor {
     }
 
     /// Queues what is ready for a call.
-    pub(super) fn enqueue(self: &Arc<Self>, ready: Ready) {
+    pub(super) fn enqueue(self: &Arc<Self>, ready: &Ready) {
         let Some(lane) = self.lanes.get(&ready.account) else { return };
         {
             let mut waiting = lane.waiting();
@@ -242,7 +242,7 @@ impl Executor {
             match replies.pop() {
                 Some(Ok(reply)) => {
                     note::note(&reply);
-                    if let Some(ready) = reply.ready {
+                    if let Some(ready) = &reply.ready {
                         self.enqueue(ready);
                     }
                     next = reply.ticket;

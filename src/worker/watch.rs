@@ -79,7 +79,7 @@ impl Watch {
     async fn take_up_what_is_due(&self) -> Result<(), LedgerError> {
         let due = self.executor.ledger().find_due(DUE_MAX).await?;
         for ready in due.calls {
-            self.executor.enqueue(ready);
+            self.executor.enqueue(&ready);
         }
         if due.awaiting.is_empty() {
             return Ok(());

@@ -11,6 +11,7 @@ use holdfast::broker::publisher::{Outgoing, PublishOutcome, Publisher, Publisher
 use holdfast::broker::session::{BrokerError, Session};
 use holdfast::broker::topology::{self, Topology, TopologyError};
 use holdfast::capture::notice::RawMessage;
+use holdfast::cli;
 use holdfast::settings::{Broker, TopologyMode};
 use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
@@ -126,6 +127,26 @@ async fn the_definitions_file_makes_the_same_topology() {
     topology::declare(&session, &Topology::of(&settings)).await.unwrap();
 }
 
+#[test]
+fn the_topology_is_printed_without_credentials() {
+    let settings = support::broker_at("amqp://me:s3cret@rabbit/shop".to_owned().into());
+    let print = |definitions| {
+        let mut out = Vec::new();
+        cli::topology::run(&cli::topology::Args { definitions }, &settings, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let (table, json) = (print(false), print(true));
+    for text in [&table, &json] {
+        for part in ["holdfast.work.v1", "x-dead-letter-strategy", "at-least-once", "order.shipped", "shop"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+    assert!(table.contains("rabbit:5672"), "{table}");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["queues"][1]["arguments"]["x-delivery-limit"], 20);
+}
+
 #[tokio::test]
 async fn what_is_missing_or_different_is_named() {
     let mut settings = broker().await;
@@ -183,7 +204,7 @@ async fn a_committed_group_leaves_the_queue() {
     let mut status = consumer.status();
     let status = until(&mut status, |status| status.acknowledged == 150).await;
     assert_eq!((status.acks_lost, status.generation), (0, 1));
-    consumer.drain().await;
+    groups.drain(consumer).await;
     depth_becomes(&settings, &settings.work_queue, 0).await;
 }
 
@@ -194,11 +215,11 @@ async fn a_refused_group_comes_again() {
     let (consumer, mut groups) = consume(&settings, Source::Work);
     groups.next().await.refuse();
     let again = groups.next().await;
-    assert!(again.group.iter().all(|message| message.redelivered));
+    assert!(again.group[0].redelivered);
     let mut bodies = again.commit();
     bodies.extend(groups.commit(10 - bodies.len()).await);
     assert_eq!(bodies, numbered(10));
-    consumer.drain().await;
+    groups.drain(consumer).await;
     depth_becomes(&settings, &settings.work_queue, 0).await;
 }
 
@@ -218,12 +239,13 @@ async fn an_acknowledgement_that_is_lost_is_counted_and_the_group_comes_again() 
     let lost = until(&mut status, |status| status.acks_lost > 0).await;
     assert_eq!(lost.acknowledged, 0);
     let again = groups.next().await;
-    assert!(again.group.iter().all(|message| message.redelivered));
+    assert!(again.group[0].redelivered);
     bodies.extend(again.commit());
     while bodies.len() < 5 {
         bodies.extend(groups.next().await.commit());
     }
-    consumer.drain().await;
+    bodies.extend(groups.drain(consumer).await);
+    assert_eq!(bodies.into_iter().collect::<Vec<_>>(), numbered(5));
     depth_becomes(&settings, &settings.work_queue, 0).await;
 }
 
@@ -250,7 +272,7 @@ async fn paused_it_takes_nothing_and_resumed_it_goes_on() {
     pause.send(false).unwrap();
     assert_eq!(groups.commit(1).await, ["late"]);
     assert_eq!(status.borrow().generation, 1, "all on one connection");
-    consumer.drain().await;
+    groups.drain(consumer).await;
     depth_becomes(&settings, &settings.work_queue, 0).await;
 }
 
@@ -278,6 +300,7 @@ async fn a_drain_acknowledges_what_is_committed_and_gives_back_the_rest() {
     ship(&settings, numbered(10)).await;
     let (consumer, mut groups) = consume(&settings, Source::Work);
     let held = groups.next().await;
+    let status = consumer.status();
     let draining = tokio::spawn(consumer.drain());
     let mut committed = held.commit();
     // What was buffered beside the group is committed too, and nothing beyond it.
@@ -285,6 +308,7 @@ async fn a_drain_acknowledges_what_is_committed_and_gives_back_the_rest() {
         committed.extend(rest.commit());
     }
     draining.await.unwrap();
+    assert!(matches!(status.borrow().state, ConsumerState::Drained));
     assert_eq!(committed, numbered(10)[..committed.len()]);
     assert!(committed.len() < 10, "the drain took everything there was");
     let left = u32::try_from(10 - committed.len()).unwrap();
@@ -304,7 +328,7 @@ async fn what_the_broker_gave_up_on_comes_with_its_origin() {
     let message = &dead.group[0];
     assert_eq!((message.exchange.as_str(), message.routing_key.as_str()), ("orders", "order.shipped"));
     assert_eq!(dead.commit(), numbered(1));
-    consumer.drain().await;
+    groups.drain(consumer).await;
     depth_becomes(&settings, &settings.dead_queue, 0).await;
     session.close(channel).await;
 }
@@ -324,8 +348,8 @@ async fn an_unroutable_event_is_returned_and_its_neighbours_are_published() {
         assert_eq!(*outcome, expected, "row {row}");
     }
     publisher.close().await;
-    let published = rows.iter().filter(|row| !unroutable(**row)).count();
-    depth_becomes(&settings, "events", u32::try_from(published).unwrap()).await;
+    let routed = rows.iter().filter(|row| !unroutable(**row)).count();
+    depth_becomes(&settings, "events", u32::try_from(routed).unwrap()).await;
 
     let (session, channel) = raw(&settings).await;
     let first = channel.basic_get("events".into(), BasicGetOptions { no_ack: true }).await.unwrap().unwrap();
@@ -392,7 +416,7 @@ async fn both_sides_come_back_after_the_broker_is_killed() {
     ship(&settings, ["after".to_owned()]).await;
     // The broker may not have written the last acknowledgement down before it was killed.
     while !groups.next().await.commit().contains(&"after".to_owned()) {}
-    consumer.drain().await;
+    groups.drain(consumer).await;
     publisher.close().await;
     depth_becomes(&settings, "events", 2).await;
 }
@@ -416,7 +440,7 @@ async fn an_alarm_of_the_broker_stops_publishing_and_not_consuming() {
     }
     let (consumer, mut groups) = consume(&settings, Source::Work);
     assert_eq!(groups.commit(3).await, numbered(3));
-    consumer.drain().await;
+    groups.drain(consumer).await;
     depth_becomes(&settings, &settings.work_queue, 0).await;
 
     node.ctl(&["set_vm_memory_high_watermark", "0.4"]).await.unwrap();

@@ -1,4 +1,6 @@
 //! One integration binary: real brokers, real servers, real files. A file per behaviour.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod broker;
 mod support;

@@ -75,7 +75,7 @@ impl Known {
             state,
             planned_at: at(SENT),
             due_at: None,
-            is_put_off: false,
+            waits_turn: false,
             progress: CaptureProgress {
                 attempts: 1,
                 epoch: EPOCH,

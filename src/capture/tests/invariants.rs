@@ -239,7 +239,7 @@ fn capture_is_not_forgotten(tables: &Tables, capture: &Capture, now: Timestamp) 
         // Its turn comes when what is in flight is settled. With nothing in flight it must be due, or
         // put off after a try.
         CaptureState::Planned if record.in_flight == 0 => {
-            let is_put_off = capture.due_at.is_some() && capture.is_put_off;
+            let is_put_off = capture.due_at.is_some() && !capture.waits_turn;
             let another_is_due = tables.captures.values().any(|other| {
                 let is_planned = other.authorization == record.key && other.state == CaptureState::Planned;
                 is_planned && other.due_at.is_some_and(|at| at <= now)

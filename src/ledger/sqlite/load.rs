@@ -315,7 +315,7 @@ fn read_capture(row: &Row<'_>) -> Result<Capture> {
         state: word(row, "state", &CaptureState::ALL, |state| state.as_str())?,
         planned_at: instant(row, "planned_at")?.ok_or_else(|| corrupt("a capture has no time"))?,
         due_at: instant(row, "due_at")?,
-        is_put_off: row.get("is_put_off")?,
+        waits_turn: row.get("waits_turn")?,
         progress: read_progress(row)?,
         resolved_by: resolved_by.map(|_| word(row, "resolved_by", &ways, |way| way.as_str())).transpose()?,
         provider_reference: row.get("provider_reference")?,

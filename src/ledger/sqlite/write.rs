@@ -184,7 +184,7 @@ fn write_capture(connection: &Connection, entry: &Entry<Capture>) -> Result<()> 
     let sql = "UPDATE captures SET state = ?2, is_open = ?3, due_at = ?4, attempts = ?5, epoch = ?6, doubtful = ?7,
                failures = ?8, looks = ?9, window_from = ?10, send_by = ?11, doubt_since = ?12, is_pending = ?13,
                refused = ?14, terminal_seen_at = ?15, last_seen = ?16, resolved_by = ?17, provider_reference = ?18,
-               settled_at = ?19, is_corrected = ?20, is_put_off = ?21 WHERE capture_row = ?1";
+               settled_at = ?19, is_corrected = ?20, waits_turn = ?21 WHERE capture_row = ?1";
     connection.prepare_cached(sql)?.execute(params![
         capture.key.row(),
         capture.state.as_str(),
@@ -206,7 +206,7 @@ fn write_capture(connection: &Connection, entry: &Entry<Capture>) -> Result<()> 
         capture.provider_reference,
         at(capture.settled_at),
         capture.is_corrected,
-        capture.is_put_off,
+        capture.waits_turn,
     ])?;
     Ok(())
 }

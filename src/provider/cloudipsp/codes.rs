@@ -119,7 +119,7 @@ mod tests {
             assert_eq!(class(number).is_some(), holds(PUBLISHED, &code), "{code} is published or is not");
             match meaning(&code, "Parameter `amount` is incorrect") {
                 Some(CodeClass::Refused(_) | CodeClass::RefusedReadFirst(_)) => {
-                    assert!(holds(REFUSED, &code) || number == 1007, "{code}")
+                    assert!(holds(REFUSED, &code) || number == 1007, "{code}");
                 }
                 Some(CodeClass::Misconfigured) => assert!(holds(MISCONFIGURED, &code), "{code}"),
                 Some(CodeClass::Ambiguous) | None => {

@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 
 use crate::clock::BootInstant;
+use crate::crash;
 
 /// The moment for sending is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -46,6 +47,7 @@ impl Body for GuardedBody {
             return Poll::Ready(Some(Err(SendByPassed)));
         }
         self.handed_over.store(true, Ordering::SeqCst);
+        crash::point_soon("after-send");
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 

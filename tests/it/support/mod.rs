@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use holdfast::broker::consumer::{Intake, IntakeStopped};
+use holdfast::broker::consumer::{Consumer, Intake, IntakeStopped};
 use holdfast::broker::local_node::LocalNode;
 use holdfast::broker::session::Session;
 use holdfast::capture::notice::RawMessage;
@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 
 /// How long anything may take before a test gives up: long, because the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Virtual hosts made at the start of the shared node; each costs it about 5 ms.
 const VHOSTS: usize = 96;
@@ -102,11 +102,10 @@ pub async fn depth_becomes(settings: &Broker, queue: &str, expected: u32) {
 /// Waits until a status says so.
 pub async fn until<T: Clone + std::fmt::Debug>(status: &mut watch::Receiver<T>, says: impl FnMut(&T) -> bool) -> T {
     let waited = tokio::time::timeout(PATIENCE, status.wait_for(says)).await.map(|seen| seen.map(|seen| seen.clone()));
-    match waited {
-        Ok(Ok(seen)) => seen,
-        Ok(Err(_)) => panic!("the task ended; its last word: {:?}", *status.borrow()),
-        Err(_) => panic!("not within {PATIENCE:?}; it says {:?}", *status.borrow()),
-    }
+    let Ok(Ok(seen)) = waited else {
+        panic!("it did not come to that within {PATIENCE:?}, or its task ended: {:?}", *status.borrow())
+    };
+    seen
 }
 
 /// An intake that the test answers for, group by group.
@@ -147,6 +146,19 @@ impl Groups {
     pub async fn next(&mut self) -> Handed {
         let next = tokio::time::timeout(PATIENCE, self.0.recv()).await;
         next.expect("a group in time").expect("a consumer")
+    }
+
+    /// Drains the consumer and commits what it still hands over; returns those bodies.
+    pub async fn drain(&mut self, consumer: Consumer) -> Vec<String> {
+        let rest = async {
+            let mut bodies = Vec::new();
+            while let Some(handed) = self.last().await {
+                bodies.extend(handed.commit());
+            }
+            bodies
+        };
+        let draining = futures_util::future::join(consumer.drain(), rest);
+        tokio::time::timeout(PATIENCE, draining).await.expect("a drain in time").1
     }
 
     /// The next group, or none when the consumer is gone.

@@ -93,7 +93,7 @@ CREATE TABLE captures (
   is_open INTEGER NOT NULL CHECK (is_open = (state IN ('planned', 'sending', 'in_doubt'))),
   planned_at INTEGER NOT NULL,
   due_at INTEGER,
-  is_put_off INTEGER NOT NULL,
+  waits_turn INTEGER NOT NULL,
   attempts INTEGER NOT NULL,
   epoch INTEGER NOT NULL,
   doubtful INTEGER NOT NULL,
