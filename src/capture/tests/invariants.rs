@@ -11,6 +11,7 @@ use crate::capture::records::{Authorization, AuthorizationKey, Capture, Shipment
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::{self, Timestamp};
 use crate::ledger::memory::Tables;
+use crate::money::Money;
 
 /// Checks a state, and the step that led to it.
 pub(crate) fn check(before: &Tables, tables: &Tables, policy: &Policy, now: Timestamp) {
@@ -23,7 +24,7 @@ pub(crate) fn check(before: &Tables, tables: &Tables, policy: &Policy, now: Time
         let shipments = || tables.shipments.values().filter(|shipment| shipment.order == order.key);
         let awaiting = shipments().filter(|shipment| shipment.state == ShipmentState::Awaiting).count();
         assert_eq!(u32::try_from(awaiting), Ok(order.awaiting), "awaiting of {}", order.id);
-        let stored: i64 = shipments().filter_map(|shipment| shipment.amount).map(crate::money::Money::minor).sum();
+        let stored: i64 = shipments().filter_map(|shipment| shipment.amount).map(Money::minor).sum();
         assert_eq!(stored, order.stored, "stored of {}", order.id);
     }
     intents_never_change(before, tables);
@@ -70,7 +71,7 @@ fn counts_are_right(tables: &Tables, record: &Authorization) {
     assert_eq!(captures(|capture| capture.state.is_in_flight()), record.in_flight, "in flight on {record:?}");
     let waiting: Vec<&Shipment> = waiting_on(tables, record.key).collect();
     assert_eq!(u32::try_from(waiting.len()), Ok(record.waiting), "waiting on {record:?}");
-    let amount: i64 = waiting.iter().filter_map(|shipment| shipment.amount).map(crate::money::Money::minor).sum();
+    let amount: i64 = waiting.iter().filter_map(|shipment| shipment.amount).map(Money::minor).sum();
     assert_eq!(amount, record.waiting_amount.minor(), "waiting on {record:?}");
 }
 
@@ -165,7 +166,7 @@ fn outcome_is_true(tables: &Tables, shipment: &Shipment, content: &EventContent)
             assert_eq!((shipment.state, shipment.reason), (ShipmentState::Settled, None));
             match capture {
                 Some(capture) => assert_eq!(capture.state, CaptureState::Captured, "{outcome:?}"),
-                None => assert!(outcome.kind == CaptureKind::Zero && outcome.amount.is_some_and(|a| a.is_zero())),
+                None => assert!(outcome.kind == CaptureKind::Zero && outcome.amount.is_some_and(Money::is_zero)),
             }
         }
         EventContent::Failed(outcome, failure) => {

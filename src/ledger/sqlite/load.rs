@@ -73,7 +73,7 @@ impl Loader<'_> {
                 self.authorization(AuthorizationKey::new(known))?;
             }
         }
-        Ok(())
+        self.message_dead_letters(&arrival.raw.body)
     }
 
     fn row_of(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Option<i64>> {
