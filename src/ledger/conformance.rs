@@ -300,6 +300,39 @@ fn a_batch_is_loaded_with_all_its_shipments() {
     }
 }
 
+/// Reads the capture that is due, after a restart.
+fn look(backend: &mut Backend, after: std::time::Duration, reading: Reading) -> Reply {
+    backend.clock.advance(after);
+    backend.reopen();
+    let due = backend.due(10).calls;
+    let [ready] = &due[..] else { panic!("{}: {due:?}", backend.name) };
+    let ticket = backend.tell(Command::Due(ready.due)).ticket.expect("looked at");
+    let Call::Look { capture, epoch } = ticket.call else { panic!("{ticket:?}") };
+    backend.reopen();
+    let evidence = Evidence::Reading(reading);
+    backend.tell(Command::Settle(Box::new(Settle { capture, epoch, evidence, start: true })))
+}
+
+#[test]
+fn what_was_seen_before_a_restart_counts_after_it() {
+    for mut backend in Backend::all() {
+        let expired = || seen(AuthorizationView { status: AuthorizationStatus::Expired, ..view(10_000) });
+        let reply = backend.tell(sent("a", "1.00"));
+        backend.tell(settle(reply, Answer::Doubt(doubt(DoubtKind::Timeout))));
+        look(&mut backend, 2 * SECOND, expired());
+        let failed = look(&mut backend, 15 * MINUTE, expired());
+        let expected = Note::Failed(crate::capture::event::FailureReason::AuthorizationExpired);
+        assert_eq!(failed.note, expected, "{}: the second of two reads", backend.name);
+
+        let reply = backend.tell(sent("b", "1.00"));
+        let declined = crate::capture::evidence::Refusal { read_first: true, ..refusal(RefusalReason::Declined) };
+        backend.tell(settle(reply, Answer::Refused(declined)));
+        let failed = look(&mut backend, 2 * SECOND, seen(view(10_000)));
+        let expected = Note::Failed(crate::capture::event::FailureReason::Declined);
+        assert_eq!(failed.note, expected, "{}: the refusal that waited for a read", backend.name);
+    }
+}
+
 // The same random commands on both.
 
 #[derive(Debug, Clone)]
