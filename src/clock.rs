@@ -29,6 +29,11 @@ impl BootInstant {
         Self(Duration::new(seconds, nanos))
     }
 
+    /// The instant `since_boot` after boot, on somebody else's clock: the simulation owns its time.
+    pub const fn from_boot(since_boot: Duration) -> Self {
+        Self(since_boot)
+    }
+
     /// This instant and `span` more.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {

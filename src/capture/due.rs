@@ -119,8 +119,7 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
     let (account, reference) = (authorization.account.clone(), authorization.reference.clone());
     let window = context.policy.accounts.get(&account).and_then(|account| account.resend_window);
     let now = context.now.wall;
-    // What was certainly not executed was not sent: the window begins with the first that may be.
-    let window_from = record.progress.window_from.filter(|_| record.progress.doubtful > 0).unwrap_or(now);
+    let window_from = record.progress.window_from.unwrap_or(now);
     let send_by = clock::after(now, context.policy.send_within);
     let send_by = window.map_or(send_by, |window| send_by.min(clock::after(window_from, window)));
     books.move_capture(capture, CaptureState::Sending);

@@ -20,6 +20,7 @@
 use std::time::Duration;
 
 use crate::capture::decide::{Context, Evidence};
+use crate::capture::due;
 use crate::capture::event::{FailureReason, ResolvedBy};
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, Doubt, DoubtKind, NotExecuted,
@@ -216,7 +217,7 @@ fn not_executed(case: &Case<'_>, reason: NotExecuted) -> Verdict {
     progress.failures += 1;
     progress.last_seen = Some(reason.message.clone());
     if progress.doubtful == 0 {
-        return Verdict::PutOff { progress, wait, parked: false, why: reason.message };
+        return Verdict::PutOff { progress: unsent(progress), wait, parked: false, why: reason.message };
     }
     in_doubt_until(progress, clock::after(case.context.now.wall, wait), reason.message)
 }
@@ -228,10 +229,16 @@ fn misconfigured(case: &Case<'_>, fault: &ConfigurationFault) -> Verdict {
     let why = words(fault.code.as_deref(), &fault.message);
     progress.last_seen = Some(why.clone());
     if progress.doubtful == 0 {
-        return Verdict::PutOff { progress, wait, parked: true, why };
+        return Verdict::PutOff { progress: unsent(progress), wait, parked: true, why };
     }
     let due_at = clock::after(case.context.now.wall, wait);
     Verdict::InDoubt { progress, due_at, parked: true, why }
+}
+
+/// Nothing of the capture can have arrived, so that its resend window has not begun: kept, it would
+/// end while the capture rests, and no attempt after it could be sent.
+fn unsent(progress: CaptureProgress) -> CaptureProgress {
+    CaptureProgress { window_from: None, ..progress }
 }
 
 /// E3: in doubt, to be looked at by the schedule.
@@ -297,11 +304,21 @@ fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &Authorizati
         progress.terminal_seen_at = None;
         return in_doubt(case, progress, None, "created at the provider, not approved yet".to_owned());
     }
-    if view.status.is_terminal() {
+    // Captured in full, and not by us: nothing remains that a request of ours could still take.
+    if view.status.is_terminal() || view.status == AuthorizationStatus::FullyCaptured {
         return judge_terminal(case, progress, view.status);
     }
     progress.terminal_seen_at = None;
     judge_absence(case, progress, view)
+}
+
+/// When the read that is judged was begun, which is what absence in it is worth. It may be settled much
+/// later (a worker that was suspended), and what it does not show may have arrived in between.
+fn read_begun(case: &Case<'_>) -> Timestamp {
+    // `due::look` had the capture looked at again when no answer would come any more.
+    let no_answer_after = due::no_answer_after(&case.authorization.account, case.context);
+    let now = case.context.now.wall;
+    case.capture.due_at.map_or(now, |at| clock::before(at, no_answer_after))
 }
 
 /// E2 (b): terminal and nothing captured, seen twice.
@@ -310,14 +327,16 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
     let (reason, words) = match status {
         AuthorizationStatus::Expired => (FailureReason::AuthorizationExpired, "expired without our capture"),
         AuthorizationStatus::Voided => (FailureReason::AuthorizationVoided, "voided without our capture"),
-        AuthorizationStatus::Declined
-        | AuthorizationStatus::NotYetApproved
-        | AuthorizationStatus::Open
-        | AuthorizationStatus::FullyCaptured => (FailureReason::Declined, "declined"),
+        AuthorizationStatus::FullyCaptured => {
+            (FailureReason::ExceedsAuthorization, "captured in full without our capture")
+        }
+        AuthorizationStatus::Declined | AuthorizationStatus::NotYetApproved | AuthorizationStatus::Open => {
+            (FailureReason::Declined, "declined")
+        }
     };
     let first = *progress.terminal_seen_at.get_or_insert(now);
     let conclusive_at = clock::after(first, quiet);
-    if now >= conclusive_at {
+    if read_begun(case) >= conclusive_at {
         return Verdict::Failed(Cause::lookup(reason, words));
     }
     in_doubt_until(progress, conclusive_at, words.to_owned())
@@ -327,9 +346,10 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
 fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &AuthorizationView) -> Verdict {
     let (now, quiet) = (case.context.now.wall, case.context.policy.quiet);
     let quiet_from = progress.send_by.map_or(now, |at| clock::after(at, quiet));
+    let is_quiet = read_begun(case) >= quiet_from;
     if let Some(refusal) = progress.refused.clone() {
         // (a) confirmed by the read that it asked for, or (c).
-        if progress.doubtful == 0 || now >= quiet_from {
+        if progress.doubtful == 0 || is_quiet {
             return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Lookup));
         }
         let why = words(refusal.code.as_deref(), &refusal.message);
@@ -343,7 +363,7 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
         return Verdict::Resend { progress };
     }
     let agrees = view.balance.captured == Some(case.authorization.captured);
-    if now >= quiet_from && agrees {
+    if is_quiet && agrees {
         let progress = CaptureProgress { window_from: None, ..progress };
         return Verdict::Resend { progress };
     }

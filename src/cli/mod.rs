@@ -8,10 +8,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::settings::{Effective, Settings, SettingsErrors};
+use crate::clock;
+use crate::ledger::sqlite::report::Report;
+use crate::settings::{Effective, LedgerUrl, Settings, SettingsErrors};
 use crate::telemetry;
 
+mod captures;
 mod check;
+mod dead_letters;
 mod demo;
 mod failure;
 mod output;
@@ -19,6 +23,9 @@ mod publish;
 mod run;
 mod sandbox;
 mod schema;
+#[cfg(test)]
+mod testing;
+mod text;
 /// `holdfast topology`.
 pub mod topology;
 
@@ -51,6 +58,12 @@ enum Command {
     /// Put shipment notices on the exchange, mandatory and confirmed.
     #[command(after_help = publish::EXAMPLES)]
     Publish(publish::Args),
+    /// Show what became of orders, shipments and captures.
+    #[command(subcommand)]
+    Captures(captures::Command),
+    /// Show what was set aside, and why.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
     /// Check the settings, and show what is in effect.
     #[command(after_help = check::EXAMPLES)]
     Check,
@@ -73,6 +86,8 @@ impl Command {
         match self {
             Self::Run => wait_for(run::run(context)),
             Self::Publish(args) => wait_for(publish::run(args, context)),
+            Self::Captures(command) => captures::run(command, clock::now(), context),
+            Self::DeadLetters(command) => dead_letters::run(command, clock::now(), context),
             Self::Check => check::run(context),
             Self::Demo => wait_for(demo::run(context)),
             Self::Sandbox(args) => {
@@ -101,6 +116,15 @@ impl Context {
     /// All problems together, with exit code 2.
     pub fn settings(&self) -> Result<Settings, Failure> {
         self.explain().map(|(settings, _)| settings).or_exit(Exit::Usage)
+    }
+
+    /// The ledger, for reading, while a worker may be writing it.
+    ///
+    /// # Errors
+    /// Those of the settings; or there is no ledger, or none that can be read, with exit code 4.
+    pub fn report(&self) -> Result<Report, Failure> {
+        let LedgerUrl::Sqlite(path) = self.settings()?.ledger;
+        Report::open(&path).or_exit(Exit::Ledger)
     }
 
     fn explain(&self) -> Result<(Settings, Vec<Effective>), SettingsErrors> {

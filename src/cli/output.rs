@@ -95,12 +95,26 @@ impl Output {
         }
     }
 
+    /// Writes bytes as they are, with nothing before or after them.
+    ///
+    /// # Errors
+    /// Where the output cannot be written to.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let written = self.writer.write_all(bytes).and_then(|()| self.writer.flush());
+        unless_broken_pipe(written)
+    }
+
     fn write(&mut self, text: &str) -> Result<(), Failure> {
-        match writeln!(self.writer, "{text}").and_then(|()| self.writer.flush()) {
-            // `holdfast … | head` has seen enough.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            written => written.or_exit(Exit::Wrong),
-        }
+        let written = writeln!(self.writer, "{text}").and_then(|()| self.writer.flush());
+        unless_broken_pipe(written)
+    }
+}
+
+/// `holdfast … | head` has seen enough.
+fn unless_broken_pipe(written: std::io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.or_exit(Exit::Wrong),
     }
 }
 

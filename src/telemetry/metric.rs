@@ -81,7 +81,11 @@ pub const TABLE: &[Metric] = &[
         &["account", "currency"],
         "Money earned by shipments and not captured yet, in minor units.",
     ),
-    gauge(NEAREST_DEADLINE, &[], "Time until the nearest authorization with uncaptured money expires."),
+    gauge(
+        NEAREST_DEADLINE,
+        &[],
+        "Time until the nearest authorization with uncaptured money expires, +Inf without one.",
+    ),
     gauge(DEAD_LETTERS, &["reason"], "Open dead letters."),
     gauge(OUTBOX_OLDEST, &[], "Age of the oldest event that is not published yet, 0 without one."),
     gauge(OUTBOX_PENDING, &[], "Events that are not published yet."),

@@ -21,6 +21,9 @@ mod relay;
 // what is due, and how we are doing
 mod watch;
 
+// the first numbers on the dashboard
+mod gauges;
+
 // from settings to a running worker, and back down
 mod run;
 

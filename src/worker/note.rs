@@ -2,7 +2,7 @@
 
 use crate::capture::decide::{Note, Reply, Subject};
 use crate::ids::{AccountName, CaptureId, OrderId, ShipmentId};
-use crate::telemetry::metric;
+use crate::telemetry::{self, metric};
 
 macro_rules! say {
     ($level:ident, $subject:expr, $($message:tt)+) => {
@@ -46,6 +46,7 @@ pub(super) fn note(reply: &Reply) {
         Note::Captured(amount) => {
             say!(debug, subject, "captured {amount}");
             count(subject, "succeeded");
+            telemetry::clear("account_misconfigured", subject.account.as_ref());
         }
         Note::Failed(reason) => {
             say!(warn, subject, "not captured: {}", reason.as_str());
@@ -53,9 +54,14 @@ pub(super) fn note(reply: &Reply) {
         }
         Note::InDoubt(why) => say!(warn, subject, "in doubt: {why}"),
         Note::PutOff(why) => say!(info, subject, "certainly not executed, will be sent again: {why}"),
-        Note::Parked(why) => say!(warn, subject, "parked, nothing failed; check the account's settings: {why}"),
+        Note::Parked(why) => {
+            say!(info, subject, "parked, nothing failed: {why}");
+            let message = format!("captures are parked, none failed; check the account's settings: {why}");
+            telemetry::alarm("account_misconfigured", subject.account.as_ref(), &message);
+        }
         Note::Corrected => {
             say!(error, subject, "captured after all: evidence arrived after the outcome was published");
+            telemetry::alarm("corrected", subject.account.as_ref(), "an outcome was corrected: review the order");
             count(subject, "corrected");
         }
         Note::Frozen => say!(debug, subject, "stopped collecting"),

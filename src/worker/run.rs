@@ -20,6 +20,7 @@ use crate::message;
 use crate::provider::{self, ConnectError};
 use crate::settings::{LedgerUrl, Settings};
 use crate::worker::executor::Executor;
+use crate::worker::gauges::Gauges;
 use crate::worker::intake::{DeadIntake, WorkIntake};
 use crate::worker::relay::{Outbox, Relay};
 use crate::worker::watch::{self as watching, Watch};
@@ -99,6 +100,7 @@ impl Worker {
             consumer: work.status(),
             publisher: publisher.status(),
             readiness,
+            gauges: Gauges::default(),
             stop: stop_watch.clone(),
         };
         Ok(Self {

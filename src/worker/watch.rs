@@ -15,8 +15,9 @@ use crate::clock::{self, Timestamp};
 use crate::http::Readiness;
 use crate::ledger::{LedgerError, Vitals};
 use crate::settings;
-use crate::telemetry::{self, gauge_value, metric};
+use crate::telemetry::{self, metric};
 use crate::worker::executor::Executor;
+use crate::worker::gauges::{Gauges, age};
 use crate::worker::{intake, note};
 
 /// Due items taken up in one tick, of each kind.
@@ -24,6 +25,9 @@ const DUE_MAX: u32 = 4_096;
 
 /// How often the numbers are read.
 const VITALS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A capture in doubt for longer than this is an alarm.
+const DOUBT_OLD: Duration = Duration::from_hours(1);
 
 /// Looks after everything that is not on its way through memory.
 pub(super) struct Watch {
@@ -36,6 +40,7 @@ pub(super) struct Watch {
     pub(super) consumer: watch::Receiver<ConsumerStatus>,
     pub(super) publisher: watch::Receiver<PublisherStatus>,
     pub(super) readiness: watch::Sender<Readiness>,
+    pub(super) gauges: Gauges,
     pub(super) stop: CancellationToken,
 }
 
@@ -58,7 +63,7 @@ pub(super) async fn recover(executor: &Executor) -> Result<usize, LedgerError> {
 
 impl Watch {
     /// Watches until told to stop.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let mut due = tokio::time::interval(self.bounds.watch_interval);
         let mut vitals = tokio::time::interval(VITALS_INTERVAL);
         due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -98,11 +103,12 @@ impl Watch {
         Ok(())
     }
 
-    async fn check(&self) -> Result<(), LedgerError> {
+    async fn check(&mut self) -> Result<(), LedgerError> {
         let vitals = self.executor.ledger().vitals().await?;
         let now = clock::now();
-        report(&vitals, now);
+        self.gauges.report(&vitals, now);
         self.hold_back(&vitals);
+        self.raise_alarms(&vitals, now);
         let outbox_age = age(vitals.outbox_oldest, now);
         let consumer = self.consumer.borrow().state.clone();
         let publisher = self.publisher.borrow().state.clone();
@@ -145,6 +151,20 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// Conditions that a person should look at, for as long as they last.
+    fn raise_alarms(&self, vitals: &Vitals, now: Timestamp) {
+        let trouble = broker_trouble(&self.consumer.borrow().state);
+        set_alarm(trouble.is_some(), "broker_unusable", trouble.as_deref().unwrap_or_default());
+        let conflicts = vitals.dead_letters.iter().any(|(reason, _)| reason == "conflict");
+        let message = "messages contradict what was accepted before: holdfast dead-letters list --reason conflict";
+        set_alarm(conflicts, "conflict", message);
+        let old = age(vitals.oldest_doubt, now) > DOUBT_OLD;
+        let message = "a capture has been in doubt for long: holdfast captures list --in-doubt";
+        set_alarm(old, "in_doubt", message);
+    }
+}
+
 fn set_alarm(is_raised: bool, name: &'static str, message: &str) {
     if is_raised {
         telemetry::alarm(name, None, message);
@@ -163,34 +183,17 @@ fn consuming(state: &ConsumerState) -> Result<(), String> {
     }
 }
 
+/// Why the broker cannot be used, where it cannot.
+fn broker_trouble(state: &ConsumerState) -> Option<String> {
+    match state {
+        ConsumerState::Disconnected(cause) => Some(cause.to_string()),
+        ConsumerState::Connecting | ConsumerState::Consuming | ConsumerState::Paused | ConsumerState::Drained => None,
+    }
+}
+
 /// Free bytes for us on the disk of `path`; `None` where the system does not say.
 fn free_disk(path: &std::path::Path) -> Option<u64> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let disk = rustix::fs::statvfs(directory.unwrap_or(std::path::Path::new("."))).ok()?;
     disk.f_bavail.checked_mul(disk.f_frsize)
-}
-
-fn age(since: Option<Timestamp>, now: Timestamp) -> Duration {
-    since.and_then(|since| now.signed_duration_since(since).to_std().ok()).unwrap_or_default()
-}
-
-fn report(vitals: &Vitals, now: Timestamp) {
-    metrics::gauge!(metric::OPEN_CAPTURES).set(gauge_value(vitals.open_captures));
-    metrics::gauge!(metric::IN_DOUBT_OLDEST).set(age(vitals.oldest_doubt, now).as_secs_f64());
-    metrics::gauge!(metric::OUTBOX_PENDING).set(gauge_value(vitals.outbox_pending));
-    metrics::gauge!(metric::OUTBOX_OLDEST).set(age(vitals.outbox_oldest, now).as_secs_f64());
-    if let Some(deadline) = vitals.nearest_deadline {
-        let left = deadline.signed_duration_since(now).to_std().unwrap_or_default();
-        metrics::gauge!(metric::NEAREST_DEADLINE).set(left.as_secs_f64());
-    }
-    for (account, count) in &vitals.in_doubt {
-        metrics::gauge!(metric::IN_DOUBT, "account" => account.to_string()).set(gauge_value(*count));
-    }
-    for (account, currency, minor) in &vitals.earned_uncaptured {
-        let labels = [("account", account.to_string()), ("currency", currency.clone())];
-        metrics::gauge!(metric::EARNED_UNCAPTURED, &labels).set(gauge_value(u64::try_from(*minor).unwrap_or_default()));
-    }
-    for (reason, count) in &vitals.dead_letters {
-        metrics::gauge!(metric::DEAD_LETTERS, "reason" => reason.clone()).set(gauge_value(*count));
-    }
 }

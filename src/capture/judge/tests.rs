@@ -122,13 +122,17 @@ impl Known {
             authorization: &self.authorization,
             account: &self.policy.accounts[&account(self.account)],
             epoch: self.epoch,
-            context: Context {
-                policy: &self.policy,
-                now: Moment { wall: self.now, boot: BootInstant::now() },
-                jitter: retry::Jitter::NONE,
-            },
+            context: self.context(),
         };
         judge(&case, evidence)
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            policy: &self.policy,
+            now: Moment { wall: self.now, boot: BootInstant::now() },
+            jitter: retry::Jitter::NONE,
+        }
     }
 
     fn answered(&self, answer: Answer) -> Verdict {
@@ -353,7 +357,7 @@ fn every_view_of_an_authorization_that_is_captured_once() {
         ("somebody else's",               &["captured", "captured", "captured", "captured",       "captured",       "captured", "captured", "corrected"]),
         ("not yet approved",              &["resend",   "resend",   "resend",   "doubt, refused", "failed",         "-",        "-",        "-"]),
         ("open",                          &["resend",   "resend",   "resend",   "doubt, refused", "failed",         "-",        "-",        "-"]),
-        ("fully captured",                &["resend",   "resend",   "resend",   "doubt, refused", "failed",         "-",        "-",        "-"]),
+        ("fully captured",                &["doubt",    "doubt",    "failed",   "doubt, refused", "doubt, refused", "-",        "-",        "-"]),
         ("declined",                      &["doubt",    "doubt",    "failed",   "doubt, refused", "doubt, refused", "-",        "-",        "-"]),
         ("expired",                       &["doubt",    "doubt",    "failed",   "doubt, refused", "doubt, refused", "-",        "-",        "-"]),
         ("voided",                        &["doubt",    "doubt",    "failed",   "doubt, refused", "doubt, refused", "-",        "-",        "-"]),
@@ -386,7 +390,7 @@ fn every_view_of_an_authorization_that_is_captured_several_times() {
         ("somebody else's",               &["resend",   "doubt",    "resend",   "resend",   "doubt, refused", "failed",         "doubt",    "-"]),
         ("not yet approved",              &["resend",   "doubt",    "resend",   "resend",   "doubt, refused", "failed",         "doubt",    "-"]),
         ("open",                          &["resend",   "doubt",    "resend",   "resend",   "doubt, refused", "failed",         "doubt",    "-"]),
-        ("fully captured",                &["resend",   "doubt",    "resend",   "resend",   "doubt, refused", "failed",         "doubt",    "-"]),
+        ("fully captured",                &["doubt",    "doubt",    "doubt",    "failed",   "doubt, refused", "doubt, refused", "doubt",    "-"]),
         ("declined",                      &["doubt",    "doubt",    "doubt",    "failed",   "doubt, refused", "doubt, refused", "doubt",    "-"]),
         ("expired",                       &["doubt",    "doubt",    "doubt",    "failed",   "doubt, refused", "doubt, refused", "doubt",    "-"]),
         ("voided",                        &["doubt",    "doubt",    "doubt",    "failed",   "doubt, refused", "doubt, refused", "doubt",    "-"]),
@@ -509,6 +513,7 @@ fn e2b_needs_two_reads_that_far_apart() {
         (AuthorizationStatus::Expired, FailureReason::AuthorizationExpired),
         (AuthorizationStatus::Voided, FailureReason::AuthorizationVoided),
         (AuthorizationStatus::Declined, FailureReason::Declined),
+        (AuthorizationStatus::FullyCaptured, FailureReason::ExceedsAuthorization),
     ] {
         let known = Known::in_doubt(OFTEN).progress(|p| p.terminal_seen_at = Some(at(first_seen)));
         let verdict = known.asked_at(first_seen + 900).shown(AuthorizationView { status, ..view(10_000) });
@@ -566,6 +571,26 @@ fn e2c_takes_any_coded_answer_after_the_expiry_for_its_end() {
     assert_eq!(word(&expires(2).answered(coded)), "doubt", "a second before");
     for kind in [DoubtKind::Timeout, DoubtKind::ConnectionLost, DoubtKind::HttpStatus, DoubtKind::Unreadable] {
         assert_eq!(word(&expires(1).answered(Answer::Doubt(doubt(kind)))), "doubt", "{kind:?} is not coded");
+    }
+}
+
+#[test]
+fn absence_is_worth_what_it_was_when_the_read_was_begun() {
+    // A worker was suspended between the read and its settling; a request may have arrived meanwhile.
+    let begun_at = |known: Known, seconds: i64| {
+        let no_answer_after = due::no_answer_after(&account(OFTEN), known.context());
+        known.but(|k| k.capture.due_at = Some(clock::after(at(seconds), no_answer_after)))
+    };
+    let late = || Known::in_doubt(OFTEN).asked_at(10_000_000);
+    let refused = |p: &mut CaptureProgress| p.refused = Some(refusal(RefusalReason::Declined));
+    let terminal = |p: &mut CaptureProgress| p.terminal_seen_at = Some(at(10));
+    let expired = || AuthorizationView { status: AuthorizationStatus::Expired, ..view(10_000) };
+    for (begun, resent, ended, second) in
+        [(QUIET_FROM - 1, "doubt", "doubt, refused", "doubt"), (QUIET_FROM, "resend", "failed", "failed")]
+    {
+        assert_eq!(word(&begun_at(late(), begun).shown(view(10_000))), resent, "E4");
+        assert_eq!(word(&begun_at(late().progress(refused), begun).shown(view(10_000))), ended, "E2 (c)");
+        assert_eq!(word(&begun_at(late().progress(terminal), begun).shown(expired())), second, "E2 (b)");
     }
 }
 

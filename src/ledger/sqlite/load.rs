@@ -215,7 +215,7 @@ fn currency(row: &Row<'_>) -> Result<Currency> {
     Currency::parse(row.get_ref("currency")?.as_str()?).map_err(|_| corrupt("a currency is unknown"))
 }
 
-fn read_order(row: &Row<'_>) -> Result<Order> {
+pub(super) fn read_order(row: &Row<'_>) -> Result<Order> {
     let mode: Option<String> = row.get("mode")?;
     let modes = [AmountMode::Planned, AmountMode::Explicit];
     let plan: Option<String> = row.get("plan")?;
@@ -233,7 +233,7 @@ fn read_order(row: &Row<'_>) -> Result<Order> {
     })
 }
 
-fn read_authorization(row: &Row<'_>) -> Result<Authorization> {
+pub(super) fn read_authorization(row: &Row<'_>) -> Result<Authorization> {
     let currency = currency(row)?;
     let amount = |column| money(row, column, currency);
     let optional = |column: &str| -> Result<Option<Money>> {
@@ -271,7 +271,7 @@ fn read_authorization(row: &Row<'_>) -> Result<Authorization> {
     })
 }
 
-fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
+pub(super) fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
     let id = row.get_ref("shipment_id")?.as_str()?;
     let amount: Option<i64> = row.get("amount")?;
     let reason: Option<String> = row.get("reason")?;
@@ -294,12 +294,12 @@ fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
     })
 }
 
-fn read_message(row: &Row<'_>) -> Result<Option<RawMessage>> {
+pub(super) fn read_message(row: &Row<'_>) -> Result<Option<RawMessage>> {
     let body: Option<Vec<u8>> = row.get("body")?;
     body.map(|body| codec::message(body, row.get_ref("origin")?.as_str()?)).transpose()
 }
 
-fn read_capture(row: &Row<'_>) -> Result<Capture> {
+pub(super) fn read_capture(row: &Row<'_>) -> Result<Capture> {
     let kinds = [CaptureKind::Shipment, CaptureKind::Batch, CaptureKind::Deadline];
     let ways = [ResolvedBy::Response, ResolvedBy::Lookup, ResolvedBy::Local, ResolvedBy::Operator];
     let resolved_by: Option<String> = row.get("resolved_by")?;

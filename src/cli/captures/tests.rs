@@ -1,0 +1,159 @@
+use clap::Parser;
+
+use super::super::testing;
+use super::*;
+use crate::ledger::sqlite::report::example::{self, Example};
+
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn run(path: &std::path::Path, format: Format, arguments: &[&str]) -> testing::Ended {
+    run_at("09:30:00", path, format, arguments)
+}
+
+fn run_at(now: &str, path: &std::path::Path, format: Format, arguments: &[&str]) -> testing::Ended {
+    let line = Line::try_parse_from(std::iter::once("captures").chain(arguments.iter().copied())).unwrap();
+    testing::run(path, format, |context| super::run(line.command, example::at(now), context))
+}
+
+fn written(example: &Example, format: Format, arguments: &[&str]) -> String {
+    let (ended, written) = run(&example.path, format, arguments);
+    assert_eq!(ended, Ok(Exit::Done), "{arguments:?}");
+    String::from_utf8(written).unwrap()
+}
+
+fn refused(example: &Example, arguments: &[&str]) -> (Exit, String) {
+    run(&example.path, Format::Table, arguments).0.unwrap_err()
+}
+
+#[test]
+fn the_list_says_what_became_of_every_shipment() {
+    let example = Example::new();
+    insta::assert_snapshot!("list", written(&example, Format::Table, &["list"]));
+    insta::assert_snapshot!("list.json", written(&example, Format::Json, &["list", "--in-doubt"]));
+}
+
+#[test]
+fn filters_narrow_the_list() {
+    let example = Example::new();
+    for (arguments, count) in [
+        (&["--order", "ord-1008"][..], 2),
+        (&["--shipment", "s2"], 3),
+        (&["--account", "flitt-ge"], 3),
+        (&["--state", "refused"], 1),
+        (&["--state", "in_doubt"], 1),
+        (&["--in-doubt"], 1),
+        (&["--since", "20m"], 8),
+        (&["--since", "20m", "--account", "flex"], 5),
+        (&["--limit", "2"], 2),
+    ] {
+        let arguments: Vec<_> = std::iter::once("list").chain(arguments.iter().copied()).collect();
+        let listing: serde_json::Value = serde_json::from_str(&written(&example, Format::Json, &arguments)).unwrap();
+        assert_eq!(listing["shipments"].as_array().unwrap().len(), count, "{arguments:?}");
+        assert_eq!(listing["has_more"], arguments.contains(&"--limit"), "{arguments:?}");
+    }
+    let more = written(&example, Format::Table, &["list", "--limit", "2"]);
+    assert!(more.ends_with("there are more than these 2: narrow the search, or raise --limit\n"), "{more}");
+    assert_eq!(written(&example, Format::Table, &["list", "--order", "none"]), "no shipment matches\n");
+}
+
+#[test]
+fn wrong_filters_are_usage_errors_that_say_what_is_right() {
+    for (arguments, words) in [
+        (["list", "--state=lost"], "in_doubt"),
+        (["list", "--since=yesterday"], "24h"),
+        (["list", "--order=a b"], "1 to 128"),
+        (["list", "--limit=0"], "1..=100000"),
+    ] {
+        let error = Line::try_parse_from(std::iter::once("captures").chain(arguments)).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn an_order_is_told_as_a_timeline() {
+    let example = Example::new();
+    for order in ["1001", "1002", "1003", "1004", "1005", "1006", "1007", "1008", "1009", "1013"] {
+        let story = written(&example, Format::Table, &["show", &format!("ord-{order}")]);
+        insta::assert_snapshot!(format!("show.{order}"), story);
+    }
+}
+
+#[test]
+fn a_capture_in_doubt_says_when_it_is_looked_up_next() {
+    let example = Example::new();
+    for (now, words) in [
+        ("09:07:00", "it is looked up at 2026-11-20 09:08:01 (in 1m)"),
+        ("09:08:30", "it is looked up now, due at 2026-11-20 09:08:01 (29s ago)"),
+        ("09:30:00", "it was to be looked up at 2026-11-20 09:08:01 (21m ago): is a worker running?"),
+    ] {
+        let (ended, written) = run_at(now, &example.path, Format::Table, &["show", "ord-1001/s2"]);
+        assert_eq!(ended, Ok(Exit::Done));
+        let written = String::from_utf8(written).unwrap();
+        let last = written.lines().last().unwrap();
+        assert!(last.contains("Last seen: 503: service unavailable.") && last.ends_with(words), "{last}");
+    }
+}
+
+#[test]
+fn an_order_is_told_to_programs() {
+    let example = Example::new();
+    insta::assert_snapshot!("show.1001.json", written(&example, Format::Json, &["show", "ord-1001"]));
+    insta::assert_snapshot!("show.1006.json", written(&example, Format::Json, &["show", "ord-1006"]));
+}
+
+#[test]
+fn a_shipment_and_a_capture_are_told_alone() {
+    let example = Example::new();
+    let shipment: serde_json::Value =
+        serde_json::from_str(&written(&example, Format::Json, &["show", "ord-1001/s2"])).unwrap();
+    assert_eq!(shipment["shipments"].as_array().unwrap().len(), 1);
+    assert_eq!(shipment["shipments"][0]["shipment_id"], "s2");
+    let capture = shipment["captures"][0]["capture_id"].as_str().unwrap();
+    for id in [capture, &capture[..8], &capture[..12], &capture.to_uppercase()] {
+        let story: serde_json::Value = serde_json::from_str(&written(&example, Format::Json, &["show", id])).unwrap();
+        assert_eq!(story, shipment, "{id}");
+    }
+
+    let batch: serde_json::Value =
+        serde_json::from_str(&written(&example, Format::Json, &["show", "ord-1008/s1"])).unwrap();
+    assert_eq!(batch["shipments"].as_array().unwrap().len(), 1);
+    assert_eq!(batch["captures"][0]["shipment_ids"], serde_json::json!(["s1", "s2"]));
+    let batch = batch["captures"][0]["capture_id"].as_str().unwrap();
+    let story: serde_json::Value = serde_json::from_str(&written(&example, Format::Json, &["show", batch])).unwrap();
+    assert_eq!(story["shipments"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn what_is_not_there_says_what_to_try() {
+    let example = Example::new();
+    for id in ["ord-9999", "ord-1001/s9", "ord-9999/s1", "0000ffff", "/", "a b", ""] {
+        let (exit, words) = refused(&example, &["show", id]);
+        assert_eq!(exit, Exit::Wrong, "{id}");
+        assert!(words.contains("ORDER/SHIPMENT") && words.contains("dead-letters list"), "{words}");
+    }
+}
+
+#[test]
+fn a_ledger_that_is_not_there_is_exit_code_4() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("none.db");
+    for arguments in [&["list"][..], &["show", "ord-1"]] {
+        let (exit, words) = run(&path, Format::Table, arguments).0.unwrap_err();
+        assert_eq!(exit, Exit::Ledger);
+        assert!(words.contains("there is no ledger at") && words.contains("ledger.url"), "{words}");
+    }
+}
+
+#[test]
+fn it_reads_after_the_worker_has_ended_too() {
+    let example = Example::new();
+    let during = written(&example, Format::Table, &["list"]);
+    let (path, _directory) = example.end_worker();
+    let (ended, after) = run(&path, Format::Table, &["list"]);
+    assert_eq!(ended, Ok(Exit::Done));
+    assert_eq!(String::from_utf8(after).unwrap(), during);
+}

@@ -1,0 +1,278 @@
+//! A story for people: the money, then what happened line by line, then how things stand and what
+//! happens next, in words.
+
+use chrono::TimeDelta;
+
+use crate::capture::event::{FailureReason, NextAction};
+use crate::capture::records::{Authorization, Capture, Shipment};
+use crate::capture::states::CaptureState;
+use crate::cli::output::{Output, table};
+use crate::cli::{Failure, text};
+use crate::clock::Timestamp;
+use crate::ledger::sqlite::report::{CaptureStory, ShipmentStory, Standing, Story};
+
+/// So long after it was due, what a worker does at once is late.
+const LATE: TimeDelta = TimeDelta::minutes(1);
+
+/// Writes the story.
+pub(super) fn show(story: &Story, now: Timestamp, output: &mut Output) -> Result<(), Failure> {
+    output.line(&order_line(story))?;
+    for authorization in &story.authorizations {
+        output.line(&authorization_line(authorization, now))?;
+    }
+    output.line("")?;
+    let mut rows = table(&["TIME (UTC)", "ABOUT", "WHAT", "DETAIL"]);
+    for step in steps(story) {
+        rows.add_row([text::instant(step.at), step.about, text::harmless(&step.what, false), step.detail]);
+    }
+    output.table(rows)?;
+    output.line("")?;
+    for told in &story.shipments {
+        output.line(&shipment_now(story, &told.shipment, now))?;
+    }
+    for told in &story.captures {
+        output.line(&capture_now(told, now))?;
+    }
+    Ok(())
+}
+
+fn order_line(story: &Story) -> String {
+    let order = &story.order;
+    let plan = order.plan.as_ref().map(|plan| {
+        let shipped = if order.is_complete() { "everything has shipped" } else { "not everything has shipped" };
+        format!("plan revision {}: {}, {shipped}", plan.revision(), plan.total())
+    });
+    let plan = plan.unwrap_or_else(|| "no plan".to_owned());
+    let last = order.final_at.map(|at| format!(", said to be final at {}", text::instant(at)));
+    format!("order {}: {plan}{}", order.id, last.unwrap_or_default())
+}
+
+fn authorization_line(record: &Authorization, now: Timestamp) -> String {
+    let (what, when) = match record.expires_at {
+        Some(at) if at <= now => ("expired", text::instant_and_distance(at, now)),
+        Some(at) => ("expires", text::instant_and_distance(at, now)),
+        None => ("expires", "at an unknown time".to_owned()),
+    };
+    let derived = if record.expiry_is_derived { ", by the account's settings" } else { "" };
+    let excess = if record.excess.is_zero() {
+        String::new()
+    } else {
+        format!("; {} captured beyond what was authorized", record.excess)
+    };
+    format!(
+        "authorization {} {}: {} authorized, {} captured, {} reserved, {} waiting, {} remaining; {what} {when}{derived}{excess}",
+        record.account,
+        record.reference,
+        record.authorized,
+        record.captured,
+        record.reserved,
+        record.waiting_amount,
+        record.remaining(),
+    )
+}
+
+struct Step {
+    at: Timestamp,
+    about: String,
+    what: String,
+    detail: String,
+}
+
+/// Everything that happened, in the order of time. What one transaction wrote has one instant; there
+/// the cause stands before its effect (the sort is stable).
+fn steps(story: &Story) -> Vec<Step> {
+    let mut steps = Vec::new();
+    steps.extend(story.shipments.iter().map(accepted));
+    for told in &story.captures {
+        steps.push(planned(told));
+        steps.extend(history(told));
+    }
+    steps.extend(story.dead_letters.iter().map(|letter| Step {
+        at: letter.first_seen_at,
+        about: letter.shipment.as_ref().map_or_else(|| text::NOTHING.to_owned(), |id| format!("shipment {id}")),
+        what: "set aside".to_owned(),
+        detail: text::harmless(
+            &format!("dead letter {}: {}: {}", text::short(letter.id.as_uuid()), letter.reason, letter.message),
+            false,
+        ),
+    }));
+    steps.extend(story.shipments.iter().flat_map(events));
+    steps.sort_by_key(|step| step.at);
+    steps
+}
+
+fn accepted(told: &ShipmentStory) -> Step {
+    let shipment = &told.shipment;
+    let lines: Vec<_> = shipment.lines.iter().map(|line| format!("{} of {}", line.quantity, line.line)).collect();
+    let shipped = if lines.is_empty() { "amount given by the sender".to_owned() } else { lines.join(", ") };
+    let earned = shipment.amount.map_or_else(|| "no amount".to_owned(), |it| format!("earned {it}"));
+    Step {
+        at: shipment.accepted_at,
+        about: format!("shipment {}", shipment.id),
+        what: "accepted".to_owned(),
+        detail: text::harmless(&format!("{shipped}; {earned}; caused by event {}", shipment.caused_by), false),
+    }
+}
+
+fn planned(told: &CaptureStory) -> Step {
+    let capture = &told.capture;
+    let shipments: Vec<_> = told.shipments.iter().map(ToString::to_string).collect();
+    Step {
+        at: capture.planned_at,
+        about: about(capture),
+        what: "planned".to_owned(),
+        detail: format!(
+            "{} frozen and reserved, for {} ({})",
+            capture.amount,
+            shipments.join(", "),
+            capture.kind.as_str()
+        ),
+    }
+}
+
+fn history(told: &CaptureStory) -> impl Iterator<Item = Step> {
+    told.history.iter().map(|line| Step {
+        at: line.at,
+        about: about(&told.capture),
+        what: if line.attempt == 0 { line.what.clone() } else { format!("attempt {}: {}", line.attempt, line.what) },
+        detail: text::harmless(&line.detail, false),
+    })
+}
+
+fn events(told: &ShipmentStory) -> impl Iterator<Item = Step> {
+    told.events.iter().flat_map(|event| {
+        let step = |at, what: &str, detail: String| Step {
+            at,
+            about: format!("shipment {}", told.shipment.id),
+            what: what.to_owned(),
+            detail,
+        };
+        let id = text::short(event.id.as_uuid());
+        let unpublished = if event.published_at.is_none() { ", not published yet" } else { "" };
+        let written = step(event.written_at, "event written", format!("{} {id}{unpublished}", event.kind));
+        let published = event.published_at.map(|at| step(at, "event published", format!("{} {id}", event.kind)));
+        std::iter::once(written).chain(published)
+    })
+}
+
+fn about(capture: &Capture) -> String {
+    format!("capture {}", text::short(capture.id.as_uuid()))
+}
+
+fn shipment_now(story: &Story, shipment: &Shipment, now: Timestamp) -> String {
+    let standing = story.standing(shipment);
+    let words = match standing {
+        None => "its capture cannot be found".to_owned(),
+        Some(Standing::Awaiting) => {
+            let next = shipment.due_at.map(|at| format!("; {}", due("looked at again", at, now)));
+            format!("acknowledged, but its plan, authorization or account is not known yet{}", next.unwrap_or_default())
+        }
+        Some(Standing::Waiting) => waiting_now(story, shipment, now),
+        Some(Standing::Planned) => "its money is about to be captured".to_owned(),
+        Some(Standing::Sending) => "its money is being captured".to_owned(),
+        Some(Standing::InDoubt) => "its money may have moved; that is being found out".to_owned(),
+        Some(Standing::Captured) => "its money was captured".to_owned(),
+        Some(Standing::Zero) => "it owed nothing, and succeeded without a call".to_owned(),
+        Some(Standing::Refused | Standing::Failed) => ended_without_money(shipment),
+        Some(Standing::Unresolved) => "closed by hand without an answer; its money may have moved".to_owned(),
+        Some(Standing::Corrected) => "its money was captured after all, and a correction was published".to_owned(),
+    };
+    let state = standing.map_or(text::NOTHING, Standing::as_str);
+    format!("shipment {} is {state}: {words}", shipment.id)
+}
+
+fn waiting_now(story: &Story, shipment: &Shipment, now: Timestamp) -> String {
+    let freeze_at = shipment.authorization.and_then(|key| story.authorization(key)).and_then(|record| record.freeze_at);
+    let until = match freeze_at {
+        Some(at) if at <= now => "all of it is captured as soon as the provider has been read".to_owned(),
+        Some(at) => format!(
+            "all of it is captured when the order is complete or final, at the latest at {}",
+            text::instant_and_distance(at, now)
+        ),
+        None => "all of it is captured when the order is complete or final".to_owned(),
+    };
+    format!("it collects with others, since its authorization can be captured once; {until}")
+}
+
+fn ended_without_money(shipment: &Shipment) -> String {
+    let Some(reason) = shipment.reason else { return "it ended without its money".to_owned() };
+    let action = match reason.next_action() {
+        NextAction::Replay => "replay its dead letter once the cause is gone",
+        NextAction::Reauthorize => "get a new authorization, then replay its dead letter",
+        NextAction::Review => "look at it: a replay alone does not help",
+        NextAction::None => "nothing is left to do",
+    };
+    let money = if reason == FailureReason::CapturedElsewhere { "money may have moved" } else { "no money moved" };
+    format!("{}, {money}; {action}", reason.as_str())
+}
+
+fn capture_now(told: &CaptureStory, now: Timestamp) -> String {
+    let capture = &told.capture;
+    let words = match capture.state {
+        CaptureState::Planned => planned_now(capture, now),
+        CaptureState::Sending => format!("attempt {} is under way", capture.progress.attempts),
+        CaptureState::InDoubt => in_doubt_now(capture, now),
+        CaptureState::Captured => format!("the provider captured it{}", settled(capture)),
+        CaptureState::Failed if capture.is_corrected => {
+            format!("so it was booked, but later evidence shows that it was captured{}", settled(capture))
+        }
+        CaptureState::Unresolved if capture.is_corrected => {
+            format!("so it was closed by hand, but later evidence shows that it was captured{}", settled(capture))
+        }
+        CaptureState::Failed => format!("there is evidence that it was not captured{}", settled(capture)),
+        CaptureState::Unresolved => format!("closed by hand, its amount stays reserved{}", settled(capture)),
+    };
+    let state = capture.state.as_str();
+    format!("capture {} of {} is {state}: {words}", text::short(capture.id.as_uuid()), capture.amount)
+}
+
+fn planned_now(capture: &Capture, now: Timestamp) -> String {
+    let seen = capture.progress.last_seen.as_deref();
+    let seen = seen.map(|seen| format!(" Last seen: {}.", text::harmless(seen, false))).unwrap_or_default();
+    if capture.waits_turn {
+        return "it waits its turn behind another capture of its authorization".to_owned();
+    }
+    match (capture.due_at, capture.progress.attempts) {
+        (None, _) => "it is sent as soon as there is a permit for its account".to_owned(),
+        (Some(at), 0) => format!("it {}", due("sent", at, now)),
+        (Some(at), attempts) => {
+            let attempts =
+                if attempts == 1 { "its attempt was".to_owned() } else { format!("its {attempts} attempts were") };
+            format!("{attempts} certainly not executed.{seen} It {}", due("sent again", at, now))
+        }
+    }
+}
+
+/// What was last seen, and when somebody looks next.
+fn in_doubt_now(capture: &Capture, now: Timestamp) -> String {
+    let progress = &capture.progress;
+    let since = progress.doubt_since.map(|at| format!(" since {}", text::instant_and_distance(at, now)));
+    let seen = progress.last_seen.as_deref().map(|seen| text::harmless(seen, false));
+    let looks = if progress.looks == 1 { "once".to_owned() } else { format!("{} times", progress.looks) };
+    let next = capture.due_at.map_or_else(|| "is not looked up again".to_owned(), |at| due("looked up", at, now));
+    format!(
+        "money may have moved{}. Last seen: {}. Looked up {looks} since its last attempt; it {next}",
+        since.unwrap_or_default(),
+        seen.as_deref().unwrap_or("nothing"),
+    )
+}
+
+/// When something is done next; and a hint where nobody seems to be there to do it.
+fn due(what: &str, at: Timestamp, now: Timestamp) -> String {
+    let instant = text::instant_and_distance(at, now);
+    if at > now {
+        format!("is {what} at {instant}")
+    } else if now.signed_duration_since(at) < LATE {
+        format!("is {what} now, due at {instant}")
+    } else {
+        format!("was to be {what} at {instant}: is a worker running?")
+    }
+}
+
+fn settled(capture: &Capture) -> String {
+    let at = capture.settled_at.map(|at| format!("; settled at {}", text::instant(at))).unwrap_or_default();
+    let way = capture.resolved_by.map(|way| format!(" by {}", way.as_str())).unwrap_or_default();
+    let reference = capture.provider_reference.as_deref();
+    let reference = reference.map(|it| format!("; the provider calls it {}", text::harmless(it, false)));
+    format!("{at}{way}{}", reference.unwrap_or_default())
+}

@@ -1,0 +1,352 @@
+//! `holdfast dead-letters`: what was set aside, and why.
+//!
+//! It reads, while a worker may be writing, and changes nothing.
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use comfy_table::Table;
+use serde::Serialize;
+
+use super::captures::several;
+use super::text::{self, Instant};
+use super::{Context, Exit, Failure, Format, OrExit, Output, table};
+use crate::capture::dead_letter::DeadLetterState;
+use crate::capture::notice::RawMessage;
+use crate::clock::{self, Timestamp};
+use crate::ids::{AccountName, OrderId, ShipmentId};
+use crate::ledger::sqlite::report::{
+    DEAD_LETTER_REASONS, DEAD_LETTER_STATES, DeadLetterFilter, DeadLetterSummary, Found, IdPrefix, Report,
+    WholeDeadLetter,
+};
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  holdfast dead-letters list
+  holdfast dead-letters list --reason declined --account flitt-ge --since 24h
+  holdfast dead-letters list --fingerprint 5b0c1f22a9d4 --state all --output json";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  holdfast dead-letters show 1a2b3c4d
+  holdfast dead-letters show 1a2b3c4d --raw > body";
+
+/// What to show.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List what was set aside, the last seen first.
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArgs),
+    /// Show one dead letter with its message.
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(ShowArgs),
+}
+
+/// Which dead letters.
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// Only those set aside for this reason
+    #[arg(long, value_name = "REASON", value_parser = reason())]
+    reason: Option<&'static str>,
+    /// Only those of this cause, as `list` shows it
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<String>,
+    /// Only this order
+    #[arg(long, value_name = "ID", value_parser = OrderId::parse)]
+    order: Option<OrderId>,
+    /// Only this account
+    #[arg(long, value_name = "NAME", value_parser = AccountName::parse)]
+    account: Option<AccountName>,
+    /// Only those last seen within this span, such as 24h
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
+    since: Option<Duration>,
+    /// Only those in this state
+    #[arg(long, value_name = "STATE", default_value = "open", value_parser = states())]
+    state: States,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+}
+
+/// One state, or all of them.
+#[derive(Debug, Clone, Copy)]
+struct States(Option<DeadLetterState>);
+
+fn states() -> impl TypedValueParser<Value = States> {
+    let words = DEAD_LETTER_STATES.map(DeadLetterState::as_str).into_iter().chain(["all"]);
+    PossibleValuesParser::new(words)
+        .map(|word| States(DEAD_LETTER_STATES.into_iter().find(|state| state.as_str() == word)))
+}
+
+fn reason() -> impl TypedValueParser<Value = &'static str> {
+    PossibleValuesParser::new(DEAD_LETTER_REASONS).map(|word| {
+        let reason = DEAD_LETTER_REASONS.into_iter().find(|reason| *reason == word);
+        reason.expect("clap lets only these words through")
+    })
+}
+
+/// Which dead letter.
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowArgs {
+    /// Its UUID or the beginning of it
+    id: String,
+    /// Write nothing but the bytes of the message, as they came
+    #[arg(long)]
+    raw: bool,
+}
+
+pub(super) fn run(command: Command, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
+    let report = context.report()?;
+    match command {
+        Command::List(args) => list(args, &report, now, context),
+        Command::Show(args) => show(&args, &report, now, context),
+    }
+}
+
+fn list(args: ListArgs, report: &Report, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
+    let filter = DeadLetterFilter {
+        reason: args.reason,
+        fingerprint: args.fingerprint,
+        order: args.order,
+        account: args.account,
+        since: args.since.map(|span| clock::before(now, span)),
+        state: args.state.0,
+        limit: args.limit,
+    };
+    let page = report.dead_letters(&filter).or_exit(Exit::Ledger)?;
+    let listing = Listing { dead_letters: page.rows.iter().map(Row::from).collect(), has_more: page.has_more };
+    if listing.dead_letters.is_empty() && context.output.format() == Format::Table {
+        context.output.line("no dead letter matches")?;
+        return Ok(Exit::Done);
+    }
+    context.output.show(&listing, |listing| listing_table(listing, now))?;
+    if page.has_more {
+        context
+            .output
+            .line(&format!("\nthere are more than these {}: narrow the search, or raise --limit", args.limit))?;
+    }
+    Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Listing<'a> {
+    dead_letters: Vec<Row<'a>>,
+    has_more: bool,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    dead_letter_id: String,
+    reason: &'static str,
+    provider_code: Option<&'a str>,
+    path: Option<&'a str>,
+    message: &'a str,
+    fingerprint: &'a str,
+    order_id: Option<&'a str>,
+    shipment_id: Option<&'a str>,
+    account: Option<&'a str>,
+    first_seen_at: Instant,
+    last_seen_at: Instant,
+    count: u32,
+    state: &'static str,
+}
+
+impl<'a> From<&'a DeadLetterSummary> for Row<'a> {
+    fn from(summary: &'a DeadLetterSummary) -> Self {
+        Self {
+            dead_letter_id: summary.id.to_string(),
+            reason: summary.reason,
+            provider_code: summary.provider_code.as_deref(),
+            path: Some(summary.path.as_str()).filter(|path| !path.is_empty()),
+            message: &summary.message,
+            fingerprint: &summary.fingerprint,
+            order_id: summary.order.as_ref().map(OrderId::as_str),
+            shipment_id: summary.shipment.as_ref().map(ShipmentId::as_str),
+            account: summary.account.as_ref().map(AccountName::as_str),
+            first_seen_at: Instant(summary.first_seen_at),
+            last_seen_at: Instant(summary.last_seen_at),
+            count: summary.count,
+            state: summary.state.as_str(),
+        }
+    }
+}
+
+fn listing_table(listing: &Listing<'_>, now: Timestamp) -> Table {
+    let mut table = table(&[
+        "ID",
+        "REASON",
+        "ORDER",
+        "SHIPMENT",
+        "ACCOUNT",
+        "STATE",
+        "COUNT",
+        "LAST SEEN (UTC)",
+        "AGE",
+        "FINGERPRINT",
+        "MESSAGE",
+    ]);
+    for row in &listing.dead_letters {
+        table.add_row([
+            row.dead_letter_id.chars().take(8).collect(),
+            row.reason.to_owned(),
+            text::or_nothing(row.order_id),
+            text::or_nothing(row.shipment_id),
+            text::or_nothing(row.account),
+            row.state.to_owned(),
+            row.count.to_string(),
+            text::instant(row.last_seen_at.0),
+            text::span(row.last_seen_at.0, now),
+            row.fingerprint.to_owned(),
+            what_is_wrong(row),
+        ]);
+    }
+    table
+}
+
+fn what_is_wrong(row: &Row<'_>) -> String {
+    let before = row.path.or(row.provider_code).map(|before| format!("{before}: ")).unwrap_or_default();
+    text::harmless(&format!("{before}{}", row.message), false)
+}
+
+fn show(args: &ShowArgs, report: &Report, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
+    let letter = find(&args.id, report)?;
+    if args.raw {
+        let message = letter.message.ok_or_else(|| {
+            let why = "no message is kept for this dead letter, so there are no bytes to write: show it without --raw";
+            Failure::new(Exit::Wrong, why)
+        })?;
+        context.output.bytes(&message.body)?;
+        return Ok(Exit::Done);
+    }
+    match context.output.format() {
+        Format::Json => context.output.json(&Whole::from(&letter))?,
+        Format::Table => show_for_people(&letter, now, &mut context.output)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn find(id: &str, report: &Report) -> Result<WholeDeadLetter, Failure> {
+    let found = match IdPrefix::parse(id) {
+        None => Found::Nothing,
+        Some(prefix) => report.find_dead_letter(prefix).or_exit(Exit::Ledger)?,
+    };
+    let letter = match found {
+        Found::One(found) => report.dead_letter(found).or_exit(Exit::Ledger)?,
+        Found::Several(ids) => return Err(several(id, &ids)),
+        Found::Nothing => None,
+    };
+    letter.ok_or_else(|| {
+        let message = format!(
+            "there is no dead letter `{}`: give its id, or at least the first {} digits of it; `holdfast dead-letters \
+             list --state all` shows them",
+            text::harmless(id, false),
+            IdPrefix::DIGITS_MIN
+        );
+        Failure::new(Exit::Wrong, message)
+    })
+}
+
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    row: Row<'a>,
+    origin: Option<Origin<'a>>,
+    /// As text, untouched; null where it is not UTF-8, or none is kept.
+    body: Option<&'a str>,
+    /// Only where the body is not UTF-8.
+    body_base64: Option<String>,
+    body_sha256: Option<String>,
+    body_is_cut: bool,
+}
+
+#[derive(Serialize)]
+struct Origin<'a> {
+    exchange: &'a str,
+    routing_key: &'a str,
+    message_id: Option<&'a str>,
+    content_type: Option<&'a str>,
+    traceparent: Option<&'a str>,
+    redelivered: bool,
+}
+
+impl<'a> From<&'a RawMessage> for Origin<'a> {
+    fn from(message: &'a RawMessage) -> Self {
+        Self {
+            exchange: &message.exchange,
+            routing_key: &message.routing_key,
+            message_id: message.message_id.as_deref(),
+            content_type: message.content_type.as_deref(),
+            traceparent: message.traceparent.as_deref(),
+            redelivered: message.redelivered,
+        }
+    }
+}
+
+impl<'a> From<&'a WholeDeadLetter> for Whole<'a> {
+    fn from(letter: &'a WholeDeadLetter) -> Self {
+        let body = letter.message.as_ref().map(|message| &*message.body);
+        let as_text = body.and_then(|body| str::from_utf8(body).ok());
+        Self {
+            row: Row::from(&letter.summary),
+            origin: letter.message.as_ref().map(Origin::from),
+            body: as_text,
+            body_base64: body.filter(|_| as_text.is_none()).map(|body| BASE64.encode(body)),
+            body_sha256: letter.sha256.map(|hash| text::hex(&hash)),
+            body_is_cut: letter.is_cut(),
+        }
+    }
+}
+
+fn show_for_people(letter: &WholeDeadLetter, now: Timestamp, output: &mut Output) -> Result<(), Failure> {
+    let summary = &letter.summary;
+    let mut facts = Vec::new();
+    let mut fact = |name: &str, value: Option<String>| {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            facts.push(format!("{name:<14}  {}", text::harmless(&value, false)));
+        }
+    };
+    fact("dead letter", Some(summary.id.to_string()));
+    fact("state", Some(summary.state.as_str().to_owned()));
+    fact("reason", Some(summary.reason.to_owned()));
+    fact("provider code", summary.provider_code.clone());
+    fact("path", Some(summary.path.clone()));
+    fact("message", Some(summary.message.clone()));
+    fact("fingerprint", Some(summary.fingerprint.clone()));
+    fact("order", summary.order.as_ref().map(ToString::to_string));
+    fact("shipment", summary.shipment.as_ref().map(ToString::to_string));
+    fact("account", summary.account.as_ref().map(ToString::to_string));
+    fact("first seen", Some(text::instant_and_distance(summary.first_seen_at, now)));
+    fact("last seen", Some(text::instant_and_distance(summary.last_seen_at, now)));
+    fact("count", Some(summary.count.to_string()));
+    if let Some(origin) = &letter.message {
+        let redelivered = if origin.redelivered { ", redelivered" } else { "" };
+        fact("origin", Some(format!("exchange {}, key {}{redelivered}", origin.exchange, origin.routing_key)));
+        fact("message id", origin.message_id.clone());
+        fact("content type", origin.content_type.clone());
+        fact("traceparent", origin.traceparent.clone());
+    }
+    fact("body sha-256", letter.sha256.map(|hash| text::hex(&hash)));
+    output.line(&format!("{}\n", facts.join("\n")))?;
+    match &letter.message {
+        None => output.line("no message is kept for it"),
+        Some(message) => show_body(&message.body, letter.is_cut(), output),
+    }
+}
+
+fn show_body(body: &[u8], is_cut: bool, output: &mut Output) -> Result<(), Failure> {
+    if is_cut {
+        output.line(&format!("only the first {} bytes of the body are kept:", body.len()))?;
+    }
+    match (text::indented_json(body), str::from_utf8(body)) {
+        (Some(indented), _) => output.line(&text::harmless(&indented, true)),
+        (None, Ok(plain)) => output.line(&text::harmless(plain, true)),
+        (None, Err(_)) => output
+            .line(&format!("the body is {} bytes that are not UTF-8: `--raw` writes them as they came", body.len())),
+    }
+}

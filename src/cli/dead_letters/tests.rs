@@ -1,0 +1,126 @@
+use clap::Parser;
+use serde_json::Value;
+
+use super::super::testing;
+use super::*;
+use crate::ledger::sqlite::report::example::{self, Example};
+
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn run(path: &std::path::Path, format: Format, arguments: &[&str]) -> testing::Ended {
+    let line = Line::try_parse_from(std::iter::once("dead-letters").chain(arguments.iter().copied())).unwrap();
+    testing::run(path, format, |context| super::run(line.command, example::at("09:30:00"), context))
+}
+
+fn written(example: &Example, format: Format, arguments: &[&str]) -> String {
+    let (ended, written) = run(&example.path, format, arguments);
+    assert_eq!(ended, Ok(Exit::Done), "{arguments:?}");
+    String::from_utf8(written).unwrap()
+}
+
+fn json(example: &Example, arguments: &[&str]) -> Value {
+    serde_json::from_str(&written(example, Format::Json, arguments)).unwrap()
+}
+
+fn id_of(example: &Example, reason: &str) -> String {
+    let listing = json(example, &["list", "--state", "all", "--reason", reason]);
+    listing["dead_letters"][0]["dead_letter_id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_list_says_what_was_set_aside_and_why() {
+    let example = Example::new();
+    insta::assert_snapshot!("list", written(&example, Format::Table, &["list"]));
+    insta::assert_snapshot!("list.json", written(&example, Format::Json, &["list", "--reason", "conflict"]));
+}
+
+#[test]
+fn filters_narrow_the_list() {
+    let example = Example::new();
+    let all = json(&example, &["list", "--state", "all"])["dead_letters"].as_array().unwrap().len();
+    let declined = json(&example, &["list", "--reason", "declined"]);
+    let fingerprint = declined["dead_letters"][0]["fingerprint"].as_str().unwrap();
+    for (arguments, count) in [
+        (&["--state", "all"][..], all),
+        (&[], all - 1),
+        (&["--state", "discarded"], 1),
+        (&["--reason", "declined"], 2),
+        (&["--fingerprint", fingerprint], 2),
+        (&["--order", "ord-1001"], 1),
+        (&["--account", "flex"], 3),
+        (&["--since", "7m"], 2),
+        (&["--limit", "1"], 1),
+    ] {
+        let arguments: Vec<_> = std::iter::once("list").chain(arguments.iter().copied()).collect();
+        let listing = json(&example, &arguments);
+        assert_eq!(listing["dead_letters"].as_array().unwrap().len(), count, "{arguments:?}");
+        assert_eq!(listing["has_more"], arguments.contains(&"--limit"), "{arguments:?}");
+    }
+    assert_eq!(written(&example, Format::Table, &["list", "--order", "none"]), "no dead letter matches\n");
+}
+
+#[test]
+fn a_dead_letter_is_shown_with_its_message() {
+    let example = Example::new();
+    for reason in ["undecodable", "conflict", "declined", "delivery_limit"] {
+        let id = id_of(&example, reason);
+        insta::assert_snapshot!(format!("show.{reason}"), written(&example, Format::Table, &["show", &id[..8]]));
+    }
+    let id = id_of(&example, "declined");
+    insta::assert_snapshot!("show.json", written(&example, Format::Json, &["show", &id]));
+}
+
+#[test]
+fn raw_is_the_message_byte_for_byte() {
+    let example = Example::new();
+    let listing = json(&example, &["list", "--reason", "undecodable"]);
+    let ids: Vec<_> = listing["dead_letters"].as_array().unwrap().iter().map(|it| &it["dead_letter_id"]).collect();
+    let bodies = [
+        b"order\x1b[31m ord-1012 has shipped".as_slice(),
+        br#"{"order_id":"ord-1010","order_id":"ord-1011","amount":1.10}"#,
+    ];
+    for (id, body) in ids.into_iter().zip(bodies) {
+        let (ended, written) = run(&example.path, Format::Table, &["show", id.as_str().unwrap(), "--raw"]);
+        assert_eq!((ended, &*written), (Ok(Exit::Done), body));
+    }
+}
+
+#[test]
+fn a_body_that_is_cut_or_not_text_is_said_so() {
+    let example = Example::empty();
+    let large = vec![b'x'; 100_000];
+    example.message("09:00:00", &large);
+    example.message("09:01:00", b"\xff\xfe");
+    let listing = json(&example, &["list"]);
+    let id = |index: usize| listing["dead_letters"][index]["dead_letter_id"].as_str().unwrap();
+
+    let binary = json(&example, &["show", id(0)]);
+    assert_eq!((&binary["body"], &binary["body_base64"]), (&Value::Null, &Value::from("//4=")));
+    assert_eq!(binary["body_is_cut"], false);
+    let shown = written(&example, Format::Table, &["show", id(0)]);
+    assert!(shown.contains("2 bytes that are not UTF-8"), "{shown}");
+
+    let cut = json(&example, &["show", id(1)]);
+    assert_eq!((&cut["body_is_cut"], cut["body"].as_str().unwrap().len()), (&Value::from(true), 65_536));
+    assert_eq!(cut["body_sha256"], text::hex(&crate::capture::dead_letter::sha256(&large)));
+    let shown = written(&example, Format::Table, &["show", id(1)]);
+    assert!(shown.contains("only the first 65536 bytes of the body are kept"), "{shown}");
+}
+
+#[test]
+fn what_is_not_there_says_what_to_try() {
+    let example = Example::new();
+    for id in ["ffffffff", "ord-1001", "abc", ""] {
+        let (exit, words) = run(&example.path, Format::Table, &["show", id]).0.unwrap_err();
+        assert_eq!(exit, Exit::Wrong, "{id}");
+        assert!(words.contains("`holdfast dead-letters list --state all`"), "{words}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (exit, words) = run(&directory.path().join("none.db"), Format::Table, &["list"]).0.unwrap_err();
+    assert_eq!(exit, Exit::Ledger);
+    assert!(words.contains("there is no ledger at"), "{words}");
+}

@@ -1,0 +1,229 @@
+//! What was set aside, and why.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+use uuid::Uuid;
+
+use super::{
+    Conditions, Found, IdPrefix, Page, Report, ReportError, find_ids, micros, optional_id, required_instant, text,
+};
+use crate::capture::dead_letter::{self, DeadLetterState};
+use crate::capture::event::FailureReason;
+use crate::capture::notice::RawMessage;
+use crate::capture::reject::MESSAGE_REASONS;
+use crate::clock::Timestamp;
+use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
+use crate::ledger::sqlite::codec::word;
+use crate::ledger::sqlite::load::read_message;
+
+/// Every state of a dead letter.
+pub const DEAD_LETTER_STATES: [DeadLetterState; 4] =
+    [DeadLetterState::Open, DeadLetterState::Replaying, DeadLetterState::Replayed, DeadLetterState::Discarded];
+
+/// Every reason for which something is set aside: first those of messages, then those of shipments.
+pub const DEAD_LETTER_REASONS: [&str; 20] = reasons();
+
+const fn reasons() -> [&'static str; 20] {
+    let (messages, failures) = (MESSAGE_REASONS, FailureReason::ALL);
+    let mut all = [""; MESSAGE_REASONS.len() + FailureReason::ALL.len()];
+    let mut next = 0;
+    while next < all.len() {
+        all[next] = if next < messages.len() { messages[next] } else { failures[next - messages.len()].as_str() };
+        next += 1;
+    }
+    all
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, Default)]
+pub struct DeadLetterFilter {
+    /// Set aside for this reason, one of [`DEAD_LETTER_REASONS`].
+    pub reason: Option<&'static str>,
+    /// Of one cause.
+    pub fingerprint: Option<String>,
+    /// About this order.
+    pub order: Option<OrderId>,
+    /// About this account.
+    pub account: Option<AccountName>,
+    /// Seen at this instant or later.
+    pub since: Option<Timestamp>,
+    /// In this state.
+    pub state: Option<DeadLetterState>,
+    /// At most so many, the last seen first.
+    pub limit: u32,
+}
+
+/// A dead letter without its message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetterSummary {
+    /// Its id.
+    pub id: DeadLetterId,
+    /// Why it was set aside, one of [`DEAD_LETTER_REASONS`].
+    pub reason: &'static str,
+    /// Where in the body, for a message that cannot be processed; else empty.
+    pub path: String,
+    /// What is wrong, in words.
+    pub message: String,
+    /// The provider's code, where a provider refused.
+    pub provider_code: Option<String>,
+    /// What groups it with others of the same cause.
+    pub fingerprint: String,
+    /// The order, where it could be read.
+    pub order: Option<OrderId>,
+    /// The shipment, where it could be read.
+    pub shipment: Option<ShipmentId>,
+    /// The account, where it is known.
+    pub account: Option<AccountName>,
+    /// When it was first seen.
+    pub first_seen_at: Timestamp,
+    /// When it was last seen.
+    pub last_seen_at: Timestamp,
+    /// How often it was seen.
+    pub count: u32,
+    /// What is to become of it.
+    pub state: DeadLetterState,
+}
+
+/// A dead letter with its message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WholeDeadLetter {
+    /// What it is about.
+    pub summary: DeadLetterSummary,
+    /// The message as it came, where one is kept.
+    pub message: Option<RawMessage>,
+    /// The SHA-256 of the whole body.
+    pub sha256: Option<[u8; 32]>,
+}
+
+impl WholeDeadLetter {
+    /// Is the kept body only the head of a larger one?
+    pub fn is_cut(&self) -> bool {
+        self.message.as_ref().is_some_and(|raw| self.sha256 != Some(dead_letter::sha256(&raw.body)))
+    }
+}
+
+impl Report {
+    /// Dead letters, the last seen first.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`].
+    pub fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Page<DeadLetterSummary>, ReportError> {
+        let conditions = Conditions::default()
+            .with("reason = ?", filter.reason.map(text))
+            .with("fingerprint = ?", filter.fingerprint.as_deref().map(text))
+            .with("order_id = ?", filter.order.as_ref().map(|id| text(id.as_str())))
+            .with("account = ?", filter.account.as_ref().map(|name| text(name.as_str())))
+            .with("last_seen_at >= ?", filter.since.map(micros))
+            .with("state = ?", filter.state.map(|state| text(state.as_str())));
+        let order_by = "last_seen_at DESC, dead_letter_row DESC";
+        self.ask(|connection| conditions.page(connection, SELECT, order_by, filter.limit, read_summary))
+    }
+
+    /// The dead letter whose id begins so.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`].
+    pub fn find_dead_letter(&self, prefix: IdPrefix) -> Result<Found<DeadLetterId>, ReportError> {
+        let sql = "SELECT dead_letter_id FROM dead_letters WHERE dead_letter_id BETWEEN ?1 AND ?2
+                   ORDER BY dead_letter_id LIMIT ?3";
+        self.ask(|connection| Ok(find_ids(connection, sql, prefix)?.map(DeadLetterId::from_uuid)))
+    }
+
+    /// One dead letter with its message.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`].
+    pub fn dead_letter(&self, id: DeadLetterId) -> Result<Option<WholeDeadLetter>, ReportError> {
+        self.ask(|connection| {
+            connection
+                .prepare("SELECT * FROM dead_letters WHERE dead_letter_id = ?1")?
+                .query_row([id.as_uuid().as_bytes()], |row| {
+                    let (summary, message) = (read_summary(row)?, read_message(row)?);
+                    Ok(WholeDeadLetter { summary, message, sha256: row.get("body_sha256")? })
+                })
+                .optional()
+        })
+    }
+}
+
+const SELECT: &str = "
+    SELECT dead_letter_id, reason, path, message, provider_code, fingerprint, order_id, shipment_id, account,
+           first_seen_at, last_seen_at, count, state
+    FROM dead_letters";
+
+/// Those about an order, the first set aside first.
+pub(super) fn of_order(connection: &Connection, order: &OrderId) -> rusqlite::Result<Vec<DeadLetterSummary>> {
+    let mut statement = connection.prepare(&format!("{SELECT} WHERE order_id = ?1 ORDER BY dead_letter_row"))?;
+    statement.query_map([order.as_str()], read_summary)?.collect()
+}
+
+fn read_summary(row: &Row<'_>) -> rusqlite::Result<DeadLetterSummary> {
+    Ok(DeadLetterSummary {
+        id: DeadLetterId::from_uuid(Uuid::from_bytes(row.get("dead_letter_id")?)),
+        reason: word(row, "reason", &DEAD_LETTER_REASONS, |reason| reason)?,
+        path: row.get("path")?,
+        message: row.get("message")?,
+        provider_code: row.get("provider_code")?,
+        fingerprint: row.get("fingerprint")?,
+        order: optional_id(row, "order_id", OrderId::parse)?,
+        shipment: optional_id(row, "shipment_id", ShipmentId::parse)?,
+        account: optional_id(row, "account", AccountName::parse)?,
+        first_seen_at: required_instant(row, "first_seen_at")?,
+        last_seen_at: required_instant(row, "last_seen_at")?,
+        count: row.get("count")?,
+        state: word(row, "state", &DEAD_LETTER_STATES, |state| state.as_str())?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{Example, at};
+    use super::*;
+
+    type Filtered = (DeadLetterFilter, fn(&DeadLetterSummary) -> bool);
+
+    #[test]
+    fn every_filter_narrows() {
+        let example = Example::new();
+        let report = example.report();
+        let all = || DeadLetterFilter { limit: 100, ..DeadLetterFilter::default() };
+        let found = |filter| report.dead_letters(&filter).unwrap().rows;
+        let everything = found(all());
+        let conflict = everything.iter().find(|letter| letter.reason == "conflict").unwrap();
+        let filters: Vec<Filtered> = vec![
+            (DeadLetterFilter { reason: Some("conflict"), ..all() }, |letter| letter.reason == "conflict"),
+            (DeadLetterFilter { fingerprint: Some(conflict.fingerprint.clone()), ..all() }, |letter| {
+                letter.reason == "conflict"
+            }),
+            (DeadLetterFilter { order: Some(OrderId::parse("ord-1003").unwrap()), ..all() }, |letter| {
+                letter.order.as_ref().is_some_and(|order| order.as_str() == "ord-1003")
+            }),
+            (DeadLetterFilter { account: Some(AccountName::parse("flex").unwrap()), ..all() }, |letter| {
+                letter.account.as_ref().is_some_and(|account| account.as_str() == "flex")
+            }),
+            (DeadLetterFilter { since: Some(at("09:20:00")), ..all() }, |letter| letter.last_seen_at >= at("09:20:00")),
+            (DeadLetterFilter { state: Some(DeadLetterState::Discarded), ..all() }, |letter| {
+                letter.state == DeadLetterState::Discarded
+            }),
+        ];
+        for (filter, is_meant) in filters {
+            let expected: Vec<_> = everything.iter().filter(|letter| is_meant(letter)).cloned().collect();
+            assert_ne!(expected.len(), everything.len(), "{filter:?}");
+            assert_eq!(found(filter.clone()), expected, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_found_by_its_beginning() {
+        let example = Example::new();
+        let report = example.report();
+        let all = report.dead_letters(&DeadLetterFilter { limit: 100, ..DeadLetterFilter::default() }).unwrap().rows;
+        for letter in all {
+            let beginning: String = letter.id.to_string().chars().take(8).collect();
+            let found = report.find_dead_letter(IdPrefix::parse(&beginning).unwrap()).unwrap();
+            assert_eq!(found, Found::One(letter.id));
+            assert_eq!(report.dead_letter(letter.id).unwrap().unwrap().summary, letter);
+        }
+        let nothing = report.find_dead_letter(IdPrefix::parse("ffffffffffff").unwrap()).unwrap();
+        assert_eq!(nothing, Found::Nothing);
+    }
+}

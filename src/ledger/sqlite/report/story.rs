@@ -1,0 +1,306 @@
+//! The whole story of an order, a shipment or a capture, as the ledger has it.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use uuid::Uuid;
+
+use super::dead_letters::{self, DeadLetterSummary};
+use super::{Found, IdPrefix, Report, ReportError, find_ids, required_instant};
+use crate::capture::records::{Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment};
+use crate::capture::states::ShipmentState;
+use crate::clock::Timestamp;
+use crate::ids::{CaptureId, EventId, OrderId, ShipmentId};
+use crate::ledger::sqlite::codec::{corrupt, instant};
+use crate::ledger::sqlite::load::{read_authorization, read_capture, read_order, read_shipment};
+use crate::ledger::sqlite::report::Standing;
+
+/// Whose story.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// An order with all its shipments.
+    Order(OrderId),
+    /// One shipment of an order.
+    Shipment(OrderId, ShipmentId),
+    /// One capture with the shipments that it covers.
+    Capture(CaptureId),
+}
+
+/// A story: the records as they stand, and what led there.
+#[derive(Debug, Clone)]
+pub struct Story {
+    /// The order.
+    pub order: Order,
+    /// The authorizations that its shipments are bound to, and the order's newest.
+    pub authorizations: Vec<Authorization>,
+    /// The shipments, in the order of acceptance.
+    pub shipments: Vec<ShipmentStory>,
+    /// The captures, in the order of planning.
+    pub captures: Vec<CaptureStory>,
+    /// What was set aside about these shipments, the first first.
+    pub dead_letters: Vec<DeadLetterSummary>,
+}
+
+/// A shipment in a story.
+#[derive(Debug, Clone)]
+pub struct ShipmentStory {
+    /// Its record.
+    pub shipment: Shipment,
+    /// The events about it, in the order in which they were written. Of an earlier generation only
+    /// the outcome is here.
+    pub events: Vec<WrittenEvent>,
+}
+
+/// A capture in a story.
+#[derive(Debug, Clone)]
+pub struct CaptureStory {
+    /// Its record.
+    pub capture: Capture,
+    /// The shipments that it covers.
+    pub shipments: Vec<ShipmentId>,
+    /// What its attempts and looks showed.
+    pub history: Vec<HistoryLine>,
+}
+
+/// What an attempt or a look showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryLine {
+    /// The attempt it belongs to.
+    pub attempt: u32,
+    /// What kind of evidence came.
+    pub what: String,
+    /// In words.
+    pub detail: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An event that was written to the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenEvent {
+    /// Its id, the same in every repetition.
+    pub id: EventId,
+    /// Its type.
+    pub kind: String,
+    /// When it became true.
+    pub written_at: Timestamp,
+    /// When the broker confirmed it.
+    pub published_at: Option<Timestamp>,
+}
+
+impl Story {
+    /// The authorization with this key, where it is part of the story.
+    pub fn authorization(&self, key: AuthorizationKey) -> Option<&Authorization> {
+        self.authorizations.iter().find(|record| record.key == key)
+    }
+
+    /// The capture with this key, where it is part of the story.
+    pub fn capture(&self, key: CaptureKey) -> Option<&Capture> {
+        self.captures.iter().map(|story| &story.capture).find(|capture| capture.key == key)
+    }
+
+    /// Where a shipment's money stands. `None` where its capture is not part of the story, which a
+    /// story that the ledger told has.
+    pub fn standing(&self, shipment: &Shipment) -> Option<Standing> {
+        match (shipment.state, shipment.capture) {
+            (ShipmentState::Awaiting, _) => Some(Standing::Awaiting),
+            (ShipmentState::Waiting, _) => Some(Standing::Waiting),
+            (ShipmentState::Refused, _) => Some(Standing::Refused),
+            (ShipmentState::Covered | ShipmentState::Settled, None) => Some(Standing::Zero),
+            (ShipmentState::Covered | ShipmentState::Settled, Some(capture)) => {
+                self.capture(capture).and_then(Standing::of_capture)
+            }
+        }
+    }
+}
+
+impl Standing {
+    fn of_capture(capture: &Capture) -> Option<Self> {
+        if capture.is_corrected { Some(Self::Corrected) } else { Self::parse(capture.state.as_str()) }
+    }
+}
+
+impl Report {
+    /// The capture whose id begins so.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`].
+    pub fn find_capture(&self, prefix: IdPrefix) -> Result<Found<CaptureId>, ReportError> {
+        let sql = "SELECT DISTINCT capture_id FROM captures WHERE capture_id BETWEEN ?1 AND ?2
+                   ORDER BY capture_id LIMIT ?3";
+        self.ask(|connection| Ok(find_ids(connection, sql, prefix)?.map(CaptureId::from_uuid)))
+    }
+
+    /// The whole story, or `None` where the ledger knows nothing of it.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`].
+    pub fn story(&self, about: &About) -> Result<Option<Story>, ReportError> {
+        self.ask(|connection| tell(connection, about))
+    }
+}
+
+fn tell(connection: &Connection, about: &About) -> rusqlite::Result<Option<Story>> {
+    let Some((order, shipments, captures)) = main_records(connection, about)? else { return Ok(None) };
+    let authorizations = authorizations(connection, &order, &shipments)?;
+    let mut dead_letters = dead_letters::of_order(connection, &order.id)?;
+    if !matches!(about, About::Order(_)) {
+        let is_meant = |id: &ShipmentId| shipments.iter().any(|shipment| shipment.id == *id);
+        dead_letters.retain(|letter| letter.shipment.as_ref().is_some_and(is_meant));
+    }
+    let captures = captures.into_iter().map(|capture| capture_story(connection, capture));
+    let captures: Vec<_> = captures.collect::<rusqlite::Result<_>>()?;
+    let shipments = shipments.into_iter().map(|shipment| {
+        let events = events(connection, &order.id, &shipment, &captures)?;
+        Ok(ShipmentStory { shipment, events })
+    });
+    let shipments = shipments.collect::<rusqlite::Result<_>>()?;
+    Ok(Some(Story { order, authorizations, shipments, captures, dead_letters }))
+}
+
+type MainRecords = (Order, Vec<Shipment>, Vec<Capture>);
+
+fn main_records(connection: &Connection, about: &About) -> rusqlite::Result<Option<MainRecords>> {
+    let (order, shipments) = match about {
+        About::Order(id) => {
+            let Some(order) = order_by_id(connection, id)? else { return Ok(None) };
+            let shipments = shipments(connection, "s.order_row = ?1", [order.key.row()])?;
+            (order, shipments)
+        }
+        About::Shipment(order, id) => {
+            let Some(order) = order_by_id(connection, order)? else { return Ok(None) };
+            let of = params![order.key.row(), id.as_str()];
+            let shipments = shipments(connection, "s.order_row = ?1 AND s.shipment_id = ?2", of)?;
+            if shipments.is_empty() {
+                return Ok(None);
+            }
+            (order, shipments)
+        }
+        About::Capture(id) => {
+            let Some(capture) = capture_by_id(connection, *id)? else { return Ok(None) };
+            // A replayed shipment has moved on to another capture.
+            let covered = "s.order_row = ?1 AND (s.capture_row = ?2 OR s.shipment_row = ?3)";
+            let of = params![capture.order.row(), capture.key.row(), capture.shipment.row()];
+            let shipments = shipments(connection, covered, of)?;
+            return Ok(Some((order_by_key(connection, capture.order)?, shipments, vec![capture])));
+        }
+    };
+    let captures = captures(connection, &shipments)?;
+    Ok(Some((order, shipments, captures)))
+}
+
+fn order_by_id(connection: &Connection, id: &OrderId) -> rusqlite::Result<Option<Order>> {
+    let mut statement = connection.prepare_cached("SELECT * FROM orders WHERE order_id = ?1")?;
+    statement.query_row([id.as_str()], read_order).optional()
+}
+
+fn order_by_key(connection: &Connection, key: OrderKey) -> rusqlite::Result<Order> {
+    connection.prepare_cached("SELECT * FROM orders WHERE order_row = ?1")?.query_row([key.row()], read_order)
+}
+
+fn shipments(connection: &Connection, which: &str, of: impl Params) -> rusqlite::Result<Vec<Shipment>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT s.*, a.currency FROM shipments s LEFT JOIN authorizations a USING (authorization_row)
+         WHERE {which} ORDER BY s.shipment_row"
+    ))?;
+    statement.query_map(of, read_shipment)?.collect()
+}
+
+const SELECT_CAPTURE: &str = "SELECT c.*, a.currency FROM captures c JOIN authorizations a USING (authorization_row)";
+
+fn capture_by_id(connection: &Connection, id: CaptureId) -> rusqlite::Result<Option<Capture>> {
+    let sql = format!("{SELECT_CAPTURE} WHERE c.capture_id = ?1 ORDER BY c.capture_row DESC LIMIT 1");
+    connection.prepare_cached(&sql)?.query_row([id.as_uuid().as_bytes()], read_capture).optional()
+}
+
+/// The captures of these shipments, those of earlier generations too.
+fn captures(connection: &Connection, shipments: &[Shipment]) -> rusqlite::Result<Vec<Capture>> {
+    let mut keys: BTreeSet<CaptureKey> = shipments.iter().filter_map(|shipment| shipment.capture).collect();
+    for replayed in shipments.iter().filter(|shipment| shipment.generation > 0) {
+        let mut statement = connection.prepare_cached("SELECT capture_row FROM captures WHERE shipment_row = ?1")?;
+        let earlier = statement.query_map([replayed.key.row()], |row| Ok(CaptureKey::new(row.get(0)?)))?;
+        for key in earlier {
+            keys.insert(key?);
+        }
+    }
+    let mut statement = connection.prepare_cached(&format!("{SELECT_CAPTURE} WHERE c.capture_row = ?1"))?;
+    keys.into_iter().map(|key| statement.query_row([key.row()], read_capture)).collect()
+}
+
+fn authorizations(
+    connection: &Connection,
+    order: &Order,
+    shipments: &[Shipment],
+) -> rusqlite::Result<Vec<Authorization>> {
+    let mut keys: BTreeSet<_> = shipments.iter().filter_map(|shipment| shipment.authorization).collect();
+    keys.extend(order.newest_authorization);
+    let mut statement = connection.prepare_cached("SELECT * FROM authorizations WHERE authorization_row = ?1")?;
+    keys.into_iter().map(|key| statement.query_row([key.row()], read_authorization)).collect()
+}
+
+fn capture_story(connection: &Connection, capture: Capture) -> rusqlite::Result<CaptureStory> {
+    let mut statement = connection.prepare_cached(
+        "SELECT shipment_id FROM shipments WHERE order_row = ?1 AND (capture_row = ?2 OR shipment_row = ?3)
+         ORDER BY shipment_row",
+    )?;
+    let of = params![capture.order.row(), capture.key.row(), capture.shipment.row()];
+    let shipments = statement.query_map(of, |row| {
+        ShipmentId::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("a shipment's id is not an id"))
+    })?;
+    let shipments = shipments.collect::<rusqlite::Result<_>>()?;
+    let mut statement = connection
+        .prepare_cached("SELECT attempt, what, detail, at FROM history WHERE capture_row = ?1 ORDER BY number")?;
+    let history = statement.query_map([capture.key.row()], |row| {
+        Ok(HistoryLine {
+            attempt: row.get("attempt")?,
+            what: row.get("what")?,
+            detail: row.get("detail")?,
+            at: required_instant(row, "at")?,
+        })
+    })?;
+    Ok(CaptureStory { shipments, history: history.collect::<rusqlite::Result<_>>()?, capture })
+}
+
+/// The events about a shipment. Outcomes have an index. A deferral and a correction have none, but
+/// rows are numbered in the order of writing: the one lies between the shipment and its capture or
+/// outcome, the other after the shipment, and only where the capture was corrected.
+fn events(
+    connection: &Connection,
+    order: &OrderId,
+    shipment: &Shipment,
+    captures: &[CaptureStory],
+) -> rusqlite::Result<Vec<WrittenEvent>> {
+    let columns = "SELECT e.event_row, e.event_id, e.kind, o.written_at, o.published_at
+                   FROM events e JOIN outbox o USING (event_row)";
+    let read = |row: &Row<'_>| Ok((row.get::<_, i64>("event_row")?, read_event(row)?));
+    let mut statement = connection.prepare_cached(&format!("{columns} WHERE e.outcome_of = ?1"))?;
+    let outcomes = statement.query_map([shipment.key.row()], read)?;
+    let mut events: Vec<(i64, WrittenEvent)> = outcomes.collect::<rusqlite::Result<_>>()?;
+
+    let mut statement = connection.prepare_cached(&format!(
+        "{columns} WHERE e.event_row > ?1 AND e.event_row < ?2 AND e.event_id = ?3 ORDER BY e.event_row LIMIT 1"
+    ))?;
+    let mut find = |kind: &str, before: i64| {
+        let id = EventId::of_shipment(kind, order, &shipment.id, shipment.generation);
+        statement.query_row(params![shipment.key.row(), before, id.as_uuid().as_bytes()], read).optional()
+    };
+    let capture = shipment.capture.map(CaptureKey::row);
+    let end = capture.into_iter().chain(events.iter().map(|(row, _)| *row)).min();
+    let was_bound = shipment.state != ShipmentState::Awaiting;
+    let deferred = if was_bound { find("capture.deferred", end.unwrap_or(i64::MAX))? } else { None };
+    let is_corrected =
+        captures.iter().any(|story| story.capture.is_corrected && shipment.capture == Some(story.capture.key));
+    let corrected = if is_corrected { find("capture.corrected", i64::MAX)? } else { None };
+    events.extend(deferred.into_iter().chain(corrected));
+    events.sort_by_key(|(row, _)| *row);
+    Ok(events.into_iter().map(|(_, event)| event).collect())
+}
+
+fn read_event(row: &Row<'_>) -> rusqlite::Result<WrittenEvent> {
+    Ok(WrittenEvent {
+        id: EventId::from_uuid(Uuid::from_bytes(row.get("event_id")?)),
+        kind: row.get("kind")?,
+        written_at: required_instant(row, "written_at")?,
+        published_at: instant(row, "published_at")?,
+    })
+}

@@ -1,0 +1,74 @@
+//! The queue of shipment notices: at least once, in any order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use rand::Rng;
+
+use crate::scenario::Message;
+
+/// A queue with one consumer.
+#[derive(Default)]
+pub struct Broker {
+    /// What is published later, the next one first.
+    upcoming: VecDeque<Message>,
+    ready: Vec<Message>,
+    /// Delivered and not acknowledged, by delivery tag.
+    unacknowledged: BTreeMap<u64, Message>,
+    next_tag: u64,
+}
+
+impl Broker {
+    /// A queue to which `messages` will be published.
+    pub fn new(messages: Vec<Message>) -> Self {
+        Self { upcoming: messages.into(), ..Self::default() }
+    }
+
+    /// Publishes what is due.
+    pub fn pass(&mut self, elapsed: Duration) {
+        while self.upcoming.front().is_some_and(|message| message.at <= elapsed) {
+            self.ready.extend(self.upcoming.pop_front());
+        }
+    }
+
+    /// When the next message is published.
+    pub fn next_at(&self) -> Option<Duration> {
+        self.upcoming.front().map(|message| message.at)
+    }
+
+    /// Can a message be delivered?
+    pub const fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Delivers any message.
+    pub fn deliver(&mut self, rng: &mut impl Rng) -> u64 {
+        let message = self.ready.swap_remove(rng.random_range(0..self.ready.len()));
+        self.next_tag += 1;
+        self.unacknowledged.insert(self.next_tag, message);
+        self.next_tag
+    }
+
+    /// A message that was delivered.
+    pub fn delivered(&self, tag: u64) -> &Message {
+        &self.unacknowledged[&tag]
+    }
+
+    /// The consumer has taken a message over for good.
+    pub fn acknowledge(&mut self, tag: u64) -> Message {
+        self.unacknowledged.remove(&tag).expect("a tag is acknowledged once")
+    }
+
+    /// The consumer is gone: what it had not acknowledged comes again. Returns how many messages.
+    pub fn lose_consumer(&mut self) -> usize {
+        let lost = std::mem::take(&mut self.unacknowledged);
+        let count = lost.len();
+        self.ready.extend(lost.into_values());
+        count
+    }
+
+    /// Is everything published and acknowledged?
+    pub fn is_done(&self) -> bool {
+        self.upcoming.is_empty() && self.ready.is_empty() && self.unacknowledged.is_empty()
+    }
+}

@@ -1,0 +1,70 @@
+//! A consumer of our events: it reads the bytes on the wire, deduplicates by id, and knows nothing
+//! else. What it has seen is what Holdfast has told the world.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use holdfast::ids::CaptureId;
+use holdfast::ledger::OutboxRow;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// Everything that was published.
+#[derive(Default)]
+pub struct Consumer {
+    seen: BTreeMap<Uuid, Bytes>,
+    told: Vec<Told>,
+}
+
+/// One event, as the consumer reads it.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// Its type.
+    pub kind: String,
+    /// Its data.
+    pub data: Value,
+}
+
+impl Told {
+    /// A text field; empty where it is null.
+    pub fn text(&self, field: &str) -> &str {
+        self.data[field].as_str().unwrap_or_default()
+    }
+
+    /// The capture's id.
+    pub fn capture(&self) -> Option<CaptureId> {
+        Uuid::parse_str(self.text("capture_id")).ok().map(CaptureId::from_uuid)
+    }
+
+    /// One of the events of which a shipment has one.
+    pub fn is_outcome(&self) -> bool {
+        matches!(&*self.kind, "capture.succeeded" | "capture.failed" | "capture.unresolved")
+    }
+
+    /// Order, shipment and generation.
+    pub fn shipment(&self) -> (String, String, u64) {
+        let generation = self.data["generation"].as_u64().unwrap_or_default();
+        (self.text("order_id").to_owned(), self.text("shipment_id").to_owned(), generation)
+    }
+}
+
+impl Consumer {
+    /// An event arrives.
+    ///
+    /// # Errors
+    /// It was seen before with other bytes.
+    pub fn receive(&mut self, row: &OutboxRow) -> Result<(), String> {
+        if let Some(before) = self.seen.get(&row.event_id) {
+            return if *before == row.body { Ok(()) } else { Err(format!("S9: event {} changed", row.event_id)) };
+        }
+        let body: Value = serde_json::from_slice(&row.body).map_err(|error| format!("S9: not JSON: {error}"))?;
+        self.seen.insert(row.event_id, row.body.clone());
+        self.told.push(Told { kind: row.kind.clone(), data: body["data"].clone() });
+        Ok(())
+    }
+
+    /// Everything it was told, each once, in the order in which it came.
+    pub fn told(&self) -> &[Told] {
+        &self.told
+    }
+}

@@ -1,0 +1,106 @@
+//! What can go wrong, how often it did, and in which states.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One kind of mishap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    // Between us and a provider.
+    /// The request never arrives.
+    RequestLost,
+    /// The request is processed, the answer never comes.
+    ResponseLost,
+    /// The request is processed long after we gave up on it.
+    ProcessedLate,
+    /// A 5xx that was made before the request was processed.
+    ErrorBeforeWork,
+    /// A 5xx that was made after the request was processed.
+    ErrorAfterWork,
+    /// The request is processed, the answer cannot be read.
+    Garbage,
+    /// The request is processed, the answer has a code that says nothing.
+    UnknownCode,
+    /// The request is processed, the answer names another amount.
+    WrongAmount,
+    /// Connection refused, or 429: certainly not processed.
+    NotExecuted,
+    /// A refusal that is not for ever.
+    SoftDecline,
+    /// The capture is created and approved, or dropped, a while later.
+    Hold,
+    /// Wrong credentials, for a while.
+    Misconfigured,
+    /// A read that cannot be relied on.
+    ReadFailed,
+    /// A permitted request that was not sent, because its time was over.
+    SentTooLate,
+    // At a provider.
+    /// Somebody voids what remains.
+    ForeignVoid,
+    /// Somebody else captures.
+    ForeignCapture,
+    // Between us and the broker.
+    /// A message that is published twice.
+    Duplicate,
+    /// The same shipment with other content.
+    Conflict,
+    /// A message that comes again because its acknowledgement was lost with the worker.
+    Redelivery,
+    /// An event that is published twice.
+    PublishedTwice,
+    /// A mark of publication that is lost.
+    MarkLost,
+    // At the worker.
+    /// It is gone, and starts anew.
+    Crash,
+    /// It was believed to be gone, and finishes the calls that it had begun.
+    Zombie,
+    /// Nothing runs for a long while.
+    Suspended,
+    /// The wall clock steps.
+    WallStep,
+}
+
+/// What happened in one world, or in many.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// How often each kind happened.
+    pub faults: BTreeMap<Fault, u64>,
+    /// In which states of captures.
+    pub pairs: BTreeSet<(&'static str, Fault)>,
+    /// Steps taken.
+    pub steps: u64,
+    /// Orders.
+    pub orders: u64,
+    /// Shipments that ended, by their event or reason.
+    pub ends: BTreeMap<String, u64>,
+    /// Simulated time in seconds.
+    pub seconds: u64,
+}
+
+impl Tally {
+    /// Notes a fault that happened while something was in `state`.
+    pub fn note(&mut self, fault: Fault, state: &'static str) {
+        *self.faults.entry(fault).or_default() += 1;
+        self.pairs.insert((state, fault));
+    }
+
+    /// Faults of all kinds.
+    pub fn faults_total(&self) -> u64 {
+        self.faults.values().sum()
+    }
+
+    /// Adds what happened in another world.
+    pub fn add(&mut self, other: &Self) {
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
+        for (end, count) in &other.ends {
+            *self.ends.entry(end.clone()).or_default() += count;
+        }
+        self.pairs.extend(&other.pairs);
+        self.steps += other.steps;
+        self.orders += other.orders;
+        self.seconds += other.seconds;
+    }
+}

@@ -1,0 +1,322 @@
+//! What must hold after every step, and at rest. Worked out from the providers' books, the consumer's
+//! view and the ledger's rows, with sums of its own: the core's running totals are what is checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast::capture::books::MovementKind;
+use holdfast::capture::decide::{Command, Evidence};
+use holdfast::capture::evidence::{Answer, Reading};
+use holdfast::capture::records::{AuthorizationKey, Capture};
+use holdfast::capture::states::CaptureState;
+use holdfast::ids::{CaptureId, DeadLetterId};
+use holdfast::ledger::memory::Tables;
+use holdfast::money::Money;
+use rust_decimal::Decimal;
+use sha2::{Digest, Sha256};
+
+use crate::consumer::Told;
+use crate::provider::Authorization;
+use crate::scenario::{Message, Name, SimOrder};
+use crate::world::{Check, World};
+
+/// What was seen before, to compare with what is seen now.
+#[derive(Default)]
+pub struct Memory {
+    intents: BTreeMap<CaptureId, Intent>,
+    movements_seen: usize,
+    /// Reserved and captured, summed up from the movements.
+    balances: BTreeMap<AuthorizationKey, (i64, i64)>,
+    told_seen: usize,
+    /// Captures that the world was told have failed, and that no money moved.
+    told_failed: BTreeSet<CaptureId>,
+    /// Shipments, with their generation, that had their outcome.
+    outcomes: BTreeSet<(String, String, u64)>,
+}
+
+#[derive(Clone)]
+struct Intent {
+    name: Name,
+    amount: Money,
+    ended: Option<CaptureState>,
+}
+
+/// Everything that must hold between two steps.
+pub fn check(world: &mut World) -> Check {
+    let mut memory = std::mem::take(&mut world.memory);
+    let result = memory.check(world);
+    world.memory = memory;
+    result
+}
+
+impl Memory {
+    fn check(&mut self, world: &World) -> Check {
+        let tables = world.ledger.tables();
+        self.check_captures(&tables)?;
+        self.check_movements(&tables)?;
+        check_reservations(&tables)?;
+        self.check_told(world)?;
+        for (name, authorization) in &world.authorizations {
+            self.check_provider(name, authorization)?;
+        }
+        Ok(())
+    }
+
+    /// S5, S6: intents do not change, ends do not end.
+    fn check_captures(&mut self, tables: &Tables) -> Check {
+        for capture in tables.captures.values() {
+            let record = &tables.authorizations[&capture.authorization];
+            let ended = capture.state.is_terminal().then_some(capture.state);
+            let Some(known) = self.intents.get_mut(&capture.id) else {
+                let name = (record.account.clone(), record.reference.clone());
+                self.intents.insert(capture.id, Intent { name, amount: capture.amount, ended });
+                continue;
+            };
+            if known.amount != capture.amount || known.name.1 != record.reference {
+                return Err(format!("S5: the intent of {} changed", capture.id));
+            }
+            if known.ended.is_some() && known.ended != ended {
+                return Err(format!("S6: {} went from {:?} to {:?}", capture.id, known.ended, capture.state));
+            }
+            known.ended = ended;
+        }
+        Ok(())
+    }
+
+    /// S10: the movements add up to the balance.
+    fn check_movements(&mut self, tables: &Tables) -> Check {
+        for movement in &tables.movements[self.movements_seen..] {
+            let (reserved, captured) = self.balances.entry(movement.authorization).or_default();
+            let minor = movement.amount.minor();
+            match movement.kind {
+                MovementKind::Reserve => *reserved += minor,
+                MovementKind::Release => *reserved -= minor,
+                MovementKind::Capture => {
+                    *reserved -= minor;
+                    *captured += minor;
+                }
+                MovementKind::Correct => *captured += minor,
+            }
+        }
+        self.movements_seen = tables.movements.len();
+        for record in tables.authorizations.values() {
+            let summed = self.balances.get(&record.key).copied().unwrap_or_default();
+            if summed != (record.reserved.minor(), record.captured.minor()) {
+                return Err(format!("S10: the movements of {} add up to {summed:?}: {record:?}", record.reference));
+            }
+        }
+        Ok(())
+    }
+
+    /// S1, S2, S3 and one half of S7, over the provider's books.
+    fn check_provider(&self, name: &Name, authorization: &Authorization) -> Check {
+        let mut seen = BTreeSet::new();
+        for event in &authorization.events {
+            let Some(id) = event.capture else { continue };
+            if !seen.insert(id) {
+                return Err(format!("S1: {id} was captured twice"));
+            }
+            let intent = self.intents.get(&id).ok_or_else(|| format!("S2: {id} was captured without an intent"))?;
+            if intent.name != *name || intent.amount != event.amount {
+                return Err(format!("S2: {id} was captured as {} instead of {}", event.amount, intent.amount));
+            }
+            if self.told_failed.contains(&id) {
+                return Err(format!("S7: {id} was told to have failed, and is captured"));
+            }
+        }
+        if name.0.as_str().starts_with("once") && authorization.events.len() > 1 {
+            return Err(format!("S1: {} was captured twice", name.1));
+        }
+        if authorization.captured().minor() > authorization.held.minor() {
+            return Err(format!("S3: more was captured on {} than is held", name.1));
+        }
+        Ok(())
+    }
+
+    /// S6 and S7, over what the world was told since the last step.
+    fn check_told(&mut self, world: &World) -> Check {
+        for told in &world.consumer.told()[self.told_seen..] {
+            if told.is_outcome() && !self.outcomes.insert(told.shipment()) {
+                return Err(format!("S6: two outcomes for {:?}", told.shipment()));
+            }
+            match &*told.kind {
+                "capture.succeeded" => check_succeeded(world, told)?,
+                "capture.failed" if told.data["money_may_have_moved"] == false => {
+                    self.told_failed.extend(told.capture());
+                }
+                "capture.corrected" => return Err(format!("S7: {:?} had to be corrected", told.shipment())),
+                _ => {}
+            }
+        }
+        self.told_seen = world.consumer.told().len();
+        Ok(())
+    }
+}
+
+/// S3: our own sum of what is reserved and captured is within what was authorized.
+fn check_reservations(tables: &Tables) -> Check {
+    let mut committed: BTreeMap<AuthorizationKey, i64> = BTreeMap::new();
+    for capture in tables.captures.values() {
+        let counts = capture.state != CaptureState::Failed || capture.is_corrected;
+        *committed.entry(capture.authorization).or_default() += if counts { capture.amount.minor() } else { 0 };
+    }
+    for (key, minor) in committed {
+        let record = &tables.authorizations[&key];
+        if minor > record.authorized.minor() {
+            return Err(format!("S3: {minor} is committed on {} of {}", record.reference, record.authorized));
+        }
+    }
+    Ok(())
+}
+
+/// The other half of S7: who was told of success can find the money at the provider.
+fn check_succeeded(world: &World, told: &Told) -> Check {
+    if told.text("kind") == "zero" {
+        return Ok(());
+    }
+    let is_its = |name: &&Name| name.0.as_str() == told.text("account") && name.1.as_str() == told.text("reference");
+    let name = world.authorizations.keys().find(is_its);
+    let name = name.ok_or("S7: told of an authorization that nobody knows")?;
+    let authorization = &world.authorizations[name];
+    let amount = amount(told, "capture_amount");
+    let once = name.0.as_str().starts_with("once");
+    let is_there = authorization
+        .events
+        .iter()
+        .any(|event| (once || event.capture == told.capture()) && event.amount.to_major() == amount);
+    if is_there { Ok(()) } else { Err(format!("S7: {:?} was told to be captured, and is not", told.shipment())) }
+}
+
+fn amount(told: &Told, field: &str) -> Decimal {
+    told.text(field).parse().expect("amounts are decimal texts")
+}
+
+/// S8: what is acknowledged is in the ledger, as a shipment with this content or as a dead letter.
+pub fn acknowledged(tables: &Tables, message: &Message) -> Check {
+    let notice = &message.notice;
+    let is_shipment = tables.shipments.values().any(|shipment| {
+        let order = &tables.orders[&shipment.order];
+        order.id == notice.order && shipment.id == notice.shipment && shipment.lines == notice.lines
+    });
+    let hash: [u8; 32] = Sha256::digest(&message.body).into();
+    let reasons = ["undecodable", "invalid", "conflict"];
+    let is_dead =
+        reasons.iter().any(|reason| tables.dead_letters.contains_key(&DeadLetterId::of_message(reason, &hash)));
+    if is_shipment || is_dead {
+        Ok(())
+    } else {
+        Err(format!("S8: {:?} is acknowledged and not in the ledger", message.body))
+    }
+}
+
+/// Does the command bring, under an old epoch, anything but positive evidence?
+pub fn is_stale_negative(tables: &Tables, command: &Command) -> bool {
+    let Command::Settle(settle) = command else { return false };
+    let is_positive = match &settle.evidence {
+        Evidence::Answer(Answer::Captured(_)) => true,
+        Evidence::Reading(Reading::Seen(view)) => !view.captures.is_empty(),
+        Evidence::Answer(
+            Answer::Pending | Answer::Refused(_) | Answer::Doubt(_) | Answer::NotExecuted(_) | Answer::Misconfigured(_),
+        )
+        | Evidence::Reading(Reading::Unclear(_) | Reading::Misconfigured(_))
+        | Evidence::Interrupted => false,
+    };
+    !is_positive && tables.captures[&settle.capture].progress.epoch != settle.epoch
+}
+
+/// What a stale command could have left behind.
+pub fn trace(tables: &Tables, command: &Command) -> Option<(Capture, usize, usize)> {
+    let Command::Settle(settle) = command else { return None };
+    let capture = tables.captures[&settle.capture].clone();
+    Some((capture, tables.events.len(), tables.movements.len()))
+}
+
+/// L1 to L4, A1 and S13: what must hold when everything is at rest.
+pub fn check_at_rest(world: &World) -> Check {
+    let tables = world.ledger.tables();
+    for shipment in tables.shipments.values() {
+        if !shipment.state.is_terminal() {
+            return Err(format!("L1: {} ends {}", shipment.id, shipment.state.as_str()));
+        }
+    }
+    if let Some(row) = tables.unpublished.keys().next() {
+        return Err(format!("L2: event {row} was not published"));
+    }
+    if tables.events.len() != world.consumer.told().len() {
+        return Err(format!("L2: {} events, {} arrived", tables.events.len(), world.consumer.told().len()));
+    }
+    for message in &world.acknowledged {
+        acknowledged(&tables, message)?;
+    }
+    check_outcomes(world, &tables)?;
+    for (name, authorization) in &world.authorizations {
+        check_books(&tables, name, authorization)?;
+    }
+    for order in &world.orders {
+        check_order(world, order)?;
+    }
+    Ok(())
+}
+
+/// L1: every shipment in the ledger has one outcome, and the shares of a capture add up to it.
+fn check_outcomes(world: &World, tables: &Tables) -> Check {
+    let mut told = BTreeSet::new();
+    let mut shares: BTreeMap<String, (Decimal, Decimal)> = BTreeMap::new();
+    for outcome in world.consumer.told().iter().filter(|told| told.is_outcome()) {
+        let (order, shipment, _) = outcome.shipment();
+        told.insert((order, shipment));
+        if outcome.kind == "capture.succeeded" && outcome.text("kind") != "zero" {
+            let (sum, whole) = shares.entry(outcome.text("capture_id").to_owned()).or_default();
+            *sum += amount(outcome, "amount");
+            *whole = amount(outcome, "capture_amount");
+        }
+    }
+    for shipment in tables.shipments.values() {
+        let order = &tables.orders[&shipment.order].id;
+        if !told.contains(&(order.to_string(), shipment.id.to_string())) {
+            return Err(format!("L1: {order} {} has no outcome", shipment.id));
+        }
+    }
+    match shares.iter().find(|(_, (sum, whole))| sum != whole) {
+        Some((id, (sum, whole))) => Err(format!("S13: the shares of {id} add up to {sum} of {whole}")),
+        None => Ok(()),
+    }
+}
+
+/// A1 and L4: the provider's events of ours are what the ledger says is captured.
+fn check_books(tables: &Tables, name: &Name, authorization: &Authorization) -> Check {
+    let record = tables.authorizations.values().find(|record| record.account == name.0 && record.reference == name.1);
+    let ours = |capture: &&Capture| Some(capture.authorization) == record.map(|record| record.key);
+    let is_captured = |capture: &&Capture| capture.state == CaptureState::Captured || capture.is_corrected;
+    let in_ledger: Vec<&Capture> = tables.captures.values().filter(ours).filter(is_captured).collect();
+    for event in authorization.events.iter().filter(|event| event.capture.is_some()) {
+        let known = in_ledger.iter().find(|capture| Some(capture.id) == event.capture);
+        if known.is_none_or(|capture| capture.amount != event.amount) {
+            return Err(format!("A1: {:?} is missing in the ledger", event.capture));
+        }
+    }
+    let once = name.0.as_str().starts_with("once");
+    for capture in in_ledger {
+        let is_there = authorization.events.iter().any(|event| {
+            let is_its = event.capture == Some(capture.id) || (once && event.capture.is_none());
+            is_its && event.amount == capture.amount
+        });
+        if !is_there {
+            return Err(format!("A1: {} is missing at the provider", capture.id));
+        }
+    }
+    Ok(())
+}
+
+/// S13: a fully shipped order, none of whose shipments failed, was captured to the minor unit.
+fn check_order(world: &World, order: &SimOrder) -> Check {
+    let Some(total) = order.total.filter(|_| order.ships_completely) else { return Ok(()) };
+    let outcomes =
+        world.consumer.told().iter().filter(|told| told.is_outcome() && told.text("order_id") == order.id.as_str());
+    let outcomes: Vec<&Told> = outcomes.collect();
+    let all = outcomes.len() == order.shipments.len();
+    if !all || outcomes.iter().any(|told| told.kind != "capture.succeeded") {
+        return Ok(());
+    }
+    let sum: Decimal = outcomes.iter().map(|told| amount(told, "amount")).sum();
+    if sum == total.to_major() { Ok(()) } else { Err(format!("S13: {} owes {total}, captured {sum}", order.id)) }
+}

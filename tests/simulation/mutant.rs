@@ -1,0 +1,42 @@
+//! Workers that are wrong on purpose: the simulation has to catch every one of them.
+
+/// What is wrong with a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// Acknowledges a message when it comes, not when it is in the ledger.
+    AcknowledgesFirst,
+    /// Sends a request whose time is over.
+    IgnoresSendBy,
+    /// Takes silence for a refusal.
+    TimeoutIsRefusal,
+    /// Takes absence for the end of an authorization, at once.
+    AbsenceIsVoid,
+    /// Concludes without waiting until everything under way has arrived.
+    NoQuiet,
+    /// Sends each attempt with a key of its own.
+    NewKeyPerAttempt,
+    /// Leaves the amount out.
+    NoAmount,
+    /// Takes "key already used" for a success.
+    UsedIsCaptured,
+    /// Marks events as published before they are.
+    MarksFirst,
+    /// Forgets at start-up what the worker before it had begun.
+    ForgetsInterrupted,
+}
+
+impl Mutant {
+    /// Every mutant, with what the simulation says when it catches it.
+    pub const ALL: [(Self, &'static [&'static str]); 10] = [
+        (Self::AcknowledgesFirst, &["S8"]),
+        (Self::IgnoresSendBy, &["S1", "S7"]),
+        (Self::TimeoutIsRefusal, &["S7"]),
+        (Self::AbsenceIsVoid, &["S7"]),
+        (Self::NoQuiet, &["S7"]),
+        (Self::NewKeyPerAttempt, &["S1"]),
+        (Self::NoAmount, &["S2"]),
+        (Self::UsedIsCaptured, &["S7"]),
+        (Self::MarksFirst, &["L2"]),
+        (Self::ForgetsInterrupted, &["L1"]),
+    ];
+}

@@ -1,0 +1,382 @@
+//! What is to happen in one world: accounts, orders with their authorizations, and the messages about
+//! their shipments, with everything that shipment pipelines get wrong.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::TimeDelta;
+use holdfast::capture::decide::Arrival;
+use holdfast::capture::notice::{
+    AuthorizationFacts, PlanFacts, PlanLineFacts, Quantity, RawMessage, ShipmentNotice, ShippedLine, ShippingPolicy,
+};
+use holdfast::capture::policy::{AccountPolicy, Backoff, Captures, Policy};
+use holdfast::ids::{AccountName, LineId, OrderId, Reference, ShipmentId};
+use holdfast::money::{Currency, Money};
+use rand::Rng;
+use rand::seq::SliceRandom;
+use rust_decimal::Decimal;
+
+use crate::clock::truth_at;
+use crate::fault::{Fault, Tally};
+use crate::provider::{Authorization, Rules};
+
+/// Messages are published within this span.
+const PUBLISHED_WITHIN: Duration = Duration::from_hours(8);
+/// How long a hold lives where nobody says so, at the accounts that capture once.
+const LIFETIME: Duration = Duration::from_hours(72);
+
+/// An authorization's name.
+pub type Name = (AccountName, Reference);
+
+/// What is to happen.
+pub struct Scenario {
+    /// The core's rules.
+    pub policy: Policy,
+    /// The providers' books, as they begin.
+    pub authorizations: BTreeMap<Name, Authorization>,
+    /// The orders.
+    pub orders: Vec<SimOrder>,
+    /// The messages, in the order of their publication.
+    pub messages: Vec<Message>,
+}
+
+/// An order.
+pub struct SimOrder {
+    /// Its id.
+    pub id: OrderId,
+    /// What it owes, where its amounts come from a plan.
+    pub total: Option<Money>,
+    /// Its shipments, those that cannot be captured included.
+    pub shipments: Vec<ShipmentId>,
+    /// Does everything that was ordered ship?
+    pub ships_completely: bool,
+}
+
+/// A message on the queue.
+#[derive(Clone)]
+pub struct Message {
+    /// When it is published.
+    pub at: Duration,
+    /// Its bytes; the same message repeated has the same.
+    pub body: Bytes,
+    /// What it says.
+    pub notice: ShipmentNotice,
+}
+
+impl Message {
+    /// The message as it comes to the core.
+    pub fn arrival(&self, start: bool) -> Arrival {
+        Arrival {
+            notice: self.notice.clone(),
+            event_id: String::from_utf8_lossy(&self.body).into_owned(),
+            data_path: "$.data",
+            raw: self.raw(),
+            start,
+        }
+    }
+
+    fn raw(&self) -> RawMessage {
+        RawMessage {
+            body: self.body.clone(),
+            content_type: None,
+            message_id: None,
+            exchange: "orders".to_owned(),
+            routing_key: "order.shipped".to_owned(),
+            traceparent: None,
+            tracestate: None,
+            redelivered: false,
+        }
+    }
+}
+
+impl Scenario {
+    /// Any scenario with so many orders.
+    pub fn random(rng: &mut impl Rng, orders: usize, tally: &mut Tally) -> Self {
+        let accounts = accounts(rng);
+        let configured = accounts.iter().filter(|account| account.is_configured);
+        let policies = configured.map(|account| (account.name.clone(), account.policy())).collect();
+        let mut scenario = Self {
+            policy: policy(policies),
+            authorizations: BTreeMap::new(),
+            orders: Vec::new(),
+            messages: Vec::new(),
+        };
+        for number in 0..orders {
+            let unusual = rng.random_ratio(1, 40);
+            let account = &accounts[if unusual { 4 } else { rng.random_range(0..4) }];
+            scenario.add_order(rng, number, account, tally);
+        }
+        scenario.messages.sort_by_key(|message| message.at);
+        scenario
+    }
+
+    fn add_order(&mut self, rng: &mut impl Rng, number: usize, account: &SimAccount, tally: &mut Tally) {
+        let mut order = Draft::random(rng, number, account);
+        let mut messages = order.messages(rng);
+        for (name, authorization) in order.holds.drain(..) {
+            self.authorizations.insert(name, authorization);
+        }
+        disturb(rng, &mut messages, tally);
+        self.messages.append(&mut messages);
+        self.orders.push(SimOrder {
+            id: order.id,
+            total: (!order.is_explicit).then_some(order.total),
+            shipments: order.shipments,
+            ships_completely: order.ships_completely,
+        });
+    }
+}
+
+fn policy(accounts: std::collections::HashMap<AccountName, AccountPolicy>) -> Policy {
+    Policy {
+        deadline_margin: Duration::from_hours(2),
+        derived_deadline_margin: Duration::from_hours(24),
+        final_grace: Duration::from_mins(15),
+        quiet: Duration::from_mins(15),
+        awaiting_max: Duration::from_hours(24),
+        awaiting_check: Duration::from_mins(15),
+        send_within: Duration::from_secs(10),
+        parked_for: Duration::from_mins(5),
+        retry_after_max: Duration::from_hours(1),
+        backoff: Backoff {
+            initial: Duration::from_millis(500),
+            max: Duration::from_mins(15),
+            multiplier: 2.0,
+            jitter: 0.5,
+        },
+        look_after: [2, 5, 15, 60, 300, 900, 3_600].map(Duration::from_secs).to_vec(),
+        accounts,
+    }
+}
+
+/// An account, and how its provider behaves.
+struct SimAccount {
+    name: AccountName,
+    rules: Rules,
+    is_configured: bool,
+}
+
+impl SimAccount {
+    const fn captures(&self) -> Captures {
+        match self.rules {
+            Rules::Several { .. } => Captures::Multiple,
+            Rules::Once { .. } => Captures::Single,
+        }
+    }
+
+    fn policy(&self) -> AccountPolicy {
+        let (resend_window, authorization_lifetime) = match self.captures() {
+            Captures::Multiple => (Some(Duration::from_mins(15)), None),
+            Captures::Single => (None, Some(LIFETIME)),
+        };
+        AccountPolicy {
+            captures: self.captures(),
+            resend_window,
+            timeout: Duration::from_secs(30),
+            authorization_lifetime,
+        }
+    }
+}
+
+fn accounts(rng: &mut impl Rng) -> Vec<SimAccount> {
+    let mut accounts = Vec::new();
+    for number in 0..2 {
+        let name = |kind: &str| AccountName::parse(&format!("{kind}-{number}")).expect("an id");
+        accounts.push(SimAccount { name: name("several"), rules: Rules::several(rng), is_configured: true });
+        accounts.push(SimAccount { name: name("once"), rules: Rules::once(rng), is_configured: true });
+    }
+    let name = AccountName::parse("nobody").expect("an id");
+    accounts.push(SimAccount { name, rules: Rules::several(rng), is_configured: false });
+    accounts
+}
+
+/// An order in the making.
+struct Draft {
+    id: OrderId,
+    is_explicit: bool,
+    ships_completely: bool,
+    says_final: bool,
+    currency: Currency,
+    total: Money,
+    plan: PlanFacts,
+    facts: Vec<AuthorizationFacts>,
+    holds: Vec<(Name, Authorization)>,
+    shipments: Vec<ShipmentId>,
+}
+
+impl Draft {
+    fn random(rng: &mut impl Rng, number: usize, account: &SimAccount) -> Self {
+        let code = ["EUR", "EUR", "JPY", "KWD"][rng.random_range(0..4)];
+        let currency = Currency::parse(code).expect("a currency");
+        let (plan, total) = random_plan(rng, currency);
+        let mut draft = Self {
+            id: OrderId::parse(&format!("ord-{number}")).expect("an id"),
+            is_explicit: rng.random_ratio(1, 8),
+            ships_completely: rng.random_ratio(3, 4),
+            says_final: rng.random_ratio(1, 3),
+            currency,
+            total,
+            plan,
+            facts: Vec::new(),
+            holds: Vec::new(),
+            shipments: Vec::new(),
+        };
+        draft.authorize(rng, number, account);
+        if account.captures() == Captures::Multiple && rng.random_ratio(1, 8) {
+            draft.authorize(rng, number, account);
+        }
+        draft
+    }
+
+    /// Holds money for the order: what it owes, mostly.
+    fn authorize(&mut self, rng: &mut impl Rng, number: usize, account: &SimAccount) {
+        let reference = Reference::parse(&format!("auth-{number}-{}", self.facts.len())).expect("an id");
+        let minor = self.total.minor();
+        let held = match rng.random_range(0..8) {
+            0 => minor + 1 + minor / 10,
+            1 => (minor - minor / 3).max(1),
+            _ => minor.max(1),
+        };
+        let held = Money::from_minor(held, self.currency).expect("positive");
+        let authorized_at = truth_at(Duration::ZERO) - TimeDelta::minutes(rng.random_range(0..60));
+        let is_derived = account.captures() == Captures::Single && rng.random_ratio(1, 4);
+        let expires_at = if is_derived {
+            authorized_at + TimeDelta::from_std(LIFETIME).expect("72 h")
+        } else {
+            truth_at(Duration::ZERO) + TimeDelta::minutes(rng.random_range(30..72 * 60))
+        };
+        let told = match account.captures() {
+            Captures::Multiple if rng.random_ratio(1, 3) => None,
+            // What the shop believes is a little off; the provider tells the truth later.
+            Captures::Multiple if rng.random_ratio(1, 3) => {
+                Some(expires_at + TimeDelta::minutes(rng.random_range(-30..30)))
+            }
+            Captures::Single if is_derived => None,
+            Captures::Multiple | Captures::Single => Some(expires_at),
+        };
+        let approved_at = if rng.random_ratio(1, 10) { TimeDelta::minutes(20) } else { TimeDelta::minutes(-60) };
+        let approved_at = truth_at(Duration::ZERO) + approved_at;
+        if account.is_configured {
+            let name = (account.name.clone(), reference.clone());
+            self.holds.push((name, Authorization::new(account.rules, held, approved_at, expires_at)));
+        }
+        self.facts.push(AuthorizationFacts {
+            account: account.name.clone(),
+            reference,
+            currency: self.currency,
+            amount: rng.random_ratio(40, 41).then_some(held),
+            authorized_at: Some(authorized_at),
+            expires_at: told,
+        });
+    }
+
+    /// One message per shipment, in the order in which they leave.
+    fn messages(&mut self, rng: &mut impl Rng) -> Vec<Message> {
+        let parcels = self.pack(rng);
+        let registers_early = rng.random_ratio(1, 4);
+        let last = parcels.len() - 1;
+        let mut at = Duration::from_secs(rng.random_range(0..PUBLISHED_WITHIN.as_secs()));
+        let mut messages = Vec::new();
+        for (index, lines) in parcels.into_iter().enumerate() {
+            let shipment = ShipmentId::parse(&format!("shp-{index}")).expect("an id");
+            self.shipments.push(shipment.clone());
+            let tells = index == 0 || !registers_early;
+            let facts = if index == last { self.facts.last() } else { self.facts.first() };
+            let amount = self.is_explicit.then(|| self.total.minor() / i64::try_from(last + 2).expect("a few"));
+            let amount = amount.map(|minor| Money::from_minor(minor, self.currency).expect("positive").to_major());
+            messages.push(Message {
+                at,
+                body: Bytes::from(format!("{}/{shipment}", self.id)),
+                notice: ShipmentNotice {
+                    order: self.id.clone(),
+                    shipment,
+                    is_final: self.says_final && index == last,
+                    lines: if amount.is_some() { Vec::new() } else { lines },
+                    amount,
+                    authorization: facts.filter(|_| tells).cloned(),
+                    plan: (tells && amount.is_none()).then(|| self.plan.clone()),
+                },
+            });
+            at += Duration::from_secs(rng.random_range(0..7_200));
+        }
+        messages
+    }
+
+    /// Splits the order's units over parcels; some orders never ship completely, some too much.
+    fn pack(&self, rng: &mut impl Rng) -> Vec<Vec<ShippedLine>> {
+        let mut units: Vec<LineId> = Vec::new();
+        for line in &self.plan.lines {
+            let count = usize::try_from(line.quantity.millionths() / 1_000_000).expect("a few units");
+            units.extend(std::iter::repeat_n(line.line.clone(), count));
+        }
+        units.shuffle(rng);
+        if !self.ships_completely && units.len() > 1 {
+            units.pop();
+        }
+        let parcels = rng.random_range(1..=units.len().min(4));
+        let mut packed = vec![BTreeMap::<LineId, u32>::new(); parcels];
+        for (index, unit) in units.iter().enumerate() {
+            let parcel = if index < parcels { index } else { rng.random_range(0..parcels) };
+            *packed[parcel].entry(unit.clone()).or_default() += 1;
+        }
+        if !self.ships_completely && rng.random_ratio(1, 3) {
+            *packed[parcels - 1].entry(units[0].clone()).or_default() += 9;
+        }
+        let line = |(line, units)| ShippedLine { line, quantity: Quantity::units(units) };
+        packed.into_iter().map(|parcel| parcel.into_iter().map(line).collect()).collect()
+    }
+}
+
+fn random_plan(rng: &mut impl Rng, currency: Currency) -> (PlanFacts, Money) {
+    let major = |minor: i64| Money::from_minor(minor, currency).expect("not negative").to_major();
+    let mut goods = 0;
+    let lines = (0..rng.random_range(1..=3)).map(|index| {
+        let total = if rng.random_ratio(1, 10) { 0 } else { rng.random_range(1..9_999) };
+        goods += total;
+        let line = LineId::parse(&format!("l{index}")).expect("an id");
+        PlanLineFacts { line, quantity: Quantity::units(rng.random_range(1..=4)), total: major(total) }
+    });
+    let lines: Vec<PlanLineFacts> = lines.collect();
+    let discount = if goods > 0 && rng.random_ratio(1, 3) { rng.random_range(0..goods) } else { 0 };
+    let shipping = if rng.random_ratio(1, 2) { rng.random_range(0..900) } else { 0 };
+    let total = goods - discount + shipping;
+    let plan = PlanFacts {
+        revision: 1,
+        lines,
+        discount: major(discount),
+        tax: Decimal::ZERO,
+        shipping: major(shipping),
+        shipping_policy: [ShippingPolicy::Prorate, ShippingPolicy::First, ShippingPolicy::Last][rng.random_range(0..3)],
+        other_tender: Decimal::ZERO,
+        total: major(total),
+    };
+    (plan, Money::from_minor(total, currency).expect("not negative"))
+}
+
+/// Adds what pipelines do: messages twice, late, and with other content.
+fn disturb(rng: &mut impl Rng, messages: &mut Vec<Message>, tally: &mut Tally) {
+    for index in 0..messages.len() {
+        if rng.random_ratio(1, 6) {
+            tally.note(Fault::Duplicate, "broker");
+            let again = messages[index].clone();
+            messages.push(Message { at: again.at + Duration::from_secs(rng.random_range(0..90_000)), ..again });
+        }
+        if rng.random_ratio(1, 12) {
+            tally.note(Fault::Conflict, "broker");
+            let mut other = messages[index].clone();
+            let notice = &mut other.notice;
+            match (&mut notice.amount, notice.lines.first_mut()) {
+                (Some(amount), _) => *amount += *amount,
+                (None, Some(line)) => line.quantity = line.quantity.plus(Quantity::units(1)),
+                (None, None) => continue,
+            }
+            other.body = Bytes::from([&other.body[..], b"/changed"].concat());
+            other.at += Duration::from_secs(rng.random_range(0..7_200));
+            messages.push(other);
+        }
+        if rng.random_ratio(1, 10) {
+            messages[index].at += Duration::from_secs(rng.random_range(0..90_000));
+        }
+    }
+}

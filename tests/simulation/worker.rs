@@ -1,0 +1,409 @@
+//! The worker's loops in miniature: intake, executor and watch; the relay has its own file.
+//! Everything in [`Worker`] is lost when it crashes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use holdfast::capture::decide::{Call, Command, Due, Evidence, Freeze, Note, Ready, Reply, Settle, Ticket};
+use holdfast::capture::evidence::{Answer, Reading};
+use holdfast::ids::AccountName;
+use holdfast::ledger::{Executed, Ledger, LedgerError, OutboxRow};
+use rand::Rng;
+
+use crate::invariants;
+use crate::mutant::Mutant;
+use crate::world::{Check, World};
+
+/// Provider calls under way at the same time, per account.
+const PERMITS: usize = 3;
+/// Commands in one group.
+const GROUP_MAX: usize = 4;
+/// Deliveries that are not acknowledged.
+const PREFETCH: usize = 6;
+
+/// What a worker holds in memory.
+#[derive(Default)]
+pub struct Worker {
+    inbox: Vec<u64>,
+    to_acknowledge: Vec<u64>,
+    /// Bodies of kept notices that are looked at again.
+    again: Vec<bytes::Bytes>,
+    ready: BTreeMap<(u8, i64), Ready>,
+    /// Provider calls with a permit.
+    pub jobs: Vec<Job>,
+    /// Events to publish.
+    pub to_publish: VecDeque<OutboxRow>,
+    /// Rows that were published, to be marked.
+    pub to_mark: Vec<i64>,
+}
+
+/// One provider call.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Tells it from all others.
+    pub id: u64,
+    /// What to call.
+    pub ticket: Ticket,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+/// How far a provider call is.
+#[derive(Debug, Clone)]
+pub enum Stage {
+    /// It may be made.
+    Permitted,
+    /// The request is out.
+    Sent {
+        /// When waiting for the answer ends.
+        gives_up_at: Duration,
+    },
+    /// It came to something.
+    Answered(Outcome),
+}
+
+/// What a provider call came to.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// A capture request.
+    Answer(Answer),
+    /// A read.
+    Reading(Reading),
+}
+
+/// What a worker can do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Take a delivery.
+    Deliver,
+    /// Execute what was delivered, as one group.
+    Accept,
+    /// Acknowledge what was executed.
+    Acknowledge,
+    /// Accept a kept notice again.
+    AcceptAgain,
+    /// Begin what is ready.
+    Begin,
+    /// Look for due work.
+    Watch,
+    /// Make a call that may be made.
+    Send,
+    /// Give up waiting for an answer.
+    GiveUp,
+    /// Settle what came to something, as one group.
+    Settle,
+    /// Look for events that are not published.
+    Collect,
+    /// Publish an event.
+    Publish,
+    /// Mark events as published.
+    Mark,
+}
+
+impl World {
+    /// What the worker can do now.
+    pub fn acts(&self) -> Vec<Act> {
+        let worker = &self.worker;
+        let unacknowledged = worker.inbox.len() + worker.to_acknowledge.len();
+        let elapsed = self.clock.elapsed();
+        let can = [
+            (Act::Deliver, self.broker.has_ready() && unacknowledged < PREFETCH),
+            (Act::Accept, !worker.inbox.is_empty()),
+            (Act::Acknowledge, !worker.to_acknowledge.is_empty()),
+            (Act::AcceptAgain, !worker.again.is_empty()),
+            (Act::Begin, worker.ready.values().any(|ready| self.permits(ready) > 0)),
+            (Act::Watch, self.is_something_due()),
+            (Act::Send, worker.jobs.iter().any(|job| matches!(job.stage, Stage::Permitted))),
+            (Act::GiveUp, worker.jobs.iter().any(|job| job.is_overdue(elapsed))),
+            (Act::Settle, worker.jobs.iter().any(|job| matches!(job.stage, Stage::Answered(_)))),
+            (Act::Collect, worker.to_publish.is_empty() && worker.to_mark.is_empty() && self.has_unpublished()),
+            (Act::Publish, !worker.to_publish.is_empty()),
+            (Act::Mark, !worker.to_mark.is_empty()),
+        ];
+        can.into_iter().filter_map(|(act, can)| can.then_some(act)).collect()
+    }
+
+    /// Does one thing.
+    pub fn act(&mut self, act: Act) -> Check {
+        match act {
+            Act::Deliver => self.deliver(),
+            Act::Accept => self.accept(),
+            Act::Acknowledge => self.acknowledge(),
+            Act::AcceptAgain => self.accept_again(),
+            Act::Begin => self.begin(),
+            Act::Watch => {
+                self.watch();
+                Ok(())
+            }
+            Act::Send => {
+                let permitted = |job: &Job| matches!(job.stage, Stage::Permitted);
+                let index = self.worker.jobs.iter().position(permitted).expect("it can be done");
+                let mut job = self.worker.jobs.remove(index);
+                self.send(&mut job)?;
+                self.worker.jobs.push(job);
+                Ok(())
+            }
+            Act::GiveUp => {
+                let elapsed = self.clock.elapsed();
+                let mut jobs = std::mem::take(&mut self.worker.jobs);
+                jobs.iter_mut().filter(|job| job.is_overdue(elapsed)).for_each(|job| self.give_up(job));
+                self.worker.jobs = jobs;
+                Ok(())
+            }
+            Act::Settle => self.settle_some(),
+            Act::Collect => {
+                self.collect();
+                Ok(())
+            }
+            Act::Publish => self.publish(),
+            Act::Mark => self.mark(),
+        }
+    }
+
+    /// Nothing left to do in memory?
+    pub fn worker_is_idle(&self) -> bool {
+        let Worker { inbox, to_acknowledge, again, ready, jobs, to_publish, to_mark } = &self.worker;
+        inbox.is_empty()
+            && to_acknowledge.is_empty()
+            && again.is_empty()
+            && ready.is_empty()
+            && jobs.is_empty()
+            && to_publish.is_empty()
+            && to_mark.is_empty()
+    }
+
+    // Intake.
+
+    fn deliver(&mut self) -> Check {
+        let tag = self.broker.deliver(&mut self.rng);
+        self.worker.inbox.push(tag);
+        if self.mutant == Some(Mutant::AcknowledgesFirst) {
+            let message = self.broker.delivered(tag).clone();
+            return invariants::acknowledged(&self.ledger.tables(), &message);
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self) -> Check {
+        let size = self.rng.random_range(1..=GROUP_MAX.min(self.worker.inbox.len()));
+        let tags: Vec<u64> = self.worker.inbox.drain(..size).collect();
+        let mut begun = BTreeMap::new();
+        let mut commands = Vec::new();
+        for tag in &tags {
+            let message = self.broker.delivered(*tag);
+            let account = message.notice.authorization.as_ref().map(|facts| facts.account.clone());
+            let start = account.is_some_and(|account| self.take_permit(&account, &mut begun));
+            commands.push(Command::Accept(Box::new(message.arrival(start))));
+        }
+        self.run(commands)?;
+        self.worker.to_acknowledge.extend(tags);
+        Ok(())
+    }
+
+    fn acknowledge(&mut self) -> Check {
+        for tag in std::mem::take(&mut self.worker.to_acknowledge) {
+            let message = self.broker.acknowledge(tag);
+            invariants::acknowledged(&self.ledger.tables(), &message)?;
+            self.acknowledged.push(message);
+        }
+        Ok(())
+    }
+
+    fn accept_again(&mut self) -> Check {
+        let body = self.worker.again.remove(0);
+        let arrival = self.messages[&body].arrival(false);
+        self.run(vec![Command::Accept(Box::new(arrival))])
+    }
+
+    // Executor.
+
+    fn permits(&self, ready: &Ready) -> usize {
+        match ready.due {
+            Due::Shipment(_) => 1,
+            Due::Capture(_) | Due::Authorization(_) => self.free_permits(&ready.account),
+        }
+    }
+
+    fn free_permits(&self, account: &AccountName) -> usize {
+        let used = self.worker.jobs.iter().filter(|job| job.ticket.account == *account).count();
+        PERMITS.saturating_sub(used)
+    }
+
+    fn take_permit(&self, account: &AccountName, taken: &mut BTreeMap<AccountName, usize>) -> bool {
+        let taken = taken.entry(account.clone()).or_default();
+        let is_free = *taken < self.free_permits(account);
+        *taken += usize::from(is_free);
+        is_free
+    }
+
+    fn begin(&mut self) -> Check {
+        let mut taken = BTreeMap::new();
+        let mut waiting: Vec<_> = std::mem::take(&mut self.worker.ready).into_iter().collect();
+        waiting.sort_by_key(|(_, ready)| ready.deadline);
+        let mut commands = Vec::new();
+        for (key, ready) in waiting {
+            let is_free = matches!(ready.due, Due::Shipment(_)) || self.take_permit(&ready.account, &mut taken);
+            if is_free && commands.len() < GROUP_MAX {
+                commands.push(Command::Due(ready.due));
+            } else {
+                self.worker.ready.insert(key, ready);
+            }
+        }
+        self.run(commands)
+    }
+
+    /// Ends the wait for an answer.
+    pub fn give_up(&mut self, job: &mut Job) {
+        job.stage = Stage::Answered(self.silence(&job.ticket.call, false));
+    }
+
+    fn settle_some(&mut self) -> Check {
+        let size = self.rng.random_range(1..=GROUP_MAX);
+        let mut settled = Vec::new();
+        let jobs = std::mem::take(&mut self.worker.jobs);
+        for job in jobs {
+            if settled.len() < size && matches!(job.stage, Stage::Answered(_)) {
+                settled.push(job);
+            } else {
+                self.worker.jobs.push(job);
+            }
+        }
+        let start = self.rng.random_ratio(3, 4);
+        let commands = settled.iter().map(|job| settle_command(job, start)).collect();
+        self.run(commands)
+    }
+
+    /// Settles what a worker that was believed to be gone has found out.
+    pub fn settle_ghost(&mut self, job: &Job) -> Check {
+        self.run(vec![settle_command(job, false)])
+    }
+
+    // Watch.
+
+    /// Is anything due that does not wait for a permit already?
+    fn is_something_due(&self) -> bool {
+        self.next_due().is_some_and(|at| at <= self.clock.elapsed())
+            && self.find_due().iter().any(|due| !self.worker.ready.contains_key(&ready_key(due)))
+    }
+
+    fn watch(&mut self) {
+        for ready in self.find_due() {
+            self.enqueue(ready);
+        }
+    }
+
+    /// Everything that is due. A shipment that waits needs no permit, so its account is never looked at.
+    fn find_due(&self) -> Vec<Ready> {
+        let due = now(self.ledger.find_due(u32::MAX));
+        let nobody = AccountName::parse("nobody").expect("a name");
+        let awaiting = due.awaiting.into_iter();
+        let awaiting = awaiting.map(|key| Ready { due: Due::Shipment(key), account: nobody.clone(), deadline: None });
+        due.calls.into_iter().chain(awaiting).collect()
+    }
+
+    fn enqueue(&mut self, ready: Ready) {
+        self.worker.ready.insert(ready_key(&ready), ready);
+    }
+
+    /// What a new worker does first about what the last one left behind.
+    pub fn take_over(&mut self) -> Check {
+        if self.mutant == Some(Mutant::ForgetsInterrupted) {
+            return Ok(());
+        }
+        let left = now(self.ledger.interrupted());
+        let command = |(capture, epoch)| {
+            Command::Settle(Box::new(Settle { capture, epoch, evidence: Evidence::Interrupted, start: false }))
+        };
+        self.run(left.into_iter().map(command).collect())
+    }
+
+    // All of them.
+
+    /// Executes a group, and hands on what comes of it.
+    pub fn run(&mut self, commands: Vec<Command>) -> Check {
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let (stale, fresh): (Vec<_>, Vec<_>) =
+            commands.into_iter().partition(|command| invariants::is_stale_negative(&self.ledger.tables(), command));
+        for command in stale {
+            self.stale += 1;
+            let before = invariants::trace(&self.ledger.tables(), &command);
+            self.execute(vec![command.clone()])?;
+            if before != invariants::trace(&self.ledger.tables(), &command) {
+                return Err(format!("S11: an old epoch changed something: {command:?}"));
+            }
+        }
+        if fresh.is_empty() { Ok(()) } else { self.execute(fresh) }
+    }
+
+    fn execute(&mut self, commands: Vec<Command>) -> Check {
+        self.log(|| format!("  {commands:?}"));
+        self.is_news = true;
+        let executed: Result<Executed, LedgerError> = self.ledger.execute_now(commands);
+        let executed = executed.map_err(|error| error.to_string())?;
+        for reply in executed.replies {
+            self.follow(reply.map_err(|error| error.to_string())?);
+        }
+        if self.rng.random_ratio(3, 4) {
+            self.worker.to_publish.extend(executed.outbox);
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, reply: Reply) {
+        if let Some(ticket) = reply.ticket {
+            self.next_job += 1;
+            self.worker.jobs.push(Job { id: self.next_job, ticket, stage: Stage::Permitted });
+        }
+        if let Some(ready) = reply.ready
+            && self.rng.random_ratio(3, 4)
+        {
+            self.enqueue(ready);
+        }
+        if let Note::LookAgain(raw) = reply.note {
+            self.worker.again.push(raw.body);
+        }
+    }
+}
+
+impl Job {
+    /// Has it waited long enough?
+    pub fn is_overdue(&self, elapsed: Duration) -> bool {
+        matches!(self.stage, Stage::Sent { gives_up_at } if gives_up_at <= elapsed)
+    }
+}
+
+/// Tells two ready things apart.
+fn ready_key(ready: &Ready) -> (u8, i64) {
+    match ready.due {
+        Due::Capture(key) => (0, key.row()),
+        Due::Authorization(key) => (1, key.row()),
+        Due::Shipment(key) => (2, key.row()),
+    }
+}
+
+fn settle_command(job: &Job, start: bool) -> Command {
+    let Stage::Answered(outcome) = job.stage.clone() else { unreachable!("only what came to something is settled") };
+    let evidence = match outcome {
+        Outcome::Answer(answer) => Evidence::Answer(answer),
+        Outcome::Reading(reading) => Evidence::Reading(reading),
+    };
+    match (&job.ticket.call, evidence) {
+        (Call::Send { capture, epoch, .. } | Call::Look { capture, epoch }, evidence) => {
+            Command::Settle(Box::new(Settle { capture: *capture, epoch: *epoch, evidence, start }))
+        }
+        (Call::Read { authorization, epoch }, Evidence::Reading(reading)) => {
+            Command::Freeze(Box::new(Freeze { authorization: *authorization, epoch: *epoch, reading, start }))
+        }
+        (Call::Read { .. }, Evidence::Answer(_) | Evidence::Interrupted) => {
+            unreachable!("a read comes to a reading")
+        }
+    }
+}
+
+/// What a future of the memory ledger holds: it is never pending.
+pub fn now<T>(future: impl Future<Output = Result<T, LedgerError>>) -> T {
+    future.now_or_never().expect("memory does not wait").expect("memory does not fail")
+}
