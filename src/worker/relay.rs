@@ -54,7 +54,7 @@ pub(super) struct Relay {
     pub(super) batch: usize,
     /// How often the ledger is asked for what memory has lost.
     pub(super) interval: Duration,
-    /// Told to stop: publishes what is left once more, then ends.
+    /// Told to stop: publishes what is left, then ends.
     pub(super) stop: CancellationToken,
 }
 
@@ -72,12 +72,21 @@ impl Relay {
                     None => break,
                 },
                 () = stop.cancelled() => break,
-                _ = tick.tick() => self.lost(clock::before(clock::now(), self.interval)).await,
+                _ = tick.tick() => match self.offered.try_recv() {
+                    // While we are behind, what is old is not lost: it waits here.
+                    Ok(rows) => self.gather(rows),
+                    Err(_) => self.lost(clock::before(clock::now(), self.interval), &mut marking).await,
+                },
             };
             self.publish(rows, &mut marking).await;
         }
-        let rest = self.lost(clock::now()).await;
-        self.publish(rest, &mut marking).await;
+        // Batch by batch, as long as the broker takes any: the rest is for whoever starts next.
+        loop {
+            let rest = self.lost(clock::now(), &mut marking).await;
+            if self.publish(rest, &mut marking).await == 0 {
+                break;
+            }
+        }
         if let Some(marking) = marking {
             let _ = marking.await;
         }
@@ -95,7 +104,11 @@ impl Relay {
     }
 
     /// Events that are older than what is on its way through memory, and not published.
-    async fn lost(&self, written_before: clock::Timestamp) -> Vec<OutboxRow> {
+    async fn lost(&self, written_before: clock::Timestamp, marking: &mut Option<JoinHandle<()>>) -> Vec<OutboxRow> {
+        // Else what was published a moment ago would look unpublished, and go out a second time.
+        if let Some(marking) = marking.take() {
+            let _ = marking.await;
+        }
         let limit = u32::try_from(self.batch).unwrap_or(u32::MAX);
         match self.executor.ledger().unpublished(written_before, limit).await {
             Ok(rows) => rows,
@@ -106,16 +119,18 @@ impl Relay {
         }
     }
 
-    async fn publish(&self, rows: Vec<OutboxRow>, marking: &mut Option<JoinHandle<()>>) {
+    /// Publishes events, and returns how many the broker took.
+    async fn publish(&self, rows: Vec<OutboxRow>, marking: &mut Option<JoinHandle<()>>) -> usize {
         if rows.is_empty() {
-            return;
+            return 0;
         }
         let ids: Vec<i64> = rows.iter().map(|row| row.row).collect();
         let outgoing = rows.into_iter().map(|row| self.outgoing(row)).collect();
         let outcomes = self.publisher.publish(outgoing).await;
         let published = note_outcomes(&ids, &outcomes);
-        if published.is_empty() {
-            return;
+        let count = published.len();
+        if count == 0 {
+            return 0;
         }
         if let Some(before) = marking.take() {
             let _ = before.await;
@@ -126,6 +141,7 @@ impl Relay {
             executor.execute(vec![Command::Published(published)]).await;
             crash::point("after-T4");
         }));
+        count
     }
 
     fn outgoing(&self, row: OutboxRow) -> Outgoing {

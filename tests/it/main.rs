@@ -2,5 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bad_input;
 mod broker;
+mod crash;
+mod flow;
+mod outage;
 mod support;

@@ -4,6 +4,12 @@
 //! for each. The node ends with the process, however that ends. Under `cargo nextest` every test is a
 //! process and starts its own, which works and is slow.
 
+pub mod audit;
+pub mod listener;
+pub mod order;
+pub mod worker;
+pub mod world;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

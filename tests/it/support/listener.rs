@@ -1,0 +1,161 @@
+//! A consumer of our events, as another team would write one: a durable queue of its own, read
+//! through every loss of the broker.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use holdfast::broker::session::Session;
+use holdfast::broker::topology;
+use holdfast::settings::Broker;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::PATIENCE;
+
+/// The queue that events are read from.
+const QUEUE: &str = "test.events";
+
+/// The types that say how a shipment ended.
+pub const OUTCOMES: [&str; 3] = ["capture.succeeded", "capture.failed", "capture.unresolved"];
+
+/// One event as it came.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Its type.
+    pub kind: String,
+    /// AMQP `message_id`.
+    pub message_id: String,
+    /// AMQP `content_type`.
+    pub content_type: String,
+    /// Its bytes.
+    pub body: Vec<u8>,
+    /// Its bytes, read.
+    pub json: Value,
+    /// The broker gave it to us before.
+    pub redelivered: bool,
+}
+
+impl Received {
+    /// A field of its data, as a text; empty where it is null.
+    pub fn field(&self, name: &str) -> &str {
+        self.json["data"][name].as_str().unwrap_or_default()
+    }
+
+    /// Does it say how a shipment ended?
+    pub fn is_outcome(&self) -> bool {
+        OUTCOMES.contains(&self.kind.as_str())
+    }
+
+    /// What it is the outcome of: order, shipment, generation.
+    pub fn about(&self) -> (String, String, u64) {
+        let generation = self.json["data"]["generation"].as_u64().expect("an outcome has a generation");
+        (self.field("order_id").to_owned(), self.field("shipment_id").to_owned(), generation)
+    }
+}
+
+/// Everything that was received, in the order of arrival, repetitions included.
+pub struct Listener {
+    received: Arc<Mutex<Vec<Received>>>,
+    count: watch::Receiver<usize>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Listener {
+    /// Binds the queue to every event, and reads it from now on.
+    pub async fn start(settings: &Broker) -> Self {
+        bind(settings).await.unwrap();
+        let (sender, count) = watch::channel(0);
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let (settings, shared) = (settings.clone(), Arc::clone(&received));
+        let task = tokio::spawn(async move {
+            loop {
+                let _ = listen(&settings, &shared, &sender).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        Self { received, count, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Everything so far.
+    pub fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
+    }
+
+    /// Without a crash or an outage, every event is published once. (What the broker repeats by
+    /// itself does not count.)
+    pub fn assert_none_repeated(&self) {
+        let mut times: BTreeMap<String, usize> = BTreeMap::new();
+        for event in self.received().into_iter().filter(|event| !event.redelivered) {
+            *times.entry(event.message_id).or_default() += 1;
+        }
+        let repeated = times.values().filter(|times| **times > 1).count();
+        assert_eq!(repeated, 0, "of {} events so many were published again", times.len());
+    }
+
+    /// Waits until `look` finds in everything so far what it looks for.
+    pub async fn until<T>(&self, what: &str, look: impl Fn(&[Received]) -> Option<T>) -> T {
+        let mut count = self.count.clone();
+        let found = async {
+            loop {
+                count.borrow_and_update();
+                if let Some(found) = look(&self.received.lock().unwrap()) {
+                    return found;
+                }
+                count.changed().await.expect("the listener listens");
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        found.unwrap_or_else(|_| {
+            let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+            for event in self.received() {
+                *kinds.entry(event.kind).or_default() += 1;
+            }
+            panic!("no {what} within {PATIENCE:?}; received so far: {kinds:?}")
+        })
+    }
+}
+
+async fn bind(settings: &Broker) -> Result<(), Box<dyn std::error::Error>> {
+    let session = Session::open(settings, "test").await?;
+    topology::prepare_publishing(&session, settings).await?;
+    let channel = session.channel().await?;
+    channel.queue_declare(QUEUE.into(), QueueDeclareOptions::durable(), FieldTable::default()).await?;
+    let exchange = settings.payments_exchange.as_str().into();
+    let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind(QUEUE.into(), exchange, "#".into(), options, arguments).await?;
+    session.close(channel).await;
+    Ok(())
+}
+
+async fn listen(
+    settings: &Broker,
+    received: &Mutex<Vec<Received>>,
+    count: &watch::Sender<usize>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let session = Session::open(settings, "test").await?;
+    let channel = session.channel().await?;
+    let options = BasicConsumeOptions::default();
+    let mut deliveries = channel.basic_consume(QUEUE.into(), "".into(), options, FieldTable::default()).await?;
+    while let Some(delivery) = deliveries.next().await {
+        let delivery = delivery?;
+        let text =
+            |text: &Option<lapin::types::ShortString>| text.as_ref().map(ToString::to_string).unwrap_or_default();
+        let event = Received {
+            kind: delivery.routing_key.to_string(),
+            message_id: text(delivery.properties.message_id()),
+            content_type: text(delivery.properties.content_type()),
+            json: serde_json::from_slice(&delivery.data).expect("an event is JSON"),
+            redelivered: delivery.redelivered,
+            body: delivery.data.clone(),
+        };
+        received.lock().unwrap().push(event);
+        count.send_modify(|count| *count += 1);
+        delivery.ack(BasicAckOptions::default()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,330 @@
+//! Everything around a worker, real but for the money: a virtual host of RabbitMQ, the sandbox, a
+//! ledger on disk, a consumer of the events, and the shipment side.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use holdfast::broker::session::Session;
+use holdfast::broker::topology::{self, Topology};
+use holdfast::sandbox::{Books, Fault, Faults, NewAuthorization, Operation, Rule, Running, Sandbox, TEST_SECRET};
+use holdfast::settings::Broker;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Confirmation};
+use rusqlite::{Connection, OpenFlags};
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::PATIENCE;
+use super::audit;
+use super::listener::{Listener, Received};
+use super::order::{Account, Message, Order};
+use super::worker::Worker;
+
+/// Everything around a worker. It stays when workers come and go.
+pub struct World {
+    pub sandbox: Running,
+    pub broker: Broker,
+    pub listener: Listener,
+    dir: TempDir,
+    sent: Mutex<Vec<Message>>,
+    workers: AtomicUsize,
+}
+
+impl World {
+    /// On a virtual host of the shared node.
+    pub async fn new() -> Self {
+        Self::at(super::broker().await).await
+    }
+
+    /// On this broker.
+    pub async fn at(broker: Broker) -> Self {
+        let sandbox = Sandbox::start(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let dir = TempDir::with_prefix("holdfast-it-").unwrap();
+        let session = Session::open(&broker, "test").await.unwrap();
+        topology::declare(&session, &Topology::of(&broker)).await.unwrap();
+        let channel = session.channel().await.unwrap();
+        session.close(channel).await;
+        let listener = Listener::start(&broker).await;
+        let world = Self { sandbox, broker, listener, dir, sent: Mutex::default(), workers: AtomicUsize::new(0) };
+        std::fs::write(world.config(), world.settings()).unwrap();
+        world
+    }
+
+    /// The settings file.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("holdfast.toml")
+    }
+
+    /// A worker, as configured.
+    pub fn worker(&self) -> Worker {
+        self.worker_with(&[])
+    }
+
+    /// A worker with more in its environment.
+    pub fn worker_with(&self, environment: &[(&str, &str)]) -> Worker {
+        let number = self.workers.fetch_add(1, Ordering::Relaxed);
+        Worker::spawn(&self.config(), self.dir.path().join(format!("worker-{number}.log")), environment)
+    }
+
+    /// An order and the money held for it: as much as it owes.
+    pub fn order(&self, id: &str, account: Account, lines: &[(&'static str, u32, i64)]) -> Order {
+        self.order_with(id, account, lines, |_| {})
+    }
+
+    /// The same, changed before the money is held.
+    pub fn order_with(
+        &self,
+        id: &str,
+        account: Account,
+        lines: &[(&'static str, u32, i64)],
+        change: impl FnOnce(&mut Order),
+    ) -> Order {
+        let now = holdfast::clock::now();
+        let mut order = Order {
+            id: id.to_owned(),
+            account,
+            reference: if account.is_single() { format!("{id}-ref") } else { Uuid::new_v4().to_string() },
+            authorized: 0,
+            created_at: now,
+            expires_at: now,
+            lines: lines.to_vec(),
+            shipping: 0,
+            tax: 0,
+        };
+        change(&mut order);
+        let amount_minor = if order.authorized == 0 { order.total() } else { order.authorized };
+        let new = NewAuthorization {
+            protocol: Some(account.protocol()),
+            reference: Some(order.reference.clone()),
+            amount_minor,
+            currency: account.currency().to_owned(),
+            ..NewAuthorization::default()
+        };
+        let booked = self.sandbox.sandbox().authorize(new).unwrap();
+        Order { shipping: order.shipping, tax: order.tax, ..Order::new(id, account, &booked, lines) }
+    }
+
+    /// What goes wrong at the provider from now on, instead of what went wrong before.
+    pub fn faults(&self, rules: Vec<Rule>) {
+        self.sandbox.sandbox().set_faults(Faults { seed: 7, rules }).unwrap();
+    }
+
+    /// Something that goes wrong with the next captures, so many times.
+    pub fn fault_on_captures(&self, fault: Fault, times: Option<u32>) {
+        self.faults(vec![Rule { operation: Operation::Capture, times, ..Rule::new(fault) }]);
+    }
+
+    /// The provider's books.
+    pub fn books(&self) -> Books {
+        self.sandbox.sandbox().books()
+    }
+
+    /// Publishes to the `orders` exchange as the shipment side does: persistent, mandatory, and
+    /// again until every message is confirmed.
+    pub async fn publish(&self, messages: impl IntoIterator<Item = impl Into<Message>>) {
+        let messages: Vec<Message> = messages.into_iter().map(Into::into).collect();
+        let publishing = async {
+            while let Err(error) = publish_once(&self.broker, &messages).await {
+                assert!(self.broker_may_fail(), "publishing failed: {error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, publishing).await.expect("publishing in time");
+        self.sent.lock().unwrap().extend(messages);
+    }
+
+    /// Only on a node of one's own.
+    fn broker_may_fail(&self) -> bool {
+        self.broker.url.expose_secret().ends_with("%2F")
+    }
+
+    /// Everything that was published and confirmed.
+    pub fn sent(&self) -> Vec<Message> {
+        self.sent.lock().unwrap().clone()
+    }
+
+    /// Waits until so many shipments have their outcomes; returns them by the order of arrival.
+    pub async fn outcomes(&self, shipments: usize) -> Vec<Received> {
+        let what = format!("outcomes of {shipments} shipments");
+        self.listener
+            .until(&what, |received| {
+                let mut seen = std::collections::BTreeSet::new();
+                let first = |event: &&Received| event.is_outcome() && seen.insert(event.about());
+                let outcomes: Vec<Received> = received.iter().filter(first).cloned().collect();
+                (outcomes.len() >= shipments).then_some(outcomes)
+            })
+            .await
+    }
+
+    /// Waits until so many different events of a type have come; returns them.
+    pub async fn events(&self, kind: &str, count: usize) -> Vec<Received> {
+        let what = format!("{count} {kind}");
+        self.listener
+            .until(&what, |received| {
+                let mut seen = std::collections::BTreeSet::new();
+                let first = |event: &&Received| event.kind == kind && seen.insert(event.message_id.clone());
+                let events: Vec<Received> = received.iter().filter(first).cloned().collect();
+                (events.len() >= count).then_some(events)
+            })
+            .await
+    }
+
+    /// The ledger, for reading, by a connection of our own.
+    pub fn ledger(&self) -> Connection {
+        self.open_ledger().unwrap()
+    }
+
+    fn open_ledger(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(self.dir.path().join("holdfast.db"), flags)?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        Ok(connection)
+    }
+
+    /// The first worker makes the file and its tables in its own time.
+    fn count_if_there(&self, sql: &str) -> Option<i64> {
+        self.open_ledger().ok()?.query_row(sql, [], |row| row.get(0)).ok()
+    }
+
+    /// One number from the ledger.
+    pub fn count(&self, sql: &str) -> i64 {
+        self.ledger().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Waits until a number in the ledger is this.
+    pub async fn count_becomes(&self, sql: &str, expected: i64) {
+        let mut last = None;
+        let reached = async {
+            loop {
+                last = self.count_if_there(sql);
+                if last == Some(expected) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let reached = tokio::time::timeout(PATIENCE, reached).await.is_ok();
+        assert!(reached, "{sql}: {last:?}, not {expected}");
+    }
+
+    /// Waits until nothing is on its way any more, then holds provider, ledger and events against
+    /// each other. Panics with every difference.
+    pub async fn check_books(&self) {
+        self.count_becomes("SELECT count(*) FROM captures WHERE is_open = 1", 0).await;
+        self.count_becomes("SELECT count(*) FROM outbox WHERE published_at IS NULL", 0).await;
+        super::depth_becomes(&self.broker, &self.broker.work_queue, 0).await;
+        super::depth_becomes(&self.broker, &self.broker.dead_queue, 0).await;
+        // Published is what the broker has confirmed; the last one may still be on its way to us.
+        let ledger = self.ledger();
+        let events = audit::event_ids(&ledger);
+        self.listener
+            .until("receipt of every published event", |received| {
+                let ids: std::collections::BTreeSet<&str> =
+                    received.iter().map(|event| event.message_id.as_str()).collect();
+                events.iter().all(|id| ids.contains(id.as_str())).then_some(())
+            })
+            .await;
+        let found = audit::differences(&ledger, &self.books(), &self.listener.received(), &self.sent());
+        assert!(found.is_empty(), "{} differences:\n{}", found.len(), found.join("\n"));
+    }
+
+    fn settings(&self) -> String {
+        let base = self.sandbox.base_url();
+        let secret = self.dir.path().join("merchant-secret");
+        let client_secret = self.dir.path().join("client-secret");
+        std::fs::write(&secret, TEST_SECRET).unwrap();
+        std::fs::write(&client_secret, Account::Flex.merchant()).unwrap();
+        let mut text = format!(
+            r#"
+[broker]
+url = "{url}"
+declare_orders = true
+prefetch = 64
+operation_timeout = "5s"
+reconnect_min = "20ms"
+reconnect_max = "200ms"
+[ledger]
+url = "sqlite:{ledger}"
+[http]
+listen = "127.0.0.1:0"
+[capture]
+deadline_margin = "2s"
+derived_deadline_margin = "2s"
+final_grace = "300ms"
+quiet = "1s"
+send_within = "5s"
+parked_for = "300ms"
+retry_after_max = "1s"
+look_after = ["200ms", "300ms", "500ms"]
+disk_free_min = "1MiB"
+[retry]
+initial = "50ms"
+max = "1s"
+[worker]
+watch_interval = "50ms"
+relay_interval = "2s"
+drain_grace = "10s"
+[accounts.flex]
+protocol = "flex_pay"
+base_url = "{base}/api/flexpay"
+token_url = "{base}/api/auth/v1/oauth/token"
+client_id = "{client}"
+client_secret = {{ file = "{client_secret}" }}
+timeout = "2s"
+connect_timeout = "1s"
+"#,
+            url = self.broker.url.expose_secret(),
+            ledger = self.dir.path().join("holdfast.db").display(),
+            client = Account::Flex.merchant(),
+            client_secret = client_secret.display(),
+        );
+        for (account, protocol) in [(Account::Flitt, "flitt"), (Account::Fondy, "fondy")] {
+            write!(
+                text,
+                "[accounts.{name}]\nprotocol = \"{protocol}\"\nbase_url = \"{base}\"\nmerchant_id = {merchant}\n\
+                 secret = {{ file = \"{secret}\" }}\ntimeout = \"2s\"\nconnect_timeout = \"1s\"\n",
+                name = account.name(),
+                merchant = account.merchant(),
+                secret = secret.display(),
+            )
+            .unwrap();
+        }
+        text
+    }
+}
+
+/// All of them, confirmed; or an error, and nobody knows which.
+async fn publish_once(broker: &Broker, messages: &[Message]) -> Result<(), Box<dyn std::error::Error>> {
+    let session = Session::open(broker, "test").await?;
+    let channel = session.channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let mut confirms = Vec::with_capacity(messages.len());
+    for message in messages {
+        let mut properties = BasicProperties::default().with_delivery_mode(2);
+        if let Some(content_type) = &message.content_type {
+            properties = properties.with_content_type(content_type.as_str().into());
+        }
+        if let Some(id) = &message.id {
+            properties = properties.with_message_id(id.as_str().into());
+        }
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let (exchange, key) = (broker.orders_exchange.as_str().into(), message.routing_key.as_str().into());
+        confirms.push(channel.basic_publish(exchange, key, options, &message.body, properties).await?);
+    }
+    let confirming = futures_util::future::try_join_all(confirms);
+    let confirmed = tokio::time::timeout(broker.operation_timeout, confirming).await??;
+    for confirmation in confirmed {
+        match confirmation {
+            Confirmation::Ack(None) => {}
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(_) | Confirmation::NotRequested => {
+                return Err("a message was returned or refused".into());
+            }
+        }
+    }
+    session.close(channel).await;
+    Ok(())
+}
