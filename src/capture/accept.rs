@@ -1,11 +1,12 @@
 //! Step 3, accept: a shipment notice becomes a planned capture, a shipment that waits, a refusal
 //! with its event, or a dead letter. Nothing of it depends on a clock or on the order of arrival.
 //!
-//! Start reading at [`accept`]. Registration of authorization and plan is in `register`, what a
-//! single-capture authorization does with its shipments in `collect`, sending in `due`.
+//! Start reading at [`accept`]. Registration of authorization and plan is in `register`, what happens
+//! to a notice that comes too early in `awaiting`, what a single-capture authorization does with its shipments in `collect`, sending in `due`.
 
 use sha2::{Digest, Sha256};
 
+use crate::capture::awaiting;
 use crate::capture::books::Books;
 use crate::capture::collect;
 use crate::capture::decide::{Arrival, Context, Note, Reply};
@@ -19,7 +20,6 @@ use crate::capture::records::{AmountMode, AuthorizationKey, Order, OrderKey, Shi
 use crate::capture::register;
 use crate::capture::reject;
 use crate::capture::states::ShipmentState;
-use crate::clock;
 use crate::money::{Currency, Money};
 
 /// Why a notice goes no further.
@@ -76,16 +76,23 @@ pub(super) fn accept(books: &mut Books, arrival: Arrival, context: Context<'_>) 
     let known = match register::check(books, &arrival.notice, context.policy) {
         Ok(known) => known,
         Err(Stop::Reject { reason, path, message }) => {
+            if is_awaiting && let Some(reply) = awaiting::give_up_rejected(books, &arrival, &path, &message, context) {
+                return reply;
+            }
             return stop_rejected(books, arrival, Stop::Reject { reason, path, message }, context);
         }
-        Err(Stop::Await(reason)) => return wait(books, arrival, content, reason, context),
+        Err(Stop::Await(reason)) => return awaiting::wait(books, arrival, content, reason, context),
         Err(Stop::Refuse { reason, message }) => {
             let order = books.open_order(&arrival.notice.order);
             let shipment = write_shipment(books, &arrival, order, content, context);
             return refuse(books, shipment, reason, &message, context);
         }
     };
+    let awaits = known.awaits;
     let (order, authorization) = register::apply(books, &arrival.notice, known, context);
+    if let Some(reason) = awaits {
+        return awaiting::wait(books, arrival, content, reason, context);
+    }
     note_final(books, order, &arrival, context);
     let shipment = write_shipment(books, &arrival, order, content, context);
     books.shipment_mut(shipment).authorization = Some(authorization);
@@ -145,30 +152,6 @@ fn note_final(books: &mut Books, order: OrderKey, arrival: &Arrival, context: Co
     }
 }
 
-/// Keeps a notice until what it lacks is known, or refuses it when it has waited long enough.
-fn wait(books: &mut Books, arrival: Arrival, content: [u8; 32], reason: FailureReason, context: Context<'_>) -> Reply {
-    let order = books.open_order(&arrival.notice.order);
-    let known = books.shipment_key(order, &arrival.notice.shipment);
-    let shipment = known.unwrap_or_else(|| {
-        books.order_mut(order).awaiting += 1;
-        insert_shipment(books, &arrival, order, content, context)
-    });
-    let give_up_at = clock::after(books.shipment(shipment).accepted_at, context.policy.awaiting_max);
-    if context.now.wall >= give_up_at {
-        books.order_mut(order).awaiting -= 1;
-        // Or the watch would find it for ever.
-        books.shipment_mut(shipment).due_at = None;
-        let message = "it did not become known in time: send what is missing, then replay";
-        return refuse(books, shipment, reason, message, context);
-    }
-    let next = clock::after(context.now.wall, context.policy.awaiting_check).min(give_up_at);
-    let subject = outcome::subject(books, shipment);
-    let waiting = books.shipment_mut(shipment);
-    waiting.due_at = Some(next);
-    waiting.message = Some(arrival.raw);
-    Reply::nothing(Note::Awaiting(reason)).about(subject)
-}
-
 /// The shipment's row: the one that was waiting for this, or a new one.
 fn write_shipment(
     books: &mut Books,
@@ -188,7 +171,7 @@ fn write_shipment(
     insert_shipment(books, arrival, order, content, context)
 }
 
-fn insert_shipment(
+pub(super) fn insert_shipment(
     books: &mut Books,
     arrival: &Arrival,
     order: OrderKey,
@@ -214,7 +197,7 @@ fn insert_shipment(
     })
 }
 
-fn refuse(
+pub(super) fn refuse(
     books: &mut Books,
     shipment: ShipmentKey,
     reason: FailureReason,
@@ -329,7 +312,7 @@ fn bind_multiple(
         outcome::succeed_zero(books, shipment, context);
         return Reply::nothing(Note::Zero).about(outcome::subject(books, shipment));
     }
-    if let Some(message) = does_not_fit(books, authorization, amount, Money::zero(amount.currency())) {
+    if let Some(message) = does_not_fit(amount, books.authorization(authorization).remaining()) {
         return refuse(books, shipment, FailureReason::ExceedsAuthorization, &message, context);
     }
     let capture = outcome::plan_capture(books, &[shipment], CaptureKind::Shipment, amount, context);
@@ -350,16 +333,17 @@ fn bind_single(
         let message = "the authorization's one capture was used before this shipment arrived";
         return refuse(books, shipment, FailureReason::CaptureAlreadyUsed, message, context);
     }
-    if let Some(message) = does_not_fit(books, authorization, amount, record.waiting_amount) {
+    // What is reserved is either captured, and then this shipment is refused for that, or released.
+    let room =
+        record.authorized.saturating_sub(record.captured).and_then(|room| room.saturating_sub(record.waiting_amount));
+    if let Some(message) = does_not_fit(amount, room.expect("one currency per authorization")) {
         return refuse(books, shipment, FailureReason::ExceedsAuthorization, &message, context);
     }
     collect::join(books, shipment, authorization, amount, start, context)
 }
 
-/// Both numbers, where `amount` is more than what remains after `spoken_for`.
-fn does_not_fit(books: &Books, authorization: AuthorizationKey, amount: Money, spoken_for: Money) -> Option<String> {
-    let remaining = books.authorization(authorization).remaining();
-    let remaining = remaining.saturating_sub(spoken_for).expect("one currency per authorization");
+/// Both numbers, where `amount` is more than what remains.
+fn does_not_fit(amount: Money, remaining: Money) -> Option<String> {
     let fits = amount.fits(remaining).expect("one currency per authorization");
     (!fits).then(|| format!("{amount} was earned, {remaining} remains on the authorization"))
 }

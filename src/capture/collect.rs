@@ -8,10 +8,10 @@ use crate::capture::books::Books;
 use crate::capture::decide::{Call, Context, Due, Freeze, Note, Ready, Reply, Ticket};
 use crate::capture::due;
 use crate::capture::event::{CaptureKind, Deferral, EventContent, FailureReason, ResolvedBy};
-use crate::capture::evidence::{AuthorizationStatus, AuthorizationView, Reading};
+use crate::capture::evidence::{AuthorizationStatus, AuthorizationView, Reading, SeenCapture};
 use crate::capture::outcome::{self, Cause};
 use crate::capture::plan::{self, LineProgress};
-use crate::capture::records::{AmountMode, AuthorizationKey, OrderKey, ShipmentKey, SingleUse};
+use crate::capture::records::{AmountMode, Authorization, AuthorizationKey, OrderKey, ShipmentKey, SingleUse};
 use crate::capture::retry;
 use crate::capture::settle;
 use crate::capture::states::ShipmentState;
@@ -121,7 +121,7 @@ pub(super) fn freeze(books: &mut Books, freeze: Freeze, context: Context<'_>) ->
             Reply::nothing(Note::Parked(fault.message)).about(subject)
         }
         Reading::Seen(view) => {
-            settle::note_provider(books, authorization, view.balance);
+            settle::note_provider(books, authorization, view.balance, context);
             freeze_seen(books, authorization, &view, start, context).about(subject)
         }
     }
@@ -143,48 +143,71 @@ fn freeze_seen(
     context: Context<'_>,
 ) -> Reply {
     let amounts = final_amounts(books, authorization, context);
-    let currency = books.authorization(authorization).currency;
-    let total = amounts.iter().try_fold(Money::zero(currency), |sum, (_, amount)| sum.checked_add(*amount));
-    let total = total.expect("one currency per authorization");
-    let refused = |reason, message: &str| Err(Cause::lookup(reason, message));
-    let verdict = match view.status {
-        _ if view.currency != currency => {
-            refused(FailureReason::CurrencyMismatch, "the provider holds the money in another currency")
-        }
-        _ if !view.is_card => {
-            refused(FailureReason::CapturedElsewhere, "not a card payment: the provider has charged it in full")
-        }
-        _ if !view.captures.is_empty() => {
-            if view.captures.iter().any(|seen| seen.amount == total) {
-                Ok(true)
-            } else {
-                refused(FailureReason::CapturedElsewhere, "another amount was captured before ours was sent")
-            }
-        }
-        AuthorizationStatus::NotYetApproved => {
-            return read_again(books, authorization, "not approved yet".to_owned(), context);
-        }
-        _ if view.has_pending_capture => {
-            return read_again(books, authorization, "a capture is on its way".to_owned(), context);
-        }
-        AuthorizationStatus::Declined => refused(FailureReason::Declined, "the authorization was declined"),
-        AuthorizationStatus::Expired => refused(FailureReason::AuthorizationExpired, "the authorization has expired"),
-        AuthorizationStatus::Voided => refused(FailureReason::AuthorizationVoided, "the authorization was reversed"),
-        AuthorizationStatus::FullyCaptured | AuthorizationStatus::Open => match view.authorized {
-            Some(held) if total.minor() > held.minor() => {
-                let message = format!("{total} was earned, the provider holds {held}");
-                refused(FailureReason::ExceedsAuthorization, &message)
-            }
-            Some(_) | None => Ok(false),
-        },
-    };
-    match verdict {
-        Ok(is_captured) => capture_set(books, authorization, &amounts, total, is_captured, start, context),
-        Err(cause) => {
-            end_set(books, authorization, &cause, context);
-            Reply::nothing(Note::Refused(cause.reason))
+    let total = books.authorization(authorization).waiting_amount;
+    match find(books.authorization(authorization), view, total) {
+        Finding::Unsettled(why) => read_again(books, authorization, why.to_owned(), context),
+        Finding::Untouched => capture_set(books, authorization, &amounts, total, None, start, context),
+        Finding::Captured(seen) => capture_set(books, authorization, &amounts, total, Some(seen), start, context),
+        Finding::Ended(reason, message) => {
+            end_set(books, authorization, &Cause::lookup(reason, &message), context);
+            Reply::nothing(Note::Refused(reason))
         }
     }
+}
+
+/// What the read before a single capture found.
+enum Finding {
+    /// Nothing that can be acted upon yet.
+    Unsettled(&'static str),
+    /// Approved, on a card, enough, and untouched.
+    Untouched,
+    /// Our capture is there already.
+    Captured(SeenCapture),
+    /// The money is not there for us.
+    Ended(FailureReason, String),
+}
+
+fn find(record: &Authorization, view: &AuthorizationView, total: Money) -> Finding {
+    let ended = |reason, message: &str| Finding::Ended(reason, message.to_owned());
+    if !view.captures.is_empty() {
+        let ours = view.captures.iter().find(|seen| seen.amount == total);
+        return match ours.filter(|_| total.fits(record.remaining()) == Ok(true)) {
+            Some(ours) => Finding::Captured(ours.clone()),
+            None => ended(FailureReason::CapturedElsewhere, "another amount was captured before ours was sent"),
+        };
+    }
+    match view.status {
+        AuthorizationStatus::NotYetApproved => Finding::Unsettled("not approved yet"),
+        AuthorizationStatus::Open if view.has_pending_capture => Finding::Unsettled("a capture is on its way"),
+        AuthorizationStatus::Open => find_open(record, view, total),
+        AuthorizationStatus::Declined => ended(FailureReason::Declined, "the authorization was declined"),
+        AuthorizationStatus::Expired => ended(FailureReason::AuthorizationExpired, "the authorization has expired"),
+        AuthorizationStatus::Voided => ended(FailureReason::AuthorizationVoided, "the authorization was reversed"),
+        AuthorizationStatus::FullyCaptured => {
+            ended(FailureReason::CapturedElsewhere, "it was captured in full before ours was sent")
+        }
+    }
+}
+
+/// Approved, and nothing captured.
+fn find_open(record: &Authorization, view: &AuthorizationView, total: Money) -> Finding {
+    let ended = |reason, message: &str| Finding::Ended(reason, message.to_owned());
+    if !view.is_card {
+        return ended(FailureReason::CapturedElsewhere, "not a card payment: the provider has charged it in full");
+    }
+    if view.currency != record.currency {
+        return ended(FailureReason::CurrencyMismatch, "the provider holds the money in another currency");
+    }
+    // Whichever is less: what the provider holds, and what we were told.
+    let ours = record.remaining();
+    let held = view.authorized.filter(|held| held.minor() < ours.minor()).unwrap_or(ours);
+    if total.minor() > held.minor() {
+        return Finding::Ended(
+            FailureReason::ExceedsAuthorization,
+            format!("{total} was earned, {held} remains on the authorization"),
+        );
+    }
+    Finding::Untouched
 }
 
 /// The amounts of the waiting shipments, worked out anew in the order of acceptance. After the grace
@@ -199,6 +222,10 @@ fn final_amounts(
     if books.order(order).mode == Some(AmountMode::Planned) {
         close_progress(books, order, context);
         recompute(books, order, &waiting);
+        let amounts = waiting.iter().filter_map(|key| books.shipment(*key).amount);
+        let zero = Money::zero(books.authorization(authorization).currency);
+        let total = amounts.fold(zero, |sum, amount| sum.checked_add(amount).expect("one currency"));
+        books.authorization_mut(authorization).waiting_amount = total;
     }
     let amount = |key: &ShipmentKey| (*key, books.shipment(*key).amount.expect("given before it waits"));
     waiting.iter().map(amount).collect()
@@ -244,13 +271,13 @@ fn recompute(books: &mut Books, order: OrderKey, waiting: &[ShipmentKey]) {
     books.order_mut(order).stored = stored;
 }
 
-/// Set and amount are frozen; captured once, unless the read showed that it has been.
+/// Set and amount are frozen; captured once, unless the read has seen that it was.
 fn capture_set(
     books: &mut Books,
     authorization: AuthorizationKey,
     amounts: &[(ShipmentKey, Money)],
     total: Money,
-    is_captured: bool,
+    seen: Option<SeenCapture>,
     start: bool,
     context: Context<'_>,
 ) -> Reply {
@@ -266,8 +293,8 @@ fn capture_set(
     let paid: Vec<ShipmentKey> = paid.into_iter().map(|(shipment, _)| shipment).collect();
     let capture = outcome::plan_capture(books, &paid, kind, total, context);
     books.authorization_mut(authorization).single = SingleUse::Undecided;
-    if is_captured {
-        outcome::captured(books, capture, ResolvedBy::Lookup, None, context);
+    if let Some(seen) = seen {
+        outcome::captured(books, capture, ResolvedBy::Lookup, seen.provider_reference, context);
         settle::after_single(books, capture, context);
         return Reply::nothing(Note::Captured(total));
     }
@@ -299,8 +326,8 @@ fn leave_waiting(books: &mut Books, authorization: AuthorizationKey) {
     record.reads = 0;
 }
 
-/// Everything that waits is refused with one cause; what was captured elsewhere uses the
-/// authorization up.
+/// Everything that waits is refused with one cause, save what owes nothing; what was captured
+/// elsewhere uses the authorization up.
 pub(super) fn end_set(books: &mut Books, authorization: AuthorizationKey, cause: &Cause, context: Context<'_>) {
     let waiting = books.waiting_on(authorization);
     leave_waiting(books, authorization);
@@ -308,6 +335,10 @@ pub(super) fn end_set(books: &mut Books, authorization: AuthorizationKey, cause:
         books.authorization_mut(authorization).single = SingleUse::Used;
     }
     for shipment in waiting {
-        outcome::refuse(books, shipment, cause, context);
+        if books.shipment(shipment).amount.is_some_and(Money::is_zero) {
+            outcome::succeed_zero(books, shipment, context);
+        } else {
+            outcome::refuse(books, shipment, cause, context);
+        }
     }
 }

@@ -66,14 +66,25 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
     }
     let record = books.capture_mut(capture);
     record.due_at = Some(record.due_at.map_or(context.now.wall, |at| at.min(context.now.wall)));
+    record.waits_turn = false;
     let authorization = books.authorization(books.capture(capture).authorization);
     let (account, deadline) = (authorization.account.clone(), authorization.expires_at);
     let ready = Ready { due: Due::Capture(capture), account, deadline };
     Reply { ready: Some(ready), ..Reply::nothing(Note::Nothing) }
 }
 
-/// One at a time: nothing else in flight on the authorization, and nothing planned before it that
-/// is not put off. From the deadline margin on, an authorization that allows several captures does
+/// The deadline of an authorization has moved, and with it that of the captures that wait their turn.
+pub(super) fn move_deadline(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
+    let deadline = collect::deadline(books, authorization, context);
+    for capture in books.planned_on(authorization) {
+        let record = books.capture(capture);
+        if record.waits_turn {
+            books.capture_mut(capture).due_at = deadline;
+        }
+    }
+}
+
+/// One at a time: nothing else in flight on the authorization. From the deadline margin on, an authorization that allows several captures does
 /// not let doubt about one hold up the others.
 fn is_its_turn(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool {
     let authorization = books.capture(capture).authorization;

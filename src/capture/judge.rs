@@ -91,8 +91,11 @@ pub(super) fn judge(case: &Case<'_>, evidence: Evidence) -> Verdict {
 /// E1: positive evidence, whoever brings it and whenever it comes.
 fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Verdict> {
     let capture = case.capture;
+    if is_about_another(case) {
+        return None;
+    }
     let (resolved_by, provider_reference) = match evidence {
-        Evidence::Answer(Answer::Captured(proof)) if amount_agrees(capture, proof) => {
+        Evidence::Answer(Answer::Captured(proof)) if amount_agrees(case, proof) => {
             (ResolvedBy::Response, proof.provider_reference.clone())
         }
         Evidence::Reading(Reading::Seen(view)) => {
@@ -112,8 +115,21 @@ fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Verdict> {
     }
 }
 
-fn amount_agrees(capture: &Capture, proof: &CaptureProof) -> bool {
-    proof.amount.is_none_or(|amount| amount == capture.amount)
+/// Protocols with several captures name the amount of each; the others only say that it is done.
+fn amount_agrees(case: &Case<'_>, proof: &CaptureProof) -> bool {
+    match case.account.captures {
+        Captures::Single => proof.amount.is_none_or(|amount| amount == case.capture.amount),
+        Captures::Multiple => proof.amount == Some(case.capture.amount),
+    }
+}
+
+/// On a single-capture authorization nothing but the amount tells captures apart. Where our books
+/// have the one that the provider can have, evidence that is brought for another one is about it.
+fn is_about_another(case: &Case<'_>) -> bool {
+    match case.account.captures {
+        Captures::Single => !case.authorization.captured.is_zero() && case.capture.state != CaptureState::Captured,
+        Captures::Multiple => false,
+    }
 }
 
 /// On several captures per authorization only the one under our key is ours; where there is one, it
@@ -132,7 +148,7 @@ fn judge_answer(case: &Case<'_>, answer: Answer) -> Verdict {
             &Doubt {
                 kind: DoubtKind::Unreadable,
                 code: None,
-                message: "the provider says captured, with another amount than was asked for".to_owned(),
+                message: "the provider says captured, and it is not the one that was asked for".to_owned(),
                 retry_after: None,
             },
         ),
@@ -148,6 +164,7 @@ fn judge_answer(case: &Case<'_>, answer: Answer) -> Verdict {
 fn with_doubt(case: &Case<'_>) -> CaptureProgress {
     let mut progress = case.capture.progress.clone();
     progress.doubtful += 1;
+    progress.failures = 0;
     progress.looks = 0;
     progress.terminal_seen_at = None;
     progress.doubt_since = progress.doubt_since.or(Some(case.context.now.wall));
@@ -266,6 +283,10 @@ fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &Authorizati
     progress.is_pending = view.has_pending_capture;
     if let Some(other) = view.captures.iter().find(|seen| is_ours(case, seen.capture)) {
         return match case.account.captures {
+            Captures::Single if is_about_another(case) => {
+                let message = "the authorization's one capture was used for the shipments before it";
+                Verdict::Failed(Cause::lookup(FailureReason::CaptureAlreadyUsed, message))
+            }
             Captures::Single => {
                 let message = format!("{} was captured on it, not our {}", other.amount, case.capture.amount);
                 Verdict::Failed(Cause::lookup(FailureReason::CapturedElsewhere, &message))
@@ -338,12 +359,10 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
         // Others were sent past it, so the balance means nothing for it: it is only read.
         return in_doubt(case, progress, None, "nothing captured yet; others are being sent".to_owned());
     }
-    let window_end =
-        case.account.resend_window.zip(progress.window_from).map(|(window, from)| clock::after(from, window));
-    if window_end.is_none_or(|end| now < end) {
+    if is_window_open(case, &progress) {
         return Verdict::Resend { progress };
     }
-    let agrees = view.balance.captured.is_none_or(|captured| captured == case.authorization.captured);
+    let agrees = view.balance.captured == Some(case.authorization.captured);
     if is_quiet && agrees {
         let progress = CaptureProgress { window_from: None, ..progress };
         return Verdict::Resend { progress };
@@ -353,6 +372,17 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
     in_doubt_until(progress, if agrees { next.min(quiet_from) } else { next }, why.to_owned())
 }
 
+/// E4: may the same key be sent again without a permitting read? A permit that was not used opens no
+/// window, and a clock that was set back before the window's beginning closes it.
+fn is_window_open(case: &Case<'_>, progress: &CaptureProgress) -> bool {
+    let Some(window) = case.account.resend_window else { return true };
+    let now = case.context.now.wall;
+    progress.window_from.is_some_and(|from| from <= now && now < clock::after(from, window))
+}
+
 fn words(code: Option<&str>, message: &str) -> String {
     code.map_or_else(|| message.to_owned(), |code| format!("{code}: {message}"))
 }
+
+#[cfg(test)]
+mod tests;

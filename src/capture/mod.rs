@@ -28,6 +28,7 @@ pub mod decide;
 
 // 3 accept
 mod accept;
+mod awaiting;
 mod collect;
 mod register;
 pub(crate) mod reject;
@@ -46,3 +47,6 @@ mod outcome;
 // what goes out
 pub mod dead_letter;
 pub mod event;
+
+#[cfg(test)]
+pub(crate) mod tests;

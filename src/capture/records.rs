@@ -264,7 +264,8 @@ pub struct Capture {
     pub state: CaptureState,
     /// When it was planned.
     pub planned_at: Timestamp,
-    /// When to do something about it; `None` once it is terminal, or while it waits its turn.
+    /// When to do something about it; `None` once it is terminal. While it waits its turn, the
+    /// deadline margin of its authorization, where that is known.
     pub due_at: Option<Timestamp>,
     /// Does it only wait for its turn behind another capture of its authorization?
     pub waits_turn: bool,

@@ -18,6 +18,8 @@ pub(super) struct Known {
     authorization: KnownAuthorization,
     /// A plan to register; `None` where the order has it, or needs none.
     plan: Option<Plan>,
+    /// What the shipment still waits for, although the rest can be registered.
+    pub(super) awaits: Option<FailureReason>,
 }
 
 enum KnownAuthorization {
@@ -53,11 +55,13 @@ pub(super) fn check(books: &Books, notice: &ShipmentNotice, policy: &Policy) -> 
             })?;
         }
         None if plan.is_none() && order.is_none_or(|order| order.plan.is_none()) => {
-            return Err(Stop::Await(FailureReason::UnknownPlan));
+            // The authorization is registered all the same: the plan may come with a shipment that
+            // names none.
+            return Ok(Known { authorization, plan, awaits: Some(FailureReason::UnknownPlan) });
         }
         None => {}
     }
-    Ok(Known { authorization, plan })
+    Ok(Known { authorization, plan, awaits: None })
 }
 
 fn check_authorization(

@@ -23,7 +23,7 @@ pub(super) fn settle(books: &mut Books, settle: Settle, context: Context<'_>) ->
         return Reply::nothing(Note::Nothing);
     };
     if let Some(balance) = balance_of(&evidence) {
-        note_provider(books, authorization, balance);
+        note_provider(books, authorization, balance, context);
     }
     let case = Case {
         capture: books.capture(capture),
@@ -53,16 +53,29 @@ fn balance_of(evidence: &Evidence) -> Option<ProviderBalance> {
     }
 }
 
-/// Keeps what the provider says beside our own books; its word on the expiry is the truth.
-pub(super) fn note_provider(books: &mut Books, authorization: AuthorizationKey, balance: ProviderBalance) {
-    if books.authorization(authorization).provider == balance {
+/// Keeps what the provider says beside our own books, and what it said before where it says nothing
+/// now; its word on the expiry is the truth.
+pub(super) fn note_provider(
+    books: &mut Books,
+    authorization: AuthorizationKey,
+    balance: ProviderBalance,
+    context: Context<'_>,
+) {
+    let before = books.authorization(authorization).provider;
+    let known = ProviderBalance {
+        captured: balance.captured.or(before.captured),
+        remaining: balance.remaining.or(before.remaining),
+        expires_at: balance.expires_at.or(before.expires_at),
+    };
+    if known == before {
         return;
     }
     let record = books.authorization_mut(authorization);
-    record.provider = balance;
+    record.provider = known;
     if balance.expires_at.is_some() {
         record.expires_at = balance.expires_at;
         record.expiry_is_derived = false;
+        due::move_deadline(books, authorization, context);
     }
 }
 
@@ -79,6 +92,7 @@ fn apply(books: &mut Books, capture: CaptureKey, verdict: Verdict, start: bool, 
         Verdict::Corrected { resolved_by, provider_reference } => {
             due::note(books, capture, "corrected", format!("by {}", resolved_by.as_str()), context);
             outcome::corrected(books, capture, resolved_by, provider_reference, context);
+            after_correction(books, capture, context);
             Reply::nothing(Note::Corrected)
         }
         Verdict::Failed(cause) => {
@@ -150,15 +164,31 @@ pub(super) fn after_single(books: &mut Books, capture: CaptureKey, context: Cont
         .shipments_of(capture)
         .into_iter()
         .any(|shipment| books.shipment(shipment).reason == Some(FailureReason::CapturedElsewhere));
-    if is_captured || was_captured_elsewhere {
-        books.authorization_mut(authorization).single = SingleUse::Used;
-        let message = "the authorization's one capture was used for the shipments before it";
-        let cause = Cause::local(FailureReason::CaptureAlreadyUsed, message);
-        collect::end_set(books, authorization, &cause, context);
+    let was_corrected_before = !books.authorization(authorization).captured.is_zero();
+    if is_captured || was_captured_elsewhere || was_corrected_before {
+        use_up(books, authorization, context);
     } else {
         books.authorization_mut(authorization).single = SingleUse::Free;
         if books.authorization(authorization).waiting > 0 {
             collect::schedule(books, authorization, context);
         }
     }
+}
+
+/// A single capture that had failed was captured after all: nothing is left for those who came later,
+/// unless another capture is under way, whose own evidence tells.
+fn after_correction(books: &mut Books, capture: CaptureKey, context: Context<'_>) {
+    let authorization = books.capture(capture).authorization;
+    let account = account_of(books, books.capture(capture), context);
+    let is_single = account.is_some_and(|account| account.captures == Captures::Single);
+    if is_single && books.authorization(authorization).single == SingleUse::Free {
+        use_up(books, authorization, context);
+    }
+}
+
+fn use_up(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
+    books.authorization_mut(authorization).single = SingleUse::Used;
+    let message = "the authorization's one capture was used for the shipments before it";
+    let cause = Cause::local(FailureReason::CaptureAlreadyUsed, message);
+    collect::end_set(books, authorization, &cause, context);
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::capture::books::{Books, HistoryNote, Movement, MovementKind};
-use crate::capture::dead_letter::DeadLetter;
+use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::capture::decide::{Arrival, Command, Due, Ready};
 use crate::capture::event::Event;
 use crate::capture::records::{
@@ -147,17 +147,33 @@ impl Tables {
     }
 
     fn vitals(&self) -> Vitals {
-        let open = self.captures.values().filter(|capture| !capture.state.is_terminal());
+        let open = || self.captures.values().filter(|capture| !capture.state.is_terminal());
+        let in_doubt = || open().filter(|capture| capture.state == CaptureState::InDoubt);
+        let waiting = || self.authorizations.values().filter(|record| record.waiting > 0);
+        let record_of = |capture: &Capture| &self.authorizations[&capture.authorization];
+        let mut doubts = BTreeMap::new();
+        for capture in in_doubt() {
+            *doubts.entry(record_of(capture).account.clone()).or_default() += 1;
+        }
+        let mut earned = BTreeMap::new();
+        let reserved = open().map(|capture| (record_of(capture), capture.amount));
+        for (record, amount) in reserved.chain(waiting().map(|record| (record, record.waiting_amount))) {
+            let key = (record.account.clone(), record.currency.code().to_owned());
+            *earned.entry(key).or_default() += amount.minor();
+        }
+        let mut dead_letters = BTreeMap::new();
+        for letter in self.dead_letters.values().filter(|letter| letter.state == DeadLetterState::Open) {
+            *dead_letters.entry(letter.reason.to_owned()).or_default() += 1;
+        }
         Vitals {
-            open_captures: u64::try_from(open.count()).unwrap_or(u64::MAX),
-            oldest_doubt: self
-                .captures
-                .values()
-                .filter_map(|c| c.progress.doubt_since.filter(|_| c.state == CaptureState::InDoubt))
-                .min(),
-            outbox_pending: u64::try_from(self.unpublished.len()).unwrap_or(u64::MAX),
+            open_captures: count(open().count()),
+            in_doubt: doubts.into_iter().collect(),
+            oldest_doubt: in_doubt().filter_map(|capture| capture.progress.doubt_since).min(),
+            earned_uncaptured: earned.into_iter().map(|((account, code), minor)| (account, code, minor)).collect(),
+            nearest_deadline: open().map(record_of).chain(waiting()).filter_map(|record| record.expires_at).min(),
+            outbox_pending: count(self.unpublished.len()),
             outbox_oldest: self.unpublished.values().min().copied(),
-            ..Vitals::default()
+            dead_letters: dead_letters.into_iter().collect(),
         }
     }
 
@@ -170,7 +186,7 @@ impl Tables {
     }
 
     fn load_shipment(&self, books: &mut Books, key: ShipmentKey) {
-        let shipment = &self.shipments[&key];
+        let Some(shipment) = self.shipments.get(&key) else { return };
         self.load_order(books, shipment.order);
         if let Some(authorization) = shipment.authorization {
             self.load_authorization(books, authorization);
@@ -182,7 +198,7 @@ impl Tables {
     }
 
     fn load_authorization(&self, books: &mut Books, key: AuthorizationKey) {
-        let authorization = &self.authorizations[&key];
+        let Some(authorization) = self.authorizations.get(&key) else { return };
         self.load_order(books, authorization.order);
         books.load_authorization(authorization.clone());
     }
@@ -312,6 +328,10 @@ impl Store for Tables {
     fn roll_back(&mut self) -> Result<(), LedgerError> {
         Ok(())
     }
+}
+
+fn count(things: usize) -> u64 {
+    u64::try_from(things).expect("a count in memory")
 }
 
 impl MovementKind {

@@ -16,6 +16,10 @@ pub mod memory;
 // for one worker
 pub mod sqlite;
 
+// what every backend must do alike
+#[cfg(test)]
+mod conformance;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

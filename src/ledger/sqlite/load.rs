@@ -73,7 +73,7 @@ impl Loader<'_> {
                 self.authorization(AuthorizationKey::new(known))?;
             }
         }
-        Ok(())
+        self.message_dead_letters(&arrival.raw.body)
     }
 
     fn row_of(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Option<i64>> {
@@ -124,7 +124,9 @@ impl Loader<'_> {
         let authorization = self
             .connection
             .prepare_cached("SELECT * FROM authorizations WHERE authorization_row = ?1")?
-            .query_row([key.row()], read_authorization)?;
+            .query_row([key.row()], read_authorization)
+            .optional()?;
+        let Some(authorization) = authorization else { return Ok(()) };
         let order = authorization.order;
         self.books.load_authorization(authorization);
         self.order(order)

@@ -48,6 +48,7 @@ const QUEUE_MAX: usize = 4_096;
 #[derive(Debug)]
 pub struct SqliteLedger {
     queue: mpsc::Sender<Request>,
+    environment: Environment,
     /// Held as long as the ledger is: a second worker cannot open it.
     _lock: Arc<File>,
 }
@@ -70,7 +71,7 @@ impl SqliteLedger {
         let lock = Arc::new(hold(path)?);
         let connection = open_for_writing(path)?;
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
-        let file = FileStore { connection, environment };
+        let file = FileStore { connection, environment: environment.clone() };
         let held = Arc::clone(&lock);
         std::thread::Builder::new()
             .name("ledger".to_owned())
@@ -79,7 +80,7 @@ impl SqliteLedger {
                 drop(held);
             })
             .map_err(|error| open_error(path, &error))?;
-        Ok(Self { queue, _lock: lock })
+        Ok(Self { queue, environment, _lock: lock })
     }
 
     async fn ask<T: Send + 'static>(
@@ -259,7 +260,8 @@ impl Store for FileStore {
         let is_single = |record: &Authorization| {
             accounts.get(&record.account).is_some_and(|account| account.captures == Captures::Single)
         };
-        write::write(&self.connection, books, outbox, &is_single).map_err(|error| store_error(&error))
+        let now = (self.environment.clock)().wall;
+        write::write(&self.connection, books, outbox, &is_single, now).map_err(|error| store_error(&error))
     }
 
     fn commit(&mut self) -> Result<(), LedgerError> {
@@ -282,7 +284,8 @@ impl Ledger for SqliteLedger {
     }
 
     fn find_due(&self, limit: u32) -> BoxFuture<'_, Result<DueNow, LedgerError>> {
-        self.ask(move |connection| read::find_due(connection, crate::clock::now(), limit)).boxed()
+        let now = (self.environment.clock)().wall;
+        self.ask(move |connection| read::find_due(connection, now, limit)).boxed()
     }
 
     fn unpublished(
@@ -302,3 +305,6 @@ impl Ledger for SqliteLedger {
         self.ask(read::vitals).boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,7 +88,7 @@ pub(super) fn vitals(connection: &Connection) -> Result<Vitals> {
                SELECT min(a.expires_at) AS at FROM captures c JOIN authorizations a USING (authorization_row)
                WHERE c.is_open = 1
                UNION ALL
-               SELECT min(expires_at) FROM authorizations WHERE freeze_at IS NOT NULL)",
+               SELECT min(expires_at) FROM authorizations WHERE waiting > 0)",
         )?,
         outbox_pending: count("SELECT count(*) FROM outbox WHERE published_at IS NULL")?,
         outbox_oldest: earliest("SELECT min(written_at) AS at FROM outbox WHERE published_at IS NULL")?,
@@ -99,7 +99,7 @@ pub(super) fn vitals(connection: &Connection) -> Result<Vitals> {
 fn in_doubt(connection: &Connection) -> Result<Vec<(AccountName, u64)>> {
     let mut statement = connection.prepare_cached(
         "SELECT a.account, count(*) FROM captures c JOIN authorizations a USING (authorization_row)
-         WHERE c.is_open = 1 AND c.state = 'in_doubt' GROUP BY a.account",
+         WHERE c.is_open = 1 AND c.state = 'in_doubt' GROUP BY a.account ORDER BY a.account",
     )?;
     statement.query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get(1)?)))?.collect()
 }
@@ -110,15 +110,16 @@ fn earned_uncaptured(connection: &Connection) -> Result<Vec<(AccountName, String
            SELECT a.account, a.currency, c.amount FROM captures c JOIN authorizations a USING (authorization_row)
            WHERE c.is_open = 1
            UNION ALL
-           SELECT account, currency, waiting_amount FROM authorizations WHERE freeze_at IS NOT NULL)
-         GROUP BY account, currency",
+           SELECT account, currency, waiting_amount FROM authorizations WHERE waiting > 0)
+         GROUP BY account, currency ORDER BY account, currency",
     )?;
     statement.query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get(1)?, row.get(2)?)))?.collect()
 }
 
 fn dead_letters(connection: &Connection) -> Result<Vec<(String, u64)>> {
-    let mut statement =
-        connection.prepare_cached("SELECT reason, count(*) FROM dead_letters WHERE state = 'open' GROUP BY reason")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT reason, count(*) FROM dead_letters WHERE state = 'open' GROUP BY reason ORDER BY reason",
+    )?;
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 

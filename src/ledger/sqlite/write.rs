@@ -5,6 +5,7 @@ use rusqlite::{Connection, named_params, params};
 use crate::capture::books::{Announcement, Books, Change, Entry};
 use crate::capture::dead_letter::{self, DeadLetter};
 use crate::capture::records::{Authorization, Capture, Order, Shipment};
+use crate::clock::Timestamp;
 use crate::ledger::OutboxRow;
 use crate::ledger::sqlite::codec::{self, At, at};
 use crate::money::Money;
@@ -17,6 +18,7 @@ pub(super) fn write(
     books: &Books,
     outbox: &[OutboxRow],
     is_single: &dyn Fn(&Authorization) -> bool,
+    now: Timestamp,
 ) -> Result<()> {
     for entry in books.orders().changed() {
         write_order(connection, entry)?;
@@ -39,7 +41,7 @@ pub(super) fn write(
     for row in &books.published {
         let mut statement = connection
             .prepare_cached("UPDATE outbox SET published_at = ?2 WHERE event_row = ?1 AND published_at IS NULL")?;
-        statement.execute(params![row, At(crate::clock::now())])?;
+        statement.execute(params![row, At(now)])?;
     }
     for entry in books.changed_dead_letters() {
         write_dead_letter(connection, &entry.value)?;

@@ -49,7 +49,7 @@ CREATE TABLE authorizations (
   CHECK (captured + reserved - excess <= authorized)
 ) STRICT;
 
-CREATE INDEX authorizations_to_freeze ON authorizations (freeze_at) WHERE freeze_at IS NOT NULL;
+CREATE INDEX authorizations_collecting ON authorizations (freeze_at) WHERE waiting > 0;
 
 CREATE TABLE shipments (
   shipment_row INTEGER PRIMARY KEY,

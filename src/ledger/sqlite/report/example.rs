@@ -154,7 +154,7 @@ impl Example {
         let ticket = reply.ticket.clone();
         self.settle("09:15:01", reply.clone(), Evidence::Answer(Answer::Refused(declined())));
         let proof = CaptureProof {
-            amount: None,
+            amount: Some(eur(330)),
             provider_reference: Some("cap-900".to_owned()),
             balance: ProviderBalance::default(),
         };

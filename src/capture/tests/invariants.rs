@@ -1,0 +1,261 @@
+//! What must hold in every committed state, as far as a ledger alone can show it.
+//!
+//! Every list is recounted here from the records, without the running totals that it checks.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::capture::books::MovementKind;
+use crate::capture::event::{CaptureKind, EventContent, Outcome};
+use crate::capture::policy::{Captures, Policy};
+use crate::capture::records::{Authorization, AuthorizationKey, Capture, Shipment, ShipmentKey, SingleUse};
+use crate::capture::states::{CaptureState, ShipmentState};
+use crate::clock::{self, Timestamp};
+use crate::ledger::memory::Tables;
+use crate::money::Money;
+
+/// Checks a state, and the step that led to it.
+pub(crate) fn check(before: &Tables, tables: &Tables, policy: &Policy, now: Timestamp) {
+    for record in tables.authorizations.values() {
+        balance_is_the_sum_of_its_movements(tables, record);
+        counts_are_right(tables, record);
+        one_at_a_time(tables, record, policy, now);
+    }
+    for order in tables.orders.values() {
+        let shipments = || tables.shipments.values().filter(|shipment| shipment.order == order.key);
+        let awaiting = shipments().filter(|shipment| shipment.state == ShipmentState::Awaiting).count();
+        assert_eq!(u32::try_from(awaiting), Ok(order.awaiting), "awaiting of {}", order.id);
+        let stored: i64 = shipments().filter_map(|shipment| shipment.amount).map(Money::minor).sum();
+        assert_eq!(stored, order.stored, "stored of {}", order.id);
+    }
+    intents_never_change(before, tables);
+    outcomes_stand(before, tables);
+    one_true_outcome_each(tables);
+    events_are_numbered(tables);
+    for shipment in tables.shipments.values() {
+        shipment_is_not_forgotten(tables, shipment);
+    }
+    for capture in tables.captures.values() {
+        capture_is_not_forgotten(tables, capture, now);
+    }
+}
+
+/// S3, S10.
+fn balance_is_the_sum_of_its_movements(tables: &Tables, record: &Authorization) {
+    let (mut reserved, mut captured) = (0, 0);
+    for movement in tables.movements.iter().filter(|movement| movement.authorization == record.key) {
+        assert!(movement.amount.minor() > 0, "{movement:?}");
+        assert_eq!(movement.amount, tables.captures[&movement.capture].amount, "{movement:?}");
+        match movement.kind {
+            MovementKind::Reserve => reserved += movement.amount.minor(),
+            MovementKind::Release => reserved -= movement.amount.minor(),
+            MovementKind::Capture => {
+                reserved -= movement.amount.minor();
+                captured += movement.amount.minor();
+            }
+            MovementKind::Correct => captured += movement.amount.minor(),
+        }
+    }
+    assert_eq!((record.reserved.minor(), record.captured.minor()), (reserved, captured), "{record:?}");
+    let excess = (captured + reserved - record.authorized.minor()).max(0);
+    assert!(record.excess.minor() >= excess, "{record:?}");
+    let is_corrected = tables.captures.values().any(|c| c.authorization == record.key && c.is_corrected);
+    assert!(record.excess.is_zero() || is_corrected, "{record:?}");
+}
+
+fn counts_are_right(tables: &Tables, record: &Authorization) {
+    let captures = |wanted: fn(&Capture) -> bool| {
+        let of_it = tables.captures.values().filter(|capture| capture.authorization == record.key);
+        u32::try_from(of_it.filter(|capture| wanted(capture)).count()).expect("few")
+    };
+    assert_eq!(captures(|capture| capture.state == CaptureState::Planned), record.planned, "planned of {record:?}");
+    assert_eq!(captures(|capture| capture.state.is_in_flight()), record.in_flight, "in flight on {record:?}");
+    let waiting: Vec<&Shipment> = waiting_on(tables, record.key).collect();
+    assert_eq!(u32::try_from(waiting.len()), Ok(record.waiting), "waiting on {record:?}");
+    let amount: i64 = waiting.iter().filter_map(|shipment| shipment.amount).map(Money::minor).sum();
+    assert_eq!(amount, record.waiting_amount.minor(), "waiting on {record:?}");
+}
+
+fn waiting_on(tables: &Tables, key: AuthorizationKey) -> impl Iterator<Item = &Shipment> {
+    let of_it = tables.shipments.values().filter(move |shipment| shipment.authorization == Some(key));
+    of_it.filter(|shipment| shipment.state == ShipmentState::Waiting)
+}
+
+/// S1 where there is one capture, and one at a time elsewhere, until the deadline margin.
+fn one_at_a_time(tables: &Tables, record: &Authorization, policy: &Policy, now: Timestamp) {
+    let Some(account) = policy.accounts.get(&record.account) else { return };
+    let of_it = || tables.captures.values().filter(|capture| capture.authorization == record.key);
+    match account.captures {
+        Captures::Single => {
+            let open = of_it().filter(|capture| !capture.state.is_terminal()).count();
+            let captured = of_it().filter(|capture| capture.state == CaptureState::Captured).count();
+            assert!(open + captured <= 1, "one capture of {record:?}");
+            assert_eq!(record.single == SingleUse::Undecided, open == 1, "{record:?}");
+            assert!(captured == 0 || record.single == SingleUse::Used, "{record:?}");
+        }
+        Captures::Multiple => {
+            let margin = if record.expiry_is_derived { policy.derived_deadline_margin } else { policy.deadline_margin };
+            let is_dying = record.expires_at.is_some_and(|at| clock::before(at, margin) <= now);
+            assert!(record.in_flight <= 1 || is_dying, "one at a time: {record:?}");
+        }
+    }
+}
+
+/// S5, S12.
+fn intents_never_change(before: &Tables, tables: &Tables) {
+    let intent =
+        |c: &Capture| (c.id, c.authorization, c.order, c.shipment, c.generation, c.kind, c.amount, c.planned_at);
+    for (key, old) in &before.captures {
+        assert_eq!(intent(old), intent(&tables.captures[key]));
+    }
+    let mut ids = HashSet::new();
+    for capture in tables.captures.values() {
+        assert!(capture.amount.minor() > 0, "{capture:?}");
+        assert!(ids.insert(capture.id), "one intent per key: {capture:?}");
+        let reservations =
+            tables.movements.iter().filter(|m| m.capture == capture.key && m.kind == MovementKind::Reserve).count();
+        assert_eq!(reservations, 1, "{capture:?}");
+    }
+}
+
+/// S6: terminal states absorb, in this step.
+fn outcomes_stand(before: &Tables, tables: &Tables) {
+    for (key, old) in before.captures.iter().filter(|(_, old)| old.state.is_terminal()) {
+        let new = &tables.captures[key];
+        assert_eq!((old.state, old.settled_at, old.resolved_by), (new.state, new.settled_at, new.resolved_by));
+    }
+    for (key, old) in before.shipments.iter().filter(|(_, old)| old.state.is_terminal()) {
+        let new = &tables.shipments[key];
+        assert_eq!((old.state, old.amount, old.reason, old.capture), (new.state, new.amount, new.reason, new.capture));
+    }
+    assert_eq!(before.movements, tables.movements[..before.movements.len()], "append-only");
+    assert_eq!(before.history, tables.history[..before.history.len()], "append-only");
+    assert!(before.events.iter().all(|(row, event)| tables.events.get(row) == Some(event)), "written once");
+}
+
+/// S6, S7: one outcome per shipment, when it has ended and not before, and it says what happened.
+fn one_true_outcome_each(tables: &Tables) {
+    let mut outcomes: HashMap<ShipmentKey, &EventContent> = HashMap::new();
+    for (event, _) in tables.events.values() {
+        let outcome = match &event.content {
+            EventContent::Succeeded(outcome)
+            | EventContent::Failed(outcome, _)
+            | EventContent::Unresolved(outcome, _) => outcome,
+            EventContent::Corrected(..) | EventContent::Deferred(_) | EventContent::Rejected(_) => continue,
+        };
+        let previous = outcomes.insert(shipment_of(tables, outcome).key, &event.content);
+        assert!(previous.is_none(), "two outcomes of one shipment: {event:?}");
+    }
+    for shipment in tables.shipments.values() {
+        let outcome = outcomes.get(&shipment.key).copied();
+        assert_eq!(outcome.is_some(), shipment.state.is_terminal(), "{shipment:?}");
+        assert_eq!(
+            shipment.message.is_some(),
+            !shipment.state.is_terminal(),
+            "the body is kept while it may be needed"
+        );
+        if let Some(outcome) = outcome {
+            outcome_is_true(tables, shipment, outcome);
+        }
+    }
+}
+
+fn outcome_is_true(tables: &Tables, shipment: &Shipment, content: &EventContent) {
+    let capture = shipment.capture.map(|key| &tables.captures[&key]);
+    match content {
+        EventContent::Succeeded(outcome) => {
+            assert_eq!((shipment.state, shipment.reason), (ShipmentState::Settled, None));
+            match capture {
+                Some(capture) => assert_eq!(capture.state, CaptureState::Captured, "{outcome:?}"),
+                None => assert!(outcome.kind == CaptureKind::Zero && outcome.amount.is_some_and(Money::is_zero)),
+            }
+        }
+        EventContent::Failed(outcome, failure) => {
+            assert_eq!(shipment.reason, Some(failure.reason));
+            assert!(capture.is_none_or(|capture| capture.state == CaptureState::Failed), "{outcome:?}");
+            let letter = &tables.dead_letters[&failure.dead_letter];
+            assert_eq!(letter.shipment_key, Some(shipment.key));
+            assert!(letter.raw.is_some(), "a dead letter keeps the message: {letter:?}");
+        }
+        EventContent::Unresolved(..)
+        | EventContent::Corrected(..)
+        | EventContent::Deferred(_)
+        | EventContent::Rejected(_) => {}
+    }
+}
+
+fn shipment_of<'a>(tables: &'a Tables, outcome: &Outcome) -> &'a Shipment {
+    let of_order = |shipment: &&Shipment| tables.orders[&shipment.order].id == outcome.order;
+    let mut shipments = tables.shipments.values().filter(of_order);
+    shipments.find(|shipment| Some(&shipment.id) == outcome.shipment.as_ref()).expect("an outcome is of a shipment")
+}
+
+/// Ids are unique, and the events of one order are numbered from 1 without a gap.
+fn events_are_numbered(tables: &Tables) {
+    let mut ids = HashSet::new();
+    let mut last: HashMap<&str, u64> = HashMap::new();
+    for (event, _) in tables.events.values() {
+        assert!(ids.insert(event.id), "one event per id: {event:?}");
+        let (order, sequence) = match &event.content {
+            EventContent::Succeeded(outcome)
+            | EventContent::Failed(outcome, _)
+            | EventContent::Unresolved(outcome, _)
+            | EventContent::Corrected(outcome, _) => (&outcome.order, outcome.sequence),
+            EventContent::Deferred(deferral) => (&deferral.order, deferral.sequence),
+            EventContent::Rejected(_) => continue,
+        };
+        let last = last.entry(order.as_str()).or_default();
+        assert_eq!(sequence, *last + 1, "{event:?}");
+        *last = sequence;
+    }
+    for order in tables.orders.values() {
+        assert_eq!(order.sequence, last.get(order.id.as_str()).copied().unwrap_or_default(), "{}", order.id);
+    }
+}
+
+/// L1, the part that a state can show: something will come back to it.
+fn shipment_is_not_forgotten(tables: &Tables, shipment: &Shipment) {
+    match shipment.state {
+        ShipmentState::Awaiting => assert!(shipment.due_at.is_some(), "forgotten: {shipment:?}"),
+        ShipmentState::Waiting => {
+            let record = &tables.authorizations[&shipment.authorization.expect("bound before it waits")];
+            let comes_back = match record.single {
+                SingleUse::Free => record.freeze_at.is_some() || record.expires_at.is_none(),
+                SingleUse::Undecided => true,
+                SingleUse::Used => false,
+            };
+            assert!(comes_back, "forgotten: {shipment:?} on {record:?}");
+        }
+        ShipmentState::Covered => {
+            let capture = &tables.captures[&shipment.capture.expect("covered by a capture")];
+            assert!(!capture.state.is_terminal(), "forgotten: {shipment:?}");
+        }
+        ShipmentState::Settled | ShipmentState::Refused => assert!(shipment.due_at.is_none(), "{shipment:?}"),
+    }
+}
+
+fn capture_is_not_forgotten(tables: &Tables, capture: &Capture, now: Timestamp) {
+    let record = &tables.authorizations[&capture.authorization];
+    let is_due = capture.due_at.is_some_and(|at| at <= now);
+    match capture.state {
+        // Its turn comes when what is in flight is settled. With nothing in flight it must be due, or
+        // put off after a try.
+        CaptureState::Planned if record.in_flight == 0 => {
+            let is_put_off = capture.due_at.is_some() && !capture.waits_turn;
+            let another_is_due = tables.captures.values().any(|other| {
+                let is_planned = other.authorization == record.key && other.state == CaptureState::Planned;
+                is_planned && other.due_at.is_some_and(|at| at <= now)
+            });
+            assert!(is_due || is_put_off || another_is_due, "forgotten: {capture:?} on {record:?}");
+        }
+        CaptureState::Planned => {
+            assert!(capture.due_at.is_some() || record.expires_at.is_none(), "forgotten at the deadline: {capture:?}");
+        }
+        CaptureState::InDoubt => assert!(capture.due_at.is_some(), "forgotten: {capture:?}"),
+        CaptureState::Sending => {
+            assert!(capture.progress.attempts > 0 && capture.progress.send_by.is_some(), "{capture:?}");
+        }
+        CaptureState::Captured | CaptureState::Failed | CaptureState::Unresolved => {
+            assert!(capture.due_at.is_none() && capture.settled_at.is_some(), "{capture:?}");
+        }
+    }
+}

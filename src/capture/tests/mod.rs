@@ -1,0 +1,15 @@
+//! Scenarios: commands in, books and events out, over a ledger in memory and a clock by hand. Every
+//! step of every scenario is checked against the invariants.
+
+// what the tests of the ledgers use too
+pub(crate) mod invariants;
+pub(crate) mod support;
+
+// from the notice to the plan
+mod accepting;
+mod awaiting;
+
+// from the plan to the outcome
+mod crashes;
+mod several;
+mod single;

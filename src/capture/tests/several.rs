@@ -1,0 +1,305 @@
+//! Authorizations that are captured several times: whose turn it is, and what comes of each.
+
+use crate::capture::decide::{Call, Evidence, Note};
+use crate::capture::event::{Correction, Event, EventContent, FailureReason, ResolvedBy};
+use crate::capture::evidence::{
+    Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance,
+    Refusal, RefusalReason,
+};
+use crate::capture::states::CaptureState;
+use crate::capture::tests::support::*;
+use crate::clock;
+
+fn first(amount: &str) -> Draft {
+    draft("o", "s1").amount(amount).on(authorized(OFTEN, "r", 10_000))
+}
+
+fn state(world: &World, shipment: &str) -> CaptureState {
+    world.capture_of(shipment).state
+}
+
+fn timeout() -> Answer {
+    Answer::Doubt(doubt(DoubtKind::Timeout))
+}
+
+#[test]
+fn one_at_a_time_and_the_turn_is_handed_on() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    for shipment in ["s2", "s3"] {
+        let reply = world.accept(draft("o", shipment).amount("20.00"));
+        assert!(reply.ticket.is_none() && reply.ready.is_none(), "{shipment} waits its turn");
+    }
+    assert_eq!(world.balance("r"), (10_000, 0, 5_000), "reserved all the same");
+    let two = world.answer(one.ticket, captured(Some(gel(1_000))));
+    assert_eq!(two.note, Note::Captured(gel(1_000)));
+    assert_eq!((state(&world, "s2"), state(&world, "s3")), (CaptureState::Sending, CaptureState::Planned));
+    let three = world.answer(two.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    assert_eq!(three.note, Note::Failed(FailureReason::Declined));
+    assert_eq!(state(&world, "s3"), CaptureState::Sending, "in the order of acceptance");
+    let last = world.answer(three.ticket, captured(Some(gel(2_000))));
+    assert!(last.ticket.is_none());
+    assert_eq!(world.balance("r"), (10_000, 3_000, 0));
+}
+
+#[test]
+fn without_a_permit_it_is_ready_and_found_again() {
+    let mut world = World::new();
+    let reply = world.accept(first("10.00").no_permit());
+    assert!(reply.ticket.is_none());
+    let ready = reply.ready.expect("it only lacks a permit");
+    assert_eq!((ready.account, ready.deadline), (account(OFTEN), Some(at(7 * 24 * 3_600))));
+    let call = world.due_call();
+    assert!(matches!(asked(&call.expect("due")), Asked::Send { .. }));
+}
+
+#[test]
+fn a_doubtful_capture_holds_up_those_behind_it_until_it_is_known() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.accept(draft("o", "s2").amount("20.00"));
+    let doubted = world.answer(one.ticket, timeout());
+    assert!(matches!(doubted.note, Note::InDoubt(_)) && doubted.ticket.is_none());
+    world.clock.advance(2 * SECOND);
+    let look = world.due_call();
+    let id = world.capture_of("s1").id;
+    let view = AuthorizationView { captures: vec![shown(Some(id), gel(1_000))], ..view(10_000) };
+    let known = world.show(look, seen(view));
+    assert_eq!(known.note, Note::Captured(gel(1_000)));
+    assert!(matches!(asked(&known.ticket.expect("its turn")), Asked::Send { amount, .. } if amount == gel(2_000)));
+    let [Event { content: EventContent::Succeeded(outcome), .. }] = &world.news()[..] else { panic!() };
+    assert_eq!((outcome.resolved_by, outcome.attempts), (ResolvedBy::Lookup, 1));
+}
+
+#[test]
+fn what_was_put_off_gives_its_turn_away_and_comes_back() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.accept(draft("o", "s2").amount("20.00"));
+    let two = world.answer(one.ticket, not_executed());
+    assert_eq!((state(&world, "s1"), state(&world, "s2")), (CaptureState::Planned, CaptureState::Sending));
+    // Due while the other is in flight: it waits its turn.
+    world.clock.advance(2 * SECOND);
+    assert!(world.due_call().is_none());
+    let back = world.answer(two.ticket, captured(Some(gel(2_000))));
+    assert!(matches!(asked(&back.ticket.expect("its turn")), Asked::Send { amount, .. } if amount == gel(1_000)));
+}
+
+#[test]
+fn an_outage_longer_than_the_resend_window_does_not_end_the_sending() {
+    let mut world = World::new();
+    let mut ticket = world.accept(first("10.00")).ticket;
+    let began = world.clock.now().wall;
+    while world.clock.now().wall < clock::after(began, 2 * HOUR) {
+        let Call::Send { send_by, .. } = ticket.as_ref().expect("sent again").call else { panic!() };
+        assert_eq!(send_by, world.clock.now().boot.plus(10 * SECOND), "nothing before it was executed");
+        world.answer(ticket, not_executed());
+        world.clock.advance_to(world.capture_of("s1").due_at.expect("put off"));
+        ticket = world.due_call();
+    }
+    let done = world.answer(ticket, captured(Some(gel(1_000))));
+    assert_eq!(done.note, Note::Captured(gel(1_000)));
+}
+
+#[test]
+fn a_fault_of_ours_longer_than_the_resend_window_does_not_either() {
+    let mut world = World::new();
+    let ticket = world.accept(first("10.00")).ticket;
+    let fault =
+        ConfigurationFault { code: Some("401".to_owned()), message: "token".to_owned(), may_have_executed: false };
+    let parked = world.answer(ticket, Answer::Misconfigured(fault));
+    assert!(matches!(parked.note, Note::Parked(_)));
+    assert_eq!(world.news(), [], "not an outcome");
+    world.clock.advance(HOUR);
+    let ticket = world.due_call();
+    let Call::Send { send_by, attempt: 2, .. } = ticket.expect("sent again").call else { panic!() };
+    assert_eq!(send_by, world.clock.now().boot.plus(10 * SECOND));
+}
+
+#[test]
+fn a_resend_at_the_end_of_the_window_may_not_leave_after_it() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.answer(one.ticket, timeout());
+    world.clock.advance(897 * SECOND);
+    let look = world.due_call();
+    let resend = world.show(look, seen(view(10_000)));
+    let Call::Send { send_by, attempt: 2, .. } = resend.ticket.expect("resent").call else { panic!() };
+    assert_eq!(send_by, world.clock.now().boot.plus(3 * SECOND));
+}
+
+#[test]
+fn after_the_window_a_permitting_read_opens_another() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.answer(one.ticket, timeout());
+    world.clock.advance(15 * MINUTE);
+    let look = world.due_call();
+    let early = world.show(look, seen(view(10_000)));
+    assert!(matches!(early.note, Note::InDoubt(_)), "{early:?}");
+    world.clock.advance(10 * SECOND);
+    let look = world.due_call();
+    let permitted = world.show(look, seen(view(10_000)));
+    let Call::Send { send_by, .. } = permitted.ticket.as_ref().expect("resent").call else { panic!() };
+    assert_eq!(send_by, world.clock.now().boot.plus(10 * SECOND));
+    world.answer(permitted.ticket, timeout());
+    assert_eq!(world.capture_of("s1").progress.doubtful, 2);
+    world.clock.advance(14 * MINUTE);
+    let look = world.due_call();
+    assert!(world.show(look, seen(view(10_000))).ticket.is_some(), "the new window");
+}
+
+#[test]
+fn the_providers_word_on_the_expiry_forgets_nobody_who_waits() {
+    for told in [2 * 24 * 3_600, 7 * 24 * 3_600 + 1] {
+        let mut world = World::new();
+        let one = world.accept(first("10.00"));
+        world.accept(draft("o", "s2").amount("20.00"));
+        let balance = ProviderBalance { expires_at: Some(at(told)), ..ProviderBalance::default() };
+        let proof = CaptureProof { amount: Some(gel(1_000)), provider_reference: None, balance };
+        let two = world.answer(one.ticket, Answer::Captured(proof));
+        assert_eq!(world.authorization("r").expires_at, Some(at(told)));
+        assert!(two.ticket.is_some(), "its turn has come, whatever the deadline is now");
+    }
+}
+
+#[test]
+fn an_earlier_expiry_brings_the_deadline_of_those_who_wait_forward() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.accept(draft("o", "s2").amount("20.00"));
+    world.answer(one.ticket, timeout());
+    world.clock.advance(MINUTE);
+    let look = world.due_call();
+    let balance = ProviderBalance { expires_at: Some(at(24 * 3_600)), ..view(10_000).balance };
+    let pending = AuthorizationView { balance, has_pending_capture: true, ..view(10_000) };
+    world.show(look, seen(pending));
+    assert_eq!(world.capture_of("s2").due_at, Some(at(22 * 3_600)));
+}
+
+#[test]
+fn near_the_deadline_those_behind_a_doubtful_one_are_sent_and_it_is_only_read() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.accept(draft("o", "s2").amount("20.00"));
+    world.answer(one.ticket, timeout());
+    let margin = at(7 * 24 * 3_600 - 2 * 3_600);
+    assert_eq!(world.capture_of("s2").due_at, Some(margin));
+    world.clock.advance_to(margin);
+    let calls: Vec<_> = world.do_due().into_iter().filter_map(|reply| reply.ticket).collect();
+    let [look, send] = <[_; 2]>::try_from(calls).expect("a look at the first, the second is sent");
+    assert!(matches!(asked(&send), Asked::Send { amount, .. } if amount == gel(2_000)));
+    let read = world.show(Some(look), seen(view(10_000)));
+    assert!(matches!(read.note, Note::InDoubt(_)) && read.ticket.is_none(), "others are in flight: {read:?}");
+    let late = world.accept(draft("o", "s3").amount("5.00"));
+    assert!(late.ticket.is_some(), "accepted after the margin: sent at once");
+    world.answer(late.ticket, captured(Some(gel(500))));
+    world.answer(Some(send), captured(Some(gel(2_000))));
+    assert_eq!(world.balance("r"), (10_000, 2_500, 1_000), "the doubtful one keeps its reservation");
+}
+
+#[test]
+fn a_refusal_after_a_doubtful_attempt_waits_for_quiet_and_a_read() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.answer(one.ticket, timeout());
+    world.clock.advance(2 * SECOND);
+    let look = world.due_call();
+    let resend = world.show(look, seen(view(10_000)));
+    let refused = world.answer(resend.ticket, Answer::Refused(refusal(RefusalReason::InsufficientFunds)));
+    assert!(matches!(refused.note, Note::InDoubt(_)));
+    assert_eq!(world.news(), []);
+    world.clock.advance(2 * SECOND);
+    let look = world.due_call();
+    world.show(look, seen(view(10_000)));
+    assert_eq!(world.news(), [], "not quiet yet");
+    world.clock.advance_to(world.capture_of("s1").due_at.expect("looked at again"));
+    let look = world.due_call();
+    let failed = world.show(look, seen(view(10_000)));
+    assert_eq!(failed.note, Note::Failed(FailureReason::InsufficientFunds));
+    let [Event { content: EventContent::Failed(outcome, failure), .. }] = &world.news()[..] else { panic!() };
+    assert_eq!((outcome.resolved_by, outcome.attempts), (ResolvedBy::Lookup, 2));
+    assert!(!failure.money_may_have_moved && failure.retryable);
+    assert_eq!(world.balance("r"), (10_000, 0, 0));
+}
+
+#[test]
+fn nothing_left_is_believed_after_one_read() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    let read_first = Refusal { read_first: true, ..refusal(RefusalReason::ExceedsAuthorization) };
+    world.answer(one.ticket, Answer::Refused(read_first));
+    world.clock.advance(2 * SECOND);
+    let look = world.due_call();
+    let failed = world.show(look, seen(view(10_000)));
+    assert_eq!(failed.note, Note::Failed(FailureReason::ExceedsAuthorization));
+}
+
+#[test]
+fn an_expired_authorization_fails_what_is_in_doubt_after_two_reads() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.answer(one.ticket, timeout());
+    let expired = || seen(AuthorizationView { status: AuthorizationStatus::Expired, ..view(10_000) });
+    world.clock.advance(2 * SECOND);
+    let look = world.due_call();
+    world.show(look, expired());
+    world.clock.advance(899 * SECOND);
+    assert!(world.due_call().is_none());
+    world.clock.advance(SECOND);
+    let look = world.due_call();
+    let failed = world.show(look, expired());
+    assert_eq!(failed.note, Note::Failed(FailureReason::AuthorizationExpired));
+}
+
+#[test]
+fn evidence_after_the_end_is_booked_and_said_aloud_once() {
+    let mut world = World::new();
+    let one = world.accept(first("70.00"));
+    let key = world.capture_of("s1").key;
+    world.answer(one.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    world.accept(draft("o", "s2").amount("50.00"));
+    world.news();
+    let late = world.settle(key, 0, Evidence::Answer(captured(Some(gel(7_000)))));
+    assert_eq!(late.note, Note::Corrected);
+    let [Event { content: EventContent::Corrected(outcome, correction), .. }] = &world.news()[..] else { panic!() };
+    assert_eq!(*correction, Correction { was: "failed", now: "captured" });
+    assert_eq!(outcome.amount, Some(gel(7_000)));
+    assert_eq!(world.balance("r"), (10_000, 7_000, 5_000));
+    assert_eq!(world.authorization("r").excess, gel(2_000), "more than was authorized, and said so");
+    assert_eq!(state(&world, "s1"), CaptureState::Failed, "terminal states absorb");
+    let again = world.settle(key, 0, Evidence::Answer(captured(Some(gel(7_000)))));
+    assert_eq!(again.note, Note::Nothing);
+    assert_eq!(world.news(), []);
+    let refused = world.accept(draft("o", "s3").amount("0.01"));
+    assert_eq!(refused.note, Note::Refused(FailureReason::ExceedsAuthorization));
+}
+
+#[test]
+fn an_old_epoch_changes_nothing_unless_it_is_proof() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    let key = world.capture_of("s1").key;
+    world.answer(one.ticket, timeout());
+    for evidence in [
+        Evidence::Answer(Answer::Refused(refusal(RefusalReason::Declined))),
+        Evidence::Reading(seen(AuthorizationView { status: AuthorizationStatus::Expired, ..view(10_000) })),
+        Evidence::Interrupted,
+    ] {
+        assert_eq!(world.settle(key, 0, evidence).note, Note::Nothing);
+    }
+    assert_eq!(world.settle(key, 0, Evidence::Answer(captured(Some(gel(1_000))))).note, Note::Captured(gel(1_000)));
+}
+
+#[test]
+fn an_account_that_is_no_longer_configured_concludes_nothing() {
+    let mut world = World::new();
+    world.accept(first("10.00"));
+    let key = world.capture_of("s1").key;
+    let mut without = policy();
+    without.accounts.remove(&account(OFTEN));
+    world.restart_with(without);
+    assert_eq!(world.settle(key, 1, Evidence::Interrupted).note, Note::Nothing);
+    world.restart_with(policy());
+    assert!(matches!(world.settle(key, 1, Evidence::Interrupted).note, Note::InDoubt(_)));
+}

@@ -1,0 +1,439 @@
+//! What the tests of the core, of the judge and of the ledgers share: rules, notices, a clock that
+//! only a test moves, and a small world that feeds commands to a ledger and checks the invariants
+//! after every step.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::DateTime;
+use futures_util::FutureExt as _;
+
+use crate::capture::decide::{Arrival, Call, Command, Due, Evidence, Freeze, Note, Reply, Settle, Ticket};
+use crate::capture::event::Event;
+use crate::capture::evidence::{
+    Answer, AuthorizationStatus, AuthorizationView, CaptureProof, Doubt, DoubtKind, NotExecuted, ProviderBalance,
+    Reading, Refusal, RefusalReason, SeenCapture,
+};
+use crate::capture::notice::{
+    AuthorizationFacts, PlanFacts, PlanLineFacts, Quantity, RawMessage, ShipmentNotice, ShippedLine, ShippingPolicy,
+};
+use crate::capture::policy::{AccountPolicy, Backoff, Captures, Policy};
+use crate::capture::records::{Authorization, Capture, CaptureKey, Shipment};
+use crate::capture::retry::Jitter;
+use crate::capture::tests::invariants;
+use crate::clock::{BootInstant, Moment, Timestamp};
+use crate::ids::{AccountName, CaptureId, LineId, OrderId, Reference, ShipmentId};
+use crate::ledger::memory::{MemoryLedger, Tables};
+use crate::ledger::{Environment, Executed, Ledger as _};
+use crate::money::{Currency, Money, parse_plain_decimal};
+
+/// An account that captures once per authorization.
+pub(crate) const ONCE: &str = "flitt-ge";
+/// An account that captures several times per authorization.
+pub(crate) const OFTEN: &str = "flex";
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_mins(1);
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
+
+/// `seconds` after the instant at which every test begins.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    DateTime::from_timestamp(1_800_000_000 + seconds, 0).expect("within range")
+}
+
+pub(crate) fn gel(minor: i64) -> Money {
+    Money::from_minor(minor, currency("GEL")).expect("not negative")
+}
+
+pub(crate) fn currency(code: &str) -> Currency {
+    Currency::parse(code).expect("a currency")
+}
+
+pub(crate) fn account(name: &str) -> AccountName {
+    AccountName::parse(name).expect("an id")
+}
+
+pub(crate) fn reference(text: &str) -> Reference {
+    Reference::parse(text).expect("an id")
+}
+
+pub(crate) fn order_id(text: &str) -> OrderId {
+    OrderId::parse(text).expect("an id")
+}
+
+pub(crate) fn shipment_id(text: &str) -> ShipmentId {
+    ShipmentId::parse(text).expect("an id")
+}
+
+/// The documented defaults.
+pub(crate) fn policy() -> Policy {
+    let account_policy = |captures, resend_window| AccountPolicy {
+        captures,
+        resend_window,
+        timeout: 30 * SECOND,
+        authorization_lifetime: Some(7 * 24 * HOUR),
+    };
+    Policy {
+        deadline_margin: 2 * HOUR,
+        derived_deadline_margin: 24 * HOUR,
+        final_grace: 15 * MINUTE,
+        quiet: 15 * MINUTE,
+        awaiting_max: 24 * HOUR,
+        awaiting_check: HOUR,
+        send_within: 10 * SECOND,
+        parked_for: 5 * MINUTE,
+        retry_after_max: HOUR,
+        backoff: Backoff { initial: SECOND, max: 15 * MINUTE, multiplier: 2.0, jitter: 0.0 },
+        look_after: vec![2 * SECOND, 5 * SECOND, 15 * SECOND, MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR],
+        accounts: HashMap::from([
+            (account(ONCE), account_policy(Captures::Single, None)),
+            (account(OFTEN), account_policy(Captures::Multiple, Some(15 * MINUTE))),
+        ]),
+    }
+}
+
+/// A clock that only a test moves.
+#[derive(Clone)]
+pub(crate) struct ManualClock(Arc<Mutex<Moment>>);
+
+impl ManualClock {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Moment { wall: at(0), boot: BootInstant::now() })))
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        *self.0.lock().expect("no test panics while it reads the clock")
+    }
+
+    pub(crate) fn advance(&self, span: Duration) {
+        let mut now = self.0.lock().expect("no test panics while it moves the clock");
+        *now = Moment { wall: crate::clock::after(now.wall, span), boot: now.boot.plus(span) };
+    }
+
+    pub(crate) fn advance_to(&self, wall: Timestamp) {
+        self.advance((wall - self.now().wall).to_std().expect("time goes forward"));
+    }
+}
+
+/// Rules, a manual clock, no chance, and events written as their `Debug` form.
+pub(crate) fn environment(policy: Policy, clock: &ManualClock) -> Environment {
+    let clock = clock.clone();
+    Environment {
+        policy: Arc::new(policy),
+        clock: Arc::new(move || clock.now()),
+        jitter: Arc::new(|| Jitter::NONE),
+        encode: Arc::new(|event: &Event| Bytes::from(format!("{event:?}"))),
+    }
+}
+
+/// A notice in the making.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    pub(crate) notice: ShipmentNotice,
+    start: bool,
+}
+
+pub(crate) fn draft(order: &str, shipment: &str) -> Draft {
+    let notice = ShipmentNotice {
+        order: order_id(order),
+        shipment: shipment_id(shipment),
+        is_final: false,
+        lines: Vec::new(),
+        amount: None,
+        authorization: None,
+        plan: None,
+    };
+    Draft { notice, start: true }
+}
+
+impl Draft {
+    pub(crate) fn line(mut self, line: &str, units: u32) -> Self {
+        let line = LineId::parse(line).expect("an id");
+        self.notice.lines.push(ShippedLine { line, quantity: Quantity::units(units) });
+        self
+    }
+
+    pub(crate) fn amount(mut self, major: &str) -> Self {
+        self.notice.amount = Some(parse_plain_decimal(major).expect("plain"));
+        self
+    }
+
+    pub(crate) fn on(mut self, authorization: AuthorizationFacts) -> Self {
+        self.notice.authorization = Some(authorization);
+        self
+    }
+
+    pub(crate) fn plan(mut self, plan: PlanFacts) -> Self {
+        self.notice.plan = Some(plan);
+        self
+    }
+
+    pub(crate) fn last(mut self) -> Self {
+        self.notice.is_final = true;
+        self
+    }
+
+    /// No permit is held for it.
+    pub(crate) fn no_permit(mut self) -> Self {
+        self.start = false;
+        self
+    }
+
+    /// The notice as it arrives. Its body is as particular to it as a real one.
+    pub(crate) fn arrival(self) -> Arrival {
+        let mut body = String::new();
+        write!(body, "{:?}", self.notice).expect("a string takes everything");
+        let event_id = format!("evt-{}-{}", self.notice.order, self.notice.shipment);
+        let raw = RawMessage {
+            body: Bytes::from(body),
+            content_type: Some("application/json".to_owned()),
+            message_id: None,
+            exchange: "orders".to_owned(),
+            routing_key: "order.shipped".to_owned(),
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+            tracestate: None,
+            redelivered: false,
+        };
+        Arrival { notice: self.notice, event_id, data_path: "$.data", raw, start: self.start }
+    }
+
+    pub(crate) fn command(self) -> Command {
+        Command::Accept(Box::new(self.arrival()))
+    }
+}
+
+/// What a message says of an authorization of `minor` GEL that lives for seven days.
+pub(crate) fn authorized(name: &str, named: &str, minor: i64) -> AuthorizationFacts {
+    AuthorizationFacts {
+        account: account(name),
+        reference: reference(named),
+        currency: currency("GEL"),
+        amount: Some(gel(minor)),
+        authorized_at: Some(at(0)),
+        expires_at: Some(at(7 * 24 * 3_600)),
+    }
+}
+
+/// The documented example: 3 of l1 at 44.97, 1 of l3 at 69.13, delivery 4.90, total 119.00.
+pub(crate) fn worked_plan() -> PlanFacts {
+    plan(&[("l1", 3, "44.97"), ("l3", 1, "69.13")], "4.90", "119.00")
+}
+
+pub(crate) fn plan(lines: &[(&str, u32, &str)], shipping: &str, total: &str) -> PlanFacts {
+    let major = |text: &str| parse_plain_decimal(text).expect("plain");
+    let line = |(line, units, total): &(&str, u32, &str)| PlanLineFacts {
+        line: LineId::parse(line).expect("an id"),
+        quantity: Quantity::units(*units),
+        total: major(total),
+    };
+    PlanFacts {
+        revision: 1,
+        lines: lines.iter().map(line).collect(),
+        discount: major("0"),
+        tax: major("0"),
+        shipping: major(shipping),
+        shipping_policy: ShippingPolicy::Prorate,
+        other_tender: major("0"),
+        total: major(total),
+    }
+}
+
+// What providers say.
+
+pub(crate) fn captured(amount: Option<Money>) -> Answer {
+    Answer::Captured(CaptureProof {
+        amount,
+        provider_reference: Some("pay-1".to_owned()),
+        balance: ProviderBalance::default(),
+    })
+}
+
+pub(crate) fn refusal(reason: RefusalReason) -> Refusal {
+    Refusal { reason, code: Some("1".to_owned()), message: "no".to_owned(), read_first: false }
+}
+
+pub(crate) fn doubt(kind: DoubtKind) -> Doubt {
+    Doubt { kind, code: None, message: "who knows".to_owned(), retry_after: None }
+}
+
+pub(crate) fn not_executed() -> Answer {
+    Answer::NotExecuted(NotExecuted { message: "connection refused".to_owned(), retry_after: None })
+}
+
+/// An approved card authorization of `held` GEL, untouched.
+pub(crate) fn view(held: i64) -> AuthorizationView {
+    AuthorizationView {
+        status: AuthorizationStatus::Open,
+        is_card: true,
+        currency: currency("GEL"),
+        authorized: Some(gel(held)),
+        balance: ProviderBalance { captured: Some(gel(0)), remaining: Some(gel(held)), expires_at: None },
+        captures: Vec::new(),
+        has_pending_capture: false,
+        authorized_at: None,
+    }
+}
+
+pub(crate) fn seen(view: AuthorizationView) -> Reading {
+    Reading::Seen(Box::new(view))
+}
+
+pub(crate) fn shown(capture: Option<CaptureId>, amount: Money) -> SeenCapture {
+    SeenCapture { capture, amount, provider_reference: Some("pay-2".to_owned()) }
+}
+
+/// A call that a reply asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Send { capture: CaptureKey, amount: Money, epoch: u32 },
+    Look { capture: CaptureKey, epoch: u32 },
+    Read { epoch: u32 },
+}
+
+pub(crate) fn asked(ticket: &Ticket) -> Asked {
+    match ticket.call {
+        Call::Send { capture, amount, epoch, .. } => Asked::Send { capture, amount, epoch },
+        Call::Look { capture, epoch } => Asked::Look { capture, epoch },
+        Call::Read { epoch, .. } => Asked::Read { epoch },
+    }
+}
+
+/// A ledger, its clock, and every message that was sent to it.
+pub(crate) struct World {
+    pub(crate) clock: ManualClock,
+    pub(crate) ledger: MemoryLedger,
+    policy: Policy,
+    messages: HashMap<Bytes, Draft>,
+    before: Tables,
+    told: i64,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(policy())
+    }
+
+    pub(crate) fn with(policy: Policy) -> Self {
+        let clock = ManualClock::new();
+        let ledger = MemoryLedger::new(environment(policy.clone(), &clock));
+        let before = ledger.tables().clone();
+        Self { clock, ledger, policy, messages: HashMap::new(), before, told: 0 }
+    }
+
+    /// The same ledger under other settings: the worker was restarted.
+    pub(crate) fn restart_with(&mut self, policy: Policy) {
+        let ledger = MemoryLedger::new(environment(policy.clone(), &self.clock));
+        *ledger.tables() = self.ledger.tables().clone();
+        self.ledger = ledger;
+        self.policy = policy;
+    }
+
+    /// Executes a group, and checks every invariant afterwards.
+    pub(crate) fn execute(&mut self, commands: Vec<Command>) -> Executed {
+        let executed = self.ledger.execute_now(commands).expect("memory does not fail");
+        let tables = self.ledger.tables().clone();
+        invariants::check(&self.before, &tables, &self.policy, self.clock.now().wall);
+        self.before = tables;
+        executed
+    }
+
+    pub(crate) fn tell(&mut self, command: Command) -> Reply {
+        let mut executed = self.execute(vec![command]);
+        executed.replies.pop().expect("one reply").unwrap_or_else(|failed| panic!("{failed}"))
+    }
+
+    pub(crate) fn remember(&mut self, draft: &Draft) {
+        self.messages.insert(draft.clone().arrival().raw.body, draft.clone());
+    }
+
+    pub(crate) fn accept(&mut self, draft: Draft) -> Reply {
+        self.remember(&draft);
+        self.tell(draft.command())
+    }
+
+    pub(crate) fn settle(&mut self, capture: CaptureKey, epoch: u32, evidence: Evidence) -> Reply {
+        self.tell(Command::Settle(Box::new(Settle { capture, epoch, evidence, start: true })))
+    }
+
+    /// Answers a call.
+    pub(crate) fn answer(&mut self, ticket: Option<Ticket>, answer: Answer) -> Reply {
+        match asked(&ticket.expect("a call was asked for")) {
+            Asked::Send { capture, epoch, .. } => self.settle(capture, epoch, Evidence::Answer(answer)),
+            other @ (Asked::Look { .. } | Asked::Read { .. }) => panic!("asked for {other:?}"),
+        }
+    }
+
+    /// Answers a read, of a capture in doubt or before a single capture.
+    pub(crate) fn show(&mut self, ticket: Option<Ticket>, reading: Reading) -> Reply {
+        let ticket = ticket.expect("a call was asked for");
+        match ticket.call {
+            Call::Look { capture, epoch } => self.settle(capture, epoch, Evidence::Reading(reading)),
+            Call::Read { authorization, epoch } => {
+                self.tell(Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: true })))
+            }
+            Call::Send { .. } => panic!("asked for a capture"),
+        }
+    }
+
+    /// Does everything that is due, with a permit for each, and returns the replies. Kept notices
+    /// are accepted again, as intake does.
+    pub(crate) fn do_due(&mut self) -> Vec<Reply> {
+        let due = self.ledger.find_due(100).now_or_never().expect("memory answers at once").expect("it does not fail");
+        let mut replies = Vec::new();
+        for ready in due.calls {
+            replies.push(self.tell(Command::Due(ready.due)));
+        }
+        for shipment in due.awaiting {
+            let reply = self.tell(Command::Due(Due::Shipment(shipment)));
+            let Note::LookAgain(raw) = reply.note else {
+                replies.push(reply);
+                continue;
+            };
+            let kept = self.messages.get(&raw.body).cloned().expect("every message is remembered");
+            replies.push(self.tell(kept.command()));
+        }
+        replies
+    }
+
+    /// Does what is due, which is one call, and returns it.
+    pub(crate) fn due_call(&mut self) -> Option<Ticket> {
+        let mut calls: Vec<Ticket> = self.do_due().into_iter().filter_map(|reply| reply.ticket).collect();
+        assert!(calls.len() <= 1, "{calls:?}");
+        calls.pop()
+    }
+
+    /// The events since the last time somebody asked.
+    pub(crate) fn news(&mut self) -> Vec<Event> {
+        let tables = self.ledger.tables();
+        let news: Vec<_> =
+            tables.events.range(self.told + 1..).map(|(row, (event, _))| (*row, event.clone())).collect();
+        drop(tables);
+        self.told = news.last().map_or(self.told, |(row, _)| *row);
+        news.into_iter().map(|(_, event)| event).collect()
+    }
+
+    pub(crate) fn authorization(&self, named: &str) -> Authorization {
+        let tables = self.ledger.tables();
+        let found = tables.authorizations.values().find(|record| record.reference.as_str() == named);
+        found.cloned().expect("it was registered")
+    }
+
+    /// Authorized, captured, reserved, in minor units.
+    pub(crate) fn balance(&self, named: &str) -> (i64, i64, i64) {
+        let record = self.authorization(named);
+        (record.authorized.minor(), record.captured.minor(), record.reserved.minor())
+    }
+
+    pub(crate) fn shipment(&self, id: &str) -> Shipment {
+        let tables = self.ledger.tables();
+        tables.shipments.values().find(|shipment| shipment.id.as_str() == id).cloned().expect("it was accepted")
+    }
+
+    pub(crate) fn capture_of(&self, id: &str) -> Capture {
+        let key = self.shipment(id).capture.expect("a capture covers it");
+        self.ledger.tables().captures[&key].clone()
+    }
+}

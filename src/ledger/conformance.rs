@@ -1,0 +1,574 @@
+//! What every backend must do alike: one suite, run against each, and a comparison of what they do
+//! with the same random commands.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use crate::capture::decide::{Call, Command, Due, Evidence, Freeze, Note, Reject, Reply, Settle, Ticket};
+use crate::capture::evidence::{
+    Answer, AuthorizationStatus, AuthorizationView, ConfigurationFault, DoubtKind, ProviderBalance, Reading,
+    RefusalReason,
+};
+use crate::capture::notice::{Rejection, RejectionReason};
+use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
+use crate::capture::tests::support::*;
+use crate::ids::CaptureId;
+use crate::ledger::memory::MemoryLedger;
+use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{DueNow, Executed, Ledger, LedgerError, OutboxRow, Vitals};
+use crate::money::Money;
+
+/// A backend under test.
+struct Backend {
+    name: &'static str,
+    clock: ManualClock,
+    ledger: Option<Arc<dyn Ledger>>,
+    /// Where the file is; `None` in memory.
+    file: Option<(PathBuf, TempDir)>,
+}
+
+impl Backend {
+    fn all() -> [Self; 2] {
+        [Self::memory(ManualClock::new()), Self::sqlite(ManualClock::new())]
+    }
+
+    fn memory(clock: ManualClock) -> Self {
+        let ledger = Arc::new(MemoryLedger::new(environment(policy(), &clock)));
+        Self { name: "memory", clock, ledger: Some(ledger), file: None }
+    }
+
+    fn sqlite(clock: ManualClock) -> Self {
+        // Syncing costs nothing in memory, and hundreds of random cases sync thousands of times.
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let directory = directory.expect("a temporary directory");
+        let path = directory.path().join("ledger.db");
+        let mut backend = Self { name: "sqlite", clock, ledger: None, file: Some((path, directory)) };
+        backend.reopen();
+        backend
+    }
+
+    /// Closes the file and opens it again, as a restarted worker does. Memory stays as it is.
+    fn reopen(&mut self) {
+        let Some((path, _)) = &self.file else { return };
+        self.ledger = None;
+        loop {
+            match SqliteLedger::open(path, environment(policy(), &self.clock)) {
+                Ok(ledger) => break self.ledger = Some(Arc::new(ledger)),
+                // The writer thread of the one before lets go when it has ended.
+                Err(LedgerError::Held { .. }) => std::thread::yield_now(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn ask<T>(&self, future: impl Future<Output = Result<T, LedgerError>>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(future).unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+
+    fn ledger(&self) -> &dyn Ledger {
+        &**self.ledger.as_ref().expect("open")
+    }
+
+    fn execute(&self, commands: Vec<Command>) -> Executed {
+        self.ask(self.ledger().execute(commands))
+    }
+
+    fn tell(&self, command: Command) -> Reply {
+        let mut executed = self.execute(vec![command]);
+        executed.replies.pop().expect("one reply").unwrap_or_else(|failed| panic!("{}: {failed}", self.name))
+    }
+
+    fn due(&self, limit: u32) -> DueNow {
+        self.ask(self.ledger().find_due(limit))
+    }
+
+    fn unpublished(&self, limit: u32) -> Vec<OutboxRow> {
+        let later = crate::clock::after(self.clock.now().wall, SECOND);
+        self.ask(self.ledger().unpublished(later, limit))
+    }
+
+    fn vitals(&self) -> Vitals {
+        self.ask(self.ledger().vitals())
+    }
+
+    fn interrupted(&self) -> Vec<(CaptureKey, u32)> {
+        let mut interrupted = self.ask(self.ledger().interrupted());
+        interrupted.sort_unstable();
+        interrupted
+    }
+}
+
+fn sent(order: &str, amount: &str) -> Command {
+    draft(order, "s1").amount(amount).on(authorized(OFTEN, order, 10_000)).command()
+}
+
+fn collecting(order: &str) -> Command {
+    draft(order, "s1").line("l1", 1).on(authorized(ONCE, order, 11_900)).plan(worked_plan()).command()
+}
+
+fn settle(reply: Reply, answer: Answer) -> Command {
+    let Asked::Send { capture, epoch, .. } = asked(&reply.ticket.expect("sent")) else { panic!("a send") };
+    Command::Settle(Box::new(Settle { capture, epoch, evidence: Evidence::Answer(answer), start: true }))
+}
+
+fn reject(body: &'static str, reason: RejectionReason) -> Command {
+    let mut raw = draft("o", "s").arrival().raw;
+    raw.body = body.into();
+    let (path, message) = ("$".to_owned(), "is not JSON".to_owned());
+    let rejection = Rejection { reason, path, message, order: None, shipment: None, event_id: None };
+    Command::Reject(Box::new(Reject { rejection, raw }))
+}
+
+#[test]
+fn a_group_has_one_reply_per_command_in_their_order() {
+    for backend in Backend::all() {
+        let group =
+            vec![sent("a", "1.00"), reject("x", RejectionReason::Undecodable), sent("a", "1.00"), sent("b", "2.00")];
+        let executed = backend.execute(group);
+        let notes: Vec<Note> = executed.replies.into_iter().map(|reply| reply.expect("decided").note).collect();
+        assert_eq!(notes[0], Note::Planned(gel(100)), "{}", backend.name);
+        assert!(matches!(notes[1], Note::DeadLettered { .. }));
+        assert_eq!((&notes[2], &notes[3]), (&Note::Repeated, &Note::Planned(gel(200))));
+        assert_eq!(executed.outbox.len(), 1);
+        assert_eq!(executed.outbox, backend.unpublished(10));
+        assert!(backend.execute(Vec::new()).replies.is_empty());
+    }
+}
+
+#[test]
+fn a_command_that_breaks_an_invariant_fails_alone() {
+    for backend in Backend::all() {
+        let unknown = Command::Due(Due::Authorization(AuthorizationKey::new(4_711)));
+        let executed = backend.execute(vec![sent("a", "1.00"), unknown.clone(), sent("b", "2.00"), unknown]);
+        let decided: Vec<bool> = executed.replies.iter().map(Result::is_ok).collect();
+        assert_eq!(decided, [true, false, true, false], "{}", backend.name);
+        assert_eq!(backend.interrupted().len(), 2);
+        assert_eq!(backend.tell(sent("a", "1.00")).note, Note::Repeated, "it is there, once");
+    }
+}
+
+#[test]
+fn what_does_not_exist_is_nothing() {
+    for backend in Backend::all() {
+        let evidence = Evidence::Interrupted;
+        for command in [
+            Command::Due(Due::Capture(CaptureKey::new(99))),
+            Command::Due(Due::Shipment(ShipmentKey::new(99))),
+            Command::Settle(Box::new(Settle { capture: CaptureKey::new(99), epoch: 0, evidence, start: true })),
+        ] {
+            assert_eq!(backend.tell(command).note, Note::Nothing, "{}", backend.name);
+        }
+    }
+}
+
+#[test]
+fn what_is_due_is_found_when_it_is_the_earliest_deadline_first() {
+    for backend in Backend::all() {
+        let mut early = authorized(OFTEN, "early", 500);
+        early.expires_at = Some(at(3 * 24 * 3_600));
+        backend.execute(vec![
+            draft("late", "s1").amount("1.00").on(authorized(OFTEN, "late", 500)).no_permit().command(),
+            draft("early", "s1").amount("1.00").on(early).no_permit().command(),
+            draft("o", "s1").amount("1.00").command(),
+            collecting("single"),
+        ]);
+        let due = backend.due(10);
+        let deadlines: Vec<_> = due.calls.iter().map(|ready| ready.deadline).collect();
+        assert_eq!(deadlines, [Some(at(3 * 24 * 3_600)), Some(at(7 * 24 * 3_600))], "{}", backend.name);
+        assert!(due.calls.iter().all(|ready| ready.account == account(OFTEN)));
+        assert_eq!(due.awaiting, []);
+        assert_eq!(backend.due(1).calls.len(), 1, "a limit for each kind");
+        backend.clock.advance(HOUR);
+        assert_eq!(backend.due(10).awaiting.len(), 1, "looked at again, by the clock that is given");
+        backend.clock.advance_to(at(7 * 24 * 3_600));
+        let frozen = backend.due(10).calls;
+        assert!(frozen.iter().any(|ready| matches!(ready.due, Due::Authorization(_))), "the deadline margin");
+    }
+}
+
+#[test]
+fn events_are_kept_until_they_are_published() {
+    for mut backend in Backend::all() {
+        for (order, amount) in [("a", "1.00"), ("b", "2.00"), ("c", "3.00")] {
+            let reply = backend.tell(sent(order, amount));
+            backend.tell(settle(reply, captured(Some(major(amount)))));
+        }
+        let rows = backend.unpublished(10);
+        assert_eq!(rows.iter().map(|row| &*row.kind).collect::<Vec<_>>(), ["capture.succeeded"; 3], "{}", backend.name);
+        assert!(rows.is_sorted_by_key(|row| row.row));
+        assert_eq!(backend.unpublished(2), rows[..2], "the oldest first");
+        let now = backend.clock.now().wall;
+        assert_eq!(backend.ask(backend.ledger().unpublished(now, 10)), [], "written just now");
+        backend.reopen();
+        assert_eq!(backend.unpublished(10), rows, "the same bytes after a restart");
+        assert_eq!(backend.tell(Command::Published(vec![rows[0].row, rows[2].row])).note, Note::Published);
+        assert_eq!(backend.unpublished(10), rows[1..2]);
+        backend.tell(Command::Published(vec![rows[0].row, 4_711]));
+        assert_eq!(backend.unpublished(10), rows[1..2], "published twice, or never written: nothing");
+    }
+}
+
+fn major(text: &str) -> Money {
+    Money::from_major(crate::money::parse_plain_decimal(text).expect("plain"), currency("GEL")).expect("fits")
+}
+
+#[test]
+fn what_was_being_sent_is_found_with_its_epoch() {
+    for mut backend in Backend::all() {
+        let reply = backend.tell(sent("a", "1.00"));
+        let settled = backend.tell(sent("b", "1.00"));
+        backend.tell(settle(settled, captured(Some(gel(100)))));
+        backend.tell(collecting("c"));
+        let Asked::Send { capture, epoch, .. } = asked(&reply.ticket.expect("sent")) else { panic!() };
+        backend.reopen();
+        assert_eq!(backend.interrupted(), [(capture, epoch)], "{}", backend.name);
+    }
+}
+
+#[test]
+fn the_vitals_are_counted() {
+    for mut backend in Backend::all() {
+        assert_eq!(backend.vitals(), Vitals::default(), "{}", backend.name);
+        let reply = backend.tell(sent("a", "1.00"));
+        backend.clock.advance(SECOND);
+        let doubted = backend.clock.now().wall;
+        backend.tell(settle(reply, Answer::Doubt(doubt(DoubtKind::Timeout))));
+        backend.tell(sent("b", "2.00"));
+        backend.tell(collecting("c"));
+        let mut unknown_expiry = authorized(ONCE, "d", 500);
+        unknown_expiry.expires_at = None;
+        unknown_expiry.authorized_at = None;
+        backend.tell(draft("d", "s1").amount("3.00").on(unknown_expiry).command());
+        backend.tell(reject("x", RejectionReason::Undecodable));
+        backend.tell(reject("y", RejectionReason::Invalid));
+        backend.tell(reject("z", RejectionReason::Invalid));
+        backend.reopen();
+        let expected = Vitals {
+            open_captures: 2,
+            in_doubt: vec![(account(OFTEN), 1)],
+            oldest_doubt: Some(doubted),
+            // Of l1, one of three: 14.99 and its part of the fee.
+            earned_uncaptured: vec![
+                (account(OFTEN), "GEL".to_owned(), 300),
+                (account(ONCE), "GEL".to_owned(), 1_499 + 64 + 300),
+            ],
+            nearest_deadline: Some(at(7 * 24 * 3_600)),
+            outbox_pending: 5,
+            outbox_oldest: Some(doubted),
+            dead_letters: vec![("invalid".to_owned(), 2), ("undecodable".to_owned(), 1)],
+        };
+        assert_eq!(backend.vitals(), expected, "{}", backend.name);
+    }
+}
+
+#[test]
+fn a_message_set_aside_again_is_announced_once() {
+    for mut backend in Backend::all() {
+        backend.tell(sent("a", "1.00"));
+        let conflict = || draft("a", "s1").amount("2.00").command();
+        for again in 0..3 {
+            assert!(matches!(backend.tell(conflict()).note, Note::DeadLettered { .. }), "{} {again}", backend.name);
+            backend.reopen();
+        }
+        backend.execute(vec![conflict(), conflict(), reject("x", RejectionReason::Invalid)]);
+        backend.tell(reject("x", RejectionReason::Invalid));
+        assert_eq!(backend.unpublished(10).len(), 2, "{}: one for each message", backend.name);
+    }
+}
+
+#[test]
+fn a_batch_is_loaded_with_all_its_shipments() {
+    for mut backend in Backend::all() {
+        let plan = plan(&[("l1", 3, "30.00")], "0.00", "30.00");
+        let first = draft("o", "s1").line("l1", 1).on(authorized(ONCE, "r", 3_000)).plan(plan).command();
+        backend.execute(vec![first, draft("o", "s2").line("l1", 1).command()]);
+        backend.reopen();
+        let read = backend.tell(draft("o", "s3").line("l1", 1).command());
+        let Some(Ticket { call: Call::Read { authorization, epoch }, .. }) = read.ticket else { panic!("{read:?}") };
+        backend.reopen();
+        let reading = seen(view(3_000));
+        let frozen = backend.tell(Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: true })));
+        assert_eq!(frozen.note, Note::Frozen, "{}", backend.name);
+        backend.reopen();
+        assert_eq!(backend.tell(settle(frozen, captured(None))).note, Note::Captured(gel(3_000)));
+        let outcomes = backend.unpublished(10).iter().filter(|row| row.kind == "capture.succeeded").count();
+        assert_eq!(outcomes, 3, "{}", backend.name);
+    }
+}
+
+/// Reads the capture that is due, after a restart.
+fn look(backend: &mut Backend, after: std::time::Duration, reading: Reading) -> Reply {
+    backend.clock.advance(after);
+    backend.reopen();
+    let due = backend.due(10).calls;
+    let [ready] = &due[..] else { panic!("{}: {due:?}", backend.name) };
+    let ticket = backend.tell(Command::Due(ready.due)).ticket.expect("looked at");
+    let Call::Look { capture, epoch } = ticket.call else { panic!("{ticket:?}") };
+    backend.reopen();
+    let evidence = Evidence::Reading(reading);
+    backend.tell(Command::Settle(Box::new(Settle { capture, epoch, evidence, start: true })))
+}
+
+#[test]
+fn what_was_seen_before_a_restart_counts_after_it() {
+    for mut backend in Backend::all() {
+        let expired = || seen(AuthorizationView { status: AuthorizationStatus::Expired, ..view(10_000) });
+        let reply = backend.tell(sent("a", "1.00"));
+        backend.tell(settle(reply, Answer::Doubt(doubt(DoubtKind::Timeout))));
+        look(&mut backend, 2 * SECOND, expired());
+        let failed = look(&mut backend, 15 * MINUTE, expired());
+        let expected = Note::Failed(crate::capture::event::FailureReason::AuthorizationExpired);
+        assert_eq!(failed.note, expected, "{}: the second of two reads", backend.name);
+
+        let reply = backend.tell(sent("b", "1.00"));
+        let declined = crate::capture::evidence::Refusal { read_first: true, ..refusal(RefusalReason::Declined) };
+        backend.tell(settle(reply, Answer::Refused(declined)));
+        let failed = look(&mut backend, 2 * SECOND, seen(view(10_000)));
+        let expected = Note::Failed(crate::capture::event::FailureReason::Declined);
+        assert_eq!(failed.note, expected, "{}: the refusal that waited for a read", backend.name);
+    }
+}
+
+// The same random commands on both.
+
+#[derive(Debug, Clone)]
+enum Step {
+    Accept {
+        order: u8,
+        shipment: u8,
+        single: bool,
+        lines: u8,
+        explicit: bool,
+        whole: bool,
+        last: bool,
+        start: bool,
+    },
+    /// Answers one of the calls under way, or one that was answered before.
+    Answer {
+        call: usize,
+        kind: u8,
+    },
+    Due,
+    Again,
+    Interrupt,
+    Publish,
+    Advance(u32),
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let accept = (0..3_u8, 0..4_u8, any::<bool>(), 0..4_u8, any::<bool>(), 0..3_u8, any::<bool>(), any::<bool>());
+    let accept = accept.prop_map(|(order, shipment, single, lines, explicit, whole, last, start)| Step::Accept {
+        order,
+        shipment,
+        single,
+        lines,
+        explicit: explicit && order == 2,
+        whole: whole > 0,
+        last: last && shipment > 1,
+        start,
+    });
+    prop_oneof![
+        6 => accept,
+        8 => (0..8_usize, 0..14_u8).prop_map(|(call, kind)| Step::Answer { call, kind }),
+        4 => Just(Step::Due),
+        1 => Just(Step::Again),
+        1 => Just(Step::Interrupt),
+        1 => Just(Step::Publish),
+        4 => prop_oneof![1..10_u32, 600..1_200_u32, 3_000..90_000_u32, Just(600_000)].prop_map(Step::Advance),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+fn accept_command(step: &Step) -> Option<Command> {
+    let Step::Accept { order, shipment, single, lines, explicit, whole, last, start } = step else { return None };
+    let order_id = format!("o{order}{single}");
+    let mut notice = draft(&order_id, &format!("s{shipment}"));
+    notice = match lines {
+        _ if *explicit => notice.amount(["1.00", "20.00", "0.00", "99.00"][usize::from(*lines)]),
+        0 => notice.line("l1", 1),
+        1 => notice.line("l1", 2).line("l3", 1),
+        2 => notice.line("l3", 1),
+        _ => notice.line("l1", 3),
+    };
+    if *whole {
+        notice = notice.on(authorized(if *single { ONCE } else { OFTEN }, &order_id, 11_000));
+    }
+    if *whole != *explicit || *order == 1 {
+        notice = notice.plan(worked_plan());
+    }
+    if *last {
+        notice = notice.last();
+    }
+    Some(if *start { notice } else { notice.no_permit() }.command())
+}
+
+fn answer_of(kind: u8, amount: Money) -> Answer {
+    let fault = ConfigurationFault { code: None, message: "token".to_owned(), may_have_executed: kind == 13 };
+    match kind {
+        0 | 1 => captured(Some(amount)),
+        2 => captured(Some(gel(1))),
+        3 => Answer::Pending,
+        4 => Answer::Refused(refusal(RefusalReason::Declined)),
+        5 => Answer::Refused(crate::capture::evidence::Refusal {
+            read_first: true,
+            ..refusal(RefusalReason::ExceedsAuthorization)
+        }),
+        6..=8 => Answer::Doubt(doubt(DoubtKind::Timeout)),
+        9 => Answer::Doubt(doubt(DoubtKind::Coded)),
+        10 | 11 => not_executed(),
+        _ => Answer::Misconfigured(fault),
+    }
+}
+
+fn reading_of(kind: u8, id: Option<CaptureId>, amount: Money) -> Reading {
+    let of = |status| seen(AuthorizationView { status, ..view(11_000) });
+    let told = ProviderBalance { expires_at: Some(at(300_000)), ..view(11_000).balance };
+    match kind {
+        0 | 1 => seen(AuthorizationView { captures: vec![shown(id, amount)], ..view(11_000) }),
+        2 => seen(AuthorizationView { captures: vec![shown(id, gel(1))], ..view(11_000) }),
+        3 => seen(AuthorizationView { has_pending_capture: true, ..view(11_000) }),
+        4 => of(AuthorizationStatus::Expired),
+        5 => of(AuthorizationStatus::Voided),
+        6 => of(AuthorizationStatus::NotYetApproved),
+        7 => Reading::Unclear(doubt(DoubtKind::Timeout)),
+        8 => seen(AuthorizationView { balance: told, ..view(11_000) }),
+        _ => of(AuthorizationStatus::Open),
+    }
+}
+
+/// Both backends, the calls that were asked for, and the notices that were sent.
+struct Pair {
+    memory: Backend,
+    sqlite: Backend,
+    calls: Vec<(Ticket, Option<CaptureId>, Money)>,
+    accepted: Vec<Command>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let clock = ManualClock::new();
+        let (memory, sqlite) = (Backend::memory(clock.clone()), Backend::sqlite(clock));
+        Self { memory, sqlite, calls: Vec::new(), accepted: Vec::new() }
+    }
+
+    fn take(&mut self, step: &Step) {
+        let commands = match step {
+            Step::Accept { .. } => {
+                let command = accept_command(step).expect("an accept");
+                self.accepted.push(command.clone());
+                vec![command]
+            }
+            Step::Answer { call, kind } => self.answer(*call, *kind).into_iter().collect(),
+            Step::Due => self.due(),
+            Step::Again => self.accepted.iter().rev().take(3).cloned().collect(),
+            Step::Interrupt => self.interrupt(),
+            Step::Publish => {
+                let rows = self.memory.unpublished(3);
+                vec![Command::Published(rows.iter().map(|row| row.row).collect())]
+            }
+            Step::Advance(seconds) => return self.memory.clock.advance(*seconds * SECOND),
+            Step::Reopen => return self.sqlite.reopen(),
+        };
+        self.execute(&commands);
+    }
+
+    fn answer(&self, call: usize, kind: u8) -> Option<Command> {
+        let index = self.calls.len().checked_sub(1 + call)?;
+        let (ticket, id, amount) = &self.calls[index];
+        let settle = |capture, epoch, evidence| {
+            Command::Settle(Box::new(Settle { capture, epoch, evidence, start: kind.is_multiple_of(2) }))
+        };
+        Some(match ticket.call {
+            Call::Send { capture, epoch, .. } => settle(capture, epoch, Evidence::Answer(answer_of(kind, *amount))),
+            Call::Look { capture, epoch } => settle(capture, epoch, Evidence::Reading(reading_of(kind, *id, *amount))),
+            Call::Read { authorization, epoch } => {
+                let reading = reading_of(kind, None, *amount);
+                Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: kind.is_multiple_of(2) }))
+            }
+        })
+    }
+
+    fn due(&self) -> Vec<Command> {
+        let (memory, sqlite) = (self.memory.due(100), self.sqlite.due(100));
+        let sorted = |due: DueNow| {
+            let mut all: Vec<_> = due.calls.into_iter().map(|r| (r.due, r.account, r.deadline)).collect();
+            all.extend(due.awaiting.into_iter().map(|key| (Due::Shipment(key), account("-"), None)));
+            all.sort_by_key(|(due, _, _)| format!("{due:?}"));
+            all
+        };
+        let (memory, sqlite) = (sorted(memory), sorted(sqlite));
+        assert_eq!(memory, sqlite, "what is due");
+        memory.into_iter().map(|(due, _, _)| Command::Due(due)).collect()
+    }
+
+    fn interrupt(&self) -> Vec<Command> {
+        let interrupted = self.memory.interrupted();
+        assert_eq!(interrupted, self.sqlite.interrupted());
+        let settle = |(capture, epoch)| Settle { capture, epoch, evidence: Evidence::Interrupted, start: true };
+        interrupted.into_iter().map(|sending| Command::Settle(Box::new(settle(sending)))).collect()
+    }
+
+    /// Executes a group on both. What they reply, and what they publish, is the same.
+    fn execute(&mut self, commands: &[Command]) {
+        let memory = self.memory.execute(commands.to_vec());
+        let sqlite = self.sqlite.execute(commands.to_vec());
+        let words = |executed: &Executed| -> Vec<Option<String>> {
+            executed.replies.iter().map(|reply| reply.as_ref().ok().map(|reply| format!("{reply:?}"))).collect()
+        };
+        assert_eq!(words(&memory), words(&sqlite), "{commands:?}");
+        assert!(memory.replies.iter().all(Result::is_ok), "{:?}", memory.replies);
+        assert_eq!(memory.outbox, sqlite.outbox, "{commands:?}");
+        let again: Vec<Command> = memory
+            .replies
+            .iter()
+            .filter_map(|reply| {
+                let Note::LookAgain(raw) = &reply.as_ref().ok()?.note else { return None };
+                self.accepted.iter().find(|known| body_of(known) == Some(&raw.body)).cloned()
+            })
+            .collect();
+        for reply in memory.replies.into_iter().flatten() {
+            if let Some(ticket) = reply.ticket {
+                let amount = match ticket.call {
+                    Call::Send { amount, .. } => amount,
+                    Call::Look { .. } | Call::Read { .. } => self.calls.last().map_or(gel(100), |known| known.2),
+                };
+                self.calls.push((ticket, reply.subject.capture, amount));
+            }
+        }
+        if !again.is_empty() {
+            self.execute(&again);
+        }
+    }
+}
+
+fn body_of(command: &Command) -> Option<&bytes::Bytes> {
+    match command {
+        Command::Accept(arrival) => Some(&arrival.raw.body),
+        Command::Reject(_)
+        | Command::Collect(_)
+        | Command::Due(_)
+        | Command::Settle(_)
+        | Command::Freeze(_)
+        | Command::Published(_) => None,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_do_the_same_with_the_same_commands(steps in prop::collection::vec(step(), 1..60)) {
+        let mut pair = Pair::new();
+        for step in &steps {
+            pair.take(step);
+        }
+        pair.sqlite.reopen();
+        prop_assert_eq!(pair.memory.unpublished(1_000), pair.sqlite.unpublished(1_000));
+        prop_assert_eq!(pair.memory.vitals(), pair.sqlite.vitals());
+    }
+}

@@ -1,0 +1,207 @@
+//! What only the file can show: its constraints, its lock, its version, and what happens when it fails.
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+use crate::capture::decide::{Command, Evidence, Settle};
+use crate::capture::tests::support::*;
+
+fn place() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("ledger.db");
+    (directory, path)
+}
+
+fn open(path: &Path) -> Result<SqliteLedger, LedgerError> {
+    SqliteLedger::open(path, environment(policy(), &ManualClock::new()))
+}
+
+/// Opens it as soon as the writer thread of the one before has let go.
+fn reopen(path: &Path) -> SqliteLedger {
+    loop {
+        match open(path) {
+            Ok(ledger) => return ledger,
+            Err(LedgerError::Held { .. }) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn accept(order: &str, amount: &str) -> Command {
+    draft(order, "s1").amount(amount).on(authorized(OFTEN, order, 10_000)).command()
+}
+
+/// A file with a capture that was captured, one that is being sent, and what belongs to them.
+async fn with_books(path: &Path) {
+    let ledger = open(path).expect("a new ledger");
+    let mut executed = ledger.execute(vec![accept("done", "10.00"), accept("open", "20.00")]).await.expect("written");
+    let ticket = executed.replies.remove(0).expect("decided").ticket.expect("sent");
+    let Asked::Send { capture, epoch, .. } = asked(&ticket) else { panic!("{ticket:?}") };
+    let evidence = Evidence::Answer(captured(Some(gel(1_000))));
+    let settle = Settle { capture, epoch, evidence, start: true };
+    ledger.execute(vec![Command::Settle(Box::new(settle))]).await.expect("written");
+    drop(ledger);
+    // Its lock is free when its thread has ended.
+    drop(reopen(path));
+}
+
+#[tokio::test]
+async fn the_file_itself_refuses_what_must_never_be() {
+    let (_directory, path) = place();
+    with_books(&path).await;
+    let file = Connection::open(&path).expect("it is a database");
+    for (rule, sql, word) in [
+        ("S3", "UPDATE authorizations SET captured = authorized + 1", "CHECK"),
+        ("S3", "UPDATE authorizations SET reserved = authorized + 1", "CHECK"),
+        ("S3", "UPDATE authorizations SET reserved = -1", "CHECK"),
+        ("S5", "UPDATE captures SET amount = amount - 1", "an intent never changes"),
+        ("S5", "UPDATE captures SET capture_id = x'00'", "an intent never changes"),
+        ("S5", "UPDATE captures SET authorization_row = 0", "an intent never changes"),
+        ("S5", "UPDATE captures SET generation = 1", "an intent never changes"),
+        (
+            "S12",
+            "INSERT INTO captures SELECT 99, x'01', authorization_row, order_row, shipment_row, kind, generation, 0, \
+          'planned', 1, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0 \
+          FROM captures LIMIT 1",
+            "CHECK",
+        ),
+        ("S6", "UPDATE captures SET state = 'failed' WHERE state = 'captured'", "the outcome of a capture stands"),
+        ("S6", "UPDATE captures SET state = 'planned', is_open = 1 WHERE state = 'captured'", "stands"),
+        ("S6", "UPDATE captures SET is_open = 0 WHERE state = 'sending'", "CHECK"),
+        ("S6", "UPDATE shipments SET state = 'covered' WHERE state = 'settled'", "the outcome of a shipment stands"),
+        (
+            "S6",
+            "INSERT INTO events SELECT 99, event_id, kind, body, NULL, outcome_of, generation FROM events",
+            "UNIQUE",
+        ),
+        ("S10", "UPDATE movements SET amount = 1", "movements are append-only"),
+        ("S10", "DELETE FROM movements", "movements are append-only"),
+        ("S10", "INSERT INTO movements SELECT * FROM movements LIMIT 1", "UNIQUE"),
+        ("S10", "INSERT INTO movements VALUES (99, 'reserve', 1, 0, 0)", "CHECK"),
+        ("", "DELETE FROM captures", "captures are never deleted"),
+        (
+            "",
+            "INSERT INTO orders (order_row, order_id, progress, stored, awaiting, sequence) \
+          VALUES (99, 'done', '[]', 0, 0, 0)",
+            "UNIQUE",
+        ),
+    ] {
+        let refused = file.execute(sql, []).expect_err(sql).to_string();
+        assert!(refused.contains(word), "{rule} {sql}: {refused}");
+    }
+    let allowed = "UPDATE shipments SET state = 'awaiting', generation = generation + 1 WHERE state = 'settled'";
+    assert_eq!(file.execute(allowed, []).expect("a replay starts a new generation"), 1);
+}
+
+#[test]
+fn a_second_worker_is_kept_out() {
+    let (_directory, path) = place();
+    let first = open(&path).expect("a new ledger");
+    let Err(LedgerError::Held { path: named }) = open(&path) else { panic!("two workers hold it") };
+    assert_eq!(named, path.display().to_string());
+    drop(first);
+    reopen(&path);
+}
+
+#[tokio::test]
+async fn what_is_committed_survives_a_power_cut() {
+    let (_directory, path) = place();
+    let ledger = open(&path).expect("a new ledger");
+    for (pragma, expected) in [("synchronous", "2"), ("journal_mode", "wal"), ("foreign_keys", "1")] {
+        let read = move |connection: &Connection| {
+            connection.pragma_query_value(None, pragma, |row| {
+                let value = row.get_ref(0)?;
+                Ok(value
+                    .as_i64()
+                    .map_or_else(|_| value.as_str().map(str::to_owned), |number| Ok(number.to_string()))?)
+            })
+        };
+        assert_eq!(ledger.ask(read).await.expect("it answers"), expected, "{pragma}");
+    }
+}
+
+#[test]
+fn an_empty_file_is_migrated_and_a_newer_one_is_left_alone() {
+    let (_directory, path) = place();
+    std::fs::write(&path, b"").expect("written");
+    drop(open(&path).expect("an empty file becomes a ledger"));
+    let file = Connection::open(&path).expect("it is a database");
+    let version: u32 = file.pragma_query_value(None, "user_version", |row| row.get(0)).expect("it has a version");
+    assert_eq!(version, 1);
+    assert!(open_for_reading(&path).is_ok());
+    file.pragma_update(None, "user_version", version + 1).expect("set");
+    drop(file);
+    let newer = loop {
+        match open(&path) {
+            Err(LedgerError::Held { .. }) => std::thread::yield_now(),
+            opened => break opened,
+        }
+    };
+    let Err(LedgerError::Open { cause, .. }) = newer else { panic!("it was opened") };
+    assert!(cause.contains("newer Holdfast (version 2"), "{cause}");
+    let Err(LedgerError::Open { cause, .. }) = open_for_reading(&path) else { panic!("it was opened") };
+    assert!(cause.contains("version 2"), "{cause}");
+}
+
+#[test]
+fn what_is_no_ledger_is_not_opened() {
+    let (directory, path) = place();
+    std::fs::write(&path, b"this is not a database, and it is long enough to be looked at as one").expect("written");
+    assert!(matches!(open(&path), Err(LedgerError::Open { .. })));
+    assert!(matches!(open(&directory.path().join("missing/ledger.db")), Err(LedgerError::Open { .. })));
+    assert!(matches!(open_for_reading(&directory.path().join("none.db")), Err(LedgerError::Open { .. })));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_fatal_and_nothing_is_taken_after_it() {
+    let (_directory, path) = place();
+    let ledger = open(&path).expect("a new ledger");
+    ledger.execute(vec![accept("before", "10.00")]).await.expect("written");
+    let full = |connection: &Connection| {
+        let pages: u32 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        connection.pragma_update(None, "max_page_count", pages)
+    };
+    ledger.ask(full).await.expect("set");
+    let many: Vec<Command> = (0..200).map(|number| accept(&format!("o{number}"), "1.00")).collect();
+    let Err(LedgerError::Failed(why)) = ledger.execute(many).await else { panic!("the disk is full") };
+    assert!(why.contains("full"), "{why}");
+    // The disk has room again, but what is durable is unknown: a fresh start has to look.
+    let Err(LedgerError::Failed(_)) = ledger.execute(vec![accept("after", "1.00")]).await else { panic!("it went on") };
+    assert!(ledger.find_due(1).await.is_err() && ledger.vitals().await.is_err() && ledger.interrupted().await.is_err());
+    assert!(ledger.unpublished(at(0), 1).await.is_err());
+    drop(ledger);
+    let fresh = reopen(&path);
+    assert_eq!(fresh.interrupted().await.expect("it reads").len(), 1, "what was durable before, and nothing else");
+    fresh.execute(vec![accept("after", "1.00")]).await.expect("written");
+}
+
+#[tokio::test]
+async fn a_row_that_nobody_wrote_is_an_error_and_not_a_guess() {
+    let (_directory, path) = place();
+    with_books(&path).await;
+    let file = Connection::open(&path).expect("it is a database");
+    file.execute("UPDATE orders SET progress = 'nonsense'", []).expect("changed by hand");
+    drop(file);
+    let ledger = reopen(&path);
+    let again = ledger.execute(vec![accept("done", "10.00")]).await;
+    assert!(matches!(again, Err(LedgerError::Failed(_))), "{again:?}");
+}
+
+#[tokio::test]
+async fn callers_at_the_same_time_share_a_transaction_and_get_their_own_replies() {
+    let (_directory, path) = place();
+    let ledger = open(&path).expect("a new ledger");
+    let order = |number: usize| accept(&format!("o{number}"), "1.00");
+    let calls = (0..50).map(|number| ledger.execute((0..=number % 3).map(|_| order(number)).collect()));
+    let executed = futures_util::future::join_all(calls).await;
+    for (number, executed) in executed.into_iter().enumerate() {
+        let replies = executed.expect("written").replies;
+        assert_eq!(replies.len(), number % 3 + 1);
+        for reply in replies {
+            let subject = reply.expect("decided").subject;
+            assert_eq!(subject.order, Some(order_id(&format!("o{number}"))));
+        }
+    }
+    assert_eq!(ledger.vitals().await.expect("it reads").open_captures, 50);
+}
