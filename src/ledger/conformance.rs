@@ -88,7 +88,7 @@ impl Backend {
 
     fn unpublished(&self, limit: u32) -> Vec<OutboxRow> {
         let later = crate::clock::after(self.clock.now().wall, SECOND);
-        self.ask(self.ledger().unpublished(later, limit))
+        self.ask(self.ledger().unpublished(0, later, limit))
     }
 
     fn vitals(&self) -> Vitals {
@@ -201,8 +201,10 @@ fn events_are_kept_until_they_are_published() {
         assert_eq!(rows.iter().map(|row| &*row.kind).collect::<Vec<_>>(), ["capture.succeeded"; 3], "{}", backend.name);
         assert!(rows.is_sorted_by_key(|row| row.row));
         assert_eq!(backend.unpublished(2), rows[..2], "the oldest first");
+        let behind = backend.ledger().unpublished(rows[0].row, Timestamp::MAX_UTC, 10);
+        assert_eq!(backend.ask(behind), rows[1..], "only what is behind the row");
         let now = backend.clock.now().wall;
-        assert_eq!(backend.ask(backend.ledger().unpublished(now, 10)), [], "written just now");
+        assert_eq!(backend.ask(backend.ledger().unpublished(0, now, 10)), [], "written just now");
         backend.reopen();
         assert_eq!(backend.unpublished(10), rows, "the same bytes after a restart");
         assert_eq!(backend.tell(Command::Published(vec![rows[0].row, rows[2].row])).note, Note::Published);

@@ -235,6 +235,7 @@ impl Executor {
         let mut next = Some(first);
         while let Some(ticket) = next.take() {
             let Some(lane) = self.lanes.get(&ticket.account) else { break };
+            let unbooked = interrupted(&ticket.call);
             let command = call(&*lane.provider, ticket, self.may_start()).await;
             crash::point("before-T3");
             let Some(mut replies) = self.execute(vec![command]).await else { return };
@@ -247,7 +248,10 @@ impl Executor {
                     }
                     next = reply.ticket;
                 }
-                Some(Err(error)) => tracing::error!(%error, "an answer could not be booked: please report it"),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "an answer could not be booked: in doubt; please report it");
+                    self.execute(unbooked.into_iter().collect()).await;
+                }
                 None => unreachable!("one reply per command"),
             }
         }
@@ -274,6 +278,20 @@ impl Executor {
 impl Lane {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What becomes of a request whose answer cannot be booked: it is in doubt, and looked at again.
+fn interrupted(call: &Call) -> Option<Command> {
+    match call {
+        Call::Send { capture, epoch, .. } => Some(Command::Settle(Box::new(Settle {
+            capture: *capture,
+            epoch: *epoch,
+            evidence: Evidence::Interrupted,
+            start: false,
+        }))),
+        // The watch finds what was to be looked at again.
+        Call::Look { .. } | Call::Read { .. } => None,
     }
 }
 

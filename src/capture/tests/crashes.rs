@@ -103,7 +103,7 @@ fn between_t3_and_t4_the_event_is_published_again_under_its_id() {
     world.clock.advance(SECOND);
     let now = world.clock.now().wall;
     let unpublished = |world: &World| {
-        world.ledger.unpublished(now, 10).now_or_never().expect("at once").expect("memory does not fail")
+        world.ledger.unpublished(0, now, 10).now_or_never().expect("at once").expect("memory does not fail")
     };
     let rows = unpublished(&world);
     assert_eq!(rows.len(), 1);

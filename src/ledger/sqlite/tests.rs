@@ -169,7 +169,7 @@ async fn a_full_disk_is_fatal_and_nothing_is_taken_after_it() {
     // The disk has room again, but what is durable is unknown: a fresh start has to look.
     let Err(LedgerError::Failed(_)) = ledger.execute(vec![accept("after", "1.00")]).await else { panic!("it went on") };
     assert!(ledger.find_due(1).await.is_err() && ledger.vitals().await.is_err() && ledger.interrupted().await.is_err());
-    assert!(ledger.unpublished(at(0), 1).await.is_err());
+    assert!(ledger.unpublished(0, at(0), 1).await.is_err());
     drop(ledger);
     let fresh = reopen(&path);
     assert_eq!(fresh.interrupted().await.expect("it reads").len(), 1, "what was durable before, and nothing else");
