@@ -201,7 +201,7 @@ fn events_are_kept_until_they_are_published() {
         assert_eq!(rows.iter().map(|row| &*row.kind).collect::<Vec<_>>(), ["capture.succeeded"; 3], "{}", backend.name);
         assert!(rows.is_sorted_by_key(|row| row.row));
         assert_eq!(backend.unpublished(2), rows[..2], "the oldest first");
-        let behind = backend.ledger().unpublished(rows[0].row, Timestamp::MAX_UTC, 10);
+        let behind = backend.ledger().unpublished(rows[0].row, crate::clock::Timestamp::MAX_UTC, 10);
         assert_eq!(backend.ask(behind), rows[1..], "only what is behind the row");
         let now = backend.clock.now().wall;
         assert_eq!(backend.ask(backend.ledger().unpublished(0, now, 10)), [], "written just now");
