@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
@@ -148,6 +149,9 @@ fn open_for_writing(path: &Path) -> Result<Connection, LedgerError> {
             return Err(open_error(path, &format!("{pragma} is {set} and cannot be set to {value}")));
         }
     }
+    // Without it SQLite plans a statement anew whenever a parameter is bound that it compared with the
+    // condition of a partial index: with every use of every statement on such a table.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(open)?;
     connection.set_prepared_statement_cache_capacity(64);
     schema::migrate(&mut connection, &path.display().to_string())?;
     Ok(connection)
