@@ -304,6 +304,8 @@ impl Store for Tables {
         Ok(())
     }
 
+    fn keep(&mut self, _: Books) {}
+
     fn roll_back(&mut self) -> Result<(), LedgerError> {
         Ok(())
     }

@@ -19,10 +19,10 @@ use crate::ledger::sqlite::codec::{self, Columns, corrupt};
 
 type Result<T> = rusqlite::Result<T>;
 
-/// Every record that the commands may touch.
-pub(super) fn load(connection: &Connection, commands: &[Command]) -> Result<Books> {
-    let next_row = connection.prepare_cached("SELECT next_row FROM sequence")?.query_row([], |row| row.get(0))?;
-    let mut loader = Loader { connection, books: Books::new(next_row) };
+/// Every record that the commands may touch, those that `kept` has included.
+pub(super) fn load(connection: &Connection, kept: Option<Books>, commands: &[Command]) -> Result<Books> {
+    let books = kept.map_or_else(|| empty(connection), Ok)?;
+    let mut loader = Loader { connection, books };
     for command in commands {
         match command {
             Command::Accept(arrival) => loader.arrival(arrival)?,
@@ -37,6 +37,11 @@ pub(super) fn load(connection: &Connection, commands: &[Command]) -> Result<Book
         }
     }
     Ok(loader.books)
+}
+
+fn empty(connection: &Connection) -> Result<Books> {
+    let mut statement = connection.prepare_cached("SELECT next_row FROM sequence")?;
+    statement.query_row([], |row| row.get(0)).map(Books::new)
 }
 
 struct Loader<'a> {
@@ -129,17 +134,17 @@ impl Loader<'_> {
     }
 
     fn shipment(&mut self, key: ShipmentKey) -> Result<()> {
-        if self.books.shipments().contains(key) {
-            return Ok(());
+        if !self.books.shipments().contains(key) {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT a.currency, s.* FROM shipments s LEFT JOIN authorizations a USING (authorization_row)
+                 WHERE shipment_row = ?1",
+            )?;
+            let Some(shipment) = statement.query_row([key.row()], read_shipment).optional()? else { return Ok(()) };
+            self.books.load_shipment(shipment);
         }
-        let mut statement = self.connection.prepare_cached(
-            "SELECT a.currency, s.* FROM shipments s LEFT JOIN authorizations a USING (authorization_row)
-             WHERE shipment_row = ?1",
-        )?;
-        let Some(shipment) = statement.query_row([key.row()], read_shipment).optional()? else { return Ok(()) };
-        drop(statement);
+        // Its capture may have come to its end and gone before it.
+        let shipment = self.books.shipment(key);
         let (order, authorization, capture) = (shipment.order, shipment.authorization, shipment.capture);
-        self.books.load_shipment(shipment);
         self.order(order)?;
         if let Some(authorization) = authorization {
             self.authorization(authorization)?;

@@ -46,6 +46,9 @@ const CHECKPOINT_PAGES: i64 = 8_000;
 /// Commands in one transaction at most: bounds how long one group keeps the next waiting.
 const GROUP_MAX: usize = 2_048;
 
+/// Records that are kept in memory from one group to the next, at most: some 20 MB.
+const KEPT_MAX: usize = 16_384;
+
 /// Requests that may queue up for the writer thread.
 const QUEUE_MAX: usize = 4_096;
 
@@ -75,7 +78,7 @@ impl SqliteLedger {
         let lock = Arc::new(hold(path)?);
         let connection = open_for_writing(path)?;
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
-        let file = FileStore { connection, environment };
+        let file = FileStore { connection, kept: None, environment };
         let held = Arc::clone(&lock);
         std::thread::Builder::new()
             .name("ledger".to_owned())
@@ -242,6 +245,8 @@ fn answer(
 
 struct FileStore {
     connection: Connection,
+    /// The books of the last group, exactly as they are in the file: nobody else writes to it.
+    kept: Option<Books>,
     environment: Environment,
 }
 
@@ -266,7 +271,8 @@ impl Store for FileStore {
     }
 
     fn load(&mut self, commands: &[Command]) -> Result<Books, StoreError> {
-        load::load(&self.connection, commands).map_err(|error| store_error(&error))
+        // Taken: should this group fail, the next one loads everything anew.
+        load::load(&self.connection, self.kept.take(), commands).map_err(|error| store_error(&error))
     }
 
     fn write(&mut self, books: &Books, outbox: &[OutboxRow]) -> Result<(), StoreError> {
@@ -279,6 +285,10 @@ impl Store for FileStore {
 
     fn commit(&mut self) -> Result<(), LedgerError> {
         self.statement("COMMIT")
+    }
+
+    fn keep(&mut self, books: Books) {
+        self.kept = books.for_next_group(KEPT_MAX);
     }
 
     fn roll_back(&mut self) -> Result<(), LedgerError> {
