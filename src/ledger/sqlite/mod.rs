@@ -43,6 +43,10 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// changes often is copied once in all that time; the default is an eighth of it.
 const CHECKPOINT_PAGES: i64 = 8_000;
 
+/// The page cache: negative, so in KiB (<https://www.sqlite.org/pragma.html#pragma_cache_size>). The
+/// default of 2 MB is less than one large group touches.
+const CACHE_KIBIBYTES: i64 = -65_536;
+
 /// Commands in one transaction at most: bounds how long one group keeps the next waiting.
 const GROUP_MAX: usize = 2_048;
 
@@ -155,6 +159,7 @@ fn open_for_writing(path: &Path) -> Result<Connection, LedgerError> {
         ("trusted_schema", 0),
         ("cell_size_check", 1),
         ("wal_autocheckpoint", CHECKPOINT_PAGES),
+        ("cache_size", CACHE_KIBIBYTES),
     ];
     for (pragma, value) in pragmas {
         connection.pragma_update(None, pragma, value).map_err(open)?;

@@ -1,6 +1,6 @@
 //! Writes what changed. Only columns that may change are ever updated.
 
-use rusqlite::{Connection, Params, params};
+use rusqlite::{CachedStatement, Connection, Params, params};
 
 use crate::capture::books::{Announcement, Books, Change, Entry};
 use crate::capture::dead_letter::{self, DeadLetter};
@@ -18,29 +18,26 @@ pub(super) fn write(
     outbox: &[OutboxRow],
     is_single: &dyn Fn(&Authorization) -> bool,
 ) -> Result<()> {
+    let mut orders = Table::new(connection, ORDER);
     for entry in books.orders().changed() {
-        write_order(connection, entry)?;
+        write_order(&mut orders, entry)?;
     }
+    let mut authorizations = Table::new(connection, AUTHORIZATION);
     for entry in books.authorizations().changed() {
-        write_authorization(connection, entry)?;
+        write_authorization(&mut authorizations, entry)?;
     }
+    let mut shipments = Table::new(connection, SHIPMENT);
     for entry in books.shipments().changed() {
         let authorization = entry.value.authorization.map(|key| books.authorization(key));
         let collected_on = authorization.filter(|record| is_single(record)).map(|record| record.key.row());
-        write_shipment(connection, entry, collected_on)?;
+        write_shipment(&mut shipments, entry, collected_on)?;
     }
+    let mut captures = Table::new(connection, CAPTURE);
     for entry in books.captures().changed() {
-        write_capture(connection, entry)?;
+        write_capture(&mut captures, entry)?;
     }
     write_histories(connection, books)?;
-    for (announcement, row) in books.outbox.iter().zip(outbox) {
-        write_event(connection, announcement, row)?;
-    }
-    for row in &books.published {
-        let mut statement = connection
-            .prepare_cached("UPDATE outbox SET published_at = ?2 WHERE event_row = ?1 AND published_at IS NULL")?;
-        statement.execute(params![row, At(crate::clock::now())])?;
-    }
+    write_events(connection, &books.outbox, outbox)?;
     for entry in books.changed_dead_letters() {
         write_dead_letter(connection, &entry.value)?;
     }
@@ -48,15 +45,34 @@ pub(super) fn write(
     statement.execute([books.next_row()]).map(drop)
 }
 
-/// Inserts or updates. Both take the same parameters, one for each column of the table in its order;
-/// an update leaves out those that never change.
-fn put<T>(connection: &Connection, entry: &Entry<T>, [insert, update]: [&str; 2], columns: impl Params) -> Result<()> {
-    let sql = match entry.change {
-        Change::None => return Ok(()),
-        Change::Inserted => insert,
-        Change::Updated => update,
-    };
-    connection.prepare_cached(sql)?.execute(columns).map(drop)
+/// The two statements of a table, each looked up once in a group.
+struct Table<'a> {
+    connection: &'a Connection,
+    sql: [&'static str; 2],
+    insert: Option<CachedStatement<'a>>,
+    update: Option<CachedStatement<'a>>,
+}
+
+impl<'a> Table<'a> {
+    const fn new(connection: &'a Connection, sql: [&'static str; 2]) -> Self {
+        Self { connection, sql, insert: None, update: None }
+    }
+
+    /// Inserts or updates. Both take the same parameters, one for each column of the table in its
+    /// order; an update leaves out those that never change.
+    fn put(&mut self, change: Change, columns: impl Params) -> Result<()> {
+        let [insert, update] = self.sql;
+        let (statement, sql) = match change {
+            Change::None => return Ok(()),
+            Change::Inserted => (&mut self.insert, insert),
+            Change::Updated => (&mut self.update, update),
+        };
+        let statement = match statement {
+            Some(statement) => statement,
+            None => statement.insert(self.connection.prepare_cached(sql)?),
+        };
+        statement.execute(columns).map(drop)
+    }
 }
 
 const ORDER: [&str; 2] = [
@@ -65,7 +81,7 @@ const ORDER: [&str; 2] = [
      awaiting = ?9, sequence = ?10 WHERE order_row = ?1 AND order_id = ?2",
 ];
 
-fn write_order(connection: &Connection, entry: &Entry<Order>) -> Result<()> {
+fn write_order(table: &mut Table<'_>, entry: &Entry<Order>) -> Result<()> {
     let order = &entry.value;
     let columns = params![
         order.key.row(),
@@ -79,7 +95,7 @@ fn write_order(connection: &Connection, entry: &Entry<Order>) -> Result<()> {
         order.awaiting,
         order.sequence,
     ];
-    put(connection, entry, ORDER, columns)
+    table.put(entry.change, columns)
 }
 
 const AUTHORIZATION: [&str; 2] = [
@@ -91,7 +107,7 @@ const AUTHORIZATION: [&str; 2] = [
      WHERE authorization_row = ?1",
 ];
 
-fn write_authorization(connection: &Connection, entry: &Entry<Authorization>) -> Result<()> {
+fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> Result<()> {
     let record = &entry.value;
     let columns = params![
         record.key.row(),
@@ -117,7 +133,7 @@ fn write_authorization(connection: &Connection, entry: &Entry<Authorization>) ->
         record.provider.remaining.map(Money::minor),
         at(record.provider.expires_at),
     ];
-    put(connection, entry, AUTHORIZATION, columns)
+    table.put(entry.change, columns)
 }
 
 const SHIPMENT: [&str; 2] = [
@@ -126,7 +142,7 @@ const SHIPMENT: [&str; 2] = [
      collected_on = ?11, reason = ?12, due_at = ?14, body = ?16, origin = ?17 WHERE shipment_row = ?1",
 ];
 
-fn write_shipment(connection: &Connection, entry: &Entry<Shipment>, collected_on: Option<i64>) -> Result<()> {
+fn write_shipment(table: &mut Table<'_>, entry: &Entry<Shipment>, collected_on: Option<i64>) -> Result<()> {
     let shipment = &entry.value;
     let columns = params![
         shipment.key.row(),
@@ -147,7 +163,7 @@ fn write_shipment(connection: &Connection, entry: &Entry<Shipment>, collected_on
         shipment.message.as_ref().map(|raw| &*raw.body),
         shipment.message.as_ref().map(codec::origin_to_json),
     ];
-    put(connection, entry, SHIPMENT, columns)
+    table.put(entry.change, columns)
 }
 
 const CAPTURE: [&str; 2] = [
@@ -159,7 +175,7 @@ const CAPTURE: [&str; 2] = [
      provider_reference = ?27, settled_at = ?28, is_corrected = ?29 WHERE capture_row = ?1",
 ];
 
-fn write_capture(connection: &Connection, entry: &Entry<Capture>) -> Result<()> {
+fn write_capture(table: &mut Table<'_>, entry: &Entry<Capture>) -> Result<()> {
     let capture = &entry.value;
     let (id, progress) = (capture.id.as_uuid(), &capture.progress);
     let columns = params![
@@ -193,13 +209,13 @@ fn write_capture(connection: &Connection, entry: &Entry<Capture>) -> Result<()> 
         at(capture.settled_at),
         capture.is_corrected,
     ];
-    put(connection, entry, CAPTURE, columns)
+    table.put(entry.change, columns)
 }
 
 fn write_histories(connection: &Connection, books: &Books) -> Result<()> {
+    let mut statement = connection.prepare_cached("INSERT INTO movements VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for movement in &books.movements {
-        let sql = "INSERT INTO movements VALUES (?1, ?2, ?3, ?4, ?5)";
-        connection.prepare_cached(sql)?.execute(params![
+        statement.execute(params![
             movement.capture.row(),
             movement.kind.as_str(),
             movement.authorization.row(),
@@ -207,32 +223,38 @@ fn write_histories(connection: &Connection, books: &Books) -> Result<()> {
             At(movement.at),
         ])?;
     }
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO history SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5
+         FROM history WHERE capture_row = ?1",
+    )?;
     for note in &books.history {
-        let sql = "INSERT INTO history SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5
-                   FROM history WHERE capture_row = ?1";
-        connection.prepare_cached(sql)?.execute(params![
-            note.capture.row(),
-            note.attempt,
-            note.what,
-            note.detail,
-            At(note.at),
-        ])?;
+        statement.execute(params![note.capture.row(), note.attempt, note.what, note.detail, At(note.at)])?;
+    }
+    let mut statement = connection
+        .prepare_cached("UPDATE outbox SET published_at = ?2 WHERE event_row = ?1 AND published_at IS NULL")?;
+    let now = At(crate::clock::now());
+    for row in &books.published {
+        statement.execute(params![row, now])?;
     }
     Ok(())
 }
 
-fn write_event(connection: &Connection, announcement: &Announcement, row: &OutboxRow) -> Result<()> {
-    connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
-        row.row,
-        row.event_id.as_bytes(),
-        row.kind,
-        &*row.body,
-        row.traceparent,
-        announcement.outcome_of.map(|(shipment, _)| shipment.row()),
-        announcement.outcome_of.map(|(_, generation)| generation),
-    ])?;
-    let mut statement = connection.prepare_cached("INSERT INTO outbox VALUES (?1, ?2, NULL)")?;
-    statement.execute(params![row.row, At(announcement.event.time)]).map(drop)
+fn write_events(connection: &Connection, announcements: &[Announcement], rows: &[OutboxRow]) -> Result<()> {
+    let mut events = connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    let mut outbox = connection.prepare_cached("INSERT INTO outbox VALUES (?1, ?2, NULL)")?;
+    for (announcement, row) in announcements.iter().zip(rows) {
+        events.execute(params![
+            row.row,
+            row.event_id.as_bytes(),
+            row.kind,
+            &*row.body,
+            row.traceparent,
+            announcement.outcome_of.map(|(shipment, _)| shipment.row()),
+            announcement.outcome_of.map(|(_, generation)| generation),
+        ])?;
+        outbox.execute(params![row.row, At(announcement.event.time)])?;
+    }
+    Ok(())
 }
 
 fn write_dead_letter(connection: &Connection, letter: &DeadLetter) -> Result<()> {
