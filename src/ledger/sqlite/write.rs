@@ -224,8 +224,8 @@ fn write_histories(connection: &Connection, books: &Books) -> Result<()> {
         ])?;
     }
     let mut statement = connection.prepare_cached(
-        "INSERT INTO history SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5
-         FROM history WHERE capture_row = ?1",
+        "INSERT INTO history VALUES
+         (?1, (SELECT coalesce(max(number), 0) + 1 FROM history WHERE capture_row = ?1), ?2, ?3, ?4, ?5)",
     )?;
     for note in &books.history {
         statement.execute(params![note.capture.row(), note.attempt, note.what, note.detail, At(note.at)])?;
