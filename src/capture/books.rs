@@ -14,151 +14,9 @@ use crate::capture::records::{
     Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
-use crate::clock::Timestamp;
 use crate::ids::{AccountName, DeadLetterId, OrderId, Reference, ShipmentId};
-use crate::money::Money;
 
-/// A record, and whether the ledger has it as it is here.
-#[derive(Debug, Clone)]
-pub struct Entry<T> {
-    /// The record.
-    pub value: T,
-    /// What has to be written.
-    pub change: Change,
-}
-
-/// What has to be written of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Nothing: it is as it was loaded.
-    None,
-    /// An update.
-    Updated,
-    /// An insert.
-    Inserted,
-}
-
-/// One kind of record, by key.
-#[derive(Debug)]
-pub struct Table<K, V> {
-    entries: HashMap<K, Entry<V>>,
-}
-
-impl<K, V> Default for Table<K, V> {
-    fn default() -> Self {
-        Self { entries: HashMap::new() }
-    }
-}
-
-impl<K: Hash + Eq + Copy + Ord, V> Table<K, V> {
-    /// A record, where it exists.
-    pub fn find(&self, key: K) -> Option<&V> {
-        self.entries.get(&key).map(|entry| &entry.value)
-    }
-
-    fn mark(&mut self, key: K) -> Option<&mut V> {
-        let entry = self.entries.get_mut(&key)?;
-        if entry.change == Change::None {
-            entry.change = Change::Updated;
-        }
-        Some(&mut entry.value)
-    }
-
-    /// Puts a record from the ledger into the books, unless it is there.
-    pub fn load(&mut self, key: K, value: V) {
-        if let MapEntry::Vacant(vacant) = self.entries.entry(key) {
-            vacant.insert(Entry { value, change: Change::None });
-        }
-    }
-
-    fn insert(&mut self, key: K, value: V) {
-        self.entries.insert(key, Entry { value, change: Change::Inserted });
-    }
-
-    /// Is the record loaded?
-    pub fn contains(&self, key: K) -> bool {
-        self.entries.contains_key(&key)
-    }
-
-    /// Every record that has to be written, in the order of its key.
-    pub fn changed(&self) -> Vec<&Entry<V>> {
-        let mut changed: Vec<_> = self.entries.iter().filter(|(_, entry)| entry.change != Change::None).collect();
-        changed.sort_unstable_by_key(|(key, _)| **key);
-        changed.into_iter().map(|(_, entry)| entry).collect()
-    }
-
-    fn keys_where(&self, mut wanted: impl FnMut(&V) -> bool) -> Vec<K> {
-        let mut keys: Vec<K> = self.entries.iter().filter(|(_, e)| wanted(&e.value)).map(|(key, _)| *key).collect();
-        keys.sort_unstable();
-        keys
-    }
-}
-
-/// One line of an authorization's history: append-only, and its balance is their sum.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Movement {
-    /// The authorization.
-    pub authorization: AuthorizationKey,
-    /// The capture that caused it.
-    pub capture: CaptureKey,
-    /// What it is.
-    pub kind: MovementKind,
-    /// How much; always positive.
-    pub amount: Money,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// What a movement does to the balance of its authorization.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MovementKind {
-    /// Reserved rises.
-    Reserve,
-    /// Reserved falls.
-    Release,
-    /// Reserved falls, captured rises.
-    Capture,
-    /// Captured rises without a reservation: evidence after a failure.
-    Correct,
-}
-
-impl MovementKind {
-    /// The word in the ledger.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Reserve => "reserve",
-            Self::Release => "release",
-            Self::Capture => "capture",
-            Self::Correct => "correct",
-        }
-    }
-}
-
-/// One line of a capture's history, for people: what an attempt or a look showed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HistoryNote {
-    /// The capture.
-    pub capture: CaptureKey,
-    /// The attempt it belongs to.
-    pub attempt: u32,
-    /// `sent`, or what kind of evidence came.
-    pub what: &'static str,
-    /// In words; redacted.
-    pub detail: String,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// An event to be written to the outbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announcement {
-    /// Its outbox row.
-    pub row: i64,
-    /// The event.
-    pub event: Event,
-    /// The shipment and generation whose one outcome it is; the ledger refuses a second.
-    pub outcome_of: Option<(ShipmentKey, u32)>,
-}
+pub use crate::capture::changes::{Announcement, Change, Entry, HistoryNote, Movement, MovementKind, Table};
 
 /// Everything one group of commands touches.
 #[derive(Debug, Default)]
@@ -170,6 +28,9 @@ pub struct Books {
     order_ids: HashMap<OrderId, OrderKey>,
     references: HashMap<(AccountName, Reference), AuthorizationKey>,
     shipment_ids: HashMap<(OrderKey, ShipmentId), ShipmentKey>,
+    /// Where to look for shipments: those of one capture are of one order.
+    shipments_of_orders: HashMap<OrderKey, Vec<ShipmentKey>>,
+    captures_of_authorizations: HashMap<AuthorizationKey, Vec<CaptureKey>>,
     dead_letters: HashMap<DeadLetterId, Entry<DeadLetter>>,
     /// Movements made.
     pub movements: Vec<Movement>,
@@ -216,18 +77,48 @@ impl Books {
 
     /// Puts a shipment from the ledger into the books.
     pub fn load_shipment(&mut self, shipment: Shipment) {
-        self.shipment_ids.insert((shipment.order, shipment.id.clone()), shipment.key);
-        self.shipments.load(shipment.key, shipment);
+        let (key, order, id) = (shipment.key, shipment.order, shipment.id.clone());
+        if self.shipments.load(key, shipment) {
+            self.shipment_ids.insert((order, id), key);
+            self.shipments_of_orders.entry(order).or_default().push(key);
+        }
     }
 
     /// Puts a capture from the ledger into the books.
     pub fn load_capture(&mut self, capture: Capture) {
-        self.captures.load(capture.key, capture);
+        let (key, authorization) = (capture.key, capture.authorization);
+        if self.captures.load(key, capture) {
+            self.captures_of_authorizations.entry(authorization).or_default().push(key);
+        }
     }
 
     /// Puts a dead letter from the ledger into the books.
     pub fn load_dead_letter(&mut self, dead_letter: DeadLetter) {
         self.dead_letters.entry(dead_letter.id).or_insert(Entry { value: dead_letter, change: Change::None });
+    }
+
+    // Keeping.
+
+    /// The same books for the next group, once everything in them has been written: without what was
+    /// written, and without captures and shipments at their end, which are seldom asked for again.
+    /// `None` where more than `records` are left: it is cheaper to load anew what is needed.
+    pub fn for_next_group(mut self, records: usize) -> Option<Self> {
+        let _ = self.orders.written(|_| false);
+        let _ = self.authorizations.written(|_| false);
+        for ended in self.captures.written(|capture| capture.state.is_terminal()) {
+            forget(&mut self.captures_of_authorizations, ended.authorization, ended.key);
+        }
+        for ended in self.shipments.written(|shipment| shipment.state.is_terminal()) {
+            self.shipment_ids.remove(&(ended.order, ended.id));
+            forget(&mut self.shipments_of_orders, ended.order, ended.key);
+        }
+        self.dead_letters.clear();
+        self.movements.clear();
+        self.history.clear();
+        self.outbox.clear();
+        self.published.clear();
+        let left = self.orders.len() + self.authorizations.len() + self.shipments.len() + self.captures.len();
+        (left <= records).then_some(self)
     }
 
     // Looking.
@@ -294,27 +185,33 @@ impl Books {
 
     /// Shipments that wait for the single capture of an authorization, in the order of acceptance.
     pub fn waiting_on(&self, authorization: AuthorizationKey) -> Vec<ShipmentKey> {
-        self.shipments.keys_where(|s| s.authorization == Some(authorization) && s.state == ShipmentState::Waiting)
+        let order = self.authorization(authorization).order;
+        let is_waiting = |s: &Shipment| s.authorization == Some(authorization) && s.state == ShipmentState::Waiting;
+        self.shipments.keys_where(self.shipments_of_orders.get(&order), is_waiting)
     }
 
     /// Shipments that a capture covers, in the order of acceptance.
     pub fn covered_by(&self, capture: CaptureKey) -> Vec<ShipmentKey> {
-        self.shipments.keys_where(|s| s.capture == Some(capture) && s.state == ShipmentState::Covered)
+        let order = self.capture(capture).order;
+        let is_covered = |s: &Shipment| s.capture == Some(capture) && s.state == ShipmentState::Covered;
+        self.shipments.keys_where(self.shipments_of_orders.get(&order), is_covered)
     }
 
     /// Every shipment of a capture, whatever became of it.
     pub fn shipments_of(&self, capture: CaptureKey) -> Vec<ShipmentKey> {
-        self.shipments.keys_where(|s| s.capture == Some(capture))
+        let order = self.capture(capture).order;
+        self.shipments.keys_where(self.shipments_of_orders.get(&order), |s| s.capture == Some(capture))
     }
 
     /// Shipments of an order that wait for something to become known.
     pub fn awaiting_of(&self, order: OrderKey) -> Vec<ShipmentKey> {
-        self.shipments.keys_where(|s| s.order == order && s.state == ShipmentState::Awaiting)
+        self.shipments.keys_where(self.shipments_of_orders.get(&order), |s| s.state == ShipmentState::Awaiting)
     }
 
     /// Planned captures of an authorization, in their turn.
     pub fn planned_on(&self, authorization: AuthorizationKey) -> Vec<CaptureKey> {
-        self.captures.keys_where(|c| c.authorization == authorization && c.state == CaptureState::Planned)
+        let captures = self.captures_of_authorizations.get(&authorization);
+        self.captures.keys_where(captures, |c| c.state == CaptureState::Planned)
     }
 
     // Changing.
@@ -364,6 +261,7 @@ impl Books {
         let key = ShipmentKey::new(self.take_row());
         let shipment = build(key);
         self.shipment_ids.insert((shipment.order, shipment.id.clone()), key);
+        self.shipments_of_orders.entry(shipment.order).or_default().push(key);
         self.shipments.insert(key, shipment);
         key
     }
@@ -371,7 +269,9 @@ impl Books {
     /// Adds a capture made by `build` from its new row.
     pub fn add_capture(&mut self, build: impl FnOnce(CaptureKey) -> Capture) -> CaptureKey {
         let key = CaptureKey::new(self.take_row());
-        self.captures.insert(key, build(key));
+        let capture = build(key);
+        self.captures_of_authorizations.entry(capture.authorization).or_default().push(key);
+        self.captures.insert(key, capture);
         key
     }
 
@@ -454,5 +354,15 @@ impl Books {
         let order = self.order_mut(order);
         order.sequence += 1;
         order.sequence
+    }
+}
+
+/// Takes a key out of what belongs to `owner`.
+fn forget<O: Hash + Eq, K: Copy + Eq>(index: &mut HashMap<O, Vec<K>>, owner: O, key: K) {
+    if let MapEntry::Occupied(mut owned) = index.entry(owner) {
+        owned.get_mut().retain(|known| *known != key);
+        if owned.get().is_empty() {
+            owned.remove();
+        }
     }
 }

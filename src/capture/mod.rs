@@ -22,6 +22,7 @@ pub mod states;
 
 // the loaded records, and what changed
 pub mod books;
+mod changes;
 
 // the one door
 pub mod decide;

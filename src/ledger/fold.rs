@@ -14,12 +14,15 @@ use crate::ledger::{CommandFailed, Environment, Executed, LedgerError, OutboxRow
 pub(super) trait Store {
     /// Opens a transaction.
     fn begin(&mut self) -> Result<(), LedgerError>;
-    /// Loads every record that the commands may touch. Books are empty before.
+    /// Loads every record that the commands may touch. What [`Store::keep`] was given may be in the
+    /// books already.
     fn load(&mut self, commands: &[Command]) -> Result<Books, StoreError>;
     /// Writes every change, and the encoded events.
     fn write(&mut self, books: &Books, outbox: &[OutboxRow]) -> Result<(), StoreError>;
     /// Makes it durable. After an error nothing is known.
     fn commit(&mut self) -> Result<(), LedgerError>;
+    /// Takes the books of a group that is durable, for the next one. After a failure they are dropped.
+    fn keep(&mut self, books: Books);
     /// Undoes the transaction.
     fn roll_back(&mut self) -> Result<(), LedgerError>;
 }
@@ -70,8 +73,9 @@ fn execute_together(
 ) -> Result<Result<Group, CommandFailed>, LedgerError> {
     store.begin()?;
     match fold(store, environment, commands) {
-        Ok(group) => {
+        Ok((group, books)) => {
             store.commit()?;
+            store.keep(books);
             Ok(Ok(group))
         }
         Err(StoreError::Refused(why)) => {
@@ -82,7 +86,7 @@ fn execute_together(
     }
 }
 
-fn fold(store: &mut impl Store, environment: &Environment, commands: &[Command]) -> Result<Group, StoreError> {
+fn fold(store: &mut impl Store, environment: &Environment, commands: &[Command]) -> Result<(Group, Books), StoreError> {
     let mut books = store.load(commands)?;
     let (policy, now) = (&*environment.policy, (environment.clock)());
     let mut replies = Vec::with_capacity(commands.len());
@@ -96,7 +100,7 @@ fn fold(store: &mut impl Store, environment: &Environment, commands: &[Command])
     decided.map_err(|panic| StoreError::Refused(panic_message(&*panic)))?;
     let outbox: Vec<OutboxRow> = books.outbox.iter().map(|announcement| encode(environment, announcement)).collect();
     store.write(&books, &outbox)?;
-    Ok((replies, outbox))
+    Ok(((replies, outbox), books))
 }
 
 fn encode(environment: &Environment, announcement: &crate::capture::books::Announcement) -> OutboxRow {

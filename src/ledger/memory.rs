@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 
-use crate::capture::books::{Books, HistoryNote, Movement, MovementKind};
+use crate::capture::books::{Books, HistoryNote, Movement};
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::capture::decide::{Arrival, Command, Due, Ready};
 use crate::capture::event::Event;
@@ -325,6 +325,8 @@ impl Store for Tables {
         Ok(())
     }
 
+    fn keep(&mut self, _: Books) {}
+
     fn roll_back(&mut self) -> Result<(), LedgerError> {
         Ok(())
     }
@@ -332,16 +334,4 @@ impl Store for Tables {
 
 fn count(things: usize) -> u64 {
     u64::try_from(things).expect("a count in memory")
-}
-
-impl MovementKind {
-    /// What a movement of this kind does to reserved and captured, in units of its amount.
-    pub const fn effect(self) -> (i64, i64) {
-        match self {
-            Self::Reserve => (1, 0),
-            Self::Release => (-1, 0),
-            Self::Capture => (-1, 1),
-            Self::Correct => (0, 1),
-        }
-    }
 }

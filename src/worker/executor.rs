@@ -230,33 +230,58 @@ impl Executor {
     }
 
     /// Makes the call of a ticket, books it, and goes on with whatever call comes next.
+    ///
+    /// What waits for a permit goes first, and is begun in the transaction that books the answer:
+    /// one commit between two calls, not two.
     async fn make_calls(self: Arc<Self>, first: Ticket, permit: Permit) {
         let account = first.account.clone();
+        let Some(lane) = self.lanes.get(&account) else { return };
         let mut next = Some(first);
         while let Some(ticket) = next.take() {
-            let Some(lane) = self.lanes.get(&ticket.account) else { break };
             let unbooked = interrupted(&ticket.call);
-            let command = call(&*lane.provider, ticket, self.may_start()).await;
+            let mut waiting = None;
+            let may_hand_on = || {
+                waiting = self.next_waiting(lane);
+                waiting.is_none() && self.may_start()
+            };
+            let command = call(&*lane.provider, ticket, may_hand_on).await;
+            let commands = std::iter::once(command).chain(waiting.map(Command::Due)).collect();
             crash::point("before-T3");
-            let Some(mut replies) = self.execute(vec![command]).await else { return };
+            let replies = self.execute(commands).await;
+            if let Some(due) = waiting {
+                lane.waiting().known.remove(&due);
+            }
             crash::point("after-T3");
-            match replies.pop() {
-                Some(Ok(reply)) => {
-                    note::note(&reply);
-                    if let Some(ready) = &reply.ready {
-                        self.enqueue(ready);
+            let Some(replies) = replies else { return };
+            for (number, reply) in replies.into_iter().enumerate() {
+                match reply {
+                    Ok(reply) => {
+                        note::note(&reply);
+                        if let Some(ready) = &reply.ready {
+                            self.enqueue(ready);
+                        }
+                        let both = next.is_some() && reply.ticket.is_some();
+                        assert!(!both, "one permit allows one call: an answer hands on its turn only if nothing waits");
+                        next = next.or(reply.ticket);
                     }
-                    next = reply.ticket;
+                    Err(error) if number == 0 => {
+                        tracing::error!(%error, "an answer could not be booked: in doubt; please report it");
+                        self.execute(unbooked.iter().cloned().collect()).await;
+                    }
+                    Err(error) => tracing::error!(%error, "what was due could not be begun: please report it"),
                 }
-                Some(Err(error)) => {
-                    tracing::error!(%error, "an answer could not be booked: in doubt; please report it");
-                    self.execute(unbooked.into_iter().collect()).await;
-                }
-                None => unreachable!("one reply per command"),
             }
         }
         drop(permit);
         self.pump(&account);
+    }
+
+    /// What waits most urgently for a permit, while calls may be started.
+    fn next_waiting(&self, lane: &Lane) -> Option<Due> {
+        if !self.may_start() {
+            return None;
+        }
+        lane.waiting().heap.pop().map(|urgent| urgent.due)
     }
 
     fn may_start(&self) -> bool {
@@ -295,8 +320,9 @@ fn interrupted(call: &Call) -> Option<Command> {
     }
 }
 
-/// Makes one call, and returns the command that books what it came to.
-async fn call(provider: &dyn Provider, ticket: Ticket, start: bool) -> Command {
+/// Makes one call, and returns the command that books what it came to. Once it has come to something,
+/// `start` says whether the command may begin another call with the same permit.
+async fn call(provider: &dyn Provider, ticket: Ticket, start: impl FnOnce() -> bool + Send) -> Command {
     let Ticket { account, reference, call } = ticket;
     let started = Instant::now();
     match call {
@@ -308,15 +334,15 @@ async fn call(provider: &dyn Provider, ticket: Ticket, start: bool) -> Command {
             measure(&account, "capture", started);
             let evidence = evidence_label(&answer);
             metrics::counter!(metric::ATTEMPTS, "account" => account.to_string(), "evidence" => evidence).increment(1);
-            Command::Settle(Box::new(Settle { capture, epoch, evidence: Evidence::Answer(answer), start }))
+            Command::Settle(Box::new(Settle { capture, epoch, evidence: Evidence::Answer(answer), start: start() }))
         }
         Call::Look { capture, epoch } => {
             let reading = lookup(provider, &account, &reference, started).await;
-            Command::Settle(Box::new(Settle { capture, epoch, evidence: Evidence::Reading(reading), start }))
+            Command::Settle(Box::new(Settle { capture, epoch, evidence: Evidence::Reading(reading), start: start() }))
         }
         Call::Read { authorization, epoch } => {
             let reading = lookup(provider, &account, &reference, started).await;
-            Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start }))
+            Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: start() }))
         }
     }
 }

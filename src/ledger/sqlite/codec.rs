@@ -44,20 +44,98 @@ pub(super) fn instant(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result
     Ok(row.get::<_, Option<At>>(column)?.map(|at| at.0))
 }
 
-/// An amount from a column of minor units.
-pub(super) fn money(row: &rusqlite::Row<'_>, column: &str, currency: Currency) -> rusqlite::Result<Money> {
-    Money::from_minor(row.get(column)?, currency).map_err(|_| corrupt("an amount is negative"))
+/// The columns of a row, one after the other as the tables have them. By name each would be searched
+/// for among all of them, with every row.
+pub(super) struct Columns<'a> {
+    row: &'a rusqlite::Row<'a>,
+    next: usize,
 }
 
-/// One of our closed words from a column.
-pub(super) fn word<T: Copy>(
-    row: &rusqlite::Row<'_>,
-    column: &str,
-    all: &[T],
-    as_str: impl Fn(&T) -> &'static str,
-) -> rusqlite::Result<T> {
-    let text = row.get_ref(column)?.as_str()?;
-    all.iter().find(|value| as_str(value) == text).copied().ok_or_else(|| corrupt("a word is not one of ours"))
+impl<'a> Columns<'a> {
+    /// From the first on.
+    pub(super) fn of(row: &'a rusqlite::Row<'a>) -> Self {
+        Self { row, next: 0 }
+    }
+
+    fn take(&mut self) -> usize {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Passes over one.
+    pub(super) fn skip(&mut self) -> &mut Self {
+        self.next += 1;
+        self
+    }
+
+    /// The next one.
+    pub(super) fn next<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+        self.row.get(self.take())
+    }
+
+    /// A text, where it stands.
+    pub(super) fn text(&mut self) -> rusqlite::Result<&'a str> {
+        Ok(self.row.get_ref(self.take())?.as_str()?)
+    }
+
+    /// A text or null.
+    pub(super) fn optional_text(&mut self) -> rusqlite::Result<Option<&'a str>> {
+        Ok(self.row.get_ref(self.take())?.as_str_or_null()?)
+    }
+
+    /// An instant or null.
+    pub(super) fn instant(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+        Ok(self.next::<Option<At>>()?.map(|at| at.0))
+    }
+
+    /// An amount in minor units.
+    pub(super) fn money(&mut self, currency: Currency) -> rusqlite::Result<Money> {
+        Money::from_minor(self.next()?, currency).map_err(|_| corrupt("an amount is negative"))
+    }
+
+    /// An amount or null. One without a currency was never written.
+    pub(super) fn optional_money(&mut self, currency: Option<Currency>) -> rusqlite::Result<Option<Money>> {
+        let minor: Option<i64> = self.next()?;
+        let money = |minor| {
+            let currency = currency.ok_or_else(|| corrupt("an amount has no currency"))?;
+            Money::from_minor(minor, currency).map_err(|_| corrupt("an amount is negative"))
+        };
+        minor.map(money).transpose()
+    }
+
+    /// A currency.
+    pub(super) fn currency(&mut self) -> rusqlite::Result<Currency> {
+        self.optional_currency()?.ok_or_else(|| corrupt("a currency is missing"))
+    }
+
+    /// A currency or null.
+    pub(super) fn optional_currency(&mut self) -> rusqlite::Result<Option<Currency>> {
+        let code = self.optional_text()?;
+        code.map(|code| Currency::parse(code).map_err(|_| corrupt("a currency is unknown"))).transpose()
+    }
+
+    /// One of our closed words.
+    pub(super) fn word<T: Copy>(&mut self, all: &[T], as_str: impl Fn(&T) -> &'static str) -> rusqlite::Result<T> {
+        self.optional_word(all, as_str)?.ok_or_else(|| corrupt("a word is missing"))
+    }
+
+    /// One of our closed words or null.
+    pub(super) fn optional_word<T: Copy>(
+        &mut self,
+        all: &[T],
+        as_str: impl Fn(&T) -> &'static str,
+    ) -> rusqlite::Result<Option<T>> {
+        let Some(text) = self.optional_text()? else { return Ok(None) };
+        let found = all.iter().find(|value| as_str(value) == text).copied();
+        found.map(Some).ok_or_else(|| corrupt("a word is not one of ours"))
+    }
+
+    /// A message or null: body and origin.
+    pub(super) fn message(&mut self) -> rusqlite::Result<Option<RawMessage>> {
+        let body: Option<Vec<u8>> = self.next()?;
+        let origin = self.optional_text()?;
+        body.map(|body| message(body, origin.ok_or_else(|| corrupt("a message has no origin"))?)).transpose()
+    }
 }
 
 /// JSON from a column.

@@ -8,7 +8,6 @@ use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::capture::decide::{Arrival, Command, Due};
 use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::ProviderBalance;
-use crate::capture::notice::RawMessage;
 use crate::capture::records::{
     AmountMode, Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, Order, OrderKey, Shipment,
     ShipmentKey, SingleUse,
@@ -16,15 +15,14 @@ use crate::capture::records::{
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
 use crate::ledger::fold;
-use crate::ledger::sqlite::codec::{self, corrupt, instant, money, word};
-use crate::money::{Currency, Money};
+use crate::ledger::sqlite::codec::{self, Columns, corrupt};
 
 type Result<T> = rusqlite::Result<T>;
 
-/// Every record that the commands may touch.
-pub(super) fn load(connection: &Connection, commands: &[Command]) -> Result<Books> {
-    let next_row = connection.prepare_cached("SELECT next_row FROM sequence")?.query_row([], |row| row.get(0))?;
-    let mut loader = Loader { connection, books: Books::new(next_row) };
+/// Every record that the commands may touch, those that `kept` has included.
+pub(super) fn load(connection: &Connection, kept: Option<Books>, commands: &[Command]) -> Result<Books> {
+    let books = kept.map_or_else(|| empty(connection), Ok)?;
+    let mut loader = Loader { connection, books };
     for command in commands {
         match command {
             Command::Accept(arrival) => loader.arrival(arrival)?,
@@ -39,6 +37,11 @@ pub(super) fn load(connection: &Connection, commands: &[Command]) -> Result<Book
         }
     }
     Ok(loader.books)
+}
+
+fn empty(connection: &Connection) -> Result<Books> {
+    let mut statement = connection.prepare_cached("SELECT next_row FROM sequence")?;
+    statement.query_row([], |row| row.get(0)).map(Books::new)
 }
 
 struct Loader<'a> {
@@ -133,17 +136,17 @@ impl Loader<'_> {
     }
 
     fn shipment(&mut self, key: ShipmentKey) -> Result<()> {
-        if self.books.shipments().contains(key) {
-            return Ok(());
+        if !self.books.shipments().contains(key) {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT a.currency, s.* FROM shipments s LEFT JOIN authorizations a USING (authorization_row)
+                 WHERE shipment_row = ?1",
+            )?;
+            let Some(shipment) = statement.query_row([key.row()], read_shipment).optional()? else { return Ok(()) };
+            self.books.load_shipment(shipment);
         }
-        let mut statement = self.connection.prepare_cached(
-            "SELECT s.*, a.currency FROM shipments s LEFT JOIN authorizations a USING (authorization_row)
-             WHERE shipment_row = ?1",
-        )?;
-        let Some(shipment) = statement.query_row([key.row()], read_shipment).optional()? else { return Ok(()) };
-        drop(statement);
+        // Its capture may have come to its end and gone before it.
+        let shipment = self.books.shipment(key);
         let (order, authorization, capture) = (shipment.order, shipment.authorization, shipment.capture);
-        self.books.load_shipment(shipment);
         self.order(order)?;
         if let Some(authorization) = authorization {
             self.authorization(authorization)?;
@@ -159,7 +162,7 @@ impl Loader<'_> {
             return Ok(Some((known.authorization, known.shipment)));
         }
         let mut statement = self.connection.prepare_cached(
-            "SELECT c.*, a.currency FROM captures c JOIN authorizations a USING (authorization_row)
+            "SELECT a.currency, c.* FROM captures c JOIN authorizations a USING (authorization_row)
              WHERE capture_row = ?1",
         )?;
         let Some(capture) = statement.query_row([key.row()], read_capture).optional()? else { return Ok(None) };
@@ -200,7 +203,10 @@ impl Loader<'_> {
         for id in fold::message_dead_letters(body) {
             let known = self
                 .connection
-                .prepare_cached("SELECT * FROM dead_letters WHERE dead_letter_id = ?1")?
+                .prepare_cached("SELECT dead_letter_id, reason, path, message, provider_code, fingerprint, order_id, shipment_id, account,
+                     shipment_row, first_seen_at, last_seen_at, count, state, body, origin
+                     FROM dead_letters WHERE dead_letter_id = ?1",
+                )?
                 .query_row([id.as_uuid().as_bytes()], read_dead_letter)
                 .optional()?;
             if let Some(known) = known {
@@ -211,159 +217,146 @@ impl Loader<'_> {
     }
 }
 
-fn currency(row: &Row<'_>) -> Result<Currency> {
-    Currency::parse(row.get_ref("currency")?.as_str()?).map_err(|_| corrupt("a currency is unknown"))
-}
-
 pub(super) fn read_order(row: &Row<'_>) -> Result<Order> {
-    let mode: Option<String> = row.get("mode")?;
+    let row = &mut Columns::of(row);
     let modes = [AmountMode::Planned, AmountMode::Explicit];
-    let plan: Option<String> = row.get("plan")?;
     Ok(Order {
-        key: OrderKey::new(row.get("order_row")?),
-        id: OrderId::parse(row.get_ref("order_id")?.as_str()?).map_err(|_| corrupt("an order's id is not an id"))?,
-        mode: mode.map(|_| word(row, "mode", &modes, |mode| mode.as_str())).transpose()?,
-        plan: plan.as_deref().map(codec::plan_from_json).transpose()?,
-        progress: codec::progress_from_json(row.get_ref("progress")?.as_str()?)?,
-        stored: row.get("stored")?,
-        newest_authorization: row.get::<_, Option<i64>>("newest_authorization")?.map(AuthorizationKey::new),
-        final_at: instant(row, "final_at")?,
-        awaiting: row.get("awaiting")?,
-        sequence: row.get("sequence")?,
+        key: OrderKey::new(row.next()?),
+        id: OrderId::parse(row.text()?).map_err(|_| corrupt("an order's id is not an id"))?,
+        mode: row.optional_word(&modes, |mode| mode.as_str())?,
+        plan: row.optional_text()?.map(codec::plan_from_json).transpose()?,
+        progress: codec::progress_from_json(row.text()?)?,
+        stored: row.next()?,
+        newest_authorization: row.next::<Option<i64>>()?.map(AuthorizationKey::new),
+        final_at: row.instant()?,
+        awaiting: row.next()?,
+        sequence: row.next()?,
     })
 }
 
 pub(super) fn read_authorization(row: &Row<'_>) -> Result<Authorization> {
-    let currency = currency(row)?;
-    let amount = |column| money(row, column, currency);
-    let optional = |column: &str| -> Result<Option<Money>> {
-        let minor: Option<i64> = row.get(column)?;
-        minor.map(|_| money(row, column, currency)).transpose()
-    };
-    let account = row.get_ref("account")?.as_str()?;
-    let reference = row.get_ref("reference")?.as_str()?;
+    let row = &mut Columns::of(row);
     let uses = [SingleUse::Free, SingleUse::Undecided, SingleUse::Used];
+    let key = AuthorizationKey::new(row.next()?);
+    let account = AccountName::parse(row.text()?).map_err(|_| corrupt("an account's name is not an id"))?;
+    let reference = Reference::parse(row.text()?).map_err(|_| corrupt("a reference is not an id"))?;
+    let order = OrderKey::new(row.next()?);
+    let currency = row.currency()?;
     Ok(Authorization {
-        key: AuthorizationKey::new(row.get("authorization_row")?),
-        account: AccountName::parse(account).map_err(|_| corrupt("an account's name is not an id"))?,
-        reference: Reference::parse(reference).map_err(|_| corrupt("a reference is not an id"))?,
-        order: OrderKey::new(row.get("order_row")?),
+        key,
+        account,
+        reference,
+        order,
         currency,
-        authorized: amount("authorized")?,
-        captured: amount("captured")?,
-        reserved: amount("reserved")?,
-        excess: amount("excess")?,
-        expires_at: instant(row, "expires_at")?,
-        expiry_is_derived: row.get("expiry_is_derived")?,
-        planned: row.get("planned")?,
-        in_flight: row.get("in_flight")?,
-        waiting: row.get("waiting")?,
-        waiting_amount: amount("waiting_amount")?,
-        single: word(row, "single", &uses, |single| single.as_str())?,
-        freeze_at: instant(row, "freeze_at")?,
-        reads: row.get("reads")?,
-        epoch: row.get("epoch")?,
+        authorized: row.money(currency)?,
+        captured: row.money(currency)?,
+        reserved: row.money(currency)?,
+        excess: row.money(currency)?,
+        expires_at: row.instant()?,
+        expiry_is_derived: row.next()?,
+        planned: row.next()?,
+        in_flight: row.next()?,
+        waiting: row.next()?,
+        waiting_amount: row.money(currency)?,
+        single: row.word(&uses, |single| single.as_str())?,
+        freeze_at: row.instant()?,
+        reads: row.next()?,
+        epoch: row.next()?,
         provider: ProviderBalance {
-            captured: optional("provider_captured")?,
-            remaining: optional("provider_remaining")?,
-            expires_at: instant(row, "provider_expires_at")?,
+            captured: row.optional_money(Some(currency))?,
+            remaining: row.optional_money(Some(currency))?,
+            expires_at: row.instant()?,
         },
     })
 }
 
+/// The currency of its authorization, then the shipment.
 pub(super) fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
-    let id = row.get_ref("shipment_id")?.as_str()?;
-    let amount: Option<i64> = row.get("amount")?;
-    let reason: Option<String> = row.get("reason")?;
+    let row = &mut Columns::of(row);
+    let currency = row.optional_currency()?;
     Ok(Shipment {
-        key: ShipmentKey::new(row.get("shipment_row")?),
-        order: OrderKey::new(row.get("order_row")?),
-        id: ShipmentId::parse(id).map_err(|_| corrupt("a shipment's id is not an id"))?,
-        generation: row.get("generation")?,
-        content: row.get("content")?,
-        state: word(row, "state", &ShipmentState::ALL, |state| state.as_str())?,
-        lines: codec::lines_from_json(row.get_ref("lines")?.as_str()?)?,
-        amount: amount.map(|_| money(row, "amount", currency(row)?)).transpose()?,
-        authorization: row.get::<_, Option<i64>>("authorization_row")?.map(AuthorizationKey::new),
-        capture: row.get::<_, Option<i64>>("capture_row")?.map(CaptureKey::new),
-        reason: reason.map(|_| word(row, "reason", &FailureReason::ALL, |reason| reason.as_str())).transpose()?,
-        accepted_at: instant(row, "accepted_at")?.ok_or_else(|| corrupt("a shipment has no time"))?,
-        due_at: instant(row, "due_at")?,
-        caused_by: row.get("caused_by")?,
-        message: read_message(row)?,
+        key: ShipmentKey::new(row.next()?),
+        order: OrderKey::new(row.next()?),
+        id: ShipmentId::parse(row.text()?).map_err(|_| corrupt("a shipment's id is not an id"))?,
+        generation: row.next()?,
+        content: row.next()?,
+        state: row.word(&ShipmentState::ALL, |state| state.as_str())?,
+        lines: codec::lines_from_json(row.text()?)?,
+        amount: row.optional_money(currency)?,
+        authorization: row.next::<Option<i64>>()?.map(AuthorizationKey::new),
+        capture: row.next::<Option<i64>>()?.map(CaptureKey::new),
+        reason: row.skip().optional_word(&FailureReason::ALL, |reason| reason.as_str())?,
+        accepted_at: row.instant()?.ok_or_else(|| corrupt("a shipment has no time"))?,
+        due_at: row.instant()?,
+        caused_by: row.next()?,
+        message: row.message()?,
     })
 }
 
-pub(super) fn read_message(row: &Row<'_>) -> Result<Option<RawMessage>> {
-    let body: Option<Vec<u8>> = row.get("body")?;
-    body.map(|body| codec::message(body, row.get_ref("origin")?.as_str()?)).transpose()
-}
-
+/// The currency of its authorization, then the capture.
 pub(super) fn read_capture(row: &Row<'_>) -> Result<Capture> {
+    let row = &mut Columns::of(row);
     let kinds = [CaptureKind::Shipment, CaptureKind::Batch, CaptureKind::Deadline];
     let ways = [ResolvedBy::Response, ResolvedBy::Lookup, ResolvedBy::Local, ResolvedBy::Operator];
-    let resolved_by: Option<String> = row.get("resolved_by")?;
+    let currency = row.currency()?;
     Ok(Capture {
-        key: CaptureKey::new(row.get("capture_row")?),
-        id: CaptureId::from_uuid(Uuid::from_bytes(row.get("capture_id")?)),
-        authorization: AuthorizationKey::new(row.get("authorization_row")?),
-        order: OrderKey::new(row.get("order_row")?),
-        shipment: ShipmentKey::new(row.get("shipment_row")?),
-        kind: word(row, "kind", &kinds, |kind| kind.as_str())?,
-        generation: row.get("generation")?,
-        amount: money(row, "amount", currency(row)?)?,
-        state: word(row, "state", &CaptureState::ALL, |state| state.as_str())?,
-        planned_at: instant(row, "planned_at")?.ok_or_else(|| corrupt("a capture has no time"))?,
-        due_at: instant(row, "due_at")?,
-        waits_turn: row.get("waits_turn")?,
+        key: CaptureKey::new(row.next()?),
+        id: CaptureId::from_uuid(Uuid::from_bytes(row.next()?)),
+        authorization: AuthorizationKey::new(row.next()?),
+        order: OrderKey::new(row.next()?),
+        shipment: ShipmentKey::new(row.next()?),
+        kind: row.word(&kinds, |kind| kind.as_str())?,
+        generation: row.next()?,
+        amount: row.money(currency)?,
+        state: row.word(&CaptureState::ALL, |state| state.as_str())?,
+        planned_at: row.skip().instant()?.ok_or_else(|| corrupt("a capture has no time"))?,
+        due_at: row.instant()?,
+        waits_turn: row.next()?,
         progress: read_progress(row)?,
-        resolved_by: resolved_by.map(|_| word(row, "resolved_by", &ways, |way| way.as_str())).transpose()?,
-        provider_reference: row.get("provider_reference")?,
-        settled_at: instant(row, "settled_at")?,
-        is_corrected: row.get("is_corrected")?,
+        resolved_by: row.optional_word(&ways, |way| way.as_str())?,
+        provider_reference: row.next()?,
+        settled_at: row.instant()?,
+        is_corrected: row.next()?,
     })
 }
 
-fn read_progress(row: &Row<'_>) -> Result<CaptureProgress> {
-    let refused: Option<String> = row.get("refused")?;
+fn read_progress(row: &mut Columns<'_>) -> Result<CaptureProgress> {
     Ok(CaptureProgress {
-        attempts: row.get("attempts")?,
-        epoch: row.get("epoch")?,
-        doubtful: row.get("doubtful")?,
-        failures: row.get("failures")?,
-        looks: row.get("looks")?,
-        window_from: instant(row, "window_from")?,
-        send_by: instant(row, "send_by")?,
-        doubt_since: instant(row, "doubt_since")?,
-        is_pending: row.get("is_pending")?,
-        refused: refused.as_deref().map(codec::refusal_from_json).transpose()?,
-        terminal_seen_at: instant(row, "terminal_seen_at")?,
-        last_seen: row.get("last_seen")?,
+        attempts: row.next()?,
+        epoch: row.next()?,
+        doubtful: row.next()?,
+        failures: row.next()?,
+        looks: row.next()?,
+        window_from: row.instant()?,
+        send_by: row.instant()?,
+        doubt_since: row.instant()?,
+        is_pending: row.next()?,
+        refused: row.optional_text()?.map(codec::refusal_from_json).transpose()?,
+        terminal_seen_at: row.instant()?,
+        last_seen: row.next()?,
     })
 }
 
 fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
+    let row = &mut Columns::of(row);
     let reasons = crate::capture::reject::MESSAGE_REASONS;
     let states =
         [DeadLetterState::Open, DeadLetterState::Replaying, DeadLetterState::Replayed, DeadLetterState::Discarded];
-    let id = |text: Option<String>| text.and_then(|text| OrderId::parse(&text).ok());
-    let shipment: Option<String> = row.get("shipment_id")?;
-    let account: Option<String> = row.get("account")?;
     Ok(DeadLetter {
-        id: DeadLetterId::from_uuid(Uuid::from_bytes(row.get("dead_letter_id")?)),
-        reason: word(row, "reason", &reasons, |reason| reason)?,
-        path: row.get("path")?,
-        message: row.get("message")?,
-        provider_code: row.get("provider_code")?,
-        fingerprint: row.get("fingerprint")?,
-        order: id(row.get("order_id")?),
-        shipment: shipment.and_then(|text| ShipmentId::parse(&text).ok()),
-        account: account.and_then(|text| AccountName::parse(&text).ok()),
-        shipment_key: row.get::<_, Option<i64>>("shipment_row")?.map(ShipmentKey::new),
-        first_seen_at: instant(row, "first_seen_at")?.ok_or_else(|| corrupt("a dead letter has no time"))?,
-        last_seen_at: instant(row, "last_seen_at")?.ok_or_else(|| corrupt("a dead letter has no time"))?,
-        count: row.get("count")?,
-        state: word(row, "state", &states, |state| state.as_str())?,
-        raw: read_message(row)?,
+        id: DeadLetterId::from_uuid(Uuid::from_bytes(row.next()?)),
+        reason: row.word(&reasons, |reason| reason)?,
+        path: row.next()?,
+        message: row.next()?,
+        provider_code: row.next()?,
+        fingerprint: row.next()?,
+        order: row.optional_text()?.and_then(|text| OrderId::parse(text).ok()),
+        shipment: row.optional_text()?.and_then(|text| ShipmentId::parse(text).ok()),
+        account: row.optional_text()?.and_then(|text| AccountName::parse(text).ok()),
+        shipment_key: row.next::<Option<i64>>()?.map(ShipmentKey::new),
+        first_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
+        last_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
+        count: row.next()?,
+        state: row.word(&states, |state| state.as_str())?,
+        raw: row.message()?,
     })
 }

@@ -3,6 +3,9 @@
 //! It reads, through a connection of its own, while a worker may be writing. It changes nothing and
 //! words nothing: what it finds is put into words by the command line.
 
+// columns by their name
+mod columns;
+
 // what was captured in all
 mod captured;
 

@@ -1,6 +1,6 @@
 //! Writes what changed. Only columns that may change are ever updated.
 
-use rusqlite::{Connection, named_params, params};
+use rusqlite::{CachedStatement, Connection, Params, params};
 
 use crate::capture::books::{Announcement, Books, Change, Entry};
 use crate::capture::dead_letter::{self, DeadLetter};
@@ -20,29 +20,26 @@ pub(super) fn write(
     is_single: &dyn Fn(&Authorization) -> bool,
     now: Timestamp,
 ) -> Result<()> {
+    let mut orders = Table::new(connection, ORDER);
     for entry in books.orders().changed() {
-        write_order(connection, entry)?;
+        write_order(&mut orders, entry)?;
     }
+    let mut authorizations = Table::new(connection, AUTHORIZATION);
     for entry in books.authorizations().changed() {
-        write_authorization(connection, entry)?;
+        write_authorization(&mut authorizations, entry)?;
     }
+    let mut shipments = Table::new(connection, SHIPMENT);
     for entry in books.shipments().changed() {
         let authorization = entry.value.authorization.map(|key| books.authorization(key));
         let collected_on = authorization.filter(|record| is_single(record)).map(|record| record.key.row());
-        write_shipment(connection, entry, collected_on)?;
+        write_shipment(&mut shipments, entry, collected_on)?;
     }
+    let mut captures = Table::new(connection, CAPTURE);
     for entry in books.captures().changed() {
-        write_capture(connection, entry)?;
+        write_capture(&mut captures, entry)?;
     }
-    write_histories(connection, books)?;
-    for (announcement, row) in books.outbox.iter().zip(outbox) {
-        write_event(connection, announcement, row)?;
-    }
-    for row in &books.published {
-        let mut statement = connection
-            .prepare_cached("UPDATE outbox SET published_at = ?2 WHERE event_row = ?1 AND published_at IS NULL")?;
-        statement.execute(params![row, At(now)])?;
-    }
+    write_histories(connection, books, now)?;
+    write_events(connection, &books.outbox, outbox)?;
     for entry in books.changed_dead_letters() {
         write_dead_letter(connection, &entry.value)?;
     }
@@ -50,54 +47,77 @@ pub(super) fn write(
     statement.execute([books.next_row()]).map(drop)
 }
 
-fn write_order(connection: &Connection, entry: &Entry<Order>) -> Result<()> {
-    let order = &entry.value;
-    let sql = match entry.change {
-        Change::None => return Ok(()),
-        Change::Inserted => {
-            "INSERT INTO orders VALUES (:row, :id, :mode, :plan, :progress, :stored, :newest, :final, :awaiting, :sequence)"
-        }
-        Change::Updated => {
-            "UPDATE orders SET mode = :mode, plan = :plan, progress = :progress, stored = :stored,
-             newest_authorization = :newest, final_at = :final, awaiting = :awaiting, sequence = :sequence
-             WHERE order_row = :row AND order_id = :id"
-        }
-    };
-    connection.prepare_cached(sql)?.execute(named_params! {
-        ":row": order.key.row(),
-        ":id": order.id.as_str(),
-        ":mode": order.mode.map(crate::capture::records::AmountMode::as_str),
-        ":plan": order.plan.as_ref().map(codec::plan_to_json),
-        ":progress": codec::progress_to_json(&order.progress),
-        ":stored": order.stored,
-        ":newest": order.newest_authorization.map(crate::capture::records::AuthorizationKey::row),
-        ":final": at(order.final_at),
-        ":awaiting": order.awaiting,
-        ":sequence": order.sequence,
-    })?;
-    Ok(())
+/// The two statements of a table, each looked up once in a group.
+struct Table<'a> {
+    connection: &'a Connection,
+    sql: [&'static str; 2],
+    insert: Option<CachedStatement<'a>>,
+    update: Option<CachedStatement<'a>>,
 }
 
-fn write_authorization(connection: &Connection, entry: &Entry<Authorization>) -> Result<()> {
-    let record = &entry.value;
-    if entry.change == Change::Inserted {
-        let sql = "INSERT INTO authorizations VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 'free',
-                   NULL, 0, 0, NULL, NULL, NULL)";
-        connection.prepare_cached(sql)?.execute(params![
-            record.key.row(),
-            record.account.as_str(),
-            record.reference.as_str(),
-            record.order.row(),
-            record.currency.code(),
-            record.authorized.minor(),
-        ])?;
+impl<'a> Table<'a> {
+    const fn new(connection: &'a Connection, sql: [&'static str; 2]) -> Self {
+        Self { connection, sql, insert: None, update: None }
     }
-    let sql = "UPDATE authorizations SET captured = ?2, reserved = ?3, excess = ?4, expires_at = ?5,
-               expiry_is_derived = ?6, planned = ?7, in_flight = ?8, waiting = ?9, waiting_amount = ?10, single = ?11,
-               freeze_at = ?12, reads = ?13, epoch = ?14, provider_captured = ?15, provider_remaining = ?16,
-               provider_expires_at = ?17 WHERE authorization_row = ?1";
-    connection.prepare_cached(sql)?.execute(params![
+
+    /// Inserts or updates. Both take the same parameters, one for each column of the table in its
+    /// order; an update leaves out those that never change.
+    fn put(&mut self, change: Change, columns: impl Params) -> Result<()> {
+        let [insert, update] = self.sql;
+        let (statement, sql) = match change {
+            Change::None => return Ok(()),
+            Change::Inserted => (&mut self.insert, insert),
+            Change::Updated => (&mut self.update, update),
+        };
+        let statement = match statement {
+            Some(statement) => statement,
+            None => statement.insert(self.connection.prepare_cached(sql)?),
+        };
+        statement.execute(columns).map(drop)
+    }
+}
+
+const ORDER: [&str; 2] = [
+    "INSERT INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    "UPDATE orders SET mode = ?3, plan = ?4, progress = ?5, stored = ?6, newest_authorization = ?7, final_at = ?8,
+     awaiting = ?9, sequence = ?10 WHERE order_row = ?1 AND order_id = ?2",
+];
+
+fn write_order(table: &mut Table<'_>, entry: &Entry<Order>) -> Result<()> {
+    let order = &entry.value;
+    let columns = params![
+        order.key.row(),
+        order.id.as_str(),
+        order.mode.map(crate::capture::records::AmountMode::as_str),
+        order.plan.as_ref().map(codec::plan_to_json),
+        codec::progress_to_json(&order.progress),
+        order.stored,
+        order.newest_authorization.map(crate::capture::records::AuthorizationKey::row),
+        at(order.final_at),
+        order.awaiting,
+        order.sequence,
+    ];
+    table.put(entry.change, columns)
+}
+
+const AUTHORIZATION: [&str; 2] = [
+    "INSERT INTO authorizations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+     ?18, ?19, ?20, ?21, ?22)",
+    "UPDATE authorizations SET captured = ?7, reserved = ?8, excess = ?9, expires_at = ?10, expiry_is_derived = ?11,
+     planned = ?12, in_flight = ?13, waiting = ?14, waiting_amount = ?15, single = ?16, freeze_at = ?17, reads = ?18,
+     epoch = ?19, provider_captured = ?20, provider_remaining = ?21, provider_expires_at = ?22
+     WHERE authorization_row = ?1",
+];
+
+fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> Result<()> {
+    let record = &entry.value;
+    let columns = params![
         record.key.row(),
+        record.account.as_str(),
+        record.reference.as_str(),
+        record.order.row(),
+        record.currency.code(),
+        record.authorized.minor(),
         record.captured.minor(),
         record.reserved.minor(),
         record.excess.minor(),
@@ -114,84 +134,66 @@ fn write_authorization(connection: &Connection, entry: &Entry<Authorization>) ->
         record.provider.captured.map(Money::minor),
         record.provider.remaining.map(Money::minor),
         at(record.provider.expires_at),
-    ])?;
-    Ok(())
+    ];
+    table.put(entry.change, columns)
 }
 
-fn write_shipment(connection: &Connection, entry: &Entry<Shipment>, collected_on: Option<i64>) -> Result<()> {
+const SHIPMENT: [&str; 2] = [
+    "INSERT INTO shipments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+    "UPDATE shipments SET generation = ?4, state = ?6, amount = ?8, authorization_row = ?9, capture_row = ?10,
+     collected_on = ?11, reason = ?12, due_at = ?14, body = ?16, origin = ?17 WHERE shipment_row = ?1",
+];
+
+fn write_shipment(table: &mut Table<'_>, entry: &Entry<Shipment>, collected_on: Option<i64>) -> Result<()> {
     let shipment = &entry.value;
-    let body = shipment.message.as_ref().map(|raw| &*raw.body);
-    let origin = shipment.message.as_ref().map(codec::origin_to_json);
-    if entry.change == Change::Inserted {
-        let sql = "INSERT INTO shipments VALUES
-                   (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
-        connection.prepare_cached(sql)?.execute(params![
-            shipment.key.row(),
-            shipment.order.row(),
-            shipment.id.as_str(),
-            shipment.generation,
-            shipment.content,
-            shipment.state.as_str(),
-            codec::lines_to_json(&shipment.lines),
-            shipment.amount.map(Money::minor),
-            shipment.authorization.map(crate::capture::records::AuthorizationKey::row),
-            shipment.capture.map(crate::capture::records::CaptureKey::row),
-            collected_on,
-            shipment.reason.map(crate::capture::event::FailureReason::as_str),
-            At(shipment.accepted_at),
-            at(shipment.due_at),
-            shipment.caused_by,
-            body,
-            origin,
-        ])?;
-        return Ok(());
-    }
-    let sql = "UPDATE shipments SET generation = ?2, state = ?3, amount = ?4, authorization_row = ?5, capture_row = ?6,
-               collected_on = ?7, reason = ?8, due_at = ?9, body = ?10, origin = ?11 WHERE shipment_row = ?1";
-    connection.prepare_cached(sql)?.execute(params![
+    let columns = params![
         shipment.key.row(),
+        shipment.order.row(),
+        shipment.id.as_str(),
         shipment.generation,
+        shipment.content,
         shipment.state.as_str(),
+        codec::lines_to_json(&shipment.lines),
         shipment.amount.map(Money::minor),
         shipment.authorization.map(crate::capture::records::AuthorizationKey::row),
         shipment.capture.map(crate::capture::records::CaptureKey::row),
         collected_on,
         shipment.reason.map(crate::capture::event::FailureReason::as_str),
+        At(shipment.accepted_at),
         at(shipment.due_at),
-        body,
-        origin,
-    ])?;
-    Ok(())
+        shipment.caused_by,
+        shipment.message.as_ref().map(|raw| &*raw.body),
+        shipment.message.as_ref().map(codec::origin_to_json),
+    ];
+    table.put(entry.change, columns)
 }
 
-fn write_capture(connection: &Connection, entry: &Entry<Capture>) -> Result<()> {
+const CAPTURE: [&str; 2] = [
+    "INSERT INTO captures VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
+    "UPDATE captures SET state = ?9, is_open = ?10, due_at = ?12, waits_turn = ?13, attempts = ?14, epoch = ?15,
+     doubtful = ?16, failures = ?17, looks = ?18, window_from = ?19, send_by = ?20, doubt_since = ?21,
+     is_pending = ?22, refused = ?23, terminal_seen_at = ?24, last_seen = ?25, resolved_by = ?26,
+     provider_reference = ?27, settled_at = ?28, is_corrected = ?29 WHERE capture_row = ?1",
+];
+
+fn write_capture(table: &mut Table<'_>, entry: &Entry<Capture>) -> Result<()> {
     let capture = &entry.value;
-    if entry.change == Change::Inserted {
-        let sql =
-            "INSERT INTO captures VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'planned', 1, ?9, NULL, 0, 0, 0, 0, 0, 0,
-                   NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0)";
-        connection.prepare_cached(sql)?.execute(params![
-            capture.key.row(),
-            capture.id.as_uuid().as_bytes(),
-            capture.authorization.row(),
-            capture.order.row(),
-            capture.shipment.row(),
-            capture.kind.as_str(),
-            capture.generation,
-            capture.amount.minor(),
-            At(capture.planned_at),
-        ])?;
-    }
-    let progress = &capture.progress;
-    let sql = "UPDATE captures SET state = ?2, is_open = ?3, due_at = ?4, attempts = ?5, epoch = ?6, doubtful = ?7,
-               failures = ?8, looks = ?9, window_from = ?10, send_by = ?11, doubt_since = ?12, is_pending = ?13,
-               refused = ?14, terminal_seen_at = ?15, last_seen = ?16, resolved_by = ?17, provider_reference = ?18,
-               settled_at = ?19, is_corrected = ?20, waits_turn = ?21 WHERE capture_row = ?1";
-    connection.prepare_cached(sql)?.execute(params![
+    let (id, progress) = (capture.id.as_uuid(), &capture.progress);
+    let columns = params![
         capture.key.row(),
+        id.as_bytes(),
+        capture.authorization.row(),
+        capture.order.row(),
+        capture.shipment.row(),
+        capture.kind.as_str(),
+        capture.generation,
+        capture.amount.minor(),
         capture.state.as_str(),
         !capture.state.is_terminal(),
+        At(capture.planned_at),
         at(capture.due_at),
+        capture.waits_turn,
         progress.attempts,
         progress.epoch,
         progress.doubtful,
@@ -208,15 +210,14 @@ fn write_capture(connection: &Connection, entry: &Entry<Capture>) -> Result<()> 
         capture.provider_reference,
         at(capture.settled_at),
         capture.is_corrected,
-        capture.waits_turn,
-    ])?;
-    Ok(())
+    ];
+    table.put(entry.change, columns)
 }
 
-fn write_histories(connection: &Connection, books: &Books) -> Result<()> {
+fn write_histories(connection: &Connection, books: &Books, now: Timestamp) -> Result<()> {
+    let mut statement = connection.prepare_cached("INSERT INTO movements VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for movement in &books.movements {
-        let sql = "INSERT INTO movements VALUES (?1, ?2, ?3, ?4, ?5)";
-        connection.prepare_cached(sql)?.execute(params![
+        statement.execute(params![
             movement.capture.row(),
             movement.kind.as_str(),
             movement.authorization.row(),
@@ -224,32 +225,37 @@ fn write_histories(connection: &Connection, books: &Books) -> Result<()> {
             At(movement.at),
         ])?;
     }
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO history VALUES
+         (?1, (SELECT coalesce(max(number), 0) + 1 FROM history WHERE capture_row = ?1), ?2, ?3, ?4, ?5)",
+    )?;
     for note in &books.history {
-        let sql = "INSERT INTO history SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5
-                   FROM history WHERE capture_row = ?1";
-        connection.prepare_cached(sql)?.execute(params![
-            note.capture.row(),
-            note.attempt,
-            note.what,
-            note.detail,
-            At(note.at),
-        ])?;
+        statement.execute(params![note.capture.row(), note.attempt, note.what, note.detail, At(note.at)])?;
+    }
+    let mut statement = connection
+        .prepare_cached("UPDATE outbox SET published_at = ?2 WHERE event_row = ?1 AND published_at IS NULL")?;
+    for row in &books.published {
+        statement.execute(params![row, At(now)])?;
     }
     Ok(())
 }
 
-fn write_event(connection: &Connection, announcement: &Announcement, row: &OutboxRow) -> Result<()> {
-    connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
-        row.row,
-        row.event_id.as_bytes(),
-        row.kind,
-        &*row.body,
-        row.traceparent,
-        announcement.outcome_of.map(|(shipment, _)| shipment.row()),
-        announcement.outcome_of.map(|(_, generation)| generation),
-    ])?;
-    let mut statement = connection.prepare_cached("INSERT INTO outbox VALUES (?1, ?2, NULL)")?;
-    statement.execute(params![row.row, At(announcement.event.time)]).map(drop)
+fn write_events(connection: &Connection, announcements: &[Announcement], rows: &[OutboxRow]) -> Result<()> {
+    let mut events = connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    let mut outbox = connection.prepare_cached("INSERT INTO outbox VALUES (?1, ?2, NULL)")?;
+    for (announcement, row) in announcements.iter().zip(rows) {
+        events.execute(params![
+            row.row,
+            row.event_id.as_bytes(),
+            row.kind,
+            &*row.body,
+            row.traceparent,
+            announcement.outcome_of.map(|(shipment, _)| shipment.row()),
+            announcement.outcome_of.map(|(_, generation)| generation),
+        ])?;
+        outbox.execute(params![row.row, At(announcement.event.time)])?;
+    }
+    Ok(())
 }
 
 fn write_dead_letter(connection: &Connection, letter: &DeadLetter) -> Result<()> {

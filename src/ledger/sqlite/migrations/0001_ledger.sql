@@ -1,5 +1,6 @@
 -- One row per thing, integer keys from one sequence, instants in microseconds since 1970, money in
--- minor units. Ids are indexed only where something is looked up by them.
+-- minor units. Ids are indexed only where something is looked up by them. Lists of words are checked
+-- with OR: for an IN of more than two, SQLite builds a temporary table with every statement.
 
 CREATE TABLE sequence (
   only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -36,7 +37,7 @@ CREATE TABLE authorizations (
   in_flight INTEGER NOT NULL CHECK (in_flight >= 0),
   waiting INTEGER NOT NULL CHECK (waiting >= 0),
   waiting_amount INTEGER NOT NULL CHECK (waiting_amount >= 0),
-  single TEXT NOT NULL CHECK (single IN ('free', 'undecided', 'used')),
+  single TEXT NOT NULL CHECK (single = 'free' OR single = 'undecided' OR single = 'used'),
   freeze_at INTEGER,
   reads INTEGER NOT NULL,
   epoch INTEGER NOT NULL,
@@ -57,7 +58,9 @@ CREATE TABLE shipments (
   shipment_id TEXT NOT NULL,
   generation INTEGER NOT NULL,
   content BLOB NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('awaiting', 'waiting', 'covered', 'settled', 'refused')),
+  state TEXT NOT NULL CHECK (
+    state = 'awaiting' OR state = 'waiting' OR state = 'covered' OR state = 'settled' OR state = 'refused'
+  ),
   lines TEXT NOT NULL,             -- JSON: line and millionths
   amount INTEGER CHECK (amount >= 0),
   authorization_row INTEGER REFERENCES authorizations,
@@ -86,11 +89,14 @@ CREATE TABLE captures (
   authorization_row INTEGER NOT NULL REFERENCES authorizations,
   order_row INTEGER NOT NULL REFERENCES orders,
   shipment_row INTEGER NOT NULL REFERENCES shipments,
-  kind TEXT NOT NULL CHECK (kind IN ('shipment', 'batch', 'deadline')),
+  kind TEXT NOT NULL CHECK (kind = 'shipment' OR kind = 'batch' OR kind = 'deadline'),
   generation INTEGER NOT NULL,
   amount INTEGER NOT NULL CHECK (amount > 0),
-  state TEXT NOT NULL CHECK (state IN ('planned', 'sending', 'in_doubt', 'captured', 'failed', 'unresolved')),
-  is_open INTEGER NOT NULL CHECK (is_open = (state IN ('planned', 'sending', 'in_doubt'))),
+  state TEXT NOT NULL CHECK (
+    state = 'planned' OR state = 'sending' OR state = 'in_doubt'
+    OR state = 'captured' OR state = 'failed' OR state = 'unresolved'
+  ),
+  is_open INTEGER NOT NULL CHECK (is_open = (state = 'planned' OR state = 'sending' OR state = 'in_doubt')),
   planned_at INTEGER NOT NULL,
   due_at INTEGER,
   waits_turn INTEGER NOT NULL,
@@ -132,7 +138,7 @@ BEGIN SELECT RAISE(ABORT, 'captures are never deleted'); END;
 -- A capture reserves once, and is captured, released or corrected at most once each.
 CREATE TABLE movements (
   capture_row INTEGER NOT NULL,
-  kind TEXT NOT NULL CHECK (kind IN ('reserve', 'release', 'capture', 'correct')),
+  kind TEXT NOT NULL CHECK (kind = 'reserve' OR kind = 'release' OR kind = 'capture' OR kind = 'correct'),
   authorization_row INTEGER NOT NULL,
   amount INTEGER NOT NULL CHECK (amount > 0),
   at INTEGER NOT NULL,
@@ -192,7 +198,7 @@ CREATE TABLE dead_letters (
   first_seen_at INTEGER NOT NULL,
   last_seen_at INTEGER NOT NULL,
   count INTEGER NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('open', 'replaying', 'replayed', 'discarded')),
+  state TEXT NOT NULL CHECK (state = 'open' OR state = 'replaying' OR state = 'replayed' OR state = 'discarded'),
   body BLOB,
   body_sha256 BLOB,
   origin TEXT

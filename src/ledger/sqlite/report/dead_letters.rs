@@ -12,8 +12,7 @@ use crate::capture::notice::RawMessage;
 use crate::capture::reject::MESSAGE_REASONS;
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
-use crate::ledger::sqlite::codec::word;
-use crate::ledger::sqlite::load::read_message;
+use crate::ledger::sqlite::report::columns::{self, word};
 
 /// Every state of a dead letter.
 pub const DEAD_LETTER_STATES: [DeadLetterState; 4] =
@@ -137,7 +136,7 @@ impl Report {
             connection
                 .prepare("SELECT * FROM dead_letters WHERE dead_letter_id = ?1")?
                 .query_row([id.as_uuid().as_bytes()], |row| {
-                    let (summary, message) = (read_summary(row)?, read_message(row)?);
+                    let (summary, message) = (read_summary(row)?, columns::message(row)?);
                     Ok(WholeDeadLetter { summary, message, sha256: row.get("body_sha256")? })
                 })
                 .optional()

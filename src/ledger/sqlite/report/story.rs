@@ -200,13 +200,13 @@ fn order_by_key(connection: &Connection, key: OrderKey) -> rusqlite::Result<Orde
 
 fn shipments(connection: &Connection, which: &str, of: impl Params) -> rusqlite::Result<Vec<Shipment>> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT s.*, a.currency FROM shipments s LEFT JOIN authorizations a USING (authorization_row)
+        "SELECT a.currency, s.* FROM shipments s LEFT JOIN authorizations a USING (authorization_row)
          WHERE {which} ORDER BY s.shipment_row"
     ))?;
     statement.query_map(of, read_shipment)?.collect()
 }
 
-const SELECT_CAPTURE: &str = "SELECT c.*, a.currency FROM captures c JOIN authorizations a USING (authorization_row)";
+const SELECT_CAPTURE: &str = "SELECT a.currency, c.* FROM captures c JOIN authorizations a USING (authorization_row)";
 
 fn capture_by_id(connection: &Connection, id: CaptureId) -> rusqlite::Result<Option<Capture>> {
     let sql = format!("{SELECT_CAPTURE} WHERE c.capture_id = ?1 ORDER BY c.capture_row DESC LIMIT 1");

@@ -1,0 +1,180 @@
+//! What a group of commands changes: records by key with a note of what has to be written, and the
+//! lines that are only ever added.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
+use std::hash::Hash;
+
+use crate::capture::event::Event;
+use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
+use crate::clock::Timestamp;
+use crate::money::Money;
+
+/// A record, and whether the ledger has it as it is here.
+#[derive(Debug, Clone)]
+pub struct Entry<T> {
+    /// The record.
+    pub value: T,
+    /// What has to be written.
+    pub change: Change,
+}
+
+/// What has to be written of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing: it is as it was loaded.
+    None,
+    /// An update.
+    Updated,
+    /// An insert.
+    Inserted,
+}
+
+/// One kind of record, by key.
+#[derive(Debug)]
+pub struct Table<K, V> {
+    entries: HashMap<K, Entry<V>>,
+    /// The keys of those that changed, each once.
+    changed: Vec<K>,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), changed: Vec::new() }
+    }
+}
+
+impl<K: Hash + Eq + Copy + Ord, V> Table<K, V> {
+    /// A record, where it exists.
+    pub fn find(&self, key: K) -> Option<&V> {
+        self.entries.get(&key).map(|entry| &entry.value)
+    }
+
+    pub(super) fn mark(&mut self, key: K) -> Option<&mut V> {
+        let entry = self.entries.get_mut(&key)?;
+        if entry.change == Change::None {
+            entry.change = Change::Updated;
+            self.changed.push(key);
+        }
+        Some(&mut entry.value)
+    }
+
+    /// Puts a record from the ledger into the books, unless it is there. Was it new?
+    pub(super) fn load(&mut self, key: K, value: V) -> bool {
+        match self.entries.entry(key) {
+            MapEntry::Vacant(vacant) => {
+                vacant.insert(Entry { value, change: Change::None });
+                true
+            }
+            MapEntry::Occupied(_) => false,
+        }
+    }
+
+    pub(super) fn insert(&mut self, key: K, value: V) {
+        self.entries.insert(key, Entry { value, change: Change::Inserted });
+        self.changed.push(key);
+    }
+
+    /// Is the record loaded?
+    pub fn contains(&self, key: K) -> bool {
+        self.entries.contains_key(&key)
+    }
+
+    /// How many records are loaded.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Every record that has to be written, in the order of its key.
+    pub fn changed(&self) -> Vec<&Entry<V>> {
+        let mut changed = self.changed.clone();
+        changed.sort_unstable();
+        changed.iter().filter_map(|key| self.entries.get(key)).collect()
+    }
+
+    /// Everything was written: takes out what is at its end, and returns it.
+    pub(super) fn written(&mut self, is_at_its_end: impl Fn(&V) -> bool) -> Vec<V> {
+        let mut ended = Vec::new();
+        for key in self.changed.drain(..) {
+            let MapEntry::Occupied(mut entry) = self.entries.entry(key) else { continue };
+            entry.get_mut().change = Change::None;
+            if is_at_its_end(&entry.get().value) {
+                ended.push(entry.remove().value);
+            }
+        }
+        ended
+    }
+
+    pub(super) fn keys_where(&self, keys: Option<&Vec<K>>, mut wanted: impl FnMut(&V) -> bool) -> Vec<K> {
+        let loaded = keys.into_iter().flatten().copied();
+        let mut keys: Vec<K> = loaded.filter(|key| self.find(*key).is_some_and(&mut wanted)).collect();
+        keys.sort_unstable();
+        keys
+    }
+}
+
+/// One line of an authorization's history: append-only, and its balance is their sum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Movement {
+    /// The authorization.
+    pub authorization: AuthorizationKey,
+    /// The capture that caused it.
+    pub capture: CaptureKey,
+    /// What it is.
+    pub kind: MovementKind,
+    /// How much; always positive.
+    pub amount: Money,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a movement does to the balance of its authorization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MovementKind {
+    /// Reserved rises.
+    Reserve,
+    /// Reserved falls.
+    Release,
+    /// Reserved falls, captured rises.
+    Capture,
+    /// Captured rises without a reservation: evidence after a failure.
+    Correct,
+}
+
+impl MovementKind {
+    /// The word in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reserve => "reserve",
+            Self::Release => "release",
+            Self::Capture => "capture",
+            Self::Correct => "correct",
+        }
+    }
+}
+
+/// One line of a capture's history, for people: what an attempt or a look showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryNote {
+    /// The capture.
+    pub capture: CaptureKey,
+    /// The attempt it belongs to.
+    pub attempt: u32,
+    /// `sent`, or what kind of evidence came.
+    pub what: &'static str,
+    /// In words; redacted.
+    pub detail: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An event to be written to the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Its outbox row.
+    pub row: i64,
+    /// The event.
+    pub event: Event,
+    /// The shipment and generation whose one outcome it is; the ledger refuses a second.
+    pub outcome_of: Option<(ShipmentKey, u32)>,
+}

@@ -1,0 +1,29 @@
+//! Columns by their name: questions are asked seldom, and choose their columns as they need them.
+
+use rusqlite::Row;
+
+use crate::capture::notice::RawMessage;
+use crate::ledger::sqlite::codec::{self, corrupt};
+use crate::money::{Currency, Money};
+
+/// An amount from a column of minor units.
+pub(super) fn money(row: &Row<'_>, column: &str, currency: Currency) -> rusqlite::Result<Money> {
+    Money::from_minor(row.get(column)?, currency).map_err(|_| corrupt("an amount is negative"))
+}
+
+/// One of our closed words from a column.
+pub(super) fn word<T: Copy>(
+    row: &Row<'_>,
+    column: &str,
+    all: &[T],
+    as_str: impl Fn(&T) -> &'static str,
+) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    all.iter().find(|value| as_str(value) == text).copied().ok_or_else(|| corrupt("a word is not one of ours"))
+}
+
+/// The message in a row's body and origin.
+pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Option<RawMessage>> {
+    let body: Option<Vec<u8>> = row.get("body")?;
+    body.map(|body| codec::message(body, row.get_ref("origin")?.as_str()?)).transpose()
+}

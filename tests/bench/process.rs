@@ -1,0 +1,118 @@
+//! Child processes, and what they cost.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+/// Who is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// `holdfast run`.
+    Holdfast,
+    /// The bare loop.
+    Bare,
+}
+
+impl Side {
+    /// From its name.
+    pub fn parse(name: &str) -> anyhow::Result<Self> {
+        match name {
+            "holdfast" => Ok(Self::Holdfast),
+            "bare" => Ok(Self::Bare),
+            other => bail!("{other} is neither holdfast nor bare"),
+        }
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Holdfast => "holdfast",
+            Self::Bare => "bare loop",
+        }
+    }
+}
+
+/// A child that is measured. It writes its log to standard error, and ends by SIGTERM.
+pub struct Measuring {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    pid: u32,
+}
+
+impl Measuring {
+    /// Starts it.
+    pub fn start(mut command: Command) -> anyhow::Result<Self> {
+        let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().context("cannot start a child")?;
+        let log = BufReader::new(child.stderr.take().context("its log is piped")?).lines();
+        let pid = child.id().context("it has just been started")?;
+        Ok(Self { child, log, pid })
+    }
+
+    /// Its process.
+    pub const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits until its log says this.
+    pub async fn says(&mut self, words: &str) -> anyhow::Result<()> {
+        let mut seen = Vec::new();
+        while let Some(line) = self.log.next_line().await? {
+            if line.contains(words) {
+                return Ok(());
+            }
+            seen.push(line);
+        }
+        bail!("it ended without saying {words}:\n{}", seen.join("\n"))
+    }
+
+    /// Ends it in order, and returns all the CPU time it has used.
+    pub async fn end(mut self) -> anyhow::Result<Duration> {
+        let pid = Pid::from_raw(self.pid.try_into()?).context("a process has a positive id")?;
+        kill_process(pid, Signal::TERM)?;
+        // Its end of the pipe closes when it is gone; until it is waited for, its times stay readable.
+        while let Some(line) = self.log.next_line().await? {
+            if line.contains("ERROR") || line.contains("panicked") {
+                bail!("it ended badly: {line}");
+            }
+        }
+        let used = cpu(self.pid)?;
+        self.child.wait().await?;
+        Ok(used)
+    }
+}
+
+/// User and system time of a process, threads that have ended included.
+pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = fields(&stat).context("/proc/PID/stat has a name in parentheses")?;
+    let ticks = |field: usize| anyhow::Ok(fields.get(field).context("/proc/PID/stat has 52 fields")?.parse::<u64>()?);
+    // Fields 14 and 15 of proc(5), in clock ticks, of which there are 100 in a second on every Linux.
+    Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
+}
+
+/// The descendant of this process with that name, if there is one.
+pub fn descendant(name: &str) -> Option<u32> {
+    let own = std::process::id();
+    let parent = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        fields(&stat)?.get(1)?.parse::<u32>().ok()
+    };
+    let is_ours = |pid: u32| {
+        std::iter::successors(Some(pid), |pid| parent(*pid)).take_while(|pid| *pid > 1).any(|pid| pid == own)
+    };
+    let is_named =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|found| found.trim_end() == name);
+    let entries = std::fs::read_dir("/proc").ok()?;
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(is_named).find(|pid| is_ours(*pid))
+}
+
+/// What follows the name: from the third field of proc(5) on.
+fn fields(stat: &str) -> Option<Vec<&str>> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some(rest.split_ascii_whitespace().collect())
+}

@@ -1,0 +1,39 @@
+//! The provider: the sandbox in a process of its own, with every authorization made beforehand.
+
+use std::io::Write as _;
+
+use anyhow::anyhow;
+use holdfast::sandbox::{NewAuthorization, Protocol, Sandbox};
+use tokio::io::AsyncReadExt;
+use uuid::Uuid;
+
+/// The argument that makes this program the provider.
+pub const ROLE: &str = "--as-provider";
+
+/// What each order may take, in cents: as its plan says.
+const AUTHORIZED: i64 = 10_000;
+
+/// The authorization of an order.
+pub fn reference(order: usize) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, &order.to_be_bytes())
+}
+
+/// Serves until its standard input ends, as it does when whoever started it is gone.
+pub async fn run(orders: usize) -> anyhow::Result<()> {
+    let running = Sandbox::start(([127, 0, 0, 1], 0).into()).await?;
+    for order in 0..orders {
+        let new = NewAuthorization {
+            protocol: Some(Protocol::FlexPay),
+            reference: Some(reference(order).to_string()),
+            amount_minor: AUTHORIZED,
+            currency: "USD".to_owned(),
+            ..NewAuthorization::default()
+        };
+        running.sandbox().authorize(new).map_err(|why| anyhow!("{why}"))?;
+    }
+    println!("{}", running.base_url());
+    std::io::stdout().flush()?;
+    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
+    running.stop().await?;
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! What both sides run on, new for each measurement: queues, provider, ledger, settings.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use futures_util::StreamExt;
+use holdfast::broker::local_node::LocalNode;
+use holdfast::broker::publisher::{PublishOutcome, Publisher};
+use holdfast::broker::session::Session;
+use holdfast::broker::topology;
+use holdfast::sandbox::FLEX_CLIENT;
+use holdfast::settings::Settings;
+use lapin::Consumer;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::load;
+use crate::process::{self, Measuring, Side};
+use crate::report::Measured;
+use crate::{bare, provider};
+
+/// How long one measurement may take before it is given up.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// Events between two acknowledgements.
+const ACK_EVERY: usize = 256;
+
+const BROKER_URL: &str = "HOLDFAST_BROKER__URL";
+
+/// The broker, and a directory on the disk that holds the build.
+pub struct Stage {
+    node: LocalNode,
+    dir: TempDir,
+}
+
+/// One measurement's settings and where they are.
+struct Scene {
+    settings: Settings,
+    config: PathBuf,
+    provider: Child,
+    provider_pid: u32,
+}
+
+impl Stage {
+    /// Starts the broker.
+    pub async fn set_up() -> anyhow::Result<Self> {
+        let dir = TempDir::with_prefix_in("bench-", env!("CARGO_TARGET_TMPDIR"))?;
+        let node = LocalNode::start(dir.path(), &[]).await?;
+        Ok(Self { node, dir })
+    }
+
+    /// Ends it.
+    pub fn strike(self) {
+        self.node.stop();
+    }
+
+    /// Lets one side capture `size` shipments.
+    pub async fn measure(&self, round: usize, side: Side, size: usize) -> anyhow::Result<Measured> {
+        tokio::time::timeout(PATIENCE, self.run(round, side, size)).await.context("it took too long")?
+    }
+
+    async fn run(&self, round: usize, side: Side, size: usize) -> anyhow::Result<Measured> {
+        let mut scene = self.scene(round, side, size / 2).await?;
+        let session = Session::open(&scene.settings.broker, "bench").await?;
+        topology::prepare(&session, &scene.settings.broker).await?;
+        let (seen, events) = subscribe(&session, &scene.settings).await?;
+        preload(&scene.settings, size).await?;
+
+        let mut child = Measuring::start(self.command(side, &scene.config))?;
+        child.says(&format!("consuming\",\"queue\":\"{}", scene.settings.broker.work_queue)).await?;
+        let started = Instant::now();
+        let broker = process::descendant("beam.smp").context("the broker runs")?;
+        let before = (process::cpu(child.pid())?, process::cpu(scene.provider_pid)?, process::cpu(broker)?);
+        receive(events, size).await?;
+        let took = started.elapsed();
+        let (provider, broker) = (process::cpu(scene.provider_pid)? - before.1, process::cpu(broker)? - before.2);
+        let own = child.end().await? - before.0;
+
+        let channel = session.channel().await?;
+        channel.queue_delete(seen.as_str().into(), QueueDeleteOptions::default()).await?;
+        topology::remove(session, &scene.settings.broker).await?;
+        drop(scene.provider.stdin.take());
+        scene.provider.wait().await?;
+        Ok(Measured { round, side, size, took, own, provider, broker })
+    }
+
+    /// A provider with its authorizations, and settings that lead there.
+    async fn scene(&self, round: usize, side: Side, orders: usize) -> anyhow::Result<Scene> {
+        let own = std::env::current_exe()?;
+        let mut provider = Command::new(own)
+            .args([provider::ROLE, &orders.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = provider.stdout.take().context("its output is piped")?;
+        let provider_pid = provider.id().context("it has just been started")?;
+        let base = BufReader::new(stdout).lines().next_line().await?.context("the provider says where it is")?;
+        let dir = self.dir.path().join(format!("{round}-{}", side.name().replace(' ', "-")));
+        std::fs::create_dir(&dir)?;
+        let config = write_settings(&dir, &base)?;
+        let url = (BROKER_URL.to_owned(), self.url());
+        let settings = Settings::load(Some(&config), std::iter::once(url))?;
+        Ok(Scene { settings, config, provider, provider_pid })
+    }
+
+    fn url(&self) -> String {
+        self.node.url("/").expose_secret().to_owned()
+    }
+
+    fn command(&self, side: Side, config: &Path) -> Command {
+        let mut command = match side {
+            Side::Holdfast => {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+                command.arg("run").arg("--config").arg(config);
+                command
+            }
+            Side::Bare => {
+                let mut command = Command::new(std::env::current_exe().unwrap_or_default());
+                command.arg(bare::ROLE).arg(config);
+                command
+            }
+        };
+        command.env(BROKER_URL, self.url()).stdin(Stdio::null());
+        command
+    }
+}
+
+/// The worker's defaults, with names of their own.
+fn write_settings(dir: &Path, base: &str) -> anyhow::Result<PathBuf> {
+    let secret = dir.join("client-secret");
+    std::fs::write(&secret, FLEX_CLIENT)?;
+    let name = dir.file_name().and_then(|name| name.to_str()).context("a directory has a name")?;
+    let text = format!(
+        r#"
+[broker]
+declare_orders = true
+orders_exchange = "{name}.orders"
+payments_exchange = "{name}.payments"
+work_queue = "{name}.work"
+dead_queue = "{name}.dead"
+[ledger]
+url = "sqlite:{ledger}"
+[http]
+listen = "127.0.0.1:0"
+[accounts.{account}]
+protocol = "flex_pay"
+base_url = "{base}/api/flexpay"
+token_url = "{base}/api/auth/v1/oauth/token"
+client_id = "{FLEX_CLIENT}"
+client_secret = {{ file = "{secret}" }}
+"#,
+        account = load::ACCOUNT,
+        ledger = dir.join("holdfast.db").display(),
+        secret = secret.display(),
+    );
+    let config = dir.join("holdfast.toml");
+    std::fs::write(&config, text)?;
+    Ok(config)
+}
+
+/// A quorum queue of all events, and a consumer of it.
+async fn subscribe(session: &Session, settings: &Settings) -> anyhow::Result<(String, Consumer)> {
+    let channel = session.channel().await?;
+    let name = format!("{}.seen", settings.broker.payments_exchange);
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    channel.queue_declare(name.as_str().into(), options, arguments).await?;
+    let exchange = settings.broker.payments_exchange.as_str().into();
+    let (binding, table) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind(name.as_str().into(), exchange, "#".into(), binding, table).await?;
+    channel.basic_qos(2_048, BasicQosOptions::default()).await?;
+    let (consuming, table) = (BasicConsumeOptions::default(), FieldTable::default());
+    let events = channel.basic_consume(name.as_str().into(), "seen".into(), consuming, table).await?;
+    Ok((name, events))
+}
+
+/// Puts every notice into the work queue before anybody consumes it.
+async fn preload(settings: &Settings, size: usize) -> anyhow::Result<()> {
+    let publisher = Publisher::spawn(Arc::new(settings.broker.clone()));
+    let outcomes = publisher.publish(load::notices(size, &settings.broker.orders_exchange)).await;
+    publisher.close().await;
+    ensure!(outcomes.iter().all(|outcome| *outcome == PublishOutcome::Published), "a notice was not published");
+    Ok(())
+}
+
+/// Waits for one success for every shipment.
+async fn receive(mut events: Consumer, size: usize) -> anyhow::Result<()> {
+    let mut ids = HashSet::with_capacity(size);
+    let mut count = 0;
+    while ids.len() < size {
+        let event = events.next().await.context("the broker is there")??;
+        ensure!(event.routing_key.as_str() == "capture.succeeded", "{} came", event.routing_key);
+        ids.insert(event.properties.message_id().clone().context("an event has an id")?);
+        count += 1;
+        if count % ACK_EVERY == 0 || ids.len() == size {
+            event.acker.ack(BasicAckOptions { multiple: true }).await?;
+        }
+    }
+    Ok(())
+}
