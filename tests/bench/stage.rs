@@ -83,8 +83,11 @@ impl Stage {
         let before = (process::cpu(child.pid())?, process::cpu(scene.provider_pid)?, process::cpu(broker)?);
         receive(events, size).await?;
         let took = started.elapsed();
-        let (provider, broker) = (process::cpu(scene.provider_pid)? - before.1, process::cpu(broker)? - before.2);
-        let own = child.end().await? - before.0;
+        let (provider, broker) = (
+            process::cpu(scene.provider_pid)?.saturating_sub(before.1),
+            process::cpu(broker)?.saturating_sub(before.2),
+        );
+        let own = child.end().await?.saturating_sub(before.0);
 
         let channel = session.channel().await?;
         channel.queue_delete(seen.as_str().into(), QueueDeleteOptions::default()).await?;
