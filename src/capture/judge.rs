@@ -78,9 +78,15 @@ pub(super) fn judge(case: &Case<'_>, evidence: Evidence) -> Verdict {
             let why = "the worker stopped while the request was under way";
             in_doubt_until(with_doubt(case), case.context.now.wall, why.to_owned())
         }
+        (CaptureState::InDoubt, Evidence::Interrupted) => {
+            // A new epoch: what the old worker may still be reading was begun nobody knows when.
+            let progress = CaptureProgress { epoch: progress.epoch + 1, ..progress.clone() };
+            let why = "a new worker took over: looked at once";
+            in_doubt_until(progress, case.context.now.wall, why.to_owned())
+        }
         (CaptureState::InDoubt, Evidence::Reading(reading)) => judge_reading(case, reading),
         (CaptureState::Sending, Evidence::Reading(_))
-        | (CaptureState::InDoubt, Evidence::Answer(_) | Evidence::Interrupted)
+        | (CaptureState::InDoubt, Evidence::Answer(_))
         | (
             CaptureState::Planned | CaptureState::Captured | CaptureState::Failed | CaptureState::Unresolved,
             Evidence::Answer(_) | Evidence::Reading(_) | Evidence::Interrupted,

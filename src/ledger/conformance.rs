@@ -219,15 +219,20 @@ fn major(text: &str) -> Money {
 }
 
 #[test]
-fn what_was_being_sent_is_found_with_its_epoch() {
+fn what_was_being_sent_or_in_doubt_is_found_with_its_epoch() {
     for mut backend in Backend::all() {
         let reply = backend.tell(sent("a", "1.00"));
         let settled = backend.tell(sent("b", "1.00"));
         backend.tell(settle(settled, captured(Some(gel(100)))));
         backend.tell(collecting("c"));
         let Asked::Send { capture, epoch, .. } = asked(&reply.ticket.expect("sent")) else { panic!() };
+        let reply = backend.tell(sent("d", "1.00"));
+        let Asked::Send { capture: doubted, epoch: then, .. } = asked(reply.ticket.as_ref().expect("sent")) else {
+            panic!()
+        };
+        backend.tell(settle(reply, Answer::Doubt(doubt(DoubtKind::Timeout))));
         backend.reopen();
-        assert_eq!(backend.interrupted(), [(capture, epoch)], "{}", backend.name);
+        assert_eq!(backend.interrupted(), [(capture, epoch), (doubted, then)], "{}", backend.name);
     }
 }
 

@@ -102,7 +102,7 @@ impl Ledger for MemoryLedger {
 
     fn interrupted(&self) -> BoxFuture<'_, Result<Vec<(CaptureKey, u32)>, LedgerError>> {
         let tables = self.lock();
-        let sending = tables.captures.values().filter(|capture| capture.state == CaptureState::Sending);
+        let sending = tables.captures.values().filter(|capture| capture.state.is_in_flight());
         let sending = sending.map(|capture| (capture.key, capture.progress.epoch)).collect();
         async move { Ok(sending) }.boxed()
     }

@@ -62,8 +62,8 @@ pub trait Ledger: Send + Sync {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>>;
 
-    /// Captures whose attempt was begun and not judged, with their epochs: at start-up, what a
-    /// worker that is gone left behind.
+    /// Captures that are being sent or in doubt, with their epochs: at start-up, what a worker that is
+    /// gone left for this one to find out, at once.
     ///
     /// # Errors
     /// [`LedgerError`] when it cannot be read.

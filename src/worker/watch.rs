@@ -56,7 +56,7 @@ pub(super) async fn recover(executor: &Executor) -> Result<usize, LedgerError> {
         for reply in executed.replies.iter().flatten() {
             note::note(reply);
         }
-        tracing::warn!(captures = count, "an earlier worker left attempts under way: in doubt until looked at");
+        tracing::warn!(captures = count, "an earlier worker left captures in doubt: they are looked at now");
     }
     Ok(count)
 }

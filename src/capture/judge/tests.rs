@@ -419,7 +419,12 @@ fn an_interrupted_attempt_is_in_doubt_and_looked_at_at_once() {
     let verdict = Known::sending(ONCE).asked_at(100).judge(Evidence::Interrupted);
     assert_eq!((word(&verdict), due_at(&verdict)), ("doubt", at(100)));
     assert_eq!(progress_of(&verdict).doubtful, 1);
-    for state in CaptureState::ALL.into_iter().filter(|state| *state != CaptureState::Sending) {
+    let again = Known::new(ONCE, CaptureState::InDoubt).asked_at(100).judge(Evidence::Interrupted);
+    assert_eq!((word(&again), due_at(&again)), ("doubt", at(100)), "at start-up it does not wait for its next look");
+    let before = Known::new(ONCE, CaptureState::InDoubt).capture.progress;
+    assert_eq!(progress_of(&again).doubtful, before.doubtful, "no attempt was added");
+    assert_eq!(progress_of(&again).epoch, before.epoch + 1, "what the old worker is still reading is too old");
+    for state in CaptureState::ALL.into_iter().filter(|state| !state.is_in_flight()) {
         assert_eq!(word(&Known::new(ONCE, state).judge(Evidence::Interrupted)), "-", "{state:?}");
     }
     let stale = Known::sending(ONCE).but(|k| k.epoch = EPOCH - 1);

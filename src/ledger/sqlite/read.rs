@@ -65,10 +65,11 @@ pub(super) fn unpublished(
     rows.collect()
 }
 
-/// Captures whose attempt was begun and not judged.
+/// Captures that are being sent or in doubt.
 pub(super) fn interrupted(connection: &Connection) -> Result<Vec<(CaptureKey, u32)>> {
-    let mut statement =
-        connection.prepare_cached("SELECT capture_row, epoch FROM captures WHERE is_open = 1 AND state = 'sending'")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT capture_row, epoch FROM captures WHERE is_open = 1 AND state IN ('sending', 'in_doubt')",
+    )?;
     statement.query_map([], |row| Ok((CaptureKey::new(row.get(0)?), row.get(1)?)))?.collect()
 }
 
