@@ -50,8 +50,9 @@ const CACHE_KIBIBYTES: i64 = -65_536;
 /// Commands in one transaction at most: bounds how long one group keeps the next waiting.
 const GROUP_MAX: usize = 2_048;
 
-/// Records that are kept in memory from one group to the next, at most: some 20 MB.
-const KEPT_MAX: usize = 16_384;
+/// Records that are kept in memory from one group to the next, at most: what `open_max` leaves open by
+/// default, with their orders and authorizations. Some 50 MB.
+const KEPT_MAX: usize = 40_960;
 
 /// Requests that may queue up for the writer thread.
 const QUEUE_MAX: usize = 4_096;
