@@ -4,9 +4,10 @@
 //! Books decide nothing and know no SQL. What is not in them was looked for and does not exist: the
 //! ledger loads, for every command, all the records that the command may touch.
 
+mod table;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
-use std::hash::Hash;
 
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::event::Event;
@@ -18,108 +19,8 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountName, DeadLetterId, OrderId, Reference, ShipmentId};
 use crate::money::Money;
 
-/// A record, and whether the ledger has it as it is here.
-#[derive(Debug, Clone)]
-pub struct Entry<T> {
-    /// The record.
-    pub value: T,
-    /// What has to be written.
-    pub change: Change,
-}
-
-/// What has to be written of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Nothing: it is as it was loaded.
-    None,
-    /// An update.
-    Updated,
-    /// An insert.
-    Inserted,
-}
-
-/// One kind of record, by key.
-#[derive(Debug)]
-pub struct Table<K, V> {
-    entries: HashMap<K, Entry<V>>,
-    /// The keys of those that changed, each once.
-    changed: Vec<K>,
-}
-
-impl<K, V> Default for Table<K, V> {
-    fn default() -> Self {
-        Self { entries: HashMap::new(), changed: Vec::new() }
-    }
-}
-
-impl<K: Hash + Eq + Copy + Ord, V> Table<K, V> {
-    /// A record, where it exists.
-    pub fn find(&self, key: K) -> Option<&V> {
-        self.entries.get(&key).map(|entry| &entry.value)
-    }
-
-    fn mark(&mut self, key: K) -> Option<&mut V> {
-        let entry = self.entries.get_mut(&key)?;
-        if entry.change == Change::None {
-            entry.change = Change::Updated;
-            self.changed.push(key);
-        }
-        Some(&mut entry.value)
-    }
-
-    /// Puts a record from the ledger into the books, unless it is there. Was it new?
-    fn load(&mut self, key: K, value: V) -> bool {
-        match self.entries.entry(key) {
-            MapEntry::Vacant(vacant) => {
-                vacant.insert(Entry { value, change: Change::None });
-                true
-            }
-            MapEntry::Occupied(_) => false,
-        }
-    }
-
-    fn insert(&mut self, key: K, value: V) {
-        self.entries.insert(key, Entry { value, change: Change::Inserted });
-        self.changed.push(key);
-    }
-
-    /// Is the record loaded?
-    pub fn contains(&self, key: K) -> bool {
-        self.entries.contains_key(&key)
-    }
-
-    /// How many records are loaded.
-    fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Every record that has to be written, in the order of its key.
-    pub fn changed(&self) -> Vec<&Entry<V>> {
-        let mut changed = self.changed.clone();
-        changed.sort_unstable();
-        changed.iter().filter_map(|key| self.entries.get(key)).collect()
-    }
-
-    /// Everything was written: takes out what is at its end, and returns it.
-    fn written(&mut self, is_at_its_end: impl Fn(&V) -> bool) -> Vec<V> {
-        let mut ended = Vec::new();
-        for key in self.changed.drain(..) {
-            let MapEntry::Occupied(mut entry) = self.entries.entry(key) else { continue };
-            entry.get_mut().change = Change::None;
-            if is_at_its_end(&entry.get().value) {
-                ended.push(entry.remove().value);
-            }
-        }
-        ended
-    }
-
-    fn keys_where(&self, keys: Option<&Vec<K>>, mut wanted: impl FnMut(&V) -> bool) -> Vec<K> {
-        let loaded = keys.into_iter().flatten().copied();
-        let mut keys: Vec<K> = loaded.filter(|key| self.find(*key).is_some_and(&mut wanted)).collect();
-        keys.sort_unstable();
-        keys
-    }
-}
+use table::forget;
+pub use table::{Change, Entry, Table};
 
 /// One line of an authorization's history: append-only, and its balance is their sum.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -523,15 +424,5 @@ impl Books {
         let order = self.order_mut(order);
         order.sequence += 1;
         order.sequence
-    }
-}
-
-/// Takes a key out of what belongs to `owner`.
-fn forget<O: Hash + Eq, K: Eq>(index: &mut HashMap<O, Vec<K>>, owner: O, key: K) {
-    if let MapEntry::Occupied(mut owned) = index.entry(owner) {
-        owned.get_mut().retain(|known| *known != key);
-        if owned.get().is_empty() {
-            owned.remove();
-        }
     }
 }

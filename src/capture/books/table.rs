@@ -1,0 +1,118 @@
+//! One kind of record, by key, with a note of what changed.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
+use std::hash::Hash;
+
+/// A record, and whether the ledger has it as it is here.
+#[derive(Debug, Clone)]
+pub struct Entry<T> {
+    /// The record.
+    pub value: T,
+    /// What has to be written.
+    pub change: Change,
+}
+
+/// What has to be written of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing: it is as it was loaded.
+    None,
+    /// An update.
+    Updated,
+    /// An insert.
+    Inserted,
+}
+
+/// One kind of record, by key.
+#[derive(Debug)]
+pub struct Table<K, V> {
+    entries: HashMap<K, Entry<V>>,
+    /// The keys of those that changed, each once.
+    changed: Vec<K>,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), changed: Vec::new() }
+    }
+}
+
+impl<K: Hash + Eq + Copy + Ord, V> Table<K, V> {
+    /// A record, where it exists.
+    pub fn find(&self, key: K) -> Option<&V> {
+        self.entries.get(&key).map(|entry| &entry.value)
+    }
+
+    pub(super) fn mark(&mut self, key: K) -> Option<&mut V> {
+        let entry = self.entries.get_mut(&key)?;
+        if entry.change == Change::None {
+            entry.change = Change::Updated;
+            self.changed.push(key);
+        }
+        Some(&mut entry.value)
+    }
+
+    /// Puts a record from the ledger into the books, unless it is there. Was it new?
+    pub(super) fn load(&mut self, key: K, value: V) -> bool {
+        match self.entries.entry(key) {
+            MapEntry::Vacant(vacant) => {
+                vacant.insert(Entry { value, change: Change::None });
+                true
+            }
+            MapEntry::Occupied(_) => false,
+        }
+    }
+
+    pub(super) fn insert(&mut self, key: K, value: V) {
+        self.entries.insert(key, Entry { value, change: Change::Inserted });
+        self.changed.push(key);
+    }
+
+    /// Is the record loaded?
+    pub fn contains(&self, key: K) -> bool {
+        self.entries.contains_key(&key)
+    }
+
+    /// How many records are loaded.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Every record that has to be written, in the order of its key.
+    pub fn changed(&self) -> Vec<&Entry<V>> {
+        let mut changed = self.changed.clone();
+        changed.sort_unstable();
+        changed.iter().filter_map(|key| self.entries.get(key)).collect()
+    }
+
+    /// Everything was written: takes out what is at its end, and returns it.
+    pub(super) fn written(&mut self, is_at_its_end: impl Fn(&V) -> bool) -> Vec<V> {
+        let mut ended = Vec::new();
+        for key in self.changed.drain(..) {
+            let MapEntry::Occupied(mut entry) = self.entries.entry(key) else { continue };
+            entry.get_mut().change = Change::None;
+            if is_at_its_end(&entry.get().value) {
+                ended.push(entry.remove().value);
+            }
+        }
+        ended
+    }
+
+    pub(super) fn keys_where(&self, keys: Option<&Vec<K>>, mut wanted: impl FnMut(&V) -> bool) -> Vec<K> {
+        let loaded = keys.into_iter().flatten().copied();
+        let mut keys: Vec<K> = loaded.filter(|key| self.find(*key).is_some_and(&mut wanted)).collect();
+        keys.sort_unstable();
+        keys
+    }
+}
+
+/// Takes a key out of what belongs to `owner`.
+pub(super) fn forget<O: Hash + Eq, K: Eq + Copy>(index: &mut HashMap<O, Vec<K>>, owner: O, key: K) {
+    if let MapEntry::Occupied(mut owned) = index.entry(owner) {
+        owned.get_mut().retain(|known| *known != key);
+        if owned.get().is_empty() {
+            owned.remove();
+        }
+    }
+}
