@@ -2,7 +2,7 @@
 //!
 //! The thread commits whatever has queued up, of all kinds, as one transaction with one sync. It does
 //! not decide, and it never carries on after an I/O error: SQLite would, but what is durable is
-//! unknown then.
+//! unknown then. Questions have a connection and a thread of their own, so that none holds up a commit.
 
 // what the worker's loops ask
 mod read;
@@ -60,22 +60,24 @@ const QUEUE_MAX: usize = 4_096;
 /// The ledger in one file.
 #[derive(Debug)]
 pub struct SqliteLedger {
-    queue: mpsc::Sender<Request>,
+    queue: mpsc::Sender<Group>,
+    questions: mpsc::Sender<Question>,
     environment: Environment,
     /// Held as long as the ledger is: a second worker cannot open it.
     _lock: Arc<File>,
 }
 
-enum Request {
-    Execute { commands: Vec<Command>, reply: oneshot::Sender<Result<Executed, LedgerError>> },
-    Read(Question),
+/// Commands that are executed together, and who waits for them.
+struct Group {
+    commands: Vec<Command>,
+    reply: oneshot::Sender<Result<Executed, LedgerError>>,
 }
 
-/// A question to the ledger; it gives its answer to whoever asked, and an error to the thread too.
-type Question = Box<dyn FnOnce(&Connection) -> Result<(), LedgerError> + Send>;
+/// A question to the ledger; it gives its answer to whoever asked.
+type Question = Box<dyn FnOnce(&Connection) + Send>;
 
 impl SqliteLedger {
-    /// Opens the ledger for writing, creates or migrates it, and starts its writer thread.
+    /// Opens the ledger for writing, creates or migrates it, and starts its two threads.
     ///
     /// # Errors
     /// [`LedgerError::Held`] when another worker has it open; [`LedgerError::Open`] when it cannot be
@@ -83,32 +85,45 @@ impl SqliteLedger {
     pub fn open(path: &Path, environment: Environment) -> Result<Self, LedgerError> {
         let lock = Arc::new(hold(path)?);
         let connection = open_for_writing(path)?;
-        let (queue, requests) = mpsc::channel(QUEUE_MAX);
+        Self::start(path, lock, connection, environment)
+    }
+
+    fn start(
+        path: &Path,
+        lock: Arc<File>,
+        connection: Connection,
+        environment: Environment,
+    ) -> Result<Self, LedgerError> {
+        let reading = open_for_reading(path)?;
+        let (queue, groups) = mpsc::channel(QUEUE_MAX);
+        let (questions, asked) = mpsc::channel(QUEUE_MAX);
         let file = FileStore { connection, kept: None, environment: environment.clone() };
         let held = Arc::clone(&lock);
-        std::thread::Builder::new()
-            .name("ledger".to_owned())
-            .spawn(move || {
-                run(file, requests);
-                drop(held);
-            })
-            .map_err(|error| open_error(path, &error))?;
-        Ok(Self { queue, environment, _lock: lock })
+        let write = move || {
+            run(file, groups);
+            drop(held);
+        };
+        std::thread::Builder::new().name("ledger".to_owned()).spawn(write).map_err(|error| open_error(path, &error))?;
+        let answer = move || answer_questions(&reading, asked);
+        let reader = std::thread::Builder::new().name("ledger-reader".to_owned());
+        reader.spawn(answer).map_err(|error| open_error(path, &error))?;
+        Ok(Self { queue, questions, environment, _lock: lock })
     }
 
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, LedgerError> {
+        // After a failure nothing is concluded from the file until it is opened anew.
+        if self.queue.is_closed() {
+            return Err(stopped());
+        }
         let (reply, answer) = oneshot::channel();
-        let read = Request::Read(Box::new(move |connection| {
-            let result = question(connection).map_err(|error| failed(&error));
-            let outcome = result.as_ref().map(drop).map_err(Clone::clone);
+        let question: Question = Box::new(move |connection| {
             // Nobody waits for the answer any more: that is theirs to decide.
-            let _ = reply.send(result);
-            outcome
-        }));
-        self.queue.send(read).await.map_err(|_| stopped())?;
+            let _ = reply.send(question(connection).map_err(|error| failed(&error)));
+        });
+        self.questions.send(question).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 }
@@ -190,34 +205,33 @@ pub fn open_for_reading(path: &Path) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
+/// The reader thread.
+fn answer_questions(connection: &Connection, mut asked: mpsc::Receiver<Question>) {
+    while let Some(question) = asked.blocking_recv() {
+        question(connection);
+    }
+}
+
 /// The writer thread: one transaction after another, each with whatever has queued up.
-fn run(mut file: FileStore, mut requests: mpsc::Receiver<Request>) {
-    while let Some(first) = requests.blocking_recv() {
-        if let Err(error) = serve(&mut file, &mut requests, first) {
+fn run(mut file: FileStore, mut groups: mpsc::Receiver<Group>) {
+    while let Some(first) = groups.blocking_recv() {
+        if let Err(error) = serve(&mut file, &mut groups, first) {
             tracing::error!(%error, "the ledger failed and takes nothing more");
             return;
         }
     }
 }
 
-fn serve(file: &mut FileStore, requests: &mut mpsc::Receiver<Request>, first: Request) -> Result<(), LedgerError> {
+fn serve(file: &mut FileStore, groups: &mut mpsc::Receiver<Group>, first: Group) -> Result<(), LedgerError> {
     let mut group = Vec::new();
     let mut waiting = Vec::new();
     let mut next = Some(first);
-    while let Some(request) = next.take() {
-        match request {
-            Request::Read(read) => read(&file.connection)?,
-            Request::Execute { mut commands, reply } => {
-                waiting.push((commands.len(), reply));
-                group.append(&mut commands);
-            }
-        }
+    while let Some(Group { mut commands, reply }) = next.take() {
+        waiting.push((commands.len(), reply));
+        group.append(&mut commands);
         if group.len() < GROUP_MAX {
-            next = requests.try_recv().ok();
+            next = groups.try_recv().ok();
         }
-    }
-    if waiting.is_empty() {
-        return Ok(());
     }
     let size = group.len();
     let started = Instant::now();
@@ -308,7 +322,7 @@ impl Ledger for SqliteLedger {
     fn execute(&self, commands: Vec<Command>) -> BoxFuture<'_, Result<Executed, LedgerError>> {
         async move {
             let (reply, answer) = oneshot::channel();
-            self.queue.send(Request::Execute { commands, reply }).await.map_err(|_| stopped())?;
+            self.queue.send(Group { commands, reply }).await.map_err(|_| stopped())?;
             answer.await.map_err(|_| stopped())?
         }
         .boxed()

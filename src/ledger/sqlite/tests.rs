@@ -153,16 +153,29 @@ fn what_is_no_ledger_is_not_opened() {
     assert!(matches!(open_for_reading(&directory.path().join("none.db")), Err(LedgerError::Open { .. })));
 }
 
+/// A ledger that cannot grow by a single page, which is what a full disk is to SQLite.
+fn with_no_room_left(path: &Path, environment: Environment) -> SqliteLedger {
+    let lock = loop {
+        // The last one's threads may still be ending.
+        match hold(path) {
+            Ok(lock) => break Arc::new(lock),
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    let connection = open_for_writing(path).expect("a ledger");
+    let pages: u32 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).expect("counted");
+    connection.pragma_update(None, "max_page_count", pages).expect("set");
+    SqliteLedger::start(path, lock, connection, environment).expect("it starts")
+}
+
 #[tokio::test]
 async fn a_full_disk_is_fatal_and_nothing_is_taken_after_it() {
     let (_directory, path) = place();
     let ledger = open(&path).expect("a new ledger");
     ledger.execute(vec![accept("before", "10.00")]).await.expect("written");
-    let full = |connection: &Connection| {
-        let pages: u32 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
-        connection.pragma_update(None, "max_page_count", pages)
-    };
-    ledger.ask(full).await.expect("set");
+    let environment = ledger.environment.clone();
+    drop(ledger);
+    let ledger = with_no_room_left(&path, environment);
     let many: Vec<Command> = (0..200).map(|number| accept(&format!("o{number}"), "1.00")).collect();
     let Err(LedgerError::Failed(why)) = ledger.execute(many).await else { panic!("the disk is full") };
     assert!(why.contains("full"), "{why}");
