@@ -75,7 +75,7 @@ impl Measuring {
         kill_process(pid, Signal::TERM)?;
         // Its end of the pipe closes when it is gone; until it is waited for, its times stay readable.
         while let Some(line) = self.log.next_line().await? {
-            if line.contains("ERROR") || line.contains("panicked") {
+            if line.contains("panicked") || line.starts_with("ERROR") {
                 bail!("it ended badly: {line}");
             }
         }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub const ROLE: &str = "--as-provider";
 
 /// What each order may take, in cents: as its plan says.
-const AUTHORIZED: i64 = 100_00;
+const AUTHORIZED: i64 = 10_000;
 
 /// The authorization of an order.
 pub fn reference(order: usize) -> Uuid {

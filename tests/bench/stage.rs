@@ -83,8 +83,9 @@ impl Stage {
         let before = (process::cpu(child.pid())?, process::cpu(scene.provider_pid)?, process::cpu(broker)?);
         receive(events, size).await?;
         let took = started.elapsed();
-        let (provider, broker) = (process::cpu(scene.provider_pid)? - before.1, process::cpu(broker)? - before.2);
-        let own = child.end().await? - before.0;
+        let provider = process::cpu(scene.provider_pid)?.saturating_sub(before.1);
+        let broker = process::cpu(broker)?.saturating_sub(before.2);
+        let own = child.end().await?.saturating_sub(before.0);
 
         let channel = session.channel().await?;
         channel.queue_delete(seen.as_str().into(), QueueDeleteOptions::default()).await?;
@@ -137,7 +138,7 @@ impl Stage {
     }
 }
 
-/// The worker's defaults, with names of their own.
+/// The worker's defaults, with names of their own and more calls at a time.
 fn write_settings(dir: &Path, base: &str) -> anyhow::Result<PathBuf> {
     let secret = dir.join("client-secret");
     std::fs::write(&secret, FLEX_CLIENT)?;
@@ -160,8 +161,10 @@ base_url = "{base}/api/flexpay"
 token_url = "{base}/api/auth/v1/oauth/token"
 client_id = "{FLEX_CLIENT}"
 client_secret = {{ file = "{secret}" }}
+concurrency = {concurrency}
 "#,
         account = load::ACCOUNT,
+        concurrency = load::CONCURRENCY,
         ledger = dir.join("holdfast.db").display(),
         secret = secret.display(),
     );
