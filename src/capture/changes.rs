@@ -178,3 +178,37 @@ pub struct Announcement {
     /// The shipment and generation whose one outcome it is; the ledger refuses a second.
     pub outcome_of: Option<(ShipmentKey, u32)>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_kept_unchanged_and_what_has_ended_is_gone() {
+        let mut table: Table<u32, &str> = Table::default();
+        assert!(table.load(2, "open"));
+        assert!(!table.load(2, "other"), "what is loaded stays as it is");
+        table.insert(1, "new");
+        *table.mark(2).unwrap() = "ended";
+        table.mark(2).unwrap();
+        let changed: Vec<_> = table.changed().iter().map(|entry| (entry.value, entry.change)).collect();
+        assert_eq!(changed, [("new", Change::Inserted), ("ended", Change::Updated)]);
+
+        assert_eq!(table.written(|value| *value == "ended"), ["ended"]);
+        assert!(table.changed().is_empty());
+        assert_eq!((table.find(1), table.find(2)), (Some(&"new"), None));
+        // The next group inserts nothing twice.
+        table.mark(1).unwrap();
+        assert_eq!(table.changed()[0].change, Change::Updated);
+    }
+
+    #[test]
+    fn only_the_given_keys_are_looked_through() {
+        let mut table: Table<u32, bool> = Table::default();
+        for key in [3, 1, 2] {
+            table.insert(key, key != 2);
+        }
+        assert_eq!(table.keys_where(Some(&vec![3, 2, 1, 9]), |wanted| *wanted), [1, 3]);
+        assert!(table.keys_where(None, |_| true).is_empty());
+    }
+}
