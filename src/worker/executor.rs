@@ -48,7 +48,8 @@ struct Lane {
 #[derive(Default)]
 struct Waiting {
     heap: BinaryHeap<Urgent>,
-    /// What is in the heap or being begun: the watch finds it again and again until then.
+    /// What is in the heap: the watch finds it again and again until it is begun. Not what is being
+    /// begun: that may be handed on before its own reply is here, and must not get lost.
     known: HashSet<Due>,
 }
 
@@ -195,10 +196,10 @@ impl Executor {
                 return;
             }
             let Ok(permit) = Arc::clone(&lane.permits).try_acquire_owned() else { return };
-            let Some(urgent) = waiting.heap.pop() else { return };
+            let Some(due) = waiting.pop() else { return };
             drop(waiting);
             let account = account.clone();
-            self.spawn(async move |executor| executor.begin(account, urgent.due, permit).await);
+            self.spawn(async move |executor| executor.begin(account, due, permit).await);
         }
     }
 
@@ -212,9 +213,6 @@ impl Executor {
     /// Begins what is due, and makes the calls that follow.
     async fn begin(self: Arc<Self>, account: AccountName, due: Due, permit: Permit) {
         let replies = self.execute(vec![Command::Due(due)]).await;
-        if let Some(lane) = self.lanes.get(&account) {
-            lane.waiting().known.remove(&due);
-        }
         let Some(reply) = replies.and_then(|mut replies| replies.pop()) else { return };
         match reply {
             Ok(reply) => {
@@ -248,9 +246,6 @@ impl Executor {
             let commands = std::iter::once(command).chain(waiting.map(Command::Due)).collect();
             crash::point("before-T3");
             let replies = self.execute(commands).await;
-            if let Some(due) = waiting {
-                lane.waiting().known.remove(&due);
-            }
             crash::point("after-T3");
             let Some(replies) = replies else { return };
             for (number, reply) in replies.into_iter().enumerate() {
@@ -281,7 +276,7 @@ impl Executor {
         if !self.may_start() {
             return None;
         }
-        lane.waiting().heap.pop().map(|urgent| urgent.due)
+        lane.waiting().pop()
     }
 
     fn may_start(&self) -> bool {
@@ -297,6 +292,15 @@ impl Executor {
     pub(super) async fn drain(&self, grace: Duration) -> bool {
         self.calls.close();
         tokio::time::timeout(grace, self.calls.wait()).await.is_ok()
+    }
+}
+
+impl Waiting {
+    /// Takes out the most urgent, to be begun.
+    fn pop(&mut self) -> Option<Due> {
+        let urgent = self.heap.pop()?;
+        self.known.remove(&urgent.due);
+        Some(urgent.due)
     }
 }
 
