@@ -7,7 +7,7 @@
 //!
 //! One round measures both, one after the other, and the order changes from round to round, so that
 //! what else the machine does hits both alike. The worker is the optimised `holdfast run` with its
-//! defaults: SQLite on disk, quorum queues on a private RabbitMQ. The bare loop ([`bare`]) makes the
+//! defaults, save for 256 calls at a time: SQLite on disk, quorum queues on a private RabbitMQ. The bare loop ([`bare`]) makes the
 //! same calls with the same crates. Both are processes of their own, so that the CPU time of each is
 //! its own; so is the provider, the sandbox's Flex Pay without latency.
 //!
