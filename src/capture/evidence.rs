@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::capture::event::FailureReason;
 use crate::clock::Timestamp;
 use crate::ids::CaptureId;
 use crate::money::{Currency, Money};
@@ -99,18 +100,23 @@ impl RefusalReason {
         Self::ProviderRejected,
     ];
 
+    /// The reason of `capture.failed` that it becomes.
+    pub const fn as_failure(self) -> FailureReason {
+        match self {
+            Self::Declined => FailureReason::Declined,
+            Self::InsufficientFunds => FailureReason::InsufficientFunds,
+            Self::AuthorizationExpired => FailureReason::AuthorizationExpired,
+            Self::AuthorizationVoided => FailureReason::AuthorizationVoided,
+            Self::ExceedsAuthorization => FailureReason::ExceedsAuthorization,
+            Self::CaptureAlreadyUsed => FailureReason::CaptureAlreadyUsed,
+            Self::CurrencyMismatch => FailureReason::CurrencyMismatch,
+            Self::ProviderRejected => FailureReason::ProviderRejected,
+        }
+    }
+
     /// The word in the ledger and in labels: that of the failure reason it becomes.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Declined => "declined",
-            Self::InsufficientFunds => "insufficient_funds",
-            Self::AuthorizationExpired => "authorization_expired",
-            Self::AuthorizationVoided => "authorization_voided",
-            Self::ExceedsAuthorization => "exceeds_authorization",
-            Self::CaptureAlreadyUsed => "capture_already_used",
-            Self::CurrencyMismatch => "currency_mismatch",
-            Self::ProviderRejected => "provider_rejected",
-        }
+        self.as_failure().as_str()
     }
 }
 

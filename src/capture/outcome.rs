@@ -7,7 +7,7 @@ use crate::capture::decide::{Context, Subject};
 use crate::capture::event::{
     Balance, CaptureKind, Correction, Event, EventContent, Failure, FailureReason, Outcome, ResolvedBy,
 };
-use crate::capture::evidence::{Refusal, RefusalReason};
+use crate::capture::evidence::Refusal;
 use crate::capture::records::{Capture, CaptureKey, CaptureProgress, ShipmentKey};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, EventId, Reference, ShipmentId};
@@ -32,16 +32,7 @@ impl Cause {
     }
 
     pub(super) fn refusal(refusal: Refusal, resolved_by: ResolvedBy) -> Self {
-        let reason = match refusal.reason {
-            RefusalReason::Declined => FailureReason::Declined,
-            RefusalReason::InsufficientFunds => FailureReason::InsufficientFunds,
-            RefusalReason::AuthorizationExpired => FailureReason::AuthorizationExpired,
-            RefusalReason::AuthorizationVoided => FailureReason::AuthorizationVoided,
-            RefusalReason::ExceedsAuthorization => FailureReason::ExceedsAuthorization,
-            RefusalReason::CaptureAlreadyUsed => FailureReason::CaptureAlreadyUsed,
-            RefusalReason::CurrencyMismatch => FailureReason::CurrencyMismatch,
-            RefusalReason::ProviderRejected => FailureReason::ProviderRejected,
-        };
+        let reason = refusal.reason.as_failure();
         Self { reason, provider_code: refusal.code, message: refusal.message, resolved_by }
     }
 }
