@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::captures::several;
 use super::text::{self, Instant};
-use super::{Context, Exit, Failure, Format, OrExit, Output, table};
+use super::{Context, Exit, Failure, Format, Listing, OrExit, Output, table};
 use crate::capture::dead_letter::DeadLetterState;
 use crate::capture::notice::RawMessage;
 use crate::clock::{self, Timestamp};
@@ -120,24 +120,10 @@ fn list(args: ListArgs, report: &Report, now: Timestamp, context: &mut Context) 
         limit: args.limit,
     };
     let page = report.dead_letters(&filter).or_exit(Exit::Ledger)?;
-    let listing = Listing { dead_letters: page.rows.iter().map(Row::from).collect(), has_more: page.has_more };
-    if listing.dead_letters.is_empty() && context.output.format() == Format::Table {
-        context.output.line("no dead letter matches")?;
-        return Ok(Exit::Done);
-    }
-    context.output.show(&listing, |listing| listing_table(listing, now))?;
-    if page.has_more {
-        context
-            .output
-            .line(&format!("\nthere are more than these {}: narrow the search, or raise --limit", args.limit))?;
-    }
+    let listing =
+        Listing { name: "dead_letters", rows: page.rows.iter().map(Row::from).collect(), has_more: page.has_more };
+    context.output.list(&listing, args.limit, "no dead letter matches", |rows| listing_table(rows, now))?;
     Ok(Exit::Done)
-}
-
-#[derive(Serialize)]
-struct Listing<'a> {
-    dead_letters: Vec<Row<'a>>,
-    has_more: bool,
 }
 
 #[derive(Serialize)]
@@ -177,7 +163,7 @@ impl<'a> From<&'a DeadLetterSummary> for Row<'a> {
     }
 }
 
-fn listing_table(listing: &Listing<'_>, now: Timestamp) -> Table {
+fn listing_table(rows: &[Row<'_>], now: Timestamp) -> Table {
     let mut table = table(&[
         "ID",
         "REASON",
@@ -191,7 +177,7 @@ fn listing_table(listing: &Listing<'_>, now: Timestamp) -> Table {
         "FINGERPRINT",
         "MESSAGE",
     ]);
-    for row in &listing.dead_letters {
+    for row in rows {
         table.add_row([
             row.dead_letter_id.chars().take(8).collect(),
             row.reason.to_owned(),

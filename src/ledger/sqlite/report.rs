@@ -13,6 +13,7 @@ mod captured;
 mod dead_letters;
 
 // what became of shipments
+mod given;
 mod shipments;
 mod story;
 

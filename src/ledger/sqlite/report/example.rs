@@ -176,7 +176,24 @@ impl Example {
         self.execute("09:25:00", Command::Collect(Box::new(raw)));
     }
 
-    fn ship(&self, time: &str, order: &str, shipment: &str, notice: &Value) -> Reply {
+    /// A notice comes, and the provider captures what is asked of it.
+    pub(crate) fn ship_and_capture(&self, sent: &str, answered: &str, notice: &Value) {
+        let id = |field: &str| notice[field].as_str().unwrap();
+        let reply = self.ship(sent, id("order_id"), id("shipment_id"), notice);
+        let Some(Ticket { call: Call::Send { amount, .. }, .. }) = reply.ticket else { panic!("{reply:?}") };
+        let provider_reference = Some(format!("cap-{}", id("shipment_id")));
+        let proof = CaptureProof { amount: Some(amount), provider_reference, balance: ProviderBalance::default() };
+        self.settle(answered, reply, Evidence::Answer(Answer::Captured(proof)));
+    }
+
+    /// The broker has confirmed every event.
+    pub(crate) fn publish_all(&self, time: &str) {
+        let file = rusqlite::Connection::open(&self.path).unwrap();
+        let published = at(time).timestamp_micros();
+        file.execute("UPDATE outbox SET published_at = ?1 WHERE published_at IS NULL", [published]).unwrap();
+    }
+
+    pub(crate) fn ship(&self, time: &str, order: &str, shipment: &str, notice: &Value) -> Reply {
         let mut body = notice.clone();
         body["order_id"] = json!(order);
         body["shipment_id"] = json!(shipment);
@@ -241,7 +258,7 @@ fn policy() -> Policy {
 }
 
 /// Of a plan that totals 55.00: three of l1 at 10.00, one of l2 at 20.00, and 5.00 for the delivery.
-fn planned(lines: &[(&str, u32)]) -> Value {
+pub(crate) fn planned(lines: &[(&str, u32)]) -> Value {
     let lines: Vec<_> = lines.iter().map(|(id, quantity)| json!({ "line_id": id, "quantity": quantity })).collect();
     json!({
         "lines": lines,
