@@ -4,14 +4,13 @@
 use serde::Serialize;
 
 use super::working::{WorkingView, policy_word};
+use crate::capture::dead_letter::DeadLetter;
 use crate::capture::event::{FailureReason, ResolvedBy};
 use crate::capture::plan::{LineProgress, Plan, PlanLine};
 use crate::capture::records::{AmountMode, Authorization, Order, Shipment};
 use crate::cli::text::{Amount, Instant};
 use crate::ids::ShipmentId;
-use crate::ledger::sqlite::report::{
-    CaptureStory, DeadLetterSummary, HistoryLine, ShipmentStory, Standing, Story, WrittenEvent,
-};
+use crate::ledger::sqlite::report::{CaptureStory, HistoryLine, ShipmentStory, Standing, Story, WrittenEvent};
 use crate::money::Money;
 
 /// The story, ready to be written as JSON.
@@ -272,8 +271,8 @@ struct DeadLetterView<'a> {
     first_seen_at: Instant,
 }
 
-impl<'a> From<&'a DeadLetterSummary> for DeadLetterView<'a> {
-    fn from(letter: &'a DeadLetterSummary) -> Self {
+impl<'a> From<&'a DeadLetter> for DeadLetterView<'a> {
+    fn from(letter: &'a DeadLetter) -> Self {
         Self {
             dead_letter_id: letter.id.to_string(),
             shipment_id: letter.shipment.as_ref().map(ShipmentId::as_str),

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use uuid::Uuid;
 
-use super::dead_letters::{self, DeadLetterSummary};
+use super::dead_letters;
 use super::{Found, IdPrefix, Report, ReportError, find_ids, given, required_instant};
+use crate::capture::dead_letter::DeadLetter;
 use crate::capture::plan::Working;
 use crate::capture::records::{Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment};
 use crate::capture::states::ShipmentState;
@@ -38,8 +39,8 @@ pub struct Story {
     pub shipments: Vec<ShipmentStory>,
     /// The captures, in the order of planning.
     pub captures: Vec<CaptureStory>,
-    /// What was set aside about these shipments, the first first.
-    pub dead_letters: Vec<DeadLetterSummary>,
+    /// What was set aside about these shipments, without messages, the first first.
+    pub dead_letters: Vec<DeadLetter>,
 }
 
 /// A shipment in a story.
