@@ -47,9 +47,20 @@ fn read_given(row: &Row<'_>) -> rusqlite::Result<(ShipmentKey, Given)> {
 mod tests {
     use serde_json::json;
 
-    use super::super::About;
-    use super::super::example::{Example, planned};
+    use super::super::example::{Example, collecting, planned};
+    use super::super::{About, ShipmentStory};
     use crate::ids::OrderId;
+
+    /// Every shipment of `ord-1` with what those before it were given and its own amount.
+    fn told(example: &Example) -> Vec<(String, i64, i64)> {
+        let story = example.report().story(&About::Order(OrderId::parse("ord-1").unwrap())).unwrap().unwrap();
+        let tell = |told: &ShipmentStory| {
+            let working = told.working.as_ref().expect("the plan tells it");
+            assert_eq!(Some(working.amount), told.shipment.amount);
+            (told.shipment.id.to_string(), working.stored.minor(), working.amount.minor())
+        };
+        story.shipments.iter().map(tell).collect()
+    }
 
     #[test]
     fn amounts_are_told_in_the_order_in_which_they_were_given() {
@@ -63,16 +74,21 @@ mod tests {
         example.ship("09:01:00", "ord-1", "s2", &thirds);
         example.ship("09:02:00", "ord-1", "s1", &early);
         example.ship("09:03:00", "ord-1", "s3", &json!({ "lines": [{ "line_id": "l1", "quantity": 1 }] }));
-        let story = example.report().story(&About::Order(OrderId::parse("ord-1").unwrap())).unwrap().unwrap();
-        let told: Vec<_> = story
-            .shipments
-            .iter()
-            .map(|told| {
-                let working = told.working.as_ref().expect("the plan tells it");
-                assert_eq!(Some(working.amount), told.shipment.amount);
-                (told.shipment.id.as_str(), working.stored.minor(), working.amount.minor())
-            })
-            .collect();
-        assert_eq!(told, [("s1", 1_000, 999), ("s2", 0, 1_000), ("s3", 1_999, 1_000)]);
+        let expected = [("s1".to_owned(), 1_000, 999), ("s2".to_owned(), 0, 1_000), ("s3".to_owned(), 1_999, 1_000)];
+        assert_eq!(told(&example), expected);
+    }
+
+    #[test]
+    fn what_was_cancelled_before_the_amounts_were_frozen_is_told_too() {
+        let example = Example::empty();
+        let mut first = collecting("test-1", &[("l1", 1)]);
+        first["plan"]["shipping_policy"] = json!("prorate");
+        example.ship("09:00:00", "ord-1", "s1", &first);
+        let last = json!({ "lines": [{ "line_id": "l1", "quantity": 1 }], "final": true });
+        example.ship("09:01:00", "ord-1", "s2", &last);
+        assert_eq!(told(&example), [("s1".to_owned(), 0, 1_100), ("s2".to_owned(), 1_100, 1_100)]);
+        // After the grace the rest counts as cancelled, and the whole fee is due for 20.00 of goods.
+        example.freeze_what_collects("09:20:00", "09:20:01");
+        assert_eq!(told(&example), [("s1".to_owned(), 0, 1_250), ("s2".to_owned(), 1_250, 1_250)]);
     }
 }
