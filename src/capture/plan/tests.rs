@@ -1,6 +1,7 @@
 //! Tables for the cases with a name. What holds for every order is in `properties`.
 
 use super::*;
+use crate::capture::notice::ShippedLine;
 
 fn currency(code: &str) -> Currency {
     Currency::parse(code).unwrap()
@@ -273,4 +274,36 @@ fn the_same_plan_is_equal_and_another_is_not() {
         change(&mut facts);
         assert_ne!(plan, register(&facts), "{facts:?}");
     }
+}
+
+#[test]
+fn amounts_are_told_again_from_the_plan_and_what_was_cancelled_by_now() {
+    let plan = register(&example());
+    let given = |line: &str, units, amount| {
+        let line = ShippedLine { line: LineId::parse(line).unwrap(), quantity: Quantity::units(units) };
+        Given { lines: vec![line], amount: eur(amount) }
+    };
+    let fee = |amount| Given { lines: Vec::new(), amount: eur(amount) };
+    let goods_due = |now: &[LineProgress], given: &[Given]| -> Vec<Option<i64>> {
+        let workings = plan.retrace(now, given).into_iter();
+        workings.map(|told| told.map(|working| working.fee.goods_due.minor())).collect()
+    };
+    // Nothing was cancelled then: of all goods, 29.98 are due with 1.29 of the fee.
+    let (first, last) = (given("l1", 2, 3_127), given("l3", 1, 7_210));
+    assert_eq!(goods_due(&[at(2, 0), at(1, 0)], &[first.clone(), last]), [Some(11_410), Some(11_410)]);
+    // One l1 was cancelled before the first, or between the two, or after both: then the rest of the
+    // fee was given by itself.
+    let now = [at(2, 1), at(1, 0)];
+    let rest = given("l3", 1, 6_913 + 2_998 + 490 - 3_146);
+    assert_eq!(goods_due(&now, &[given("l1", 2, 3_146), rest]), [Some(9_911), Some(9_911)]);
+    let rest = given("l3", 1, 6_913 + 2_998 + 490 - 3_127);
+    assert_eq!(goods_due(&now, &[first.clone(), rest]), [Some(11_410), Some(9_911)]);
+    let given_after = [first.clone(), given("l3", 1, 7_210), fee(64)];
+    assert_eq!(goods_due(&now, &given_after), [Some(11_410), Some(11_410), Some(9_911)]);
+    // All that had not shipped counted as cancelled, and then some of it shipped after all.
+    let closed = [first, fee(361), given("l3", 1, 6_913)];
+    assert_eq!(goods_due(&[at(2, 0), at(1, 0)], &closed), [Some(11_410), Some(2_998), Some(9_911)]);
+    // Amounts of another plan, and a line that only that one knew; what comes after is told again.
+    let other = [given("l1", 2, 3_000), given("l2", 1, 10), given("l3", 1, 10_337 - 3_010)];
+    assert_eq!(goods_due(&[at(2, 0), at(1, 0)], &other), [None, None, Some(11_410)]);
 }

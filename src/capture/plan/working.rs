@@ -3,7 +3,7 @@
 //! Every number comes from the functions that the amount itself comes from; there is no second
 //! formula here. It does not say when something happened, and words nothing.
 
-use super::{LineProgress, Plan, expected, line_owes, share_of, shipped};
+use super::{LineProgress, Plan, PlanLine, expected, line_owes, share_of, shipped};
 use crate::capture::notice::{Quantity, ShippedLine, ShippingPolicy};
 use crate::ids::LineId;
 use crate::money::Money;
@@ -73,7 +73,7 @@ impl Plan {
     /// When `progress` is not parallel to [`Plan::lines`], or `stored` in another currency.
     pub fn working(&self, progress: &[LineProgress], stored: Money) -> Working {
         let goods = self.goods(progress, shipped);
-        let line = |(line, at): (&super::PlanLine, LineProgress)| LineWorking {
+        let line = |(line, at): (&PlanLine, LineProgress)| LineWorking {
             line: line.line.clone(),
             share: self.money(line.share),
             shipped: shipped(line, at),
@@ -98,29 +98,37 @@ impl Plan {
     }
 
     /// How the amounts of an order came about, told again from the plan as it stands, for shipments
-    /// in the order in which they were given their amounts.
+    /// in the order in which they were given their amounts. A fee that was given an amount of its own
+    /// is one without lines.
     ///
-    /// Units that are cancelled by `now` may have been cancelled before or after a shipment: what
-    /// leads to the stored amount is what was. `None` where neither does, because the plan was revised
-    /// since, or more units were cancelled than then.
+    /// Units that are cancelled by `now` may have been cancelled before or after a shipment, and all
+    /// that had not shipped may have counted as cancelled for a while: what leads to the stored amount
+    /// is what was. `None` where nothing does, because the plan was revised since, or more units were
+    /// cancelled than then.
     ///
     /// # Panics
     /// When `now` is not parallel to [`Plan::lines`].
     pub fn retrace(&self, now: &[LineProgress], given: &[Given]) -> Vec<Option<Working>> {
         assert_eq!(now.len(), self.lines().len(), "progress is parallel to the plan's lines");
-        let mut before_cancelling = vec![LineProgress::default(); now.len()];
-        let unshipped = |at: &LineProgress| LineProgress { cancelled: at.cancelled, ..LineProgress::default() };
-        let mut after_cancelling: Vec<LineProgress> = now.iter().map(unshipped).collect();
+        let mut so_far = vec![Quantity::ZERO; now.len()];
         let mut stored = Money::zero(self.currency());
         let tell = |given: &Given| {
-            for line in &given.lines {
-                let index = self.line_index(&line.line)?;
-                for progress in [&mut before_cancelling, &mut after_cancelling] {
-                    progress[index].shipped = progress[index].shipped.plus(line.quantity);
-                }
-            }
-            let candidates = [&before_cancelling, &after_cancelling].map(|progress| self.working(progress, stored));
+            let before = stored;
             stored = stored.checked_add(given.amount).ok()?;
+            for line in &given.lines {
+                let shipped = &mut so_far[self.line_index(&line.line)?];
+                *shipped = shipped.plus(line.quantity);
+            }
+            let cancelled: [fn(Quantity, LineProgress, Quantity) -> Quantity; 3] =
+                [|_, _, _| Quantity::ZERO, |_, now, _| now.cancelled, |ordered, _, shipped| ordered.minus(shipped)];
+            let candidates = cancelled.into_iter().map(|cancelled| {
+                let at = |((line, now), &shipped): ((&PlanLine, &LineProgress), &Quantity)| LineProgress {
+                    shipped,
+                    cancelled: cancelled(line.ordered, *now, shipped),
+                };
+                let progress: Vec<_> = self.lines().iter().zip(now).zip(&so_far).map(at).collect();
+                self.working(&progress, before)
+            });
             candidates.into_iter().find(|working| working.amount == given.amount)
         };
         given.iter().map(tell).collect()
