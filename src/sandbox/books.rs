@@ -44,7 +44,8 @@ pub struct NewAuthorization {
     /// See `order_amount_minor`.
     #[serde(default)]
     pub order_currency: Option<String>,
-    /// Flitt, Fondy: where the order stands; default: approved.
+    /// Where the order stands; default: approved. Flex Pay shows `declined` as `AUTHORIZED_FAILED` and
+    /// `reversed` as `VOIDED`, and has nothing that is unpaid.
     #[serde(default)]
     pub status: OrderStatus,
     /// Flitt, Fondy: `card`, which is the default, or anything else, which is charged in full at once.
@@ -55,7 +56,7 @@ pub struct NewAuthorization {
     pub on_expiry: OnExpiry,
 }
 
-/// Where a Flitt or Fondy order stands (`order_status`).
+/// Where an order stands: the `order_status` of Flitt and Fondy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {

@@ -1,6 +1,7 @@
 //! What Flitt and Fondy serve: capture, status and reverse by order id.
 //!
-//! One protocol, two brands; the merchant id decides. Errors come inside HTTP 200. Where the
+//! One protocol, two brands; the merchant id decides. Errors come inside HTTP 200. How requests and
+//! answers are written is `cloudipsp_format`'s business. Where the
 //! documentation is silent (what a capture of an expired, reversed or too small hold is answered
 //! with), the sandbox had to choose; `capture_order` says what.
 
@@ -9,12 +10,12 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use serde::Deserialize;
+use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::books::{Authorization, Movement, MovementKind, OrderStatus};
+use super::cloudipsp_format::Format;
 use super::exchange::{Moment, Refusal, Reply, exchange, json as json_reply};
 use super::faults::{Channel, Code, Operation, Subject};
 use super::server::Line;
@@ -64,34 +65,36 @@ async fn serve(
     body: &[u8],
     work: Work,
 ) -> Reply {
-    let request = match Request::read(headers, body) {
+    let Some(format) = Format::of(headers) else { return rejected(1021).reply() };
+    let request = match Request::read(format, body) {
         Ok(request) => request,
-        Err(rejection) => return rejection.reply(),
+        Err(rejection) => return format.worded(rejection.reply()).await,
     };
     let subject = request.subject(shared, operation);
-    exchange(shared, line, subject, move |world, moment| {
+    let reply = exchange(shared, line, subject, move |world, moment| {
         if let Some(refusal) = &moment.refusal {
             return refused(&request.merchant, &request.order, refusal);
         }
         work(world, &request, moment).unwrap_or_else(Rejection::reply)
-    })
-    .await
+    });
+    format.worded(reply.await).await
 }
 
 /// The wording of an error that a fault asked for.
 pub(super) fn refused(merchant: &str, order: &str, refusal: &Refusal) -> Reply {
-    let code = match refusal.code {
-        Code::Number(code) => code,
+    let (code, parameter) = match &refusal.code {
+        Code::Number(code) => (*code, "signature"),
+        Code::About { number, parameter } => (*number, parameter.as_str()),
         Code::Name(_) => unreachable!("a codeName never meets this protocol"),
     };
     match refusal.channel {
-        Channel::ErrorCode => Rejection { code, parameter: "signature" }.reply(),
+        Channel::ErrorCode => failure(code, parameter),
         Channel::ResponseCode => enveloped(&json!({
             "order_id": order,
             "merchant_id": merchant_number(merchant),
             "response_status": "success",
             "response_code": code,
-            "response_description": cloudipsp_codes::text(code, "signature"),
+            "response_description": cloudipsp_codes::text(code, parameter),
         })),
     }
 }
@@ -110,17 +113,20 @@ const fn rejected(code: u16) -> Rejection {
 
 impl Rejection {
     fn reply(self) -> Reply {
-        // The documentation prints 1007 as a number and "1008" as a string: be ready for both.
-        let code =
-            if self.code.is_multiple_of(2) { Value::from(self.code.to_string()) } else { Value::from(self.code) };
-        let request_id: String = Uuid::new_v4().simple().to_string().chars().take(13).collect();
-        enveloped(&json!({
-            "response_status": "failure",
-            "error_code": code,
-            "error_message": cloudipsp_codes::text(self.code, self.parameter),
-            "request_id": request_id,
-        }))
+        failure(self.code, self.parameter)
     }
+}
+
+fn failure(code: u16, parameter: &str) -> Reply {
+    // The documentation prints 1007 as a number and "1008" as a string: be ready for both.
+    let shown = if code.is_multiple_of(2) { Value::from(code.to_string()) } else { Value::from(code) };
+    let request_id: String = Uuid::new_v4().simple().to_string().chars().take(13).collect();
+    enveloped(&json!({
+        "response_status": "failure",
+        "error_code": shown,
+        "error_message": cloudipsp_codes::text(code, parameter),
+        "request_id": request_id,
+    }))
 }
 
 /// A request that can be read; whether it is signed is for the work to find out.
@@ -130,23 +136,10 @@ struct Request {
     parameters: Parameters,
 }
 
-#[derive(Deserialize)]
-struct Envelope {
-    request: Parameters,
-}
-
 impl Request {
-    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Rejection> {
-        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if !content_type.starts_with("application/json") {
-            return Err(rejected(1021));
-        }
-        if std::str::from_utf8(body).is_err() {
-            return Err(rejected(1046));
-        }
-        let Ok(Envelope { request: parameters }) = serde_json::from_slice(body) else {
-            return Err(rejected(1010));
-        };
+    fn read(format: Format, body: &[u8]) -> Result<Self, Rejection> {
+        let body = std::str::from_utf8(body).map_err(|_| rejected(1046))?;
+        let parameters = format.parameters(body).ok_or(rejected(1010))?;
         if parameters.values().filter_map(text).any(|text| text.contains('|')) {
             return Err(rejected(1034));
         }

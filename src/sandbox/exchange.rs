@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::books::Hold;
 use super::faults::{Channel, Code, Fault, Subject, When};
+use super::flex_pay_codes::ErrorCode;
 use super::server::Line;
 use super::world::World;
 use super::{Protocol, Shared, cloudipsp, flex_pay};
@@ -99,6 +100,10 @@ where
             done_if(when, || work(calm()));
             Ending::Answer(proxy_page(status, retry_after_s))
         }
+        Fault::RetryAt { status, seconds, when } => {
+            done_if(when, || work(calm()));
+            Ending::Answer(come_back_at(proxy_page(status, None), seconds))
+        }
         Fault::Garbage { when } => {
             done_if(when, || work(calm()));
             Ending::Answer(body(StatusCode::OK, "application/json", "{\"response\": {\"capture_sta\u{fffd}"))
@@ -114,17 +119,20 @@ where
             work(calm());
             Ending::Answer(refused(&subject, &Refusal { code, channel }))
         }
+        Fault::SoftDecline => {
+            let refusal = Refusal { code: declined(subject.protocol), channel: Channel::ResponseCode };
+            Ending::Answer(work(Moment { refusal: Some(refusal), ..calm() }))
+        }
+        Fault::ExpireTokens => {
+            shared.world().end_tokens(&subject.account);
+            Ending::Answer(flex_pay::unauthorized())
+        }
         Fault::ForgetKeys => {
-            if let Some(account) = shared.world().accounts.get_mut(&subject.account) {
-                account.keys.forget_all();
-            }
+            shared.world().forget_keys(&subject.account);
             Ending::Answer(work(calm()))
         }
         Fault::Expire => {
-            let now = clock::now();
-            if let Some(authorization) = shared.world().find(&subject) {
-                authorization.expires_at = authorization.expires_at.min(now);
-            }
+            shared.world().expire(&subject, clock::now());
             Ending::Answer(work(calm()))
         }
         Fault::ClockSkew { seconds } => Ending::Answer(skewed(work(calm()), seconds)),
@@ -155,13 +163,30 @@ fn proxy_page(status: u16, retry_after_s: Option<u32>) -> Reply {
     reply
 }
 
-fn skewed(mut reply: Reply, seconds: i64) -> Reply {
-    let now = clock::now();
-    let shown = TimeDelta::try_seconds(seconds).and_then(|skew| now.checked_add_signed(skew)).unwrap_or(now);
-    let date = shown.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    let date = HeaderValue::try_from(date).expect("a date is ASCII");
-    reply.headers_mut().insert(header::DATE, date);
+/// Not enough money, in the words of each protocol.
+fn declined(protocol: Protocol) -> Code {
+    match protocol {
+        Protocol::Flitt | Protocol::Fondy => Code::Number(1037),
+        Protocol::FlexPay => Code::Name(ErrorCode::InsufficientFunds.name().to_owned()),
+    }
+}
+
+fn come_back_at(mut reply: Reply, seconds: u32) -> Reply {
+    reply.headers_mut().insert(header::RETRY_AFTER, http_date(i64::from(seconds)));
     reply
+}
+
+fn skewed(mut reply: Reply, seconds: i64) -> Reply {
+    reply.headers_mut().insert(header::DATE, http_date(seconds));
+    reply
+}
+
+/// So many seconds from now, as HTTP writes instants (RFC 9110, 5.6.7).
+fn http_date(seconds: i64) -> HeaderValue {
+    let now = clock::now();
+    let shown = TimeDelta::try_seconds(seconds).and_then(|span| now.checked_add_signed(span)).unwrap_or(now);
+    let date = shown.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    HeaderValue::try_from(date).expect("a date is ASCII")
 }
 
 /// An answer with a JSON body.

@@ -44,6 +44,9 @@ pub struct Rule {
     /// Fires so many times at most; without it, without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
+    /// Fires so many times at most for each order or transaction (for tokens: each client).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times_each: Option<u32>,
     /// Fires with this chance in a thousand; without it, always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_mille: Option<u16>,
@@ -60,6 +63,7 @@ impl Rule {
             reference: None,
             operation: Operation::Any,
             times: None,
+            times_each: None,
             per_mille: None,
             fault,
         }
@@ -139,6 +143,16 @@ pub enum Fault {
         #[serde(default)]
         when: When,
     },
+    /// The same, with `Retry-After` as an HTTP date instead of seconds (RFC 9110, 10.2.3).
+    RetryAt {
+        /// 400 to 599.
+        status: u16,
+        /// The date: so many seconds from now.
+        seconds: u32,
+        /// Before or after the work.
+        #[serde(default)]
+        when: When,
+    },
     /// 200 with a body that cannot be read.
     Garbage {
         /// Before or after the work.
@@ -165,9 +179,16 @@ pub enum Fault {
         #[serde(default)]
         channel: Channel,
     },
+    /// A capture is declined for want of funds, which may be there the next time: 1037 in
+    /// `response_code` at Flitt and Fondy, `INSUFFICIENT_FUNDS` at Flex Pay. With `times_each`, every
+    /// authorization is declined so often, and then captured.
+    SoftDecline,
     /// Flex Pay: all idempotency keys of the client are forgotten, then the request is served.
     ForgetKeys,
-    /// The authorization ends now, then the request is served.
+    /// Flex Pay: all tokens of the client end now, so that the request is answered with 401.
+    ExpireTokens,
+    /// The authorization ends now, then the request is served. A Flitt or Fondy hold is captured in
+    /// full or released, as it was made to be (`on_expiry`).
     Expire,
     /// The request is served; its answer's `Date` is off by so many seconds.
     ClockSkew {
@@ -178,12 +199,20 @@ pub enum Fault {
 
 /// A provider's error code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 pub enum Code {
-    /// Flitt, Fondy. Numbers that no list has are possible.
+    /// Flitt, Fondy. Numbers that no list has are possible. Where its text names a parameter, that is
+    /// `signature`.
     Number(u16),
     /// Flex Pay: one of its fifteen.
     Name(String),
+    /// Flitt, Fondy: a code about another parameter (1007 to 1009, 1011).
+    About {
+        /// Which code.
+        number: u16,
+        /// About which parameter.
+        parameter: String,
+    },
 }
 
 /// Where a Flitt or Fondy code is said.
@@ -225,8 +254,13 @@ pub(super) struct Armed {
     seed: u64,
     rules: Vec<RuleState>,
     /// How often a rule that goes by chance met the same thing.
-    met: HashMap<(usize, Protocol, String, String), u64>,
+    met: HashMap<Pair, u64>,
+    /// How often a rule with `times_each` fired at the same thing.
+    fired: HashMap<Pair, u32>,
 }
+
+/// A rule by its number, and what it met: protocol, account, reference.
+type Pair = (usize, Protocol, String, String);
 
 impl Armed {
     pub(super) fn new(faults: Faults) -> Result<Self, Rejected> {
@@ -234,7 +268,7 @@ impl Armed {
             check(rule).map_err(|problem| Rejected::Fault { number, problem })?;
         }
         let rules = faults.rules.into_iter().map(|rule| RuleState { rule, met: 0, fired: 0 }).collect();
-        Ok(Self { seed: faults.seed, rules, met: HashMap::new() })
+        Ok(Self { seed: faults.seed, rules, met: HashMap::new(), fired: HashMap::new() })
     }
 
     pub(super) fn state(&self) -> Vec<RuleState> {
@@ -251,13 +285,21 @@ impl Armed {
             if state.rule.times.is_some_and(|times| state.fired >= times) {
                 continue;
             }
+            let pair = || (number, subject.protocol, subject.account.clone(), subject.reference.clone());
+            if let Some(times) = state.rule.times_each
+                && self.fired.get(&pair()).is_some_and(|fired| *fired >= times)
+            {
+                continue;
+            }
             if let Some(per_mille) = state.rule.per_mille {
-                let key = (number, subject.protocol, subject.account.clone(), subject.reference.clone());
-                let met = self.met.entry(key).or_default();
+                let met = self.met.entry(pair()).or_default();
                 *met += 1;
                 if roll(self.seed, number, subject, *met) >= u64::from(per_mille) {
                     continue;
                 }
+            }
+            if state.rule.times_each.is_some() {
+                *self.fired.entry(pair()).or_default() += 1;
             }
             state.fired += 1;
             return Some(state.rule.fault.clone());
@@ -286,15 +328,18 @@ fn makes_sense(fault: &Fault, subject: &Subject) -> bool {
     let flex = subject.protocol == Protocol::FlexPay;
     match fault {
         Fault::Hold { .. } => !flex && subject.operation == Operation::Capture,
-        Fault::Code { code: Code::Number(_), .. } => !flex,
+        Fault::SoftDecline => subject.operation == Operation::Capture,
+        Fault::Code { code: Code::Number(_) | Code::About { .. }, .. } => !flex,
         Fault::Code { code: Code::Name(_), .. } => flex && subject.operation != Operation::Token,
         Fault::ForgetKeys => flex && matches!(subject.operation, Operation::Capture | Operation::Void),
+        Fault::ExpireTokens => flex && subject.operation != Operation::Token,
         Fault::Expire => subject.operation != Operation::Token,
         Fault::Latency { .. }
         | Fault::Refuse { .. }
         | Fault::Reset { .. }
         | Fault::Hang { .. }
         | Fault::Status { .. }
+        | Fault::RetryAt { .. }
         | Fault::Garbage { .. }
         | Fault::ClockSkew { .. } => true,
     }
@@ -305,7 +350,9 @@ fn check(rule: &Rule) -> Result<(), &'static str> {
         return Err("per_mille is more than 1000");
     }
     match &rule.fault {
-        Fault::Status { status, .. } if !(400..=599).contains(status) => Err("status is not within 400 to 599"),
+        Fault::Status { status, .. } | Fault::RetryAt { status, .. } if !(400..=599).contains(status) => {
+            Err("status is not within 400 to 599")
+        }
         Fault::Hold { lookups: 0, ms: 0 } => Err("hold needs lookups or ms"),
         Fault::Code { code: Code::Name(name), .. } if ErrorCode::parse(name).is_none() => {
             Err("code is neither a number nor a codeName of Flex Pay")
@@ -315,10 +362,13 @@ fn check(rule: &Rule) -> Result<(), &'static str> {
         | Fault::Reset { .. }
         | Fault::Hang { .. }
         | Fault::Status { .. }
+        | Fault::RetryAt { .. }
         | Fault::Garbage { .. }
         | Fault::Hold { .. }
         | Fault::Code { .. }
+        | Fault::SoftDecline
         | Fault::ForgetKeys
+        | Fault::ExpireTokens
         | Fault::Expire
         | Fault::ClockSkew { .. } => Ok(()),
     }
@@ -369,6 +419,17 @@ mod tests {
         assert_eq!(armed.draw(&subject("b")), None);
         let state = armed.state();
         assert_eq!((state[0].met, state[0].fired, state[1].met, state[1].fired), (4, 2, 1, 1));
+    }
+
+    #[test]
+    fn a_rule_may_fire_so_often_for_each_order() {
+        let rule = Rule { times_each: Some(2), ..Rule::new(Fault::SoftDecline) };
+        let mut armed = Armed::new(Faults { seed: 0, rules: vec![rule] }).expect("makes sense");
+        let mut fires = |reference| armed.draw(&subject(reference)).is_some();
+        let drawn: Vec<_> = ["a", "b", "a", "a", "b", "b"].into_iter().map(&mut fires).collect();
+        assert_eq!(drawn, [true, true, true, false, true, false]);
+        let token = Subject { operation: Operation::Token, ..subject("c") };
+        assert_eq!(armed.draw(&token), None, "only captures are declined");
     }
 
     #[test]

@@ -262,12 +262,18 @@ fn shown(transaction: &Authorization) -> Reply {
 
 fn status(transaction: &Authorization) -> &'static str {
     let (captured, remaining) = (transaction.captured(), transaction.remaining());
-    match (transaction.status == OrderStatus::Expired, captured.is_zero(), remaining.is_zero()) {
-        (true, _, _) => "AUTHORIZATION_EXPIRED",
-        (false, true, false) => "AUTHORIZED",
-        (false, true, true) => "VOIDED",
-        (false, false, false) => "PARTIALLY_CAPTURED",
-        (false, false, true) => "CAPTURED",
+    match transaction.status {
+        OrderStatus::Declined => "AUTHORIZED_FAILED",
+        OrderStatus::Expired => "AUTHORIZATION_EXPIRED",
+        OrderStatus::Reversed => "VOIDED",
+        OrderStatus::Created | OrderStatus::Processing | OrderStatus::Approved => {
+            match (captured.is_zero(), remaining.is_zero()) {
+                (true, false) => "AUTHORIZED",
+                (true, true) => "VOIDED",
+                (false, false) => "PARTIALLY_CAPTURED",
+                (false, true) => "CAPTURED",
+            }
+        }
     }
 }
 
@@ -288,7 +294,7 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
 fn named(code: &Code) -> ErrorCode {
     match code {
         Code::Name(name) => ErrorCode::parse(name).expect("the rule was checked when it was armed"),
-        Code::Number(_) => unreachable!("a number never meets this protocol"),
+        Code::Number(_) | Code::About { .. } => unreachable!("a number never meets this protocol"),
     }
 }
 
@@ -298,7 +304,7 @@ fn error(code: ErrorCode) -> Reply {
 }
 
 /// The body of a 401 is not documented: none.
-fn unauthorized() -> Reply {
+pub(super) fn unauthorized() -> Reply {
     let mut reply = body(StatusCode::UNAUTHORIZED, "text/plain", Body::empty());
     reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     reply

@@ -17,6 +17,7 @@
 mod books;
 mod cloudipsp;
 mod cloudipsp_codes;
+mod cloudipsp_format;
 mod control;
 mod exchange;
 mod faults;

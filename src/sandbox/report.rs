@@ -37,8 +37,8 @@ pub struct BookedAuthorization {
     pub created_at: Timestamp,
     /// Cannot be captured from then on.
     pub expires_at: Timestamp,
-    /// Flitt's and Fondy's `order_status`; `expired` for a Flex Pay authorization that ran out, else
-    /// `approved`.
+    /// Flitt's and Fondy's `order_status`. At Flex Pay: `declined` or `reversed` if it was made so,
+    /// `expired` if it ran out, else `approved`.
     pub status: OrderStatus,
     /// Taken.
     pub captured_minor: i64,

@@ -54,6 +54,9 @@ pub enum Rejected {
     /// The amount or currency cannot be.
     #[error("amount_minor or currency: {0}")]
     Money(#[from] MoneyError),
+    /// A transaction begins with its authorization.
+    #[error("status: Flex Pay has no unpaid transactions: use approved, declined, expired or reversed")]
+    NeverUnpaid,
     /// Nothing to hold.
     #[error("amount_minor is not positive")]
     NoAmount,
@@ -123,7 +126,7 @@ impl World {
             }
             known.secret = new.secret;
             known.token_lifetime = token_lifetime;
-            self.tokens.retain(|_, token| token.account != new.account);
+            self.end_tokens(&new.account);
             return Ok(());
         }
         let account = Account {
@@ -163,8 +166,10 @@ impl World {
         if account.by_reference.contains_key(&reference) {
             return Err(Rejected::ReferenceTaken);
         }
-        let status = if account.protocol == Protocol::FlexPay { OrderStatus::Approved } else { new.status };
-        let new = NewAuthorization { status, ..new };
+        let unpaid = matches!(new.status, OrderStatus::Created | OrderStatus::Processing);
+        if account.protocol == Protocol::FlexPay && unpaid {
+            return Err(Rejected::NeverUnpaid);
+        }
         let made = Authorization::new(account.protocol, reference.clone(), amount, ordered, now, &new);
         let booked = BookedAuthorization::of(&name, &made);
         account.by_reference.insert(reference, account.authorizations.len());
@@ -197,6 +202,25 @@ impl World {
     /// Whose token this is, while it lives.
     pub(super) fn client_of(&self, token: &str, now: Timestamp) -> Option<&str> {
         self.tokens.get(token).filter(|token| now < token.expires_at).map(|token| token.account.as_str())
+    }
+
+    /// Ends all tokens of a client.
+    pub(super) fn end_tokens(&mut self, client: &str) {
+        self.tokens.retain(|_, token| token.account != client);
+    }
+
+    /// Forgets all idempotency keys of a client.
+    pub(super) fn forget_keys(&mut self, client: &str) {
+        if let Some(account) = self.accounts.get_mut(client) {
+            account.keys.forget_all();
+        }
+    }
+
+    /// Ends the authorization that a request is about, unless it has ended before.
+    pub(super) fn expire(&mut self, subject: &Subject, now: Timestamp) {
+        if let Some(authorization) = self.find(subject) {
+            authorization.expires_at = authorization.expires_at.min(now);
+        }
     }
 
     pub(super) fn arm(&mut self, faults: Faults) -> Result<(), Rejected> {

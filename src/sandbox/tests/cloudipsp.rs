@@ -1,5 +1,7 @@
 //! Flitt and Fondy: one capture, signatures, statuses, codes.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::super::signature::{Parameters, sign};
@@ -177,4 +179,38 @@ async fn a_whole_hold_can_be_reversed_and_then_not_be_captured() {
     let (status, _) = verified_status(&bench, &order).await;
     assert_eq!((&status["order_status"], &status["reversal_amount"]), (&json!("reversed"), &json!("1000")));
     assert_eq!(bench.capture(&order, 1000, "GEL").await.expect("an answer")["error_code"], "1086");
+}
+
+/// The documentation allows forms beside JSON; the answer comes in the form of the question.
+#[tokio::test]
+async fn a_form_is_answered_with_a_form() {
+    const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+    let bench = Bench::start().await;
+    let order = bench.authorize(Protocol::Flitt, 15_118, "UAH");
+    let post = async |path: &str, mut parameters: Value| {
+        if parameters.get("signature").is_none() {
+            parameters["signature"] = sign("test", &as_parameters(&parameters)).into();
+        }
+        let texts = parameters
+            .as_object()
+            .expect("an object")
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(texts).finish();
+        let request = bench.http.post(bench.url(path)).header("content-type", FORM).body(body);
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.headers()["content-type"], "application/x-www-form-urlencoded");
+        let text = answer.text().await.expect("a body");
+        url::form_urlencoded::parse(text.as_bytes()).into_owned().collect::<BTreeMap<String, String>>()
+    };
+    let capture = json!({ "order_id": order, "merchant_id": 1_549_901, "amount": 100, "currency": "UAH" });
+    assert_eq!(post("/api/capture/order_id/", capture.clone()).await["capture_status"], "captured");
+    let status = post("/api/status/order_id/", json!({ "order_id": order, "merchant_id": 1_549_901 })).await;
+    assert_eq!((status["order_status"].as_str(), status["actual_amount"].as_str()), ("approved", "15118"));
+    let parameters = as_parameters(&json!(status));
+    assert_eq!(Some(&status["signature"]), sign("test", &parameters).as_ref(), "signed over the same text");
+    let mut forged = capture;
+    forged["signature"] = json!("281b215fe86518fe0fc99c1676b73c57b420e569");
+    assert_eq!(post("/api/capture/order_id", forged).await["error_code"], "1007");
+    assert_eq!(post("/api/status/order_id", json!({ "signature": "" })).await["error_code"], "1011");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Books, NOTICE, RuleState, Sandbox};
+use super::super::{Books, Fault, NOTICE, RuleState, Sandbox};
 use super::Bench;
 
 async fn control(bench: &Bench, method: &str, path: &str, body: &Value) -> (u16, Value) {
@@ -76,6 +76,57 @@ async fn faults_and_settings_are_set_and_shown() {
     assert_eq!(bench.running.sandbox().settings().keys.retention_ms, 5);
 }
 
+/// The kind that a fault has in JSON; whoever adds one is led here, and to the page.
+fn named(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Latency { .. } => "latency",
+        Fault::Refuse { .. } => "refuse",
+        Fault::Reset { .. } => "reset",
+        Fault::Hang { .. } => "hang",
+        Fault::Status { .. } => "status",
+        Fault::RetryAt { .. } => "retry_at",
+        Fault::Garbage { .. } => "garbage",
+        Fault::Hold { .. } => "hold",
+        Fault::Code { .. } => "code",
+        Fault::SoftDecline => "soft_decline",
+        Fault::ForgetKeys => "forget_keys",
+        Fault::ExpireTokens => "expire_tokens",
+        Fault::Expire => "expire",
+        Fault::ClockSkew { .. } => "clock_skew",
+    }
+}
+
+#[tokio::test]
+async fn every_example_on_the_page_works() {
+    let bench = Bench::start().await;
+    let page = bench.http.get(bench.url("/sandbox")).send().await.expect("an answer").text().await.expect("a body");
+    let mut kinds: Vec<_> = Vec::new();
+    for line in page.lines().filter(|line| line.starts_with("{\"kind\"")) {
+        let mut examples = serde_json::Deserializer::from_str(line).into_iter::<Value>();
+        let example = examples.next().expect("an example").expect("JSON");
+        let fault: Fault = serde_json::from_value(example.clone()).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(example["kind"], named(&fault));
+        kinds.push(named(&fault));
+        let body = json!({ "rules": [{ "fault": example }] });
+        assert_eq!(control(&bench, "PUT", "/sandbox/faults", &body).await.0, 200, "{line}");
+    }
+    kinds.dedup();
+    assert_eq!(kinds.len(), 14, "each kind has its example: {kinds:?}");
+    control(&bench, "DELETE", "/sandbox/faults", &Value::Null).await;
+    let flat: String = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (method, path) in [
+        ("POST", "/sandbox/authorizations"),
+        ("POST", "/sandbox/accounts"),
+        ("PUT", "/sandbox/faults"),
+        ("PUT", "/sandbox/settings"),
+    ] {
+        let (_, example) = flat.split_once(&format!("{method} {path} ")).expect("an example");
+        let mut examples = serde_json::Deserializer::from_str(example).into_iter::<Value>();
+        let body = examples.next().expect("an example").expect("JSON");
+        assert!(control(&bench, method, path, &body).await.0 < 300, "{method} {path} {body}");
+    }
+}
+
 #[tokio::test]
 async fn every_page_says_that_it_is_no_payment_provider() {
     let bench = Bench::start().await;
@@ -87,6 +138,19 @@ async fn every_page_says_that_it_is_no_payment_provider() {
         assert!(server.contains("NOT a payment provider"), "{path}");
         let page = answer.text().await.expect("a body");
         assert!(page.contains("NOT a payment provider"), "{path}: {page}");
+    }
+    for (method, path) in [
+        ("POST", "/sandbox/authorizations"),
+        ("POST", "/sandbox/accounts"),
+        ("PUT", "/sandbox/faults"),
+        ("DELETE", "/sandbox/faults"),
+        ("PUT", "/sandbox/settings"),
+        ("PATCH", "/sandbox/books"),
+    ] {
+        for body in [json!({}), json!({ "protocol": "flitt", "amount_minor": 1, "currency": "GEL" })] {
+            let (_, answer) = control(&bench, method, path, &body).await;
+            assert_eq!(answer["notice"], NOTICE, "{method} {path}");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::cloudipsp_codes::CODES;
 use super::super::flex_pay_codes::ErrorCode;
-use super::super::{Channel, Code, Fault, Operation, Protocol, Rule, When};
+use super::super::{Channel, Code, Fault, Faults, NewAuthorization, OnExpiry, Operation, Protocol, Rule, When};
 use super::Bench;
 
 /// The operating system's word on a request that failed.
@@ -126,6 +126,85 @@ async fn http_errors_and_garbage_come_before_or_after_the_work() {
 }
 
 #[tokio::test]
+async fn a_time_to_come_back_may_be_a_date() {
+    let bench = Bench::start().await;
+    let token = bench.token().await;
+    for status in [429, 503] {
+        let id = bench.authorize(Protocol::FlexPay, 100, "USD");
+        bench.arm_once(Fault::RetryAt { status, seconds: 90, when: When::Before });
+        let request = bench.http.get(bench.url(&format!("/v1/transactions/{id}"))).bearer_auth(&token);
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), status);
+        let instant = |name| {
+            let text = answer.headers()[name].to_str().expect("text");
+            assert!(text.ends_with(" GMT"), "{text}");
+            DateTime::parse_from_rfc2822(text).expect("a date")
+        };
+        let wait = (instant("retry-after") - instant("date")).num_seconds();
+        assert!((89..=91).contains(&wait), "{wait}");
+    }
+}
+
+#[tokio::test]
+async fn a_soft_decline_passes() {
+    let bench = Bench::start().await;
+    let token = bench.token().await;
+    let id = bench.authorize(Protocol::FlexPay, 1000, "USD");
+    let orders = [bench.authorize(Protocol::Flitt, 1000, "GEL"), bench.authorize(Protocol::Flitt, 1000, "GEL")];
+    bench.arm(Rule { times_each: Some(2), ..Rule::new(Fault::SoftDecline) });
+    for attempt in 0..3 {
+        for order in &orders {
+            let answer = bench.capture(order, 1000, "GEL").await.expect("an answer");
+            let declined = (&answer["response_status"], &answer["response_code"]) == (&json!("success"), &json!(1037));
+            assert_eq!(declined, attempt < 2, "{attempt}: {answer}");
+            assert_eq!(captured(&bench, order), if declined { 0 } else { 1000 });
+        }
+        // A refused key may try again: the rules of keys decide, not the fault.
+        let (status, answer) = bench.write(&token, &format!("{id}/capture"), "a-key", "{}").await.expect("an answer");
+        let expected = if attempt < 2 { (400, json!("INSUFFICIENT_FUNDS")) } else { (200, Value::Null) };
+        assert_eq!((status, answer["codeName"].clone()), expected);
+    }
+    assert_eq!(captured(&bench, &id), 1000);
+}
+
+#[tokio::test]
+async fn the_same_seed_strikes_the_same_orders() {
+    let references: Vec<String> = (0..24).map(|number| format!("order-{number}")).collect();
+    let mut struck = Vec::new();
+    for (seed, backwards) in [(5, false), (5, true), (6, false)] {
+        let bench = Bench::start().await;
+        for reference in &references {
+            bench.authorize_as(NewAuthorization {
+                protocol: Some(Protocol::Fondy),
+                reference: Some(reference.clone()),
+                amount_minor: 100,
+                currency: "EUR".to_owned(),
+                ..NewAuthorization::default()
+            });
+        }
+        let unlucky = Rule { per_mille: Some(400), ..Rule::new(Fault::Reset { when: When::After }) };
+        bench.running.sandbox().set_faults(Faults { seed, rules: vec![unlucky] }).expect("a good rule");
+        let mut met = Vec::new();
+        let mut asked = references.clone();
+        if backwards {
+            asked.reverse();
+        }
+        for order in asked {
+            let capture = json!({ "order_id": order, "merchant_id": 1_396_424, "amount": 100, "currency": "EUR" });
+            if bench.signed("/api/capture/order_id", capture).await.is_err() {
+                met.push(order);
+            }
+        }
+        assert!(bench.books().authorizations.iter().all(|booked| booked.captured_minor == 100), "after the work");
+        met.sort();
+        struck.push(met);
+    }
+    assert!(!struck[0].is_empty() && struck[0].len() < references.len());
+    assert_eq!(struck[0], struck[1], "in whatever order they come");
+    assert_ne!(struck[0], struck[2], "the seed matters");
+}
+
+#[tokio::test]
 async fn a_capture_stays_on_hold_for_so_many_lookups() {
     let bench = Bench::start().await;
     let order = bench.authorize(Protocol::Flitt, 1000, "GEL");
@@ -179,6 +258,22 @@ async fn every_code_of_flitt_and_fondy_is_reachable() {
     assert_eq!(captured(&bench, &order), 1000, "and yet it was captured");
 }
 
+/// What 1007 is about makes all the difference: of `signature` it is said to every request.
+#[tokio::test]
+async fn a_code_can_be_about_any_parameter() {
+    let bench = Bench::start().await;
+    let order = bench.authorize(Protocol::Flitt, 1000, "GEL");
+    for (number, parameter, text) in [
+        (1007, "amount", "Parameter `amount` is incorrect"),
+        (1007, "merchant_id", "Parameter `merchant_id` is incorrect"),
+        (1011, "currency", "Parameter `currency` is missing"),
+    ] {
+        let code = Code::About { number, parameter: parameter.to_owned() };
+        bench.arm_once(Fault::Code { code, when: When::Before, channel: Channel::ErrorCode });
+        assert_eq!(bench.capture(&order, 1000, "GEL").await.expect("an answer")["error_message"], text);
+    }
+}
+
 #[tokio::test]
 async fn every_code_of_flex_pay_is_reachable() {
     let bench = Bench::start().await;
@@ -227,6 +322,41 @@ async fn an_authorization_can_end_early() {
     let books = bench.books();
     let booked = books.find(&id).expect("booked");
     assert_eq!((booked.voided_minor, booked.remaining_minor), (1000, 0));
+}
+
+/// What the shop plug-ins of Flitt and Fondy warn of, or what cards do otherwise.
+#[tokio::test]
+async fn a_hold_that_ends_early_is_captured_in_full_or_released() {
+    let bench = Bench::start().await;
+    for (on_expiry, code, minor) in [(OnExpiry::Capture, json!(1109), 1000), (OnExpiry::Release, json!("1052"), 0)] {
+        let order = bench.authorize_as(NewAuthorization {
+            protocol: Some(Protocol::Flitt),
+            amount_minor: 1000,
+            currency: "GEL".to_owned(),
+            on_expiry,
+            ..NewAuthorization::default()
+        });
+        bench.arm_once(Fault::Expire);
+        let answer = bench.capture(&order, 400, "GEL").await.expect("an answer");
+        assert_eq!(answer["error_code"], code);
+        assert_eq!(captured(&bench, &order), minor);
+        let books = bench.books();
+        assert!(books.find(&order).expect("booked").captures.iter().all(|capture| capture.automatic));
+    }
+}
+
+#[tokio::test]
+async fn tokens_can_end_early() {
+    let bench = Bench::start().await;
+    let (token, other) = (bench.token().await, bench.token().await);
+    let id = bench.authorize(Protocol::FlexPay, 1000, "USD");
+    bench.arm_once(Fault::ExpireTokens);
+    let path = format!("{id}/capture");
+    for old in [&token, &token, &other] {
+        assert_eq!(bench.write(old, &path, "a-key", "{}").await.expect("an answer").0, 401);
+    }
+    assert_eq!(captured(&bench, &id), 0);
+    assert_eq!(bench.write(&bench.token().await, &path, "a-key", "{}").await.expect("an answer").0, 200);
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::{
-    FLEX_CLIENT, KeyCheck, KeyFailures, KeyReuse, KeyRules, NewAccount, NewAuthorization, Protocol, Settings,
+    FLEX_CLIENT, KeyCheck, KeyFailures, KeyReuse, KeyRules, NewAccount, NewAuthorization, OrderStatus, Protocol,
+    Settings,
 };
 use super::{Bench, answered};
 
@@ -95,6 +96,32 @@ async fn what_does_not_fit_is_refused_by_name() {
     assert_eq!(bench.read(&token, "no-such-id").await.0, 404);
     let (_, expired) = bench.read(&token, &ended).await;
     assert_eq!((&expired["status"], &expired["events"][1]["type"]), (&json!("AUTHORIZATION_EXPIRED"), &json!("VOID")));
+}
+
+#[tokio::test]
+async fn transactions_stand_where_they_were_made_to_stand() {
+    let bench = Bench::start().await;
+    let token = bench.token().await;
+    let new = |status| NewAuthorization {
+        protocol: Some(Protocol::FlexPay),
+        amount_minor: 1000,
+        currency: "USD".to_owned(),
+        status,
+        ..NewAuthorization::default()
+    };
+    for (status, shown, code) in [
+        (OrderStatus::Declined, "AUTHORIZED_FAILED", "NO_AMOUNT_LEFT"),
+        (OrderStatus::Reversed, "VOIDED", "NO_AMOUNT_LEFT"),
+        (OrderStatus::Expired, "AUTHORIZATION_EXPIRED", "AUTH_EXPIRED_ERROR"),
+    ] {
+        let id = bench.authorize_as(new(status));
+        assert_eq!(bench.read(&token, &id).await.1["status"], shown);
+        let (_, answer) = bench.write(&token, &format!("{id}/capture"), "a-key", "{}").await.expect("an answer");
+        assert_eq!(answer["codeName"], code, "{shown}");
+    }
+    for unpaid in [OrderStatus::Created, OrderStatus::Processing] {
+        assert!(bench.running.sandbox().authorize(new(unpaid)).is_err());
+    }
 }
 
 #[tokio::test]
