@@ -33,38 +33,51 @@ find_rabbitmq() {
 }
 
 # Installs RabbitMQ with the system's own packages, and finds it. Says what it does before.
-install_rabbitmq() {
+install_rabbitmq() { install_packages RabbitMQ rabbitmq rabbitmq-server && find_rabbitmq; }
+
+# Is there a Python that can make virtual environments? Debian has `venv` in a package of its own.
+find_python() { python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
+
+# Installs Python, and sees whether it will do. Says what it does before.
+install_python() { install_packages Python python python3 python3-venv && find_python; }
+
+# install_packages NAME FORMULA PACKAGE…: installs with Homebrew or apt, as this system has it.
+install_packages() {
+    local name="$1" formula="$2"
+    shift 2
     if command -v apt-get >/dev/null 2>&1; then
         if [ "$(id -u)" -eq 0 ]; then
-            install_with_apt
+            say "installing $name: apt-get install $*"
+            install_with_apt "$*"
         elif command -v sudo >/dev/null 2>&1; then
-            install_with_apt sudo
+            say "installing $name: sudo apt-get install $*"
+            install_with_apt "$*" sudo
         else
             return 1
         fi
     elif command -v brew >/dev/null 2>&1; then
-        say "installing RabbitMQ: brew install rabbitmq"
-        brew install rabbitmq >&2 || return 1
+        say "installing $name: brew install $formula"
+        brew install "$formula" >&2
     else
         return 1
     fi
-    find_rabbitmq
 }
 
-# The package starts a broker of its own, which nobody here needs: a policy file forbids that for the
-# time of the installation, where there is none already.
+# install_with_apt "PACKAGE…" [sudo]. The package of RabbitMQ starts a broker of its own, which nobody
+# here needs: a policy file forbids that for the time of the installation, where there is none already.
 install_with_apt() {
-    local policy=/usr/sbin/policy-rc.d ours=""
-    say "installing RabbitMQ: ${1:+$1 }apt-get install rabbitmq-server"
+    local packages="$1" policy=/usr/sbin/policy-rc.d ours="" failed=""
+    shift
     if [ ! -e "$policy" ]; then
         ours=yes
         printf '#!/bin/sh\nexit 101\n' | "$@" tee "$policy" >/dev/null || return 1
         "$@" chmod 755 "$policy"
     fi
-    local failed=""
     {
+        # One word for each package.
+        # shellcheck disable=SC2086
         "$@" apt-get update -q &&
-            "$@" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends rabbitmq-server
+            "$@" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages
     } >&2 || failed=yes
     [ -z "$ours" ] || "$@" rm -f "$policy"
     [ -z "$failed" ]

@@ -143,6 +143,12 @@ impl Request {
         if parameters.values().filter_map(text).any(|text| text.contains('|')) {
             return Err(rejected(1034));
         }
+        // Protocol 2.0 has everything else inside `data`.
+        if let Some(version) = parameters.get("version").and_then(text)
+            && !matches!(version.as_str(), "" | "1.0" | "1.0.1")
+        {
+            return Err(Rejection { code: 1007, parameter: "version" });
+        }
         let merchant = mandatory(&parameters, "merchant_id")?;
         let order = mandatory(&parameters, "order_id")?;
         Ok(Self { merchant, order, parameters })
@@ -165,11 +171,6 @@ impl Request {
         let expected = sign(&account.secret, &self.parameters).ok_or(bad_signature)?;
         if mandatory(&self.parameters, "signature")? != expected {
             return Err(bad_signature);
-        }
-        if let Some(version) = self.parameters.get("version").and_then(text)
-            && !matches!(version.as_str(), "" | "1.0" | "1.0.1")
-        {
-            return Err(Rejection { code: 1007, parameter: "version" });
         }
         account.find_and_secret(&self.order).ok_or(rejected(1018))
     }

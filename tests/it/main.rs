@@ -6,5 +6,6 @@ mod bad_input;
 mod broker;
 mod crash;
 mod flow;
+mod official_client;
 mod outage;
 mod support;

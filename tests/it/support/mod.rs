@@ -4,6 +4,7 @@
 //! for each. The node ends with the process, however that ends. Under `cargo nextest` every test is a
 //! process and starts its own, which works and is slow.
 
+pub mod adapter;
 pub mod audit;
 pub mod listener;
 pub mod order;
