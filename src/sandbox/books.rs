@@ -145,20 +145,20 @@ impl Authorization {
         authorized: Money,
         ordered: Money,
         now: Timestamp,
-        new: &NewAuthorization,
+        new: NewAuthorization,
     ) -> Self {
         let lifetime = TimeDelta::milliseconds(new.lifetime_ms.unwrap_or(LIFETIME_MS).try_into().unwrap_or(i64::MAX));
         let mut made = Self {
             protocol,
             reference,
             order: Uuid::new_v4(),
-            merchant_reference_id: new.merchant_reference_id.clone(),
+            merchant_reference_id: new.merchant_reference_id,
             authorized,
             ordered,
             created_at: now,
             expires_at: now.checked_add_signed(lifetime).unwrap_or(Timestamp::MAX_UTC),
             status: new.status,
-            payment_system: new.payment_system.clone().unwrap_or_else(|| "card".to_owned()),
+            payment_system: new.payment_system.unwrap_or_else(|| "card".to_owned()),
             on_expiry: new.on_expiry,
             movements: Vec::new(),
             capture_requests: 0,

@@ -330,9 +330,8 @@ fn makes_sense(fault: &Fault, subject: &Subject) -> bool {
         Fault::Hold { .. } => !flex && subject.operation == Operation::Capture,
         Fault::SoftDecline => subject.operation == Operation::Capture,
         Fault::Code { code: Code::Number(_) | Code::About { .. }, .. } => !flex,
-        Fault::Code { code: Code::Name(_), .. } => flex && subject.operation != Operation::Token,
+        Fault::Code { code: Code::Name(_), .. } | Fault::ExpireTokens => flex && subject.operation != Operation::Token,
         Fault::ForgetKeys => flex && matches!(subject.operation, Operation::Capture | Operation::Void),
-        Fault::ExpireTokens => flex && subject.operation != Operation::Token,
         Fault::Expire => subject.operation != Operation::Token,
         Fault::Latency { .. }
         | Fault::Refuse { .. }

@@ -170,7 +170,7 @@ impl World {
         if account.protocol == Protocol::FlexPay && unpaid {
             return Err(Rejected::NeverUnpaid);
         }
-        let made = Authorization::new(account.protocol, reference.clone(), amount, ordered, now, &new);
+        let made = Authorization::new(account.protocol, reference.clone(), amount, ordered, now, new);
         let booked = BookedAuthorization::of(&name, &made);
         account.by_reference.insert(reference, account.authorizations.len());
         account.authorizations.push(made);

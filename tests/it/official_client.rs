@@ -1,8 +1,8 @@
 //! Fondy's own Python SDK against the sandbox, and our adapter beside it: what the provider's people
 //! wrote for themselves must find nothing amiss in what we pretend, nor in what we send and read.
 //!
-//! The SDK (`cloudipsp` of PyPI) is installed once into a virtual environment below `target/tmp`. It
-//! needs Python 3 with `venv`, which `./deploy/test.sh` installs, and PyPI the first time.
+//! The SDK (`cloudipsp`) is installed once into a virtual environment below `target/tmp`. It needs
+//! Python 3 with `venv`, which `./deploy/test.sh` installs, and Python's package index the first time.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};

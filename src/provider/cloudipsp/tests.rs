@@ -229,7 +229,7 @@ fn every_combination_of_order_and_capture_is_judged() {
         ("approved", "not JSON", None),
         ("approved", r#"{"capture_status": "captured", "capture_amount": null}"#, None),
         ("approved", r#"{"capture_status": "captured", "capture_amount": 0.0}"#, None),
-        ("approved", r#"{"capture_status": "captured", "capture_amount": 1e2}"#, None),
+        ("approved", r#"{"capture_status": "captured", "capture_amount": 1e2}"#, Some((FullyCaptured, false, 10_000))),
         ("approved", r#"{"capture_status": "captured", "capture_amount": 0.001}"#, None),
         ("approved", r#"{"capture_status": "captured", "capture_amount": -1.0}"#, None),
         ("approved", r#"{"capture_status": null, "capture_amount": 1.0}"#, None),

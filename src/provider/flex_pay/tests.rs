@@ -120,7 +120,8 @@ fn every_shape_of_capture_reply_is_judged() {
         (200, with_events(&[capture("1.0"), event("e2", "CAPTURE", "1.0", "USD", &ours)]), "captured 2.00 USD"),
         (200, with_events(&[capture("1.0"), event("e2", "CAPTURE", "1.0", "CAD", &ours)]), "doubt Unreadable"),
         (200, with_events(&[capture("1.0"), event("e2", "CAPTURE", "1e2", "CAD", "PO-77")]), "captured 1.00 USD"),
-        (200, with_events(&[capture("1e2")]), "doubt Unreadable"),
+        (200, with_events(&[capture("1E+2")]), "captured 100.00 USD"),
+        (200, with_events(&[capture("1e-3")]), "doubt Unreadable"),
         (200, with_events(&[capture("0.001")]), "doubt Unreadable"),
         (200, with_events(&[capture("null")]), "doubt Unreadable"),
         (200, with_events(&[event("e1", "CAPTURE", "1.0", "???", &ours)]), "doubt Unreadable"),
@@ -244,7 +245,7 @@ fn a_lookup_that_does_not_show_everything_shows_nothing() {
         transaction(&[("currency", Value::Null)]),
         transaction(&[("captured_amount", json!("lots"))]),
         transaction(&[("id", json!("other"))]),
-        foreign("1e2"),
+        foreign("1e-3"),
     ] {
         assert!(matches!(read_lookup(200, &body), Reading::Unclear(_)), "{body}");
     }

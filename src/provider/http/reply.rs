@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 
 use crate::capture::evidence::{Doubt, DoubtKind, NotExecuted};
@@ -127,14 +127,19 @@ async fn read_body(mut response: Response) -> Result<Bytes, Doubt> {
     Ok(body.freeze())
 }
 
-/// `Retry-After` as seconds or as an HTTP date (RFC 9110, 10.2.3), counted from `now`.
+/// `Retry-After` as seconds or as an HTTP date (RFC 9110, 10.2.3). A date is the server's, so it is
+/// counted from the server's own `Date`; from `now` only where there is none.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
-        let until = DateTime::parse_from_rfc2822(text).ok()?.with_timezone(&Utc);
-        (until - now).to_std().unwrap_or(Duration::ZERO)
+        let sent_at = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?)).unwrap_or(now);
+        (http_date(text)? - sent_at).to_std().unwrap_or(Duration::ZERO)
     };
     Some(wait.min(RETRY_AFTER_MAX))
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    DateTime::parse_from_rfc2822(text).ok().map(|date| date.with_timezone(&Utc))
 }

@@ -365,6 +365,14 @@ fn retry_after_is_read_in_both_forms() {
         assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{text:?}");
     }
     assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    // A server whose clock is an hour ahead, or shows nothing that we can read.
+    for (date, seconds) in [("Fri, 20 Nov 2026 10:00:00 GMT", 90), ("yesterday", 3690)] {
+        let headers = HeaderMap::from_iter([
+            (reqwest::header::RETRY_AFTER, "Fri, 20 Nov 2026 10:01:30 GMT".parse().expect("a header")),
+            (reqwest::header::DATE, date.parse().expect("a header")),
+        ]);
+        assert_eq!(retry_after(&headers, now), Some(Duration::from_secs(seconds)), "{date}");
+    }
 }
 
 #[test]
