@@ -14,7 +14,13 @@ use crate::sandbox::{FLEX_CLIENT, FLITT_MERCHANT, FONDY_MERCHANT, NOTICE, Sandbo
 /// How it is used.
 pub(super) const EXAMPLES: &str = "\
 Example:
-  holdfast sandbox --listen 127.0.0.1:9900";
+  holdfast sandbox --listen 127.0.0.1:9900
+
+Then, for what can go wrong and how to make it go wrong: http://127.0.0.1:9900/sandbox";
+
+const AUTHORIZATION: &str = r#"{"protocol": "flitt", "amount_minor": 11900, "currency": "GEL"}"#;
+const FAULTS: &str =
+    r#"{"rules": [{"operation": "capture", "times": 1, "fault": {"kind": "reset", "when": "after"}}]}"#;
 
 /// Serve three pretend providers with real books, for demos and tests
 #[derive(Debug, Clone, clap::Args)]
@@ -55,9 +61,10 @@ fn announce(out: &mut impl Write, address: SocketAddr) -> std::io::Result<()> {
   Flex Pay  http://{address}/api/flexpay   client {FLEX_CLIENT}, secret {FLEX_CLIENT}
             tokens: http://{address}/api/auth/v1/oauth/token
 
-Make an authorization, and read the books:
+Make an authorization, let the next answer to a capture be lost, and read the books:
 
-  curl http://{address}/sandbox/authorizations -d '{{\"protocol\": \"flitt\", \"amount_minor\": 11900, \"currency\": \"GEL\"}}'
+  curl http://{address}/sandbox/authorizations -d '{AUTHORIZATION}'
+  curl -X PUT http://{address}/sandbox/faults -d '{FAULTS}'
   curl http://{address}/sandbox/books
 
 Everything else: http://{address}/sandbox
@@ -80,5 +87,12 @@ mod tests {
         {
             assert!(text.contains(part), "{part}");
         }
+    }
+
+    #[test]
+    fn what_it_says_can_be_sent() {
+        let sandbox = Sandbox::new();
+        sandbox.authorize(serde_json::from_str(AUTHORIZATION).expect("JSON")).expect("a good authorization");
+        sandbox.set_faults(serde_json::from_str(FAULTS).expect("JSON")).expect("a good rule");
     }
 }

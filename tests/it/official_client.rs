@@ -33,7 +33,7 @@ struct OfficialClient {
 impl OfficialClient {
     fn start(sandbox: &Running) -> Self {
         let mut process = Command::new(installed())
-            .arg(CALLS)
+            .args(["-I", CALLS])
             .env("NO_PROXY", "127.0.0.1")
             .env("no_proxy", "127.0.0.1")
             .stdin(Stdio::piped())
@@ -86,7 +86,7 @@ fn installed() -> PathBuf {
     let (venv, complete) = (dir.join("venv"), dir.join("complete"));
     let python = venv.join("bin").join("python");
     let usable =
-        || Command::new(&python).args(["-c", "import cloudipsp"]).output().is_ok_and(|ran| ran.status.success());
+        || Command::new(&python).args(["-I", "-c", "import cloudipsp"]).output().is_ok_and(|ran| ran.status.success());
     if fs::read_to_string(&complete).is_ok_and(|installed| installed == REQUIREMENTS) && usable() {
         return python;
     }

@@ -76,7 +76,24 @@ async fn faults_and_settings_are_set_and_shown() {
     assert_eq!(bench.running.sandbox().settings().keys.retention_ms, 5);
 }
 
-/// The kind that a fault has in JSON; whoever adds one is led here, and to the page.
+const KINDS: [&str; 14] = [
+    "latency",
+    "refuse",
+    "reset",
+    "hang",
+    "status",
+    "retry_at",
+    "garbage",
+    "hold",
+    "code",
+    "soft_decline",
+    "forget_keys",
+    "expire_tokens",
+    "expire",
+    "clock_skew",
+];
+
+/// The kind that a fault has in JSON; whoever adds one is led here, to the page and to the README.
 fn named(fault: &Fault) -> &'static str {
     match fault {
         Fault::Latency { .. } => "latency",
@@ -111,7 +128,7 @@ async fn every_example_on_the_page_works() {
         assert_eq!(control(&bench, "PUT", "/sandbox/faults", &body).await.0, 200, "{line}");
     }
     kinds.dedup();
-    assert_eq!(kinds.len(), 14, "each kind has its example: {kinds:?}");
+    assert_eq!(kinds, KINDS, "each kind has its example");
     control(&bench, "DELETE", "/sandbox/faults", &Value::Null).await;
     let flat: String = page.split_whitespace().collect::<Vec<_>>().join(" ");
     for (method, path) in [
@@ -125,6 +142,30 @@ async fn every_example_on_the_page_works() {
         let body = examples.next().expect("an example").expect("JSON");
         assert!(control(&bench, method, path, &body).await.0 < 300, "{method} {path} {body}");
     }
+}
+
+#[tokio::test]
+async fn the_readme_can_be_followed() {
+    let readme = include_str!("../../../README.md");
+    let section = readme.split_once("### The sandbox\n").expect("a section").1.split_once("\n## ").expect("an end").0;
+    let bench = Bench::start().await;
+    let mut sent = 0;
+    for call in section.split("curl ").skip(1) {
+        let Some((to, body)) = call.split_once(" -d \\\n  '") else { continue };
+        let (body, _) = body.split_once('\'').expect("a body");
+        let (_, path) = to.split_once(":9900").expect("an address");
+        let method = if to.starts_with("-X PUT ") { "PUT" } else { "POST" };
+        let (status, answer) = control(&bench, method, path, &serde_json::from_str(body).expect("JSON")).await;
+        assert!(status < 300, "{method} {path}: {answer}");
+        sent += 1;
+    }
+    assert_eq!(sent, 2);
+    for kind in KINDS {
+        assert!(section.contains(&format!("`{kind}`")), "{kind}");
+    }
+    // What the section promises of that rule.
+    assert!(bench.capture("ord-1001", 11_900, "GEL").await.is_err());
+    assert_eq!(bench.capture("ord-1001", 11_900, "GEL").await.expect("an answer")["capture_status"], "captured");
 }
 
 #[tokio::test]
