@@ -8,7 +8,8 @@
 //! ```text
 //! server      accepts connections, resets them, refuses them for a while
 //! control     /sandbox: make authorizations, read the books, arm faults
-//! cloudipsp   what Flitt and Fondy serve          flex_pay   what Flex Pay serves
+//! cloudipsp   what Flitt and Fondy serve, in JSON and forms (cloudipsp_format)
+//! flex_pay    what Flex Pay serves
 //! exchange    one request: its fault, its work, its answer
 //! faults      which request meets which fault: seeded, reproducible
 //! world       accounts, tokens, keys; books  authorizations and their movements; report  read-out
