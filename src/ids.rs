@@ -5,9 +5,12 @@
 //! repeated message or a second worker arrives at the same key.
 
 use std::fmt;
+use std::time::Duration;
 
 use thiserror::Error;
 use uuid::Uuid;
+
+use crate::clock::Timestamp;
 
 /// The namespace of every id that Holdfast derives (UUIDv5 of the URL namespace and `holdfast:v1`).
 const NAMESPACE: Uuid = Uuid::from_u128(0xd4f9_d6cb_c3ed_53bf_bd2a_cb8f_00f0_6317);
@@ -144,6 +147,26 @@ impl EventId {
     /// The id of the `notice.rejected` about a dead letter.
     pub fn of_dead_letter(kind: &str, dead_letter: &DeadLetterId) -> Self {
         Self(derive(&[("event", kind), ("dead_letter", &dead_letter.to_string())]))
+    }
+
+    /// The id of an event of `kind` about an authorization that expires at `expires_at`; of a warning,
+    /// with how long before.
+    pub fn of_authorization(
+        kind: &str,
+        account: &AccountName,
+        reference: &Reference,
+        expires_at: Timestamp,
+        lead: Option<Duration>,
+    ) -> Self {
+        let expires_at = expires_at.timestamp_micros().to_string();
+        let lead = lead.map_or_else(String::new, |lead| lead.as_millis().to_string());
+        Self(derive(&[
+            ("event", kind),
+            ("account", account.as_str()),
+            ("reference", reference.as_str()),
+            ("expires_at", &expires_at),
+            ("lead", &lead),
+        ]))
     }
 
     /// An id read back from the ledger.

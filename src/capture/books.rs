@@ -4,14 +4,14 @@
 //! Books decide nothing and know no SQL. What is not in them was looked for and does not exist: the
 //! ledger loads, for every command, all the records that the command may touch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::Entry as MapEntry;
 use std::hash::Hash;
 
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::event::Event;
 use crate::capture::records::{
-    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey,
+    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey, Watch,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, DeadLetterId, OrderId, Reference, ShipmentId};
@@ -40,6 +40,10 @@ pub struct Books {
     pub outbox: Vec<Announcement>,
     /// Outbox rows that were published.
     pub published: Vec<i64>,
+    /// Authorizations that the command under way has changed, each once.
+    touched: Vec<AuthorizationKey>,
+    /// Authorizations whose watch has to be written.
+    rewatched: HashSet<AuthorizationKey>,
     next_row: i64,
 }
 
@@ -117,6 +121,8 @@ impl Books {
         self.history.clear();
         self.outbox.clear();
         self.published.clear();
+        self.touched.clear();
+        self.rewatched.clear();
         let left = self.orders.len() + self.authorizations.len() + self.shipments.len() + self.captures.len();
         (left <= records).then_some(self)
     }
@@ -221,9 +227,33 @@ impl Books {
         self.orders.mark(key).expect("the ledger loads the order of every record it loads")
     }
 
-    /// An authorization, to be changed.
+    /// An authorization, to be changed; its watch by [`Books::watch_mut`] only.
     pub fn authorization_mut(&mut self, key: AuthorizationKey) -> &mut Authorization {
+        self.touch(key);
         self.authorizations.mark(key).expect("the ledger loads the authorization of every record it loads")
+    }
+
+    /// What is due about an authorization, to be changed. It changes more seldom than the rest, and is
+    /// written by itself.
+    pub fn watch_mut(&mut self, key: AuthorizationKey) -> &mut Watch {
+        self.rewatched.insert(key);
+        &mut self.authorization_mut(key).watch
+    }
+
+    /// Does the watch of an authorization have to be written?
+    pub fn is_rewatched(&self, key: AuthorizationKey) -> bool {
+        self.rewatched.contains(&key)
+    }
+
+    /// Authorizations that were changed since somebody last asked.
+    pub fn take_touched(&mut self) -> Vec<AuthorizationKey> {
+        std::mem::take(&mut self.touched)
+    }
+
+    fn touch(&mut self, key: AuthorizationKey) {
+        if !self.touched.contains(&key) {
+            self.touched.push(key);
+        }
     }
 
     /// A shipment, to be changed.
@@ -253,6 +283,7 @@ impl Books {
         let authorization = build(key);
         self.references.insert((authorization.account.clone(), authorization.reference.clone()), key);
         self.authorizations.insert(key, authorization);
+        self.touch(key);
         key
     }
 

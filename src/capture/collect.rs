@@ -9,6 +9,7 @@ use crate::capture::decide::{Call, Context, Due, Freeze, Note, Ready, Reply, Tic
 use crate::capture::due;
 use crate::capture::event::{CaptureKind, Deferral, EventContent, FailureReason, ResolvedBy};
 use crate::capture::evidence::{AuthorizationStatus, AuthorizationView, Reading, SeenCapture};
+use crate::capture::expiry;
 use crate::capture::outcome::{self, Cause};
 use crate::capture::plan::{self, LineProgress};
 use crate::capture::records::{AmountMode, Authorization, AuthorizationKey, OrderKey, ShipmentKey, SingleUse};
@@ -33,9 +34,7 @@ pub(super) fn join(
     record.waiting_amount = record.waiting_amount.checked_add(amount).expect("one currency per authorization");
     schedule(books, authorization, context);
     let subject = outcome::subject(books, shipment);
-    let record = books.authorization(authorization);
-    let is_due = record.freeze_at.is_some_and(|at| at <= context.now.wall);
-    if is_due && record.single == SingleUse::Free {
+    if is_due(books.authorization(authorization), context) {
         return begin_read(books, authorization, start, context).with_note(Note::Deferred).about(subject);
     }
     announce_deferral(books, shipment, context);
@@ -43,7 +42,8 @@ pub(super) fn join(
 }
 
 /// When to stop collecting: at once when the order is complete, after the grace when it is final,
-/// and in any case a margin before the authorization dies.
+/// and in any case a margin before the authorization dies. A read that is under way or was put off
+/// does not hold that up.
 pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
     let record = books.authorization(authorization);
     let order = books.order(record.order);
@@ -53,6 +53,7 @@ pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, conte
     let when_dying = deadline(books, authorization, context);
     let freeze_at = [when_complete, when_final, when_dying].into_iter().flatten().min();
     books.authorization_mut(authorization).freeze_at = freeze_at;
+    books.watch_mut(authorization).read_at = None;
 }
 
 /// From when on earned money is taken whatever else is missing: a margin before the expiry, a wider
@@ -83,12 +84,16 @@ fn announce_deferral(books: &mut Books, shipment: ShipmentKey, context: Context<
 
 /// Time to stop collecting: begins the read, where nothing speaks against it.
 pub(super) fn due(books: &mut Books, authorization: AuthorizationKey, start: bool, context: Context<'_>) -> Reply {
-    let record = books.authorization(authorization);
-    let is_due = record.freeze_at.is_some_and(|at| at <= context.now.wall);
-    if !is_due || record.waiting == 0 || record.single != SingleUse::Free {
+    if !is_due(books.authorization(authorization), context) {
         return Reply::nothing(Note::Nothing);
     }
     begin_read(books, authorization, start, context)
+}
+
+/// Is it time to stop collecting?
+pub(super) fn is_due(record: &Authorization, context: Context<'_>) -> bool {
+    let has_come = record.freeze_at.is_some_and(|at| at <= context.now.wall) && expiry::may_read(record, context);
+    has_come && record.waiting > 0 && record.single == SingleUse::Free
 }
 
 fn begin_read(books: &mut Books, authorization: AuthorizationKey, start: bool, context: Context<'_>) -> Reply {
@@ -99,9 +104,10 @@ fn begin_read(books: &mut Books, authorization: AuthorizationKey, start: bool, c
         return Reply { ready: Some(ready), ..Reply::nothing(Note::Nothing) };
     }
     record.epoch += 1;
-    // Should the answer never come, the watch finds the authorization again.
-    record.freeze_at = Some(clock::after(context.now.wall, due::no_answer_after(&account, context)));
     let call = Call::Read { authorization, epoch: record.epoch };
+    // Should the answer never come, the watch finds the authorization again.
+    let again = clock::after(context.now.wall, due::no_answer_after(&account, context));
+    books.watch_mut(authorization).read_at = Some(again);
     Reply { ticket: Some(Ticket { account, reference, call }), ..Reply::nothing(Note::Looking) }
 }
 
@@ -117,11 +123,11 @@ pub(super) fn freeze(books: &mut Books, freeze: Freeze, context: Context<'_>) ->
         Reading::Unclear(doubt) => read_again(books, authorization, doubt.message, context).about(subject),
         Reading::Misconfigured(fault) => {
             let at = clock::after(context.now.wall, context.policy.parked_for);
-            books.authorization_mut(authorization).freeze_at = Some(at);
+            books.watch_mut(authorization).read_at = Some(at);
             Reply::nothing(Note::Parked(fault.message)).about(subject)
         }
         Reading::Seen(view) => {
-            settle::note_provider(books, authorization, view.balance, context);
+            expiry::learn(books, authorization, &view, context);
             freeze_seen(books, authorization, &view, start, context).about(subject)
         }
     }
@@ -130,8 +136,8 @@ pub(super) fn freeze(books: &mut Books, freeze: Freeze, context: Context<'_>) ->
 fn read_again(books: &mut Books, authorization: AuthorizationKey, why: String, context: Context<'_>) -> Reply {
     let record = books.authorization_mut(authorization);
     let wait = retry::look_delay(&context.policy.look_after, record.reads, context.jitter);
-    record.reads += 1;
-    record.freeze_at = Some(clock::after(context.now.wall, wait));
+    record.reads = record.reads.saturating_add(1);
+    books.watch_mut(authorization).read_at = Some(clock::after(context.now.wall, wait));
     Reply::nothing(Note::ReadAgain(why))
 }
 
@@ -324,6 +330,7 @@ fn leave_waiting(books: &mut Books, authorization: AuthorizationKey) {
     record.waiting_amount = Money::zero(record.currency);
     record.freeze_at = None;
     record.reads = 0;
+    books.watch_mut(authorization).read_at = None;
 }
 
 /// Everything that waits is refused with one cause, save what owes nothing; what was captured

@@ -3,9 +3,11 @@
 
 use crate::capture::accept;
 use crate::capture::books::Books;
+use crate::capture::collect;
 use crate::capture::due;
 use crate::capture::event::FailureReason;
 use crate::capture::evidence::{Answer, Reading};
+use crate::capture::expiry;
 use crate::capture::notice::{RawMessage, Rejection, RejectionReason, ShipmentNotice};
 use crate::capture::policy::Policy;
 use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
@@ -31,6 +33,9 @@ pub enum Command {
     Settle(Box<Settle>),
     /// The read before a single capture came to something (T3, and T2 of the capture).
     Freeze(Box<Freeze>),
+    /// The read of an authorization that is past its expiry, or does not have one yet, came to
+    /// something (T3).
+    Expire(Box<Expire>),
     /// Outbox rows were published (T4).
     Published(Vec<i64>),
 }
@@ -64,10 +69,12 @@ pub struct Reject {
 pub enum Due {
     /// A capture: its turn, its retry, or a look at it in doubt.
     Capture(CaptureKey),
-    /// A single-capture authorization: time to stop collecting.
+    /// An authorization that has to be read: time to stop collecting, or it is past its expiry.
     Authorization(AuthorizationKey),
     /// A shipment that waits for its plan, authorization or account.
     Shipment(ShipmentKey),
+    /// An authorization that is about to expire: time to warn of it. Needs no permit.
+    Warning(AuthorizationKey),
 }
 
 /// What a capture request, or a read about a capture, came to.
@@ -105,6 +112,17 @@ pub struct Freeze {
     pub reading: Reading,
     /// May the capture be sent at once, with the same permit?
     pub start: bool,
+}
+
+/// What the read of an authorization that is past its expiry, or does not have one yet, came to.
+#[derive(Debug, Clone)]
+pub struct Expire {
+    /// The authorization.
+    pub authorization: AuthorizationKey,
+    /// The epoch of the ticket.
+    pub epoch: u32,
+    /// What was seen.
+    pub reading: Reading,
 }
 
 /// What came of a command.
@@ -164,6 +182,13 @@ pub enum Call {
     Look {
         /// The capture.
         capture: CaptureKey,
+        /// Comes back with the reading.
+        epoch: u32,
+    },
+    /// Read an authorization that is past its expiry, or does not have one yet.
+    ReadExpiry {
+        /// The authorization.
+        authorization: AuthorizationKey,
         /// Comes back with the reading.
         epoch: u32,
     },
@@ -237,8 +262,17 @@ pub enum Note {
     Corrected,
     /// A set of shipments stopped collecting.
     Frozen,
-    /// The read before a single capture has to be repeated.
+    /// The read of an authorization has to be repeated.
     ReadAgain(String),
+    /// An authorization with money to be lost expires at this instant: it was warned of.
+    Expiring(Timestamp),
+    /// An authorization is over, and what became of its money is known.
+    Expired {
+        /// Captured by the provider itself, or by somebody else.
+        captured_elsewhere: Money,
+        /// Given back to the payer.
+        released: Money,
+    },
     /// Nothing: another turn, an old epoch, or already done.
     Nothing,
     /// Events were marked as published.
@@ -258,13 +292,22 @@ pub struct Context<'a> {
 
 /// Decides one command over the books that it touches.
 pub fn decide(books: &mut Books, command: Command, context: Context<'_>) -> Reply {
+    let reply = carry_out(books, command, context);
+    for authorization in books.take_touched() {
+        expiry::schedule(books, authorization, context);
+    }
+    reply
+}
+
+fn carry_out(books: &mut Books, command: Command, context: Context<'_>) -> Reply {
     match command {
         Command::Accept(arrival) => accept::accept(books, *arrival, context),
         Command::Reject(reject) => reject::reject(books, reject.rejection, reject.raw, context),
         Command::Collect(raw) => reject::collect(books, *raw, context),
         Command::Due(due) => due::due(books, due, context),
         Command::Settle(settle) => settle::settle(books, *settle, context),
-        Command::Freeze(freeze) => crate::capture::collect::freeze(books, *freeze, context),
+        Command::Freeze(freeze) => collect::freeze(books, *freeze, context),
+        Command::Expire(expire) => expiry::expire(books, *expire, context),
         Command::Published(rows) => {
             books.published.extend(rows);
             Reply::nothing(Note::Published)

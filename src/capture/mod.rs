@@ -31,6 +31,7 @@ pub mod decide;
 mod accept;
 mod awaiting;
 mod collect;
+mod expiry;
 mod register;
 pub(crate) mod reject;
 

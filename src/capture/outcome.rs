@@ -8,7 +8,7 @@ use crate::capture::event::{
     Balance, CaptureKind, Correction, Event, EventContent, Failure, FailureReason, Outcome, ResolvedBy,
 };
 use crate::capture::evidence::Refusal;
-use crate::capture::records::{Capture, CaptureKey, CaptureProgress, ShipmentKey};
+use crate::capture::records::{Authorization, Capture, CaptureKey, CaptureProgress, ShipmentKey};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, EventId, Reference, ShipmentId};
 use crate::money::Money;
@@ -272,18 +272,23 @@ fn outcome_of(books: &mut Books, shipment: ShipmentKey, resolved_by: ResolvedBy)
         amount: record.amount,
         capture_amount: capture.map(|capture| capture.amount).or(record.amount),
         capture_shipments: capture.map_or_else(|| vec![record.id.clone()], |c| shipment_ids(books, c.key)),
-        balance: authorization.map(|a| Balance {
-            authorized: a.authorized,
-            captured: a.captured,
-            remaining: a.remaining(),
-            earned_uncaptured: a.earned_uncaptured(),
-        }),
+        balance: authorization.map(balance_of),
         authorization_expires_at: authorization.and_then(|a| a.expires_at),
         attempts: capture.map_or(0, |capture| capture.progress.attempts),
         resolved_by,
         provider_reference: capture.and_then(|capture| capture.provider_reference.clone()),
         caused_by: Some(record.caused_by.clone()),
         sequence,
+    }
+}
+
+/// The balance of an authorization, as the books stand now.
+pub(super) fn balance_of(record: &Authorization) -> Balance {
+    Balance {
+        authorized: record.authorized,
+        captured: record.captured,
+        remaining: record.remaining(),
+        earned_uncaptured: record.earned_uncaptured(),
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Policy {
     pub deadline_margin: Duration,
     /// The same where `expires_at` was derived from the account's settings rather than told.
     pub derived_deadline_margin: Duration,
+    /// How long before `expires_at` to warn of money that is not captured yet, the longest first.
+    pub expiring_leads: Vec<Duration>,
     /// How long a single-capture authorization goes on collecting after a final notice.
     pub final_grace: Duration,
     /// How long after the last moment a request could have left its absence starts to mean anything.
@@ -59,6 +61,8 @@ pub struct AccountPolicy {
     pub timeout: Duration,
     /// How long an authorization lives where neither message nor provider says so.
     pub authorization_lifetime: Option<Duration>,
+    /// What happens to a hold that dies.
+    pub on_expiry: OnExpiry,
 }
 
 /// How often an authorization can be captured.
@@ -68,4 +72,45 @@ pub enum Captures {
     Single,
     /// Several times, until it expires.
     Multiple,
+}
+
+/// What happens to a hold that dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnExpiry {
+    /// The rest is voided.
+    Void,
+    /// May be captured in full by the provider itself.
+    MayCaptureInFull,
+}
+
+impl OnExpiry {
+    /// The word in events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Void => "void",
+            Self::MayCaptureInFull => "may_capture_in_full",
+        }
+    }
+}
+
+impl Policy {
+    /// The longest rest between two reads of an authorization that is over by our clock, and that its
+    /// provider still holds. The longest look, where that is longer.
+    pub const REST_MAX: Duration = Duration::from_hours(12);
+
+    /// No wait that is counted from now is longer. An instant farther ahead that was such a wait was
+    /// set by a clock that has been set back since.
+    pub fn longest_wait(&self) -> Duration {
+        let looks = self.look_after.iter().copied().max().unwrap_or_default();
+        let timeouts = self.accounts.values().map(|account| account.timeout).max().unwrap_or_default();
+        let waits = [looks, timeouts, self.quiet, self.parked_for, self.backoff.max, self.retry_after_max];
+        let longest = waits.into_iter().max().unwrap_or_default().max(self.awaiting_check);
+        // Twice: waits are spread by up to their own length, and some have `send_within` on top.
+        longest.saturating_add(self.send_within).saturating_mul(2)
+    }
+
+    /// The same for reads of an authorization on which nothing collects.
+    pub fn longest_rest(&self) -> Duration {
+        self.longest_wait().saturating_add(Self::REST_MAX)
+    }
 }

@@ -4,6 +4,7 @@
 //! and on its thousandth day.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::{ProviderBalance, Refusal};
@@ -162,12 +163,39 @@ pub struct Authorization {
     pub single: SingleUse,
     /// Single-capture only: when to stop collecting and read.
     pub freeze_at: Option<Timestamp>,
-    /// Single-capture only: reads made for the freeze so far.
+    /// Reads made so far, for the freeze or for the expiry.
     pub reads: u32,
     /// Rises with each read that is begun, so that a late answer to an earlier one is told apart.
     pub epoch: u32,
     /// What the provider said last.
     pub provider: ProviderBalance,
+    /// What is due about it, and when.
+    pub watch: Watch,
+}
+
+/// When something about an authorization is due: a warning, a read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Watch {
+    /// The next instant at which anything is due; `None` when there is nothing left to watch. The
+    /// earliest of the others, kept by `capture::expiry`.
+    pub at: Option<Timestamp>,
+    /// The next lead.
+    pub lead_at: Option<Timestamp>,
+    /// No read is begun before this: one is under way, or was put off.
+    pub read_at: Option<Timestamp>,
+    /// Leads that were looked at, so that an expiry that moves there and back is warned of once.
+    pub leads: Vec<Lead>,
+    /// The expiry whose end was published.
+    pub reported: Option<Timestamp>,
+}
+
+/// So long before an expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lead {
+    /// The expiry.
+    pub expires_at: Timestamp,
+    /// How long before.
+    pub lead: Duration,
 }
 
 impl Authorization {
@@ -175,6 +203,12 @@ impl Authorization {
     pub fn remaining(&self) -> Money {
         let committed = self.captured.checked_add(self.reserved).expect("one currency per authorization");
         self.authorized.saturating_sub(committed).expect("one currency per authorization")
+    }
+
+    /// Does it learn its expiry from a notice that tells `told`? A registered one stands, unless it was
+    /// only derived or not known at all.
+    pub fn learns_expiry(&self, told: Option<Timestamp>) -> bool {
+        told.is_some() && (self.expires_at.is_none() || self.expiry_is_derived)
     }
 
     /// Shipped but not captured: reserved or waiting.

@@ -4,8 +4,10 @@
 use crate::capture::accept::Stop;
 use crate::capture::books::Books;
 use crate::capture::decide::Context;
+use crate::capture::due;
 use crate::capture::event::FailureReason;
 use crate::capture::evidence::ProviderBalance;
+use crate::capture::expiry;
 use crate::capture::notice::{AuthorizationFacts, PlanFacts, RejectionReason, ShipmentNotice};
 use crate::capture::plan::{LineProgress, Plan};
 use crate::capture::policy::{Captures, Policy};
@@ -151,12 +153,12 @@ pub(super) fn apply(
     let mut is_news = false;
     let authorization = match known.authorization {
         KnownAuthorization::Registered(key) => {
-            learn_expiry(books, key, notice.authorization.as_ref());
+            learn_expiry(books, key, notice.authorization.as_ref(), context);
             key
         }
         KnownAuthorization::New(new) => {
             is_news = true;
-            add_authorization(books, order, *new)
+            add_authorization(books, order, *new, context)
         }
     };
     if books.order(order).newest_authorization.is_none_or(|newest| newest < authorization) {
@@ -174,18 +176,27 @@ pub(super) fn apply(
     (order, authorization)
 }
 
-/// A registered expiry stands, unless it was only derived or not known at all.
-fn learn_expiry(books: &mut Books, key: AuthorizationKey, facts: Option<&AuthorizationFacts>) {
-    let known = books.authorization(key);
+fn learn_expiry(
+    books: &mut Books,
+    key: AuthorizationKey,
+    facts: Option<&AuthorizationFacts>,
+    context: Context<'_>,
+) {
     let told = facts.and_then(|facts| facts.expires_at);
-    if told.is_some() && (known.expires_at.is_none() || known.expiry_is_derived) {
+    if books.authorization(key).learns_expiry(told) {
         let known = books.authorization_mut(key);
         known.expires_at = told;
         known.expiry_is_derived = false;
+        due::move_deadline(books, key, context);
     }
 }
 
-fn add_authorization(books: &mut Books, order: OrderKey, new: NewAuthorization) -> AuthorizationKey {
+fn add_authorization(
+    books: &mut Books,
+    order: OrderKey,
+    new: NewAuthorization,
+    context: Context<'_>,
+) -> AuthorizationKey {
     let NewAuthorization { facts, authorized, expires_at, expiry_is_derived } = new;
     books.add_authorization(|key| Authorization {
         key,
@@ -208,6 +219,7 @@ fn add_authorization(books: &mut Books, order: OrderKey, new: NewAuthorization) 
         reads: 0,
         epoch: 0,
         provider: ProviderBalance::default(),
+        watch: expiry::first_watch(expires_at, context),
     })
 }
 

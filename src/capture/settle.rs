@@ -6,6 +6,7 @@ use crate::capture::decide::{Context, Evidence, Note, Reply, Settle};
 use crate::capture::due;
 use crate::capture::event::FailureReason;
 use crate::capture::evidence::{Answer, ProviderBalance, Reading};
+use crate::capture::expiry;
 use crate::capture::judge::{self, Case, Verdict};
 use crate::capture::outcome::{self, Cause};
 use crate::capture::policy::{AccountPolicy, Captures};
@@ -22,9 +23,7 @@ pub(super) fn settle(books: &mut Books, settle: Settle, context: Context<'_>) ->
         // The account is not configured any more: nothing was asked, nothing is concluded.
         return Reply::nothing(Note::Nothing);
     };
-    if let Some(balance) = balance_of(&evidence) {
-        note_provider(books, authorization, balance, context);
-    }
+    note_evidence(books, authorization, &evidence, context);
     let case = Case {
         capture: books.capture(capture),
         authorization: books.authorization(authorization),
@@ -41,15 +40,16 @@ fn account_of<'a>(books: &Books, capture: &Capture, context: Context<'a>) -> Opt
     context.policy.accounts.get(&books.authorization(capture.authorization).account)
 }
 
-fn balance_of(evidence: &Evidence) -> Option<ProviderBalance> {
+/// Keeps what the evidence says of the authorization, whatever it means for the capture.
+fn note_evidence(books: &mut Books, authorization: AuthorizationKey, evidence: &Evidence, context: Context<'_>) {
     match evidence {
-        Evidence::Answer(Answer::Captured(proof)) => Some(proof.balance),
-        Evidence::Reading(Reading::Seen(view)) => Some(view.balance),
+        Evidence::Answer(Answer::Captured(proof)) => note_provider(books, authorization, proof.balance, context),
+        Evidence::Reading(Reading::Seen(view)) => expiry::learn(books, authorization, view, context),
         Evidence::Answer(
             Answer::Pending | Answer::Refused(_) | Answer::Doubt(_) | Answer::NotExecuted(_) | Answer::Misconfigured(_),
         )
         | Evidence::Reading(Reading::Unclear(_) | Reading::Misconfigured(_))
-        | Evidence::Interrupted => None,
+        | Evidence::Interrupted => {}
     }
 }
 
@@ -72,7 +72,8 @@ pub(super) fn note_provider(
     }
     let record = books.authorization_mut(authorization);
     record.provider = known;
-    if balance.expires_at.is_some() {
+    let is_news = record.expires_at != balance.expires_at || record.expiry_is_derived;
+    if balance.expires_at.is_some() && is_news {
         record.expires_at = balance.expires_at;
         record.expiry_is_derived = false;
         due::move_deadline(books, authorization, context);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::capture::decide::{Call, Command, Due, Evidence, Freeze, Note, Reject, Reply, Settle, Ticket};
+use crate::capture::decide::{Call, Command, Due, Evidence, Expire, Freeze, Note, Reject, Reply, Settle, Ticket};
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, ConfigurationFault, DoubtKind, ProviderBalance, Reading,
     RefusalReason,
@@ -185,8 +185,90 @@ fn what_is_due_is_found_when_it_is_the_earliest_deadline_first() {
         backend.clock.advance(HOUR);
         assert_eq!(backend.due(10).awaiting.len(), 1, "looked at again, by the clock that is given");
         backend.clock.advance_to(at(7 * 24 * 3_600));
-        let frozen = backend.due(10).calls;
-        assert!(frozen.iter().any(|ready| matches!(ready.due, Due::Authorization(_))), "the deadline margin");
+        let warnings = backend.due(10).warnings;
+        assert_eq!(warnings.len(), 3, "each authorization once, however many leads have come");
+        backend.execute(warnings.into_iter().map(|key| Command::Due(Due::Warning(key))).collect());
+        let due = backend.due(10);
+        assert_eq!(due.warnings, [], "each once");
+        assert!(due.calls.iter().any(|ready| matches!(ready.due, Due::Authorization(_))), "the deadline margin");
+    }
+}
+
+#[test]
+fn one_accounts_backlog_does_not_crowd_out_anothers() {
+    for backend in Backend::all() {
+        let later = |order: &str, name: &str| draft(order, "s1").amount("1.00").on(authorized(name, order, 500));
+        // Due before everything else, and as much as a tick takes.
+        for order in ["a", "b", "c"] {
+            backend.tell(later(order, OFTEN).no_permit().command());
+        }
+        backend.clock.advance(SECOND);
+        for order in ["x", "y"] {
+            backend.tell(later(order, OTHER).no_permit().command());
+        }
+        let of = |name: &str, limit| {
+            let due = backend.due(limit).calls;
+            due.into_iter().filter(|ready| ready.account == account(name)).count()
+        };
+        assert_eq!((of(OFTEN, 2), of(OTHER, 2)), (2, 2), "{}", backend.name);
+        assert_eq!((of(OFTEN, 9), of(OTHER, 9)), (3, 2), "{}", backend.name);
+    }
+}
+
+#[test]
+fn what_is_watched_survives_a_restart_and_leaves_when_its_end_is_known() {
+    for mut backend in Backend::all() {
+        let mut facts = authorized(OFTEN, "r", 500);
+        facts.expires_at = Some(at(24 * 3_600));
+        let reply = backend.tell(draft("o", "s1").amount("1.00").on(facts).command());
+        backend.tell(settle(reply, captured(Some(gel(100)))));
+        backend.reopen();
+        let warn = |backend: &Backend, expected: usize| {
+            let warnings = backend.due(10).warnings;
+            assert_eq!(warnings.len(), expected, "{}", backend.name);
+            backend.execute(warnings.into_iter().map(|key| Command::Due(Due::Warning(key))).collect()).outbox.len()
+        };
+        assert_eq!(warn(&backend, 1), 1, "registered inside the longest lead");
+        backend.reopen();
+        assert_eq!(warn(&backend, 0), 0, "{}: not again", backend.name);
+        backend.clock.advance_to(at(12 * 3_600));
+        assert_eq!(warn(&backend, 1), 1, "{}: the next lead", backend.name);
+        backend.clock.advance_to(at(24 * 3_600));
+        backend.reopen();
+        let [ready] = &backend.due(10).calls[..] else { panic!("{}: it is to be read", backend.name) };
+        let ticket = backend.tell(Command::Due(ready.due)).ticket.expect("read");
+        let Call::ReadExpiry { authorization, epoch } = ticket.call else { panic!("{ticket:?}") };
+        backend.reopen();
+        let reading = seen(AuthorizationView { status: AuthorizationStatus::Expired, ..view(500) });
+        let reply = backend.tell(Command::Expire(Box::new(Expire { authorization, epoch, reading })));
+        assert_eq!(reply.note, Note::Expired { captured_elsewhere: gel(0), released: gel(400) });
+        backend.clock.advance_to(at(30 * 24 * 3_600));
+        backend.reopen();
+        let due = backend.due(10);
+        assert!(due.calls.is_empty() && due.warnings.is_empty(), "{}: {due:?}", backend.name);
+    }
+}
+
+#[test]
+fn a_wait_that_was_set_by_a_clock_that_went_back_is_over() {
+    for backend in Backend::all() {
+        let days = 24 * HOUR;
+        let reply = backend.tell(sent("a", "1.00"));
+        let mut told = authorized(ONCE, "b", 11_900);
+        told.expires_at = Some(at(10 * 24 * 3_600));
+        backend.tell(draft("b", "s1").line("l1", 1).on(told).plan(worked_plan()).last().command());
+        // The clock is wrong by three days, for a moment in which everything is looked at.
+        backend.clock.advance(3 * days);
+        backend.tell(settle(reply, Answer::Doubt(doubt(DoubtKind::Timeout))));
+        let [freeze] = &backend.due(10).calls[..] else { panic!("{}: the grace is over", backend.name) };
+        assert!(backend.tell(Command::Due(freeze.due)).ticket.is_some());
+        backend.clock.set_back(3 * days);
+        let due = backend.due(10);
+        assert_eq!(due.calls.len(), 2, "{}: {due:?}", backend.name);
+        let looking = due.calls.iter().map(|ready| backend.tell(Command::Due(ready.due)).ticket);
+        let looking = looking.filter(|ticket| matches!(ticket, Some(Ticket { call: Call::Look { .. }, .. }))).count();
+        assert_eq!(looking, 1, "{}: in doubt, and looked at", backend.name);
+        assert!(backend.due(10).calls.is_empty(), "{}: by the clock as it is now", backend.name);
     }
 }
 
@@ -497,6 +579,10 @@ impl Pair {
                 let reading = reading_of(kind, None, *amount);
                 Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: kind.is_multiple_of(2) }))
             }
+            Call::ReadExpiry { authorization, epoch } => {
+                let reading = reading_of(kind, None, *amount);
+                Command::Expire(Box::new(Expire { authorization, epoch, reading }))
+            }
         })
     }
 
@@ -505,6 +591,7 @@ impl Pair {
         let sorted = |due: DueNow| {
             let mut all: Vec<_> = due.calls.into_iter().map(|r| (r.due, r.account, r.deadline)).collect();
             all.extend(due.awaiting.into_iter().map(|key| (Due::Shipment(key), account("-"), None)));
+            all.extend(due.warnings.into_iter().map(|key| (Due::Warning(key), account("-"), None)));
             all.sort_by_key(|(due, _, _)| format!("{due:?}"));
             all
         };
@@ -542,7 +629,7 @@ impl Pair {
             if let Some(ticket) = reply.ticket {
                 let amount = match ticket.call {
                     Call::Send { amount, .. } => amount,
-                    Call::Look { .. } | Call::Read { .. } => self.calls.last().map_or(gel(100), |known| known.2),
+                    Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } => self.calls.last().map_or(gel(100), |known| known.2),
                 };
                 self.calls.push((ticket, reply.subject.capture, amount));
             }
@@ -561,6 +648,7 @@ fn body_of(command: &Command) -> Option<&bytes::Bytes> {
         | Command::Due(_)
         | Command::Settle(_)
         | Command::Freeze(_)
+        | Command::Expire(_)
         | Command::Published(_) => None,
     }
 }

@@ -11,12 +11,13 @@ use crate::capture::books::{Books, HistoryNote, Movement};
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::capture::decide::{Arrival, Command, Due, Ready};
 use crate::capture::event::Event;
+use crate::capture::policy::Policy;
 use crate::capture::records::{
-    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey, SingleUse,
+    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
-use crate::clock::Timestamp;
-use crate::ids::DeadLetterId;
+use crate::clock::{self, Timestamp};
+use crate::ids::{AccountName, DeadLetterId};
 use crate::ledger::fold::{self, Store, StoreError};
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 
@@ -83,7 +84,7 @@ impl Ledger for MemoryLedger {
     }
 
     fn find_due(&self, limit: u32) -> BoxFuture<'_, Result<DueNow, LedgerError>> {
-        let due = self.lock().find_due((self.environment.clock)().wall, limit);
+        let due = self.lock().find_due(&self.environment.policy, (self.environment.clock)().wall, limit);
         async move { Ok(due) }.boxed()
     }
 
@@ -114,20 +115,43 @@ impl Ledger for MemoryLedger {
 }
 
 impl Tables {
-    fn find_due(&self, now: Timestamp, limit: u32) -> DueNow {
+    fn find_due(&self, policy: &Policy, now: Timestamp, limit: u32) -> DueNow {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-        let captures = self.captures.values().filter(|capture| is_due(capture.due_at));
-        let captures = captures.map(|capture| self.ready(Due::Capture(capture.key), capture.authorization));
-        let freezing = self
-            .authorizations
-            .values()
-            .filter(|record| is_due(record.freeze_at) && record.waiting > 0 && record.single == SingleUse::Free);
-        let freezing = freezing.map(|record| self.ready(Due::Authorization(record.key), record.key));
-        let mut calls: Vec<Ready> = captures.take(limit).chain(freezing.take(limit)).collect();
-        calls.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
+        let is_beyond =
+            |at: Option<Timestamp>, longest| at.is_some_and(|at: Timestamp| at > clock::after(now, longest));
+        let mut due = DueNow::default();
+        let mut taken: HashMap<(&'static str, AccountName), usize> = HashMap::new();
+        let mut take = |kind, record: &Authorization| {
+            let taken = taken.entry((kind, record.account.clone())).or_default();
+            *taken += 1;
+            *taken <= limit
+        };
+        for capture in self.captures.values() {
+            let is_set_back = !capture.waits_turn && is_beyond(capture.due_at, policy.longest_wait());
+            let record = &self.authorizations[&capture.authorization];
+            if (is_due(capture.due_at) || is_set_back) && take("capture", record) {
+                due.calls.push(self.ready(Due::Capture(capture.key), capture.authorization));
+            }
+        }
+        for record in self.authorizations.values() {
+            let watch = &record.watch;
+            let longest = if record.waiting > 0 { policy.longest_wait() } else { policy.longest_rest() };
+            let is_set_back = is_beyond(watch.read_at, longest);
+            if !(is_due(watch.at) || is_set_back) || !take("authorization", record) {
+                continue;
+            }
+            // Where a read is due too, it is found again when the warning is given.
+            if is_due(watch.lead_at) {
+                due.warnings.push(record.key);
+            } else {
+                due.calls.push(self.ready(Due::Authorization(record.key), record.key));
+            }
+        }
+        due.calls.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
         let awaiting = self.shipments.values().filter(|shipment| is_due(shipment.due_at));
-        DueNow { calls, awaiting: awaiting.take(limit).map(|shipment| shipment.key).collect() }
+        due.awaiting = awaiting.take(limit).map(|shipment| shipment.key).collect();
+        due
     }
 
     fn ready(&self, due: Due, authorization: AuthorizationKey) -> Ready {
@@ -218,6 +242,10 @@ impl Tables {
         });
         if let Some(known) = named {
             self.load_authorization(books, known.key);
+            let told = notice.authorization.as_ref().and_then(|facts| facts.expires_at);
+            if known.learns_expiry(told) {
+                self.load_on_authorization(books, known.key);
+            }
         }
         self.load_dead_letters(books, &arrival.raw.body);
     }
@@ -292,6 +320,8 @@ impl Store for Tables {
                 Command::Settle(settle) => self.load_capture(&mut books, settle.capture),
                 Command::Due(Due::Authorization(key)) => self.load_on_authorization(&mut books, *key),
                 Command::Freeze(freeze) => self.load_on_authorization(&mut books, freeze.authorization),
+                Command::Expire(expire) => self.load_on_authorization(&mut books, expire.authorization),
+                Command::Due(Due::Warning(key)) => self.load_authorization(&mut books, *key),
                 Command::Due(Due::Shipment(key)) => self.load_shipment(&mut books, *key),
                 Command::Published(_) => {}
             }

@@ -30,7 +30,7 @@ use uuid::Uuid;
 use crate::capture::decide::{Command, Ready, Reply};
 use crate::capture::event::Event;
 use crate::capture::policy::Policy;
-use crate::capture::records::{CaptureKey, ShipmentKey};
+use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
 use crate::capture::retry::Jitter;
 use crate::clock::{Moment, Timestamp};
 use crate::ids::AccountName;
@@ -45,7 +45,9 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`]: nothing is known of any of the commands, and the ledger takes no more.
     fn execute(&self, commands: Vec<Command>) -> BoxFuture<'_, Result<Executed, LedgerError>>;
 
-    /// What is due now, at most `limit` of each kind.
+    /// What is due now, at most `limit` of each kind and account: what one account cannot get rid of
+    /// never crowds out another's. A wait that was set by a clock which has been set back since is
+    /// over, so that a clock that goes there and back delays nothing.
     ///
     /// # Errors
     /// [`LedgerError`] when it cannot be read.
@@ -83,6 +85,8 @@ pub struct DueNow {
     pub calls: Vec<Ready>,
     /// Shipments that wait for something to become known.
     pub awaiting: Vec<ShipmentKey>,
+    /// Authorizations about whose expiry it is time to warn.
+    pub warnings: Vec<AuthorizationKey>,
 }
 
 /// What came of a group.

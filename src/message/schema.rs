@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use super::envelope::{Incoming, Kind, SPEC_VERSION};
-use super::event::{Corrected, Deferred, Failed, Outgoing, Rejected, Succeeded, Unresolved};
+use super::event::{Corrected, Deferred, Expired, Expiring, Failed, Outgoing, Rejected, Succeeded, Unresolved};
 use super::order_shipped::OrderShipped;
 
 /// Every message type, in and out, with its JSON Schema (draft 2020-12).
@@ -22,6 +22,8 @@ pub fn all() -> Vec<(&'static str, Value)> {
         outgoing::<Corrected<'_>>("capture.corrected"),
         outgoing::<Deferred<'_>>("capture.deferred"),
         outgoing::<Rejected<'_>>("notice.rejected"),
+        outgoing::<Expiring<'_>>("authorization.expiring"),
+        outgoing::<Expired<'_>>("authorization.expired"),
     ]
 }
 

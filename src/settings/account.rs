@@ -8,7 +8,7 @@ use super::problem::Noted;
 use super::section::Section;
 use super::source::{Place, Value};
 use super::{Account, Cloudipsp, FlexPay, FlexPayToken, Protocol, secret, value};
-use crate::capture::policy::{AccountPolicy, Captures};
+use crate::capture::policy::{AccountPolicy, Captures, OnExpiry};
 use crate::ids::AccountName;
 
 const CONCURRENCY: &str = "64";
@@ -92,9 +92,12 @@ fn read_one(
         Kind::Fondy => read_cloudipsp(&mut section).map(Protocol::Fondy),
         Kind::FlexPay => read_flex_pay(&mut section).map(Protocol::FlexPay),
     };
-    let (captures, resend_default) = match kind {
-        Kind::Flitt | Kind::Fondy => (Captures::Single, None),
-        Kind::FlexPay => (Captures::Multiple, value::span(&Value::Text(FLEX_PAY_RESEND_WINDOW.to_owned())).ok()),
+    let (captures, on_expiry, resend_default) = match kind {
+        Kind::Flitt | Kind::Fondy => (Captures::Single, OnExpiry::MayCaptureInFull, None),
+        Kind::FlexPay => {
+            let resend_default = value::span(&Value::Text(FLEX_PAY_RESEND_WINDOW.to_owned())).ok();
+            (Captures::Multiple, OnExpiry::Void, resend_default)
+        }
     };
     if let (Ok(None), Kind::FlexPay) = (&resend_override, kind) {
         section.note_effective("resend_window", FLEX_PAY_RESEND_WINDOW.to_owned(), Place::AccountDefault);
@@ -106,6 +109,7 @@ fn read_one(
         resend_window: resend_override.or(resend_default),
         timeout: timeout?,
         authorization_lifetime,
+        on_expiry,
     };
     let account = Account {
         name,

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::capture::decide::{Call, Command, Due, Evidence, Freeze, Ready, Reply, Settle, Ticket};
+use crate::capture::decide::{Call, Command, Due, Evidence, Expire, Freeze, Ready, Reply, Settle, Ticket};
 use crate::capture::evidence::{Answer, Reading};
 use crate::clock::Timestamp;
 use crate::crash;
@@ -75,7 +75,7 @@ impl PartialOrd for Urgent {
 const fn row(due: Due) -> i64 {
     match due {
         Due::Capture(key) => key.row(),
-        Due::Authorization(key) => key.row(),
+        Due::Authorization(key) | Due::Warning(key) => key.row(),
         Due::Shipment(key) => key.row(),
     }
 }
@@ -165,6 +165,11 @@ impl Executor {
             (Some(_), None) => unreachable!("a ticket is given only to who has a permit"),
             (None, None) => {}
         }
+    }
+
+    /// Can calls be made for the account?
+    pub(super) fn serves(&self, account: &AccountName) -> bool {
+        self.lanes.contains_key(account)
     }
 
     /// Queues what is ready for a call.
@@ -320,7 +325,7 @@ fn interrupted(call: &Call) -> Option<Command> {
             start: false,
         }))),
         // The watch finds what was to be looked at again.
-        Call::Look { .. } | Call::Read { .. } => None,
+        Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } => None,
     }
 }
 
@@ -347,6 +352,10 @@ async fn call(provider: &dyn Provider, ticket: Ticket, start: impl FnOnce() -> b
         Call::Read { authorization, epoch } => {
             let reading = lookup(provider, &account, &reference, started).await;
             Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: start() }))
+        }
+        Call::ReadExpiry { authorization, epoch } => {
+            let reading = lookup(provider, &account, &reference, started).await;
+            Command::Expire(Box::new(Expire { authorization, epoch, reading }))
         }
     }
 }

@@ -65,7 +65,16 @@ pub(super) fn note(reply: &Reply) {
             count(subject, "corrected");
         }
         Note::Frozen => say!(debug, subject, "stopped collecting"),
-        Note::ReadAgain(why) => say!(info, subject, "cannot be captured yet: {why}"),
+        Note::ReadAgain(why) => say!(info, subject, "the authorization is read again: {why}"),
+        Note::Expiring(at) => say!(warn, subject, "an authorization with uncaptured money expires at {at}"),
+        Note::Expired { captured_elsewhere, released } if captured_elsewhere.is_zero() => {
+            say!(info, subject, "the authorization is over, {released} released");
+        }
+        Note::Expired { captured_elsewhere, released } => say!(
+            error,
+            subject,
+            "the authorization is over, {captured_elsewhere} captured and not by us, {released} released: review it"
+        ),
         Note::Nothing | Note::Published => {}
     }
 }

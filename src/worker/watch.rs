@@ -35,6 +35,8 @@ pub(super) struct Watch {
     pub(super) bounds: settings::Worker,
     /// The ledger's directory, whose disk must not fill up.
     pub(super) ledger_path: PathBuf,
+    /// So long before an expiry, earned money that is not captured is an alarm.
+    pub(super) last_lead: Duration,
     /// Says whether the intake has to pause.
     pub(super) paused: watch::Sender<bool>,
     pub(super) consumer: watch::Receiver<ConsumerStatus>,
@@ -83,13 +85,20 @@ impl Watch {
 
     async fn take_up_what_is_due(&self) -> Result<(), LedgerError> {
         let due = self.executor.ledger().find_due(DUE_MAX).await?;
+        let mut at_once: Vec<Due> = due.warnings.into_iter().map(Due::Warning).collect();
+        at_once.extend(due.awaiting.into_iter().map(Due::Shipment));
         for ready in due.calls {
-            self.executor.enqueue(&ready);
+            if self.executor.serves(&ready.account) {
+                self.executor.enqueue(&ready);
+            } else {
+                // No call will be made: it is put off, and said aloud.
+                at_once.push(ready.due);
+            }
         }
-        if due.awaiting.is_empty() {
+        if at_once.is_empty() {
             return Ok(());
         }
-        let commands = due.awaiting.into_iter().map(|key| Command::Due(Due::Shipment(key))).collect();
+        let commands = at_once.into_iter().map(Command::Due).collect();
         let Some(replies) = self.executor.execute(commands).await else { return Ok(()) };
         for reply in replies.into_iter().flatten() {
             note::note(&reply);
@@ -162,6 +171,10 @@ impl Watch {
         let old = age(vitals.oldest_doubt, now) > DOUBT_OLD;
         let message = "a capture has been in doubt for long: holdfast captures list --in-doubt";
         set_alarm(old, "in_doubt", message);
+        let is_near = |at| at <= clock::after(now, self.last_lead);
+        let near = vitals.nearest_deadline.is_some_and(is_near);
+        let message = "earned money is about to be lost: holdfast authorizations list --earned";
+        set_alarm(near, "expiring", message);
     }
 }
 

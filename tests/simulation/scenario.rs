@@ -10,7 +10,7 @@ use holdfast::capture::decide::Arrival;
 use holdfast::capture::notice::{
     AuthorizationFacts, PlanFacts, PlanLineFacts, Quantity, RawMessage, ShipmentNotice, ShippedLine, ShippingPolicy,
 };
-use holdfast::capture::policy::{AccountPolicy, Backoff, Captures, Policy};
+use holdfast::capture::policy::{AccountPolicy, Backoff, Captures, OnExpiry, Policy};
 use holdfast::ids::{AccountName, LineId, OrderId, Reference, ShipmentId};
 use holdfast::money::{Currency, Money};
 use rand::Rng;
@@ -132,6 +132,7 @@ fn policy(accounts: std::collections::HashMap<AccountName, AccountPolicy>) -> Po
     Policy {
         deadline_margin: Duration::from_hours(2),
         derived_deadline_margin: Duration::from_hours(24),
+        expiring_leads: [48, 12, 1].map(Duration::from_hours).to_vec(),
         final_grace: Duration::from_mins(15),
         quiet: Duration::from_mins(15),
         awaiting_max: Duration::from_hours(24),
@@ -175,6 +176,10 @@ impl SimAccount {
             resend_window,
             timeout: Duration::from_secs(30),
             authorization_lifetime,
+            on_expiry: match self.captures() {
+                Captures::Multiple => OnExpiry::Void,
+                Captures::Single => OnExpiry::MayCaptureInFull,
+            },
         }
     }
 }

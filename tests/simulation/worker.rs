@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use holdfast::capture::decide::{Call, Command, Due, Evidence, Freeze, Note, Ready, Reply, Settle, Ticket};
+use holdfast::capture::decide::{Call, Command, Due, Evidence, Expire, Freeze, Note, Ready, Reply, Settle, Ticket};
 use holdfast::capture::evidence::{Answer, Reading};
 use holdfast::ids::AccountName;
 use holdfast::ledger::{Executed, Ledger, LedgerError, OutboxRow};
@@ -220,7 +220,7 @@ impl World {
 
     fn permits(&self, ready: &Ready) -> usize {
         match ready.due {
-            Due::Shipment(_) => 1,
+            Due::Shipment(_) | Due::Warning(_) => 1,
             Due::Capture(_) | Due::Authorization(_) => self.free_permits(&ready.account),
         }
     }
@@ -243,7 +243,8 @@ impl World {
         waiting.sort_by_key(|(_, ready)| ready.deadline);
         let mut commands = Vec::new();
         for (key, ready) in waiting {
-            let is_free = matches!(ready.due, Due::Shipment(_)) || self.take_permit(&ready.account, &mut taken);
+            let needs_none = matches!(ready.due, Due::Shipment(_) | Due::Warning(_));
+            let is_free = needs_none || self.take_permit(&ready.account, &mut taken);
             if is_free && commands.len() < GROUP_MAX {
                 commands.push(Command::Due(ready.due));
             } else {
@@ -293,13 +294,13 @@ impl World {
         }
     }
 
-    /// Everything that is due. A shipment that waits needs no permit, so its account is never looked at.
+    /// Everything that is due. What needs no permit has no account to be looked at.
     fn find_due(&self) -> Vec<Ready> {
         let due = now(self.ledger.find_due(u32::MAX));
         let nobody = AccountName::parse("nobody").expect("a name");
-        let awaiting = due.awaiting.into_iter();
-        let awaiting = awaiting.map(|key| Ready { due: Due::Shipment(key), account: nobody.clone(), deadline: None });
-        due.calls.into_iter().chain(awaiting).collect()
+        let at_once = due.awaiting.into_iter().map(Due::Shipment).chain(due.warnings.into_iter().map(Due::Warning));
+        let at_once = at_once.map(|due| Ready { due, account: nobody.clone(), deadline: None });
+        due.calls.into_iter().chain(at_once).collect()
     }
 
     fn enqueue(&mut self, ready: Ready) {
@@ -381,6 +382,7 @@ fn ready_key(ready: &Ready) -> (u8, i64) {
         Due::Capture(key) => (0, key.row()),
         Due::Authorization(key) => (1, key.row()),
         Due::Shipment(key) => (2, key.row()),
+        Due::Warning(key) => (3, key.row()),
     }
 }
 
@@ -397,7 +399,10 @@ fn settle_command(job: &Job, start: bool) -> Command {
         (Call::Read { authorization, epoch }, Evidence::Reading(reading)) => {
             Command::Freeze(Box::new(Freeze { authorization: *authorization, epoch: *epoch, reading, start }))
         }
-        (Call::Read { .. }, Evidence::Answer(_) | Evidence::Interrupted) => {
+        (Call::ReadExpiry { authorization, epoch }, Evidence::Reading(reading)) => {
+            Command::Expire(Box::new(Expire { authorization: *authorization, epoch: *epoch, reading }))
+        }
+        (Call::Read { .. } | Call::ReadExpiry { .. }, Evidence::Answer(_) | Evidence::Interrupted) => {
             unreachable!("a read comes to a reading")
         }
     }

@@ -62,6 +62,7 @@ impl Known {
             reads: 0,
             epoch: 0,
             provider: ProviderBalance::default(),
+            watch: crate::capture::records::Watch::default(),
         };
         let capture = Capture {
             key: CaptureKey::new(4),

@@ -16,6 +16,7 @@ use crate::money::Money;
 /// Checks a state, and the step that led to it.
 pub(crate) fn check(before: &Tables, tables: &Tables, policy: &Policy, now: Timestamp) {
     for record in tables.authorizations.values() {
+        end_is_not_forgotten(record);
         balance_is_the_sum_of_its_movements(tables, record);
         counts_are_right(tables, record);
         one_at_a_time(tables, record, policy, now);
@@ -140,7 +141,11 @@ fn one_true_outcome_each(tables: &Tables) {
             EventContent::Succeeded(outcome)
             | EventContent::Failed(outcome, _)
             | EventContent::Unresolved(outcome, _) => outcome,
-            EventContent::Corrected(..) | EventContent::Deferred(_) | EventContent::Rejected(_) => continue,
+            EventContent::Corrected(..)
+            | EventContent::Deferred(_)
+            | EventContent::Rejected(_)
+            | EventContent::Expiring(_)
+            | EventContent::Expired(_) => continue,
         };
         let previous = outcomes.insert(shipment_of(tables, outcome).key, &event.content);
         assert!(previous.is_none(), "two outcomes of one shipment: {event:?}");
@@ -179,7 +184,9 @@ fn outcome_is_true(tables: &Tables, shipment: &Shipment, content: &EventContent)
         EventContent::Unresolved(..)
         | EventContent::Corrected(..)
         | EventContent::Deferred(_)
-        | EventContent::Rejected(_) => {}
+        | EventContent::Rejected(_)
+        | EventContent::Expiring(_)
+        | EventContent::Expired(_) => {}
     }
 }
 
@@ -201,6 +208,8 @@ fn events_are_numbered(tables: &Tables) {
             | EventContent::Unresolved(outcome, _)
             | EventContent::Corrected(outcome, _) => (&outcome.order, outcome.sequence),
             EventContent::Deferred(deferral) => (&deferral.order, deferral.sequence),
+            EventContent::Expiring(warning) => (&warning.order, warning.sequence),
+            EventContent::Expired(end) => (&end.order, end.sequence),
             EventContent::Rejected(_) => continue,
         };
         let last = last.entry(order.as_str()).or_default();
@@ -219,7 +228,7 @@ fn shipment_is_not_forgotten(tables: &Tables, shipment: &Shipment) {
         ShipmentState::Waiting => {
             let record = &tables.authorizations[&shipment.authorization.expect("bound before it waits")];
             let comes_back = match record.single {
-                SingleUse::Free => record.freeze_at.is_some() || record.expires_at.is_none(),
+                SingleUse::Free => record.watch.at.is_some(),
                 SingleUse::Undecided => true,
                 SingleUse::Used => false,
             };
@@ -231,6 +240,21 @@ fn shipment_is_not_forgotten(tables: &Tables, shipment: &Shipment) {
         }
         ShipmentState::Settled | ShipmentState::Refused => assert!(shipment.due_at.is_none(), "{shipment:?}"),
     }
+}
+
+/// What may still be held is watched, until its end is known. An instant to read it is kept only where
+/// it is to be read.
+fn end_is_not_forgotten(record: &Authorization) {
+    let watch = &record.watch;
+    let is_captured = record.captured.minor() >= record.authorized.minor();
+    let is_used_up = record.single == SingleUse::Used && !record.captured.is_zero();
+    let is_reported = watch.reported.is_some() && watch.reported == record.expires_at;
+    let is_open = record.planned + record.in_flight + record.waiting > 0;
+    let has_ended = is_captured || is_used_up || is_reported;
+    assert!(watch.at.is_some() || has_ended || is_open, "forgotten: {record:?}");
+    assert!(watch.at.is_none() || !has_ended || is_open, "watched for nothing: {record:?}");
+    assert!(watch.at.is_some() || watch.read_at.is_none(), "read for nothing: {record:?}");
+    assert!(watch.lead_at.is_none_or(|at| watch.at.is_some_and(|next| next <= at)), "a lead is missed: {record:?}");
 }
 
 fn capture_is_not_forgotten(tables: &Tables, capture: &Capture, now: Timestamp) {

@@ -11,5 +11,6 @@ mod awaiting;
 
 // from the plan to the outcome
 mod crashes;
+mod expiry;
 mod several;
 mod single;

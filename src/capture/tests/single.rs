@@ -33,7 +33,9 @@ fn outcomes(world: &mut World) -> Vec<(String, i64, i64)> {
         EventContent::Unresolved(..)
         | EventContent::Corrected(..)
         | EventContent::Deferred(_)
-        | EventContent::Rejected(_) => None,
+        | EventContent::Rejected(_)
+        | EventContent::Expiring(_)
+        | EventContent::Expired(_) => None,
     };
     let minor = |amount: Option<crate::money::Money>| amount.map_or(-1, crate::money::Money::minor);
     let news = world.news().into_iter().filter_map(content);
@@ -47,7 +49,9 @@ fn reasons(world: &mut World) -> Vec<FailureReason> {
         | EventContent::Unresolved(..)
         | EventContent::Corrected(..)
         | EventContent::Deferred(_)
-        | EventContent::Rejected(_) => None,
+        | EventContent::Rejected(_)
+        | EventContent::Expiring(_)
+        | EventContent::Expired(_) => None,
     };
     world.news().into_iter().filter_map(reason).collect()
 }
@@ -204,7 +208,9 @@ fn money_that_may_have_moved_is_said_to() {
             | EventContent::Unresolved(..)
             | EventContent::Corrected(..)
             | EventContent::Deferred(_)
-            | EventContent::Rejected(_) => None,
+            | EventContent::Rejected(_)
+        | EventContent::Expiring(_)
+        | EventContent::Expired(_) => None,
         })
         .collect();
     assert_eq!(failures, [true, true]);
@@ -216,7 +222,7 @@ fn a_read_that_shows_nothing_is_repeated() {
     let read = complete(&mut world);
     let reply = world.show(read, Reading::Unclear(doubt(DoubtKind::Timeout)));
     assert!(matches!(reply.note, Note::ReadAgain(_)));
-    assert_eq!(world.authorization("r").freeze_at, Some(at(2)));
+    assert_eq!(world.authorization("r").watch.at, Some(at(2)));
     world.clock.advance(2 * SECOND);
     let read = world.due_call();
     let fault = ConfigurationFault { code: None, message: "secret".to_owned(), may_have_executed: false };

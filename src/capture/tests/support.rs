@@ -11,7 +11,7 @@ use bytes::Bytes;
 use chrono::DateTime;
 use futures_util::FutureExt as _;
 
-use crate::capture::decide::{Arrival, Call, Command, Due, Evidence, Freeze, Note, Reply, Settle, Ticket};
+use crate::capture::decide::{Arrival, Call, Command, Due, Evidence, Expire, Freeze, Note, Reply, Settle, Ticket};
 use crate::capture::event::Event;
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, CaptureProof, Doubt, DoubtKind, NotExecuted, ProviderBalance,
@@ -20,20 +20,22 @@ use crate::capture::evidence::{
 use crate::capture::notice::{
     AuthorizationFacts, PlanFacts, PlanLineFacts, Quantity, RawMessage, ShipmentNotice, ShippedLine, ShippingPolicy,
 };
-use crate::capture::policy::{AccountPolicy, Backoff, Captures, Policy};
+use crate::capture::policy::{AccountPolicy, Backoff, Captures, OnExpiry, Policy};
 use crate::capture::records::{Authorization, Capture, CaptureKey, Shipment};
 use crate::capture::retry::Jitter;
 use crate::capture::tests::invariants;
 use crate::clock::{BootInstant, Moment, Timestamp};
 use crate::ids::{AccountName, CaptureId, LineId, OrderId, Reference, ShipmentId};
 use crate::ledger::memory::{MemoryLedger, Tables};
-use crate::ledger::{Environment, Executed, Ledger as _};
+use crate::ledger::{DueNow, Environment, Executed, Ledger as _};
 use crate::money::{Currency, Money, parse_plain_decimal};
 
 /// An account that captures once per authorization.
 pub(crate) const ONCE: &str = "flitt-ge";
 /// An account that captures several times per authorization.
 pub(crate) const OFTEN: &str = "flex";
+/// Another such account.
+pub(crate) const OTHER: &str = "flex-2";
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
@@ -75,10 +77,12 @@ pub(crate) fn policy() -> Policy {
         resend_window,
         timeout: 30 * SECOND,
         authorization_lifetime: Some(7 * 24 * HOUR),
+        on_expiry: if captures == Captures::Single { OnExpiry::MayCaptureInFull } else { OnExpiry::Void },
     };
     Policy {
         deadline_margin: 2 * HOUR,
         derived_deadline_margin: 24 * HOUR,
+        expiring_leads: vec![48 * HOUR, 12 * HOUR],
         final_grace: 15 * MINUTE,
         quiet: 15 * MINUTE,
         awaiting_max: 24 * HOUR,
@@ -91,6 +95,7 @@ pub(crate) fn policy() -> Policy {
         accounts: HashMap::from([
             (account(ONCE), account_policy(Captures::Single, None)),
             (account(OFTEN), account_policy(Captures::Multiple, Some(15 * MINUTE))),
+            (account(OTHER), account_policy(Captures::Multiple, Some(15 * MINUTE))),
         ]),
     }
 }
@@ -111,6 +116,12 @@ impl ManualClock {
     pub(crate) fn advance(&self, span: Duration) {
         let mut now = self.0.lock().expect("no test panics while it moves the clock");
         *now = Moment { wall: crate::clock::after(now.wall, span), boot: now.boot.plus(span) };
+    }
+
+    /// Sets the wall clock back; the other one never goes back.
+    pub(crate) fn set_back(&self, span: Duration) {
+        let mut now = self.0.lock().expect("no test panics while it moves the clock");
+        now.wall = crate::clock::before(now.wall, span);
     }
 
     pub(crate) fn advance_to(&self, wall: Timestamp) {
@@ -291,6 +302,7 @@ pub(crate) enum Asked {
     Send { capture: CaptureKey, amount: Money, epoch: u32 },
     Look { capture: CaptureKey, epoch: u32 },
     Read { epoch: u32 },
+    ReadExpiry { epoch: u32 },
 }
 
 pub(crate) fn asked(ticket: &Ticket) -> Asked {
@@ -298,6 +310,7 @@ pub(crate) fn asked(ticket: &Ticket) -> Asked {
         Call::Send { capture, amount, epoch, .. } => Asked::Send { capture, amount, epoch },
         Call::Look { capture, epoch } => Asked::Look { capture, epoch },
         Call::Read { epoch, .. } => Asked::Read { epoch },
+        Call::ReadExpiry { epoch, .. } => Asked::ReadExpiry { epoch },
     }
 }
 
@@ -362,7 +375,7 @@ impl World {
     pub(crate) fn answer(&mut self, ticket: Option<Ticket>, answer: Answer) -> Reply {
         match asked(&ticket.expect("a call was asked for")) {
             Asked::Send { capture, epoch, .. } => self.settle(capture, epoch, Evidence::Answer(answer)),
-            other @ (Asked::Look { .. } | Asked::Read { .. }) => panic!("asked for {other:?}"),
+            other @ (Asked::Look { .. } | Asked::Read { .. } | Asked::ReadExpiry { .. }) => panic!("asked for {other:?}"),
         }
     }
 
@@ -374,15 +387,29 @@ impl World {
             Call::Read { authorization, epoch } => {
                 self.tell(Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: true })))
             }
+            Call::ReadExpiry { authorization, epoch } => {
+                self.tell(Command::Expire(Box::new(Expire { authorization, epoch, reading })))
+            }
             Call::Send { .. } => panic!("asked for a capture"),
         }
     }
 
-    /// Does everything that is due, with a permit for each, and returns the replies. Kept notices
+    fn find_due(&self) -> DueNow {
+        self.ledger.find_due(100).now_or_never().expect("memory answers at once").expect("it does not fail")
+    }
+
+    /// Gives the warnings that are due, and nothing else.
+    pub(crate) fn warn(&mut self) -> Vec<Reply> {
+        let warnings = self.find_due().warnings;
+        warnings.into_iter().map(|key| self.tell(Command::Due(Due::Warning(key)))).collect()
+    }
+
+    /// Does everything that is due, warnings first, with a permit for each call, and returns the replies. Kept notices
     /// are accepted again, as intake does.
     pub(crate) fn do_due(&mut self) -> Vec<Reply> {
-        let due = self.ledger.find_due(100).now_or_never().expect("memory answers at once").expect("it does not fail");
-        let mut replies = Vec::new();
+        // Where a read is due too, it is found after the warning.
+        let mut replies = self.warn();
+        let due = self.find_due();
         for ready in due.calls {
             replies.push(self.tell(Command::Due(ready.due)));
         }

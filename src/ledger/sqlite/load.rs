@@ -10,7 +10,7 @@ use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::ProviderBalance;
 use crate::capture::records::{
     AmountMode, Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, Order, OrderKey, Shipment,
-    ShipmentKey, SingleUse,
+    ShipmentKey, SingleUse, Watch,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
@@ -32,6 +32,8 @@ pub(super) fn load(connection: &Connection, kept: Option<Books>, commands: &[Com
             Command::Settle(settle) => loader.capture_and_surroundings(settle.capture)?,
             Command::Due(Due::Authorization(key)) => loader.authorization_and_shipments(*key)?,
             Command::Freeze(freeze) => loader.authorization_and_shipments(freeze.authorization)?,
+            Command::Expire(expire) => loader.authorization_and_captures(expire.authorization)?,
+            Command::Due(Due::Warning(key)) => loader.authorization(*key)?,
             Command::Due(Due::Shipment(key)) => loader.shipment(*key)?,
             Command::Published(_) => {}
         }
@@ -72,8 +74,11 @@ impl Loader<'_> {
                 "SELECT authorization_row FROM authorizations WHERE account = ?1 AND reference = ?2",
                 params![facts.account.as_str(), facts.reference.as_str()],
             )?;
-            if let Some(known) = known {
-                self.authorization(AuthorizationKey::new(known))?;
+            if let Some(known) = known.map(AuthorizationKey::new) {
+                self.authorization(known)?;
+                if self.books.authorization(known).learns_expiry(facts.expires_at) {
+                    self.planned_on(known)?;
+                }
             }
         }
         self.message_dead_letters(&arrival.raw.body)
@@ -177,6 +182,10 @@ impl Loader<'_> {
         let Some((authorization, shipment)) = self.capture(key)? else { return Ok(()) };
         self.shipment(shipment)?;
         self.collected_on(authorization)?;
+        self.planned_on(authorization)
+    }
+
+    fn planned_on(&mut self, authorization: AuthorizationKey) -> Result<()> {
         if self.books.authorization(authorization).planned > 0 {
             let sql = "SELECT capture_row FROM captures
                        WHERE authorization_row = ?1 AND is_open = 1 AND state = 'planned'";
@@ -190,6 +199,12 @@ impl Loader<'_> {
     fn authorization_and_shipments(&mut self, key: AuthorizationKey) -> Result<()> {
         self.authorization(key)?;
         self.collected_on(key)
+    }
+
+    /// Its expiry may move, and with it the deadline of everything that waits on it.
+    fn authorization_and_captures(&mut self, key: AuthorizationKey) -> Result<()> {
+        self.authorization_and_shipments(key)?;
+        if self.books.authorizations().contains(key) { self.planned_on(key) } else { Ok(()) }
     }
 
     fn collected_on(&mut self, key: AuthorizationKey) -> Result<()> {
@@ -267,6 +282,13 @@ pub(super) fn read_authorization(row: &Row<'_>) -> Result<Authorization> {
             remaining: row.optional_money(Some(currency))?,
             expires_at: row.instant()?,
         },
+        watch: Watch {
+            at: row.instant()?,
+            lead_at: row.instant()?,
+            read_at: row.instant()?,
+            leads: row.optional_text()?.map(codec::leads_from_json).transpose()?.unwrap_or_default(),
+            reported: row.instant()?,
+        },
     })
 }
 
@@ -316,7 +338,7 @@ pub(super) fn read_capture(row: &Row<'_>) -> Result<Capture> {
         resolved_by: row.optional_word(&ways, |way| way.as_str())?,
         provider_reference: row.next()?,
         settled_at: row.instant()?,
-        is_corrected: row.next()?,
+        is_corrected: row.skip().next()?,
     })
 }
 

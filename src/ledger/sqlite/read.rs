@@ -1,45 +1,115 @@
 //! What the worker's loops ask the ledger: what is due, what is not published, how it is doing.
 
-use rusqlite::{Connection, params};
+use std::time::Duration;
+
+use rusqlite::{Connection, Row, ToSql, params};
 use uuid::Uuid;
 
 use crate::capture::decide::{Due, Ready};
 use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
 use crate::ledger::sqlite::codec::{At, corrupt, instant};
 use crate::ledger::{DueNow, OutboxRow, Vitals};
 
 type Result<T> = rusqlite::Result<T>;
 
+/// No wait that is counted from now is longer. One that is, was set by a clock that was set back since,
+/// and is over.
+#[derive(Clone, Copy)]
+pub(super) struct Waits {
+    /// Of a capture, and of an authorization on which shipments collect.
+    pub(super) longest: Duration,
+    /// Of any other authorization.
+    pub(super) longest_rest: Duration,
+}
+
 /// What is due.
-pub(super) fn find_due(connection: &Connection, now: Timestamp, limit: u32) -> Result<DueNow> {
+pub(super) fn find_due(connection: &Connection, now: Timestamp, waits: Waits, limit: u32) -> Result<DueNow> {
     let mut due = DueNow::default();
-    let mut add = |sql: &str, kind: fn(i64) -> Due| -> Result<()> {
-        let mut statement = connection.prepare_cached(sql)?;
-        let mut rows = statement.query(params![At(now), limit])?;
-        while let Some(row) = rows.next()? {
-            let account = account(row.get_ref("account")?.as_str()?)?;
-            due.calls.push(Ready { due: kind(row.get("row")?), account, deadline: instant(row, "expires_at")? });
+    let beyond = clock::after(now, waits.longest);
+    of_each_account(connection, CAPTURES, params![At(now), limit, At(beyond)], &mut |row| {
+        due.calls.push(ready(row, Due::Capture(CaptureKey::new(row.get("row")?)))?);
+        Ok(())
+    })?;
+    let mut add = |row: &Row<'_>| {
+        let key = AuthorizationKey::new(row.get("row")?);
+        // Where a read is due too, it is found again when the warning is given.
+        if instant(row, "lead_at")?.is_some_and(|at| at <= now) {
+            due.warnings.push(key);
+        } else {
+            due.calls.push(ready(row, Due::Authorization(key))?);
         }
         Ok(())
     };
-    add(
-        "SELECT c.capture_row AS row, a.account, a.expires_at FROM captures c JOIN authorizations a
-         USING (authorization_row) WHERE c.due_at <= ?1 ORDER BY c.due_at LIMIT ?2",
-        |row| Due::Capture(CaptureKey::new(row)),
-    )?;
-    add(
-        "SELECT authorization_row AS row, account, expires_at FROM authorizations
-         WHERE freeze_at <= ?1 AND waiting > 0 AND single = 'free' ORDER BY freeze_at LIMIT ?2",
-        |row| Due::Authorization(AuthorizationKey::new(row)),
-    )?;
+    of_each_account(connection, AUTHORIZATIONS, params![At(now), limit], &mut add)?;
+    let mut statement = connection.prepare_cached(READS_SET_BACK)?;
+    let beyond_rest = clock::after(now, waits.longest_rest);
+    let mut rows = statement.query(params![At(now), At(beyond), At(beyond_rest), limit])?;
+    while let Some(row) = rows.next()? {
+        add(row)?;
+    }
     due.calls.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
     let mut statement =
         connection.prepare_cached("SELECT shipment_row FROM shipments WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2")?;
     let awaiting = statement.query_map(params![At(now), limit], |row| Ok(ShipmentKey::new(row.get(0)?)))?;
     due.awaiting = awaiting.collect::<Result<_>>()?;
     Ok(due)
+}
+
+/// The next account that has anything due some time, and what is due of one.
+type OfEachAccount = [&'static str; 2];
+
+/// Besides what has come, what lies beyond any wait without waiting for its turn.
+const CAPTURES: OfEachAccount = [
+    "SELECT min(account) FROM captures WHERE due_at IS NOT NULL AND account > ?1",
+    "SELECT * FROM (
+       SELECT c.capture_row AS row, a.account, a.expires_at FROM captures c JOIN authorizations a
+       USING (authorization_row) WHERE c.account = ?1 AND c.due_at <= ?2 ORDER BY c.due_at LIMIT ?3)
+     UNION ALL SELECT * FROM (
+       SELECT c.capture_row, a.account, a.expires_at FROM captures c JOIN authorizations a
+       USING (authorization_row) WHERE c.account = ?1 AND c.due_at > ?4 AND c.waits_turn = 0 LIMIT ?3)",
+];
+
+const AUTHORIZATIONS: OfEachAccount = [
+    "SELECT min(account) FROM authorizations WHERE watch_at IS NOT NULL AND account > ?1",
+    "SELECT authorization_row AS row, account, expires_at, lead_at FROM authorizations
+     WHERE account = ?1 AND watch_at <= ?2 ORDER BY watch_at LIMIT ?3",
+];
+
+const READS_SET_BACK: &str = "
+    SELECT * FROM (
+      SELECT authorization_row AS row, account, expires_at, lead_at FROM authorizations
+      WHERE waiting > 0 AND read_at > ?2 AND watch_at > ?1 LIMIT ?4)
+    UNION ALL SELECT * FROM (
+      SELECT authorization_row, account, expires_at, lead_at FROM authorizations
+      WHERE waiting = 0 AND read_at > ?3 AND watch_at > ?1 LIMIT ?4)";
+
+/// Asks for what is due account by account: two steps in an index for each, however much the others
+/// have due.
+fn of_each_account(
+    connection: &Connection,
+    [next, due]: OfEachAccount,
+    parameters: &[&dyn ToSql],
+    add: &mut dyn FnMut(&Row<'_>) -> Result<()>,
+) -> Result<()> {
+    let mut next = connection.prepare_cached(next)?;
+    let mut due = connection.prepare_cached(due)?;
+    let mut account = String::new();
+    while let Some(name) = next.query_row([&account], |row| row.get::<_, Option<String>>(0))? {
+        let parameters: Vec<&dyn ToSql> = std::iter::once::<&dyn ToSql>(&name).chain(parameters.iter().copied()).collect();
+        let mut rows = due.query(&*parameters)?;
+        while let Some(row) = rows.next()? {
+            add(row)?;
+        }
+        drop(rows);
+        account = name;
+    }
+    Ok(())
+}
+
+fn ready(row: &Row<'_>, due: Due) -> Result<Ready> {
+    Ok(Ready { due, account: account(row.get_ref("account")?.as_str()?)?, deadline: instant(row, "expires_at")? })
 }
 
 /// Events that are not published, the oldest first.

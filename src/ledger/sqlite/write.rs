@@ -6,6 +6,7 @@ use crate::capture::books::{Announcement, Books, Change, Entry};
 use crate::capture::dead_letter::{self, DeadLetter};
 use crate::capture::records::{Authorization, Capture, Order, Shipment};
 use crate::clock::Timestamp;
+use crate::ids::AccountName;
 use crate::ledger::OutboxRow;
 use crate::ledger::sqlite::codec::{self, At, at};
 use crate::money::Money;
@@ -27,6 +28,9 @@ pub(super) fn write(
     let mut authorizations = Table::new(connection, AUTHORIZATION);
     for entry in books.authorizations().changed() {
         write_authorization(&mut authorizations, entry)?;
+        if books.is_rewatched(entry.value.key) {
+            write_watch(connection, &entry.value)?;
+        }
     }
     let mut shipments = Table::new(connection, SHIPMENT);
     for entry in books.shipments().changed() {
@@ -36,7 +40,8 @@ pub(super) fn write(
     }
     let mut captures = Table::new(connection, CAPTURE);
     for entry in books.captures().changed() {
-        write_capture(&mut captures, entry)?;
+        let account = &books.authorization(entry.value.authorization).account;
+        write_capture(&mut captures, entry, account)?;
     }
     write_histories(connection, books, now)?;
     write_events(connection, &books.outbox, outbox)?;
@@ -102,7 +107,7 @@ fn write_order(table: &mut Table<'_>, entry: &Entry<Order>) -> Result<()> {
 
 const AUTHORIZATION: [&str; 2] = [
     "INSERT INTO authorizations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-     ?18, ?19, ?20, ?21, ?22)",
+     ?18, ?19, ?20, ?21, ?22, NULL, NULL, NULL, NULL, NULL)",
     "UPDATE authorizations SET captured = ?7, reserved = ?8, excess = ?9, expires_at = ?10, expiry_is_derived = ?11,
      planned = ?12, in_flight = ?13, waiting = ?14, waiting_amount = ?15, single = ?16, freeze_at = ?17, reads = ?18,
      epoch = ?19, provider_captured = ?20, provider_remaining = ?21, provider_expires_at = ?22
@@ -138,6 +143,24 @@ fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> R
     table.put(entry.change, columns)
 }
 
+/// By itself: an update writes the index entries of all columns that it names, changed or not.
+fn write_watch(connection: &Connection, record: &Authorization) -> Result<()> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE authorizations SET watch_at = ?2, lead_at = ?3, read_at = ?4, leads = ?5, reported = ?6
+         WHERE authorization_row = ?1",
+    )?;
+    let watch = &record.watch;
+    let columns = params![
+        record.key.row(),
+        at(watch.at),
+        at(watch.lead_at),
+        at(watch.read_at),
+        codec::leads_to_json(&watch.leads),
+        at(watch.reported),
+    ];
+    statement.execute(columns).map(drop)
+}
+
 const SHIPMENT: [&str; 2] = [
     "INSERT INTO shipments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     "UPDATE shipments SET generation = ?4, state = ?6, amount = ?8, authorization_row = ?9, capture_row = ?10,
@@ -170,14 +193,14 @@ fn write_shipment(table: &mut Table<'_>, entry: &Entry<Shipment>, collected_on: 
 
 const CAPTURE: [&str; 2] = [
     "INSERT INTO captures VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
+     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)",
     "UPDATE captures SET state = ?9, is_open = ?10, due_at = ?12, waits_turn = ?13, attempts = ?14, epoch = ?15,
      doubtful = ?16, failures = ?17, looks = ?18, window_from = ?19, send_by = ?20, doubt_since = ?21,
      is_pending = ?22, refused = ?23, terminal_seen_at = ?24, last_seen = ?25, resolved_by = ?26,
-     provider_reference = ?27, settled_at = ?28, is_corrected = ?29 WHERE capture_row = ?1",
+     provider_reference = ?27, settled_at = ?28, is_corrected = ?30 WHERE capture_row = ?1",
 ];
 
-fn write_capture(table: &mut Table<'_>, entry: &Entry<Capture>) -> Result<()> {
+fn write_capture(table: &mut Table<'_>, entry: &Entry<Capture>, account: &AccountName) -> Result<()> {
     let capture = &entry.value;
     let (id, progress) = (capture.id.as_uuid(), &capture.progress);
     let columns = params![
@@ -209,6 +232,7 @@ fn write_capture(table: &mut Table<'_>, entry: &Entry<Capture>) -> Result<()> {
         capture.resolved_by.map(crate::capture::event::ResolvedBy::as_str),
         capture.provider_reference,
         at(capture.settled_at),
+        account.as_str(),
         capture.is_corrected,
     ];
     table.put(entry.change, columns)
@@ -273,7 +297,7 @@ fn write_dead_letter(connection: &Connection, letter: &DeadLetter) -> Result<()>
         letter.fingerprint,
         letter.order.as_ref().map(crate::ids::OrderId::as_str),
         letter.shipment.as_ref().map(crate::ids::ShipmentId::as_str),
-        letter.account.as_ref().map(crate::ids::AccountName::as_str),
+        letter.account.as_ref().map(AccountName::as_str),
         letter.shipment_key.map(crate::capture::records::ShipmentKey::row),
         At(letter.first_seen_at),
         At(letter.last_seen_at),

@@ -44,13 +44,21 @@ CREATE TABLE authorizations (
   provider_captured INTEGER,
   provider_remaining INTEGER,
   provider_expires_at INTEGER,
+  watch_at INTEGER,                -- when anything is due about it next; null: nothing left to watch
+  lead_at INTEGER,
+  read_at INTEGER,
+  leads TEXT,                      -- JSON: expiries and leads that were looked at
+  reported INTEGER,
   UNIQUE (account, reference),
   -- S3: over our own movements, never more than was authorized. `excess` is above zero only when
   -- positive evidence of a capture arrived after its failure had been booked.
   CHECK (captured + reserved - excess <= authorized)
 ) STRICT;
 
-CREATE INDEX authorizations_collecting ON authorizations (freeze_at) WHERE waiting > 0;
+-- What is due is asked for account by account, so that none crowds out another.
+CREATE INDEX authorizations_watched ON authorizations (account, watch_at) WHERE watch_at IS NOT NULL;
+CREATE INDEX authorizations_read ON authorizations (read_at) WHERE read_at IS NOT NULL;
+CREATE INDEX authorizations_collecting ON authorizations (read_at) WHERE waiting > 0;
 
 CREATE TABLE shipments (
   shipment_row INTEGER PRIMARY KEY,
@@ -115,10 +123,11 @@ CREATE TABLE captures (
   resolved_by TEXT,
   provider_reference TEXT,
   settled_at INTEGER,
+  account TEXT NOT NULL,           -- its authorization's, for the index
   is_corrected INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX captures_due ON captures (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX captures_due ON captures (account, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX captures_open ON captures (authorization_row) WHERE is_open = 1;
 CREATE UNIQUE INDEX captures_open_id ON captures (capture_id) WHERE is_open = 1;
 

@@ -16,7 +16,7 @@ use crate::capture::evidence::{
     ProviderBalance, Reading, Refusal, RefusalReason,
 };
 use crate::capture::notice::RawMessage;
-use crate::capture::policy::{AccountPolicy, Backoff, Captures, Policy};
+use crate::capture::policy::{AccountPolicy, Backoff, Captures, OnExpiry, Policy};
 use crate::capture::retry::Jitter;
 use crate::clock::{BootInstant, Moment, Timestamp};
 use crate::ids::AccountName;
@@ -196,7 +196,7 @@ impl Example {
     fn settle(&self, time: &str, before: Reply, evidence: Evidence) -> Reply {
         let (capture, epoch) = match before.ticket.expect("a call was begun").call {
             Call::Send { capture, epoch, .. } | Call::Look { capture, epoch } => (capture, epoch),
-            Call::Read { authorization, .. } => panic!("{authorization:?} is read, not captured"),
+            Call::Read { authorization, .. } | Call::ReadExpiry { authorization, .. } => panic!("{authorization:?} is read, not captured"),
         };
         self.execute(time, Command::Settle(Box::new(Settle { capture, epoch, evidence, start: false })))
     }
@@ -221,12 +221,14 @@ fn policy() -> Policy {
         resend_window,
         timeout: Duration::from_secs(30),
         authorization_lifetime: None,
+        on_expiry: if captures == Captures::Single { OnExpiry::MayCaptureInFull } else { OnExpiry::Void },
     };
     let accounts =
         [("flex", account(Captures::Multiple, Some(minutes(60)))), ("flitt-ge", account(Captures::Single, None))];
     Policy {
         deadline_margin: minutes(120),
         derived_deadline_margin: minutes(240),
+        expiring_leads: vec![minutes(48 * 60), minutes(12 * 60)],
         final_grace: minutes(15),
         quiet: minutes(15),
         awaiting_max: minutes(24 * 60),
