@@ -15,6 +15,7 @@ use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
 use crate::consumer::Told;
+use crate::deadlines::{self, Deadlines};
 use crate::provider::Authorization;
 use crate::scenario::{Message, Name, SimOrder};
 use crate::world::{Check, World};
@@ -31,6 +32,7 @@ pub struct Memory {
     told_failed: BTreeSet<CaptureId>,
     /// Shipments, with their generation, that had their outcome.
     outcomes: BTreeSet<(String, String, u64)>,
+    deadlines: Deadlines,
 }
 
 #[derive(Clone)]
@@ -49,14 +51,20 @@ pub fn check(world: &mut World) -> Check {
 }
 
 impl Memory {
+    /// What was told of deadlines, and what has to be.
+    pub const fn deadlines(&self) -> &Deadlines {
+        &self.deadlines
+    }
+
     fn check(&mut self, world: &World) -> Check {
         let tables = world.ledger.tables();
         self.check_captures(&tables)?;
         self.check_movements(&tables)?;
         check_reservations(&tables)?;
+        self.deadlines.check(world, &tables)?;
         self.check_told(world)?;
         for (name, authorization) in &world.authorizations {
-            self.check_provider(name, authorization)?;
+            self.check_provider(name, authorization, world.is_jumping)?;
         }
         Ok(())
     }
@@ -108,7 +116,7 @@ impl Memory {
     }
 
     /// S1, S2, S3 and one half of S7, over the provider's books.
-    fn check_provider(&self, name: &Name, authorization: &Authorization) -> Check {
+    fn check_provider(&self, name: &Name, authorization: &Authorization, world_is_jumping: bool) -> Check {
         let mut seen = BTreeSet::new();
         for event in &authorization.events {
             let Some(id) = event.capture else { continue };
@@ -119,7 +127,7 @@ impl Memory {
             if intent.name != *name || intent.amount != event.amount {
                 return Err(format!("S2: {id} was captured as {} instead of {}", event.amount, intent.amount));
             }
-            if self.told_failed.contains(&id) {
+            if self.told_failed.contains(&id) && !world_is_jumping {
                 return Err(format!("S7: {id} was told to have failed, and is captured"));
             }
         }
@@ -143,6 +151,9 @@ impl Memory {
                 "capture.failed" if told.data["money_may_have_moved"] == false => {
                     self.told_failed.extend(told.capture());
                 }
+                "authorization.expiring" | "authorization.expired" => self.deadlines.told(told)?,
+                // How long ago something was is what says that a capture has failed.
+                "capture.corrected" if world.is_jumping => {}
                 "capture.corrected" => return Err(format!("S7: {:?} had to be corrected", told.shipment())),
                 _ => {}
             }
@@ -248,7 +259,9 @@ pub fn check_at_rest(world: &World) -> Check {
         acknowledged(&tables, message)?;
     }
     check_outcomes(world, &tables)?;
-    for (name, authorization) in &world.authorizations {
+    deadlines::check_at_rest(world, &tables)?;
+    // Where a clock jumps, a capture may be given up that arrives all the same.
+    for (name, authorization) in world.authorizations.iter().filter(|_| !world.is_jumping) {
         check_books(&tables, name, authorization)?;
     }
     for order in &world.orders {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::TimeDelta;
-use holdfast::capture::records::SingleUse;
+use holdfast::capture::records::Authorization as Record;
 use holdfast::capture::retry::Jitter;
 use holdfast::clock::Timestamp;
 use holdfast::ids::{AccountName, CaptureId};
@@ -71,6 +71,8 @@ pub struct World {
     pub(crate) memory: Memory,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) is_chaos: bool,
+    /// Does its wall clock jump?
+    pub(crate) is_jumping: bool,
     /// Has anything changed since the invariants were checked?
     pub(crate) is_news: bool,
     pub(crate) is_tracing: bool,
@@ -120,6 +122,7 @@ impl World {
             memory: Memory::default(),
             mutant,
             is_chaos: true,
+            is_jumping: false,
             is_news: false,
             is_tracing: false,
             next_job: 0,
@@ -151,6 +154,9 @@ impl World {
         }
         self.is_chaos = false;
         self.misconfigured.clear();
+        if self.is_jumping {
+            self.clock.set_wall_error(TimeDelta::zero(), WALL_ERROR_MAX);
+        }
         self.log(|| "--- faults stop".to_owned());
         for _ in 0..CALM_STEPS {
             if !self.calm_step()? {
@@ -179,11 +185,7 @@ impl World {
                 Ok(())
             }
             20..26 => {
-                self.fault_of_worker(Fault::WallStep);
-                let limit = WALL_ERROR_MAX.num_seconds();
-                let error = TimeDelta::seconds(self.rng.random_range(-limit..=limit));
-                self.log(|| format!("the wall clock is wrong by {error}"));
-                self.clock.set_wall_error(error);
+                self.step_clock();
                 Ok(())
             }
             26..29 => {
@@ -210,6 +212,15 @@ impl World {
                 self.act(act)
             }
         }
+    }
+
+    fn step_clock(&mut self) {
+        let is_jump = self.is_jumping && self.rng.random_ratio(1, 2);
+        self.fault_of_worker(if is_jump { Fault::WallJump } else { Fault::WallStep });
+        let limit = if is_jump { TimeDelta::days(4) } else { WALL_ERROR_MAX };
+        let error = TimeDelta::seconds(self.rng.random_range(-limit.num_seconds()..=limit.num_seconds()));
+        self.log(|| format!("the wall clock is wrong by {error}"));
+        self.clock.set_wall_error(error, limit);
     }
 
     /// A worker with something to do is rarely slow; one without waits for what comes next.
@@ -386,6 +397,14 @@ impl World {
             Some(capture) => capture.state.as_str(),
             None => "unknown",
         }
+    }
+
+    /// The wall clock jumps by days, there and back, which is outside of the fault model: how long ago
+    /// something was is worth nothing then. What must hold all the same is that no deadline is lost or
+    /// repeated, and that nothing is captured twice.
+    pub fn jumping(mut self) -> Self {
+        self.is_jumping = true;
+        self
     }
 
     /// Keeps the last steps, for a failure that is lived again.
