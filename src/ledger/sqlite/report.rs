@@ -6,6 +6,9 @@
 // columns by their name
 mod columns;
 
+// what is about to be lost
+mod authorizations;
+
 // what was captured in all
 mod captured;
 
@@ -31,6 +34,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::sqlite::codec::{At, corrupt};
 use crate::ledger::sqlite::open_for_reading;
 
+pub use authorizations::{AuthorizationFilter, AuthorizationSummary, AuthorizationTotal};
 pub use captured::captured_by_reference;
 pub use dead_letters::{DEAD_LETTER_REASONS, DEAD_LETTER_STATES, DeadLetterFilter, DeadLetterSummary, WholeDeadLetter};
 pub use shipments::{ShipmentFilter, ShipmentSummary, Standing};
