@@ -5,6 +5,7 @@
 mod bad_input;
 mod broker;
 mod crash;
+mod deadline;
 mod flow;
 mod outage;
 mod support;
