@@ -176,12 +176,7 @@ pub(super) fn apply(
     (order, authorization)
 }
 
-fn learn_expiry(
-    books: &mut Books,
-    key: AuthorizationKey,
-    facts: Option<&AuthorizationFacts>,
-    context: Context<'_>,
-) {
+fn learn_expiry(books: &mut Books, key: AuthorizationKey, facts: Option<&AuthorizationFacts>, context: Context<'_>) {
     let told = facts.and_then(|facts| facts.expires_at);
     if books.authorization(key).learns_expiry(told) {
         let known = books.authorization_mut(key);

@@ -629,7 +629,9 @@ impl Pair {
             if let Some(ticket) = reply.ticket {
                 let amount = match ticket.call {
                     Call::Send { amount, .. } => amount,
-                    Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } => self.calls.last().map_or(gel(100), |known| known.2),
+                    Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } => {
+                        self.calls.last().map_or(gel(100), |known| known.2)
+                    }
                 };
                 self.calls.push((ticket, reply.subject.capture, amount));
             }

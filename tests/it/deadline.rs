@@ -57,9 +57,8 @@ async fn when_permits_are_short_what_expires_first_goes_first() {
     let line = [("l1", 1, 1_000)];
     let busy = order_for(&world, "busy", Account::Flex, &line, Duration::from_hours(1));
     let hours = [30, 20, 10, 25, 5, 15];
-    let orders = hours.map(|hours| {
-        order_for(&world, &format!("in-{hours:02}h"), Account::Flex, &line, Duration::from_hours(hours))
-    });
+    let orders = hours
+        .map(|hours| order_for(&world, &format!("in-{hours:02}h"), Account::Flex, &line, Duration::from_hours(hours)));
     world.fault_on_captures(Fault::Latency { ms: 1_000, when: When::Before }, Some(1));
     let worker = world.worker_with(&[("HOLDFAST_ACCOUNTS__FLEX__CONCURRENCY", "1")]);
     world.publish([busy.shipped("a", &[("l1", 1)])]).await;

@@ -92,9 +92,8 @@ pub fn check_at_rest(world: &World, tables: &Tables) -> Check {
     for record in tables.authorizations.values() {
         let name = (record.account.clone(), record.reference.clone());
         let Some(known) = world.authorizations.get(&name) else { continue };
-        let is_of_it = |told: &&Told| {
-            told.kind == "authorization.expired" && told.text("reference") == record.reference.as_str()
-        };
+        let is_of_it =
+            |told: &&Told| told.kind == "authorization.expired" && told.text("reference") == record.reference.as_str();
         let told = world.consumer.told().iter().filter(is_of_it).last();
         let is_done = record.captured.minor() >= record.authorized.minor()
             || (record.single == SingleUse::Used && !record.captured.is_zero());

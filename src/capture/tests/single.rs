@@ -209,8 +209,8 @@ fn money_that_may_have_moved_is_said_to() {
             | EventContent::Corrected(..)
             | EventContent::Deferred(_)
             | EventContent::Rejected(_)
-        | EventContent::Expiring(_)
-        | EventContent::Expired(_) => None,
+            | EventContent::Expiring(_)
+            | EventContent::Expired(_) => None,
         })
         .collect();
     assert_eq!(failures, [true, true]);

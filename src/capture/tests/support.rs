@@ -375,7 +375,9 @@ impl World {
     pub(crate) fn answer(&mut self, ticket: Option<Ticket>, answer: Answer) -> Reply {
         match asked(&ticket.expect("a call was asked for")) {
             Asked::Send { capture, epoch, .. } => self.settle(capture, epoch, Evidence::Answer(answer)),
-            other @ (Asked::Look { .. } | Asked::Read { .. } | Asked::ReadExpiry { .. }) => panic!("asked for {other:?}"),
+            other @ (Asked::Look { .. } | Asked::Read { .. } | Asked::ReadExpiry { .. }) => {
+                panic!("asked for {other:?}")
+            }
         }
     }
 

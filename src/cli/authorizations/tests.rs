@@ -34,8 +34,7 @@ fn filters_narrow_the_list_and_the_totals() {
         let amounts = listing["authorizations"].as_array().unwrap().iter();
         amounts.filter(|entry| entry["earned_uncaptured"] != "0.00").count()
     };
-    let all: serde_json::Value =
-        serde_json::from_str(&run_at("09:30:00", &example, Format::Json, &["list"])).unwrap();
+    let all: serde_json::Value = serde_json::from_str(&run_at("09:30:00", &example, Format::Json, &["list"])).unwrap();
     let count = |listing: &serde_json::Value| listing["authorizations"].as_array().unwrap().len();
     for (now, arguments, expected) in [
         ("09:30:00", &["--expiring-within", "48h"][..], count(&all)),
@@ -56,7 +55,10 @@ fn filters_narrow_the_list_and_the_totals() {
         assert_eq!(in_total == u64::try_from(expected).unwrap(), !is_limited, "the totals are of all: {listing}");
         assert_eq!(listing["has_more"], is_limited);
     }
-    assert_eq!(run_at("09:30:00", &example, Format::Table, &["list", "--account", "none"]), "no authorization matches\n");
+    assert_eq!(
+        run_at("09:30:00", &example, Format::Table, &["list", "--account", "none"]),
+        "no authorization matches\n"
+    );
 }
 
 #[test]

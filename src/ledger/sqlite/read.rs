@@ -97,7 +97,8 @@ fn of_each_account(
     let mut due = connection.prepare_cached(due)?;
     let mut account = String::new();
     while let Some(name) = next.query_row([&account], |row| row.get::<_, Option<String>>(0))? {
-        let parameters: Vec<&dyn ToSql> = std::iter::once::<&dyn ToSql>(&name).chain(parameters.iter().copied()).collect();
+        let parameters: Vec<&dyn ToSql> =
+            std::iter::once::<&dyn ToSql>(&name).chain(parameters.iter().copied()).collect();
         let mut rows = due.query(&*parameters)?;
         while let Some(row) = rows.next()? {
             add(row)?;

@@ -196,7 +196,9 @@ impl Example {
     fn settle(&self, time: &str, before: Reply, evidence: Evidence) -> Reply {
         let (capture, epoch) = match before.ticket.expect("a call was begun").call {
             Call::Send { capture, epoch, .. } | Call::Look { capture, epoch } => (capture, epoch),
-            Call::Read { authorization, .. } | Call::ReadExpiry { authorization, .. } => panic!("{authorization:?} is read, not captured"),
+            Call::Read { authorization, .. } | Call::ReadExpiry { authorization, .. } => {
+                panic!("{authorization:?} is read, not captured")
+            }
         };
         self.execute(time, Command::Settle(Box::new(Settle { capture, epoch, evidence, start: false })))
     }
