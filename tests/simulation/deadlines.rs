@@ -39,7 +39,7 @@ impl Deadlines {
     }
 
     /// Notes whose lead has come, with money to be lost.
-    pub fn check(&mut self, world: &World, tables: &Tables) -> Check {
+    pub fn note(&mut self, world: &World, tables: &Tables) {
         let now = world.clock.machine().wall;
         self.owed.retain(|(key, expires_at, _), _| {
             let record = &tables.authorizations[key];
@@ -60,7 +60,6 @@ impl Deadlines {
                 }
             }
         }
-        Ok(())
     }
 
     /// D2: nobody is owed a warning.
@@ -94,7 +93,7 @@ pub fn check_at_rest(world: &World, tables: &Tables) -> Check {
         let Some(known) = world.authorizations.get(&name) else { continue };
         let is_of_it =
             |told: &&Told| told.kind == "authorization.expired" && told.text("reference") == record.reference.as_str();
-        let told = world.consumer.told().iter().filter(is_of_it).last();
+        let told = world.consumer.told().iter().filter(is_of_it).next_back();
         let is_done = record.captured.minor() >= record.authorized.minor()
             || (record.single == SingleUse::Used && !record.captured.is_zero());
         let Some(told) = told else {

@@ -61,10 +61,10 @@ impl Memory {
         self.check_captures(&tables)?;
         self.check_movements(&tables)?;
         check_reservations(&tables)?;
-        self.deadlines.check(world, &tables)?;
+        self.deadlines.note(world, &tables);
         self.check_told(world)?;
         for (name, authorization) in &world.authorizations {
-            self.check_provider(name, authorization, world.is_jumping)?;
+            self.check_provider(name, authorization, world.is_jumping())?;
         }
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Memory {
                 }
                 "authorization.expiring" | "authorization.expired" => self.deadlines.told(told)?,
                 // How long ago something was is what says that a capture has failed.
-                "capture.corrected" if world.is_jumping => {}
+                "capture.corrected" if world.is_jumping() => {}
                 "capture.corrected" => return Err(format!("S7: {:?} had to be corrected", told.shipment())),
                 _ => {}
             }
@@ -261,7 +261,7 @@ pub fn check_at_rest(world: &World) -> Check {
     check_outcomes(world, &tables)?;
     deadlines::check_at_rest(world, &tables)?;
     // Where a clock jumps, a capture may be given up that arrives all the same.
-    for (name, authorization) in world.authorizations.iter().filter(|_| !world.is_jumping) {
+    for (name, authorization) in world.authorizations.iter().filter(|_| !world.is_jumping()) {
         check_books(&tables, name, authorization)?;
     }
     for order in &world.orders {

@@ -75,7 +75,7 @@ impl World {
                 self.send_capture(job, name, request, is_misconfigured);
             }
             Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } => {
-                self.send_read(job, name, is_misconfigured)
+                self.send_read(job, name, is_misconfigured);
             }
         }
         Ok(())

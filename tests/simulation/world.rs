@@ -71,8 +71,8 @@ pub struct World {
     pub(crate) memory: Memory,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) is_chaos: bool,
-    /// Does its wall clock jump?
-    pub(crate) is_jumping: bool,
+    /// How far the wall clock may be wrong.
+    pub(crate) wall_error_max: TimeDelta,
     /// Has anything changed since the invariants were checked?
     pub(crate) is_news: bool,
     pub(crate) is_tracing: bool,
@@ -122,7 +122,7 @@ impl World {
             memory: Memory::default(),
             mutant,
             is_chaos: true,
-            is_jumping: false,
+            wall_error_max: WALL_ERROR_MAX,
             is_news: false,
             is_tracing: false,
             next_job: 0,
@@ -154,7 +154,7 @@ impl World {
         }
         self.is_chaos = false;
         self.misconfigured.clear();
-        if self.is_jumping {
+        if self.is_jumping() {
             self.clock.set_wall_error(TimeDelta::zero(), WALL_ERROR_MAX);
         }
         self.log(|| "--- faults stop".to_owned());
@@ -215,9 +215,9 @@ impl World {
     }
 
     fn step_clock(&mut self) {
-        let is_jump = self.is_jumping && self.rng.random_ratio(1, 2);
+        let is_jump = self.is_jumping() && self.rng.random_ratio(1, 2);
         self.fault_of_worker(if is_jump { Fault::WallJump } else { Fault::WallStep });
-        let limit = if is_jump { TimeDelta::days(4) } else { WALL_ERROR_MAX };
+        let limit = if is_jump { self.wall_error_max } else { WALL_ERROR_MAX };
         let error = TimeDelta::seconds(self.rng.random_range(-limit.num_seconds()..=limit.num_seconds()));
         self.log(|| format!("the wall clock is wrong by {error}"));
         self.clock.set_wall_error(error, limit);
@@ -403,8 +403,13 @@ impl World {
     /// something was is worth nothing then. What must hold all the same is that no deadline is lost or
     /// repeated, and that nothing is captured twice.
     pub fn jumping(mut self) -> Self {
-        self.is_jumping = true;
+        self.wall_error_max = TimeDelta::days(4);
         self
+    }
+
+    /// Does its wall clock jump?
+    pub(crate) fn is_jumping(&self) -> bool {
+        self.wall_error_max > WALL_ERROR_MAX
     }
 
     /// Keeps the last steps, for a failure that is lived again.
