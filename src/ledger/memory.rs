@@ -247,15 +247,6 @@ impl Tables {
                 self.load_on_authorization(books, known.key);
             }
         }
-        self.load_dead_letters(books, &arrival.raw.body);
-    }
-
-    fn load_dead_letters(&self, books: &mut Books, body: &[u8]) {
-        for id in fold::message_dead_letters(body) {
-            if let Some(known) = self.dead_letters.get(&id) {
-                books.load_dead_letter(known.clone());
-            }
-        }
     }
 
     fn load_capture(&self, books: &mut Books, key: CaptureKey) {
@@ -314,8 +305,6 @@ impl Store for Tables {
         for command in commands {
             match command {
                 Command::Accept(arrival) => self.load_arrival(&mut books, arrival),
-                Command::Reject(reject) => self.load_dead_letters(&mut books, &reject.raw.body),
-                Command::Collect(raw) => self.load_dead_letters(&mut books, &raw.body),
                 Command::Due(Due::Capture(key)) => self.load_capture(&mut books, *key),
                 Command::Settle(settle) => self.load_capture(&mut books, settle.capture),
                 Command::Due(Due::Authorization(key)) => self.load_on_authorization(&mut books, *key),
@@ -323,10 +312,14 @@ impl Store for Tables {
                 Command::Expire(expire) => self.load_on_authorization(&mut books, expire.authorization),
                 Command::Due(Due::Warning(key)) => self.load_authorization(&mut books, *key),
                 Command::Due(Due::Shipment(key)) => self.load_shipment(&mut books, *key),
-                Command::Published(_) => {}
+                Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
             }
         }
         Ok(books)
+    }
+
+    fn dead_letters(&mut self, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError> {
+        Ok(ids.iter().filter_map(|id| self.dead_letters.get(id)).cloned().collect())
     }
 
     fn write(&mut self, books: &Books, outbox: &[OutboxRow]) -> Result<(), StoreError> {

@@ -14,20 +14,22 @@ use crate::capture::records::{
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
-use crate::ledger::fold;
 use crate::ledger::sqlite::codec::{self, Columns, corrupt};
 
 type Result<T> = rusqlite::Result<T>;
 
 /// Every record that the commands may touch, those that `kept` has included.
-pub(super) fn load(connection: &Connection, kept: Option<Books>, commands: &[Command]) -> Result<Books> {
+pub(super) fn load(
+    connection: &Connection,
+    kept: Option<Books>,
+    commands: &[Command],
+    is_single: &dyn Fn(&Authorization) -> bool,
+) -> Result<Books> {
     let books = kept.map_or_else(|| empty(connection), Ok)?;
-    let mut loader = Loader { connection, books };
+    let mut loader = Loader { connection, books, is_single };
     for command in commands {
         match command {
             Command::Accept(arrival) => loader.arrival(arrival)?,
-            Command::Reject(reject) => loader.message_dead_letters(&reject.raw.body)?,
-            Command::Collect(raw) => loader.message_dead_letters(&raw.body)?,
             Command::Due(Due::Capture(key)) => loader.capture_and_surroundings(*key)?,
             Command::Settle(settle) => loader.capture_and_surroundings(settle.capture)?,
             Command::Due(Due::Authorization(key)) => loader.authorization_and_shipments(*key)?,
@@ -35,10 +37,21 @@ pub(super) fn load(connection: &Connection, kept: Option<Books>, commands: &[Com
             Command::Expire(expire) => loader.authorization_and_captures(expire.authorization)?,
             Command::Due(Due::Warning(key)) => loader.authorization(*key)?,
             Command::Due(Due::Shipment(key)) => loader.shipment(*key)?,
-            Command::Published(_) => {}
+            Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
         }
     }
     Ok(loader.books)
+}
+
+/// Those of these dead letters that exist.
+pub(super) fn dead_letters(connection: &Connection, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT dead_letter_id, reason, path, message, provider_code, fingerprint, order_id, shipment_id, account,
+         shipment_row, first_seen_at, last_seen_at, count, state, body, origin
+         FROM dead_letters WHERE dead_letter_id = ?1",
+    )?;
+    let mut find = |id: &DeadLetterId| statement.query_row([id.as_uuid().as_bytes()], read_dead_letter).optional();
+    ids.iter().filter_map(|id| find(id).transpose()).collect()
 }
 
 fn empty(connection: &Connection) -> Result<Books> {
@@ -49,6 +62,8 @@ fn empty(connection: &Connection) -> Result<Books> {
 struct Loader<'a> {
     connection: &'a Connection,
     books: Books,
+    /// Is an authorization captured once, for all its shipments?
+    is_single: &'a dyn Fn(&Authorization) -> bool,
 }
 
 impl Loader<'_> {
@@ -81,7 +96,7 @@ impl Loader<'_> {
                 }
             }
         }
-        self.message_dead_letters(&arrival.raw.body)
+        Ok(())
     }
 
     fn row_of(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Option<i64>> {
@@ -143,8 +158,9 @@ impl Loader<'_> {
     fn shipment(&mut self, key: ShipmentKey) -> Result<()> {
         if !self.books.shipments().contains(key) {
             let mut statement = self.connection.prepare_cached(
-                "SELECT a.currency, s.* FROM shipments s LEFT JOIN authorizations a USING (authorization_row)
-                 WHERE shipment_row = ?1",
+                "SELECT a.currency, s.*, m.body, m.origin FROM shipments s
+                 LEFT JOIN authorizations a USING (authorization_row)
+                 LEFT JOIN messages m USING (shipment_row) WHERE shipment_row = ?1",
             )?;
             let Some(shipment) = statement.query_row([key.row()], read_shipment).optional()? else { return Ok(()) };
             self.books.load_shipment(shipment);
@@ -208,25 +224,11 @@ impl Loader<'_> {
     }
 
     fn collected_on(&mut self, key: AuthorizationKey) -> Result<()> {
+        if !self.books.authorizations().find(key).is_some_and(self.is_single) {
+            return Ok(());
+        }
         for shipment in self.rows_of("SELECT shipment_row FROM shipments WHERE collected_on = ?1", key.row())? {
             self.shipment(ShipmentKey::new(shipment))?;
-        }
-        Ok(())
-    }
-
-    fn message_dead_letters(&mut self, body: &[u8]) -> Result<()> {
-        for id in fold::message_dead_letters(body) {
-            let known = self
-                .connection
-                .prepare_cached("SELECT dead_letter_id, reason, path, message, provider_code, fingerprint, order_id, shipment_id, account,
-                     shipment_row, first_seen_at, last_seen_at, count, state, body, origin
-                     FROM dead_letters WHERE dead_letter_id = ?1",
-                )?
-                .query_row([id.as_uuid().as_bytes()], read_dead_letter)
-                .optional()?;
-            if let Some(known) = known {
-                self.books.load_dead_letter(known);
-            }
         }
         Ok(())
     }
@@ -292,11 +294,11 @@ pub(super) fn read_authorization(row: &Row<'_>) -> Result<Authorization> {
     })
 }
 
-/// The currency of its authorization, then the shipment.
+/// The currency of its authorization, then the shipment, then its message.
 pub(super) fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
     let row = &mut Columns::of(row);
     let currency = row.optional_currency()?;
-    Ok(Shipment {
+    let mut shipment = Shipment {
         key: ShipmentKey::new(row.next()?),
         order: OrderKey::new(row.next()?),
         id: ShipmentId::parse(row.text()?).map_err(|_| corrupt("a shipment's id is not an id"))?,
@@ -309,10 +311,15 @@ pub(super) fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
         capture: row.next::<Option<i64>>()?.map(CaptureKey::new),
         reason: row.skip().optional_word(&FailureReason::ALL, |reason| reason.as_str())?,
         accepted_at: row.instant()?.ok_or_else(|| corrupt("a shipment has no time"))?,
-        due_at: row.instant()?,
         caused_by: row.next()?,
+        due_at: row.instant()?,
         message: row.message()?,
-    })
+    };
+    if shipment.state.is_terminal() {
+        // Not deleted yet.
+        shipment.message = None;
+    }
+    Ok(shipment)
 }
 
 /// The currency of its authorization, then the capture.

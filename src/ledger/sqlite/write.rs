@@ -38,6 +38,7 @@ pub(super) fn write(
         let collected_on = authorization.filter(|record| is_single(record)).map(|record| record.key.row());
         write_shipment(&mut shipments, entry, collected_on)?;
     }
+    write_messages(connection, books)?;
     let mut captures = Table::new(connection, CAPTURE);
     for entry in books.captures().changed() {
         let account = &books.authorization(entry.value.authorization).account;
@@ -162,9 +163,9 @@ fn write_watch(connection: &Connection, record: &Authorization) -> Result<()> {
 }
 
 const SHIPMENT: [&str; 2] = [
-    "INSERT INTO shipments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+    "INSERT INTO shipments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     "UPDATE shipments SET generation = ?4, state = ?6, amount = ?8, authorization_row = ?9, capture_row = ?10,
-     collected_on = ?11, reason = ?12, due_at = ?14, body = ?16, origin = ?17 WHERE shipment_row = ?1",
+     collected_on = ?11, reason = ?12, due_at = ?15 WHERE shipment_row = ?1",
 ];
 
 fn write_shipment(table: &mut Table<'_>, entry: &Entry<Shipment>, collected_on: Option<i64>) -> Result<()> {
@@ -183,12 +184,35 @@ fn write_shipment(table: &mut Table<'_>, entry: &Entry<Shipment>, collected_on: 
         collected_on,
         shipment.reason.map(crate::capture::event::FailureReason::as_str),
         At(shipment.accepted_at),
-        at(shipment.due_at),
         shipment.caused_by,
-        shipment.message.as_ref().map(|raw| &*raw.body),
-        shipment.message.as_ref().map(codec::origin_to_json),
+        at(shipment.due_at),
     ];
     table.put(entry.change, columns)
+}
+
+/// The messages of shipments whose outcome is open. Of a shipment that waited, another may have come.
+fn write_messages(connection: &Connection, books: &Books) -> Result<()> {
+    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO messages VALUES (?1, ?2, ?3)")?;
+    for entry in books.shipments().changed() {
+        if let Some(raw) = &entry.value.message {
+            statement.execute(params![entry.value.key.row(), &*raw.body, codec::origin_to_json(raw)])?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the messages of all shipments at their end.
+pub(super) fn delete_ended_messages(connection: &Connection) -> Result<()> {
+    let sql = "DELETE FROM messages WHERE shipment_row IN (
+               SELECT shipment_row FROM messages JOIN shipments USING (shipment_row)
+               WHERE state = 'settled' OR state = 'refused')";
+    connection.execute(sql, []).map(drop)
+}
+
+/// Deletes the messages of these shipments.
+pub(super) fn delete_messages(connection: &Connection, shipments: &[i64]) -> Result<()> {
+    let mut statement = connection.prepare_cached("DELETE FROM messages WHERE shipment_row = ?1")?;
+    shipments.iter().try_for_each(|row| statement.execute([row]).map(drop))
 }
 
 const CAPTURE: [&str; 2] = [
@@ -249,12 +273,16 @@ fn write_histories(connection: &Connection, books: &Books, now: Timestamp) -> Re
             At(movement.at),
         ])?;
     }
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO history VALUES
-         (?1, (SELECT coalesce(max(number), 0) + 1 FROM history WHERE capture_row = ?1), ?2, ?3, ?4, ?5)",
-    )?;
+    let mut statement = connection.prepare_cached("INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for note in &books.history {
-        statement.execute(params![note.capture.row(), note.attempt, note.what, note.detail, At(note.at)])?;
+        statement.execute(params![
+            note.capture.row(),
+            note.number,
+            note.attempt,
+            note.what,
+            note.detail,
+            At(note.at)
+        ])?;
     }
     let mut statement = connection
         .prepare_cached("UPDATE outbox SET published_at = ?2 WHERE event_row = ?1 AND published_at IS NULL")?;

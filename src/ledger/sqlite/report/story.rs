@@ -200,7 +200,8 @@ fn order_by_key(connection: &Connection, key: OrderKey) -> rusqlite::Result<Orde
 
 fn shipments(connection: &Connection, which: &str, of: impl Params) -> rusqlite::Result<Vec<Shipment>> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT a.currency, s.* FROM shipments s LEFT JOIN authorizations a USING (authorization_row)
+        "SELECT a.currency, s.*, m.body, m.origin FROM shipments s
+         LEFT JOIN authorizations a USING (authorization_row) LEFT JOIN messages m USING (shipment_row)
          WHERE {which} ORDER BY s.shipment_row"
     ))?;
     statement.query_map(of, read_shipment)?.collect()
