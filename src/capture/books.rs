@@ -4,8 +4,8 @@
 //! Books decide nothing and know no SQL. What is not in them was looked for and does not exist: the
 //! ledger loads, for every command, all the records that the command may touch.
 
+use std::collections::HashSet;
 use std::collections::hash_map::Entry as MapEntry;
-use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use crate::capture::dead_letter::DeadLetter;

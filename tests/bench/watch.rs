@@ -52,14 +52,12 @@ fn main() -> anyhow::Result<()> {
             other => bail!("{other} is unknown: there is --many"),
         }
     }
-    match many {
-        Some(many) => tokio::runtime::Runtime::new()?.block_on(measure([1_000, many])),
+    let Some(many) = many else {
         // `cargo test --all-targets` starts it too.
-        None => {
-            println!("nothing measured: run `cargo bench --bench watch`");
-            Ok(())
-        }
-    }
+        println!("nothing measured: run `cargo bench --bench watch`");
+        return Ok(());
+    };
+    tokio::runtime::Runtime::new()?.block_on(measure([1_000, many]))
 }
 
 async fn measure(sizes: [usize; 2]) -> anyhow::Result<()> {
