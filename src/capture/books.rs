@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 use std::collections::hash_map::Entry as MapEntry;
-use std::hash::Hash;
 
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::event::Event;
@@ -16,8 +15,8 @@ use crate::capture::records::{
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, DeadLetterId, OrderId, Reference, ShipmentId};
 
-use crate::capture::changes::Map;
 pub use crate::capture::changes::{Announcement, Change, Entry, HistoryNote, Movement, MovementKind, Table};
+use crate::capture::changes::{Map, forget, push_once};
 
 /// Everything one group of commands touches.
 #[derive(Debug, Default)]
@@ -237,7 +236,7 @@ impl Books {
 
     /// An authorization, to be changed; its watch by [`Books::watch_mut`] only.
     pub fn authorization_mut(&mut self, key: AuthorizationKey) -> &mut Authorization {
-        self.touch(key);
+        push_once(&mut self.touched, key);
         self.authorizations.mark(key).expect("the ledger loads the authorization of every record it loads")
     }
 
@@ -256,12 +255,6 @@ impl Books {
     /// Authorizations that were changed since somebody last asked.
     pub fn take_touched(&mut self) -> Vec<AuthorizationKey> {
         std::mem::take(&mut self.touched)
-    }
-
-    fn touch(&mut self, key: AuthorizationKey) {
-        if !self.touched.contains(&key) {
-            self.touched.push(key);
-        }
     }
 
     /// A shipment, to be changed.
@@ -291,7 +284,7 @@ impl Books {
         let authorization = build(key);
         self.references.insert((authorization.account.clone(), authorization.reference.clone()), key);
         self.authorizations.insert(key, authorization);
-        self.touch(key);
+        push_once(&mut self.touched, key);
         key
     }
 
@@ -399,15 +392,5 @@ impl Books {
         let order = self.order_mut(order);
         order.sequence += 1;
         order.sequence
-    }
-}
-
-/// Takes a key out of what belongs to `owner`.
-fn forget<O: Hash + Eq, K: Copy + Eq>(index: &mut Map<O, Vec<K>>, owner: O, key: K) {
-    if let MapEntry::Occupied(mut owned) = index.entry(owner) {
-        owned.get_mut().retain(|known| *known != key);
-        if owned.get().is_empty() {
-            owned.remove();
-        }
     }
 }

@@ -184,6 +184,23 @@ pub struct Announcement {
     pub outcome_of: Option<(ShipmentKey, u32)>,
 }
 
+/// Takes a key out of what belongs to `owner`.
+pub(super) fn forget<O: Hash + Eq, K: Copy + Eq>(index: &mut Map<O, Vec<K>>, owner: O, key: K) {
+    if let MapEntry::Occupied(mut owned) = index.entry(owner) {
+        owned.get_mut().retain(|known| *known != key);
+        if owned.get().is_empty() {
+            owned.remove();
+        }
+    }
+}
+
+/// Adds a key to a few, unless it is among them.
+pub(super) fn push_once<K: Copy + Eq>(keys: &mut Vec<K>, key: K) {
+    if !keys.contains(&key) {
+        keys.push(key);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

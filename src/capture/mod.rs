@@ -48,6 +48,7 @@ mod outcome;
 
 // what goes out
 pub mod dead_letter;
+mod ending;
 pub mod event;
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ pub fn check_at_rest(world: &World, tables: &Tables) -> Check {
         let Some(known) = world.authorizations.get(&name) else { continue };
         let is_of_it =
             |told: &&Told| told.kind == "authorization.expired" && told.text("reference") == record.reference.as_str();
-        let told = world.consumer.told().iter().filter(is_of_it).next_back();
+        let told = world.consumer.told().iter().rfind(is_of_it);
         let is_done = record.captured.minor() >= record.authorized.minor()
             || (record.single == SingleUse::Used && !record.captured.is_zero());
         let Some(told) = told else {
