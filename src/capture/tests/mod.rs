@@ -8,6 +8,7 @@ pub(crate) mod support;
 // from the notice to the plan
 mod accepting;
 mod awaiting;
+mod exact;
 
 // from the plan to the outcome
 mod crashes;

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use crate::capture::books::Books;
-use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
+use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
 use crate::capture::decide::{Arrival, Command, Due};
 use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::ProviderBalance;
@@ -366,14 +366,11 @@ fn read_progress(row: &mut Columns<'_>) -> Result<CaptureProgress> {
     })
 }
 
-fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
+pub(super) fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
     let row = &mut Columns::of(row);
-    let reasons = crate::capture::reject::MESSAGE_REASONS;
-    let states =
-        [DeadLetterState::Open, DeadLetterState::Replaying, DeadLetterState::Replayed, DeadLetterState::Discarded];
     Ok(DeadLetter {
         id: DeadLetterId::from_uuid(Uuid::from_bytes(row.next()?)),
-        reason: row.word(&reasons, |reason| reason)?,
+        reason: row.word(&dead_letter::REASONS, |reason| reason)?,
         path: row.next()?,
         message: row.next()?,
         provider_code: row.next()?,
@@ -385,7 +382,7 @@ fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
         first_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
         last_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
         count: row.next()?,
-        state: row.word(&states, |state| state.as_str())?,
+        state: row.word(&DeadLetterState::ALL, |state| state.as_str())?,
         raw: row.message()?,
     })
 }

@@ -16,6 +16,7 @@ mod captured;
 mod dead_letters;
 
 // what became of shipments
+mod given;
 mod shipments;
 mod story;
 
@@ -36,7 +37,7 @@ use crate::ledger::sqlite::open_for_reading;
 
 pub use authorizations::{AuthorizationFilter, AuthorizationSummary, AuthorizationTotal};
 pub use captured::captured_by_reference;
-pub use dead_letters::{DEAD_LETTER_REASONS, DEAD_LETTER_STATES, DeadLetterFilter, DeadLetterSummary, WholeDeadLetter};
+pub use dead_letters::{DeadLetterFilter, WholeDeadLetter};
 pub use shipments::{ShipmentFilter, ShipmentSummary, Standing};
 pub use story::{About, CaptureStory, HistoryLine, ShipmentStory, Story, WrittenEvent};
 
