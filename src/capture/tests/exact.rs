@@ -106,7 +106,7 @@ impl Run {
                     self.world.answer(Some(ticket), captured(Some(amount)))
                 }
                 Call::Read { .. } => self.world.show(Some(ticket), seen(self.view())),
-                Call::Look { .. } => panic!("every answer was clear: {ticket:?}"),
+                Call::Look { .. } | Call::ReadExpiry { .. } => panic!("every answer was clear: {ticket:?}"),
             };
             self.calls.extend(reply.ticket);
         }
