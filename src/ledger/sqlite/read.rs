@@ -198,3 +198,31 @@ fn dead_letters(connection: &Connection) -> Result<Vec<(String, u64)>> {
 fn account(text: &str) -> Result<AccountName> {
     AccountName::parse(text).map_err(|_| corrupt("an account's name is not an id"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::sqlite::{open_for_reading, open_for_writing};
+
+    #[test]
+    fn what_is_due_is_found_by_an_index_however_much_is_watched() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("ledger.db");
+        drop(open_for_writing(&path).expect("a new ledger"));
+        let connection = open_for_reading(&path).expect("a ledger");
+        for sql in CAPTURES.into_iter().chain(AUTHORIZATIONS).chain([READS_SET_BACK]) {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("it is SQL");
+            // What is not bound is null.
+            let mut rows = statement.raw_query();
+            let mut steps = Vec::new();
+            while let Some(row) = rows.next().expect("explained") {
+                steps.push(row.get::<_, String>("detail").expect("a text"));
+            }
+            for step in &steps {
+                let is_bounded =
+                    !step.starts_with("SCAN") || step.contains("(subquery") || step.contains("SCAN CONSTANT");
+                assert!(is_bounded && !step.contains("TEMP B-TREE"), "{sql}: {steps:#?}");
+            }
+        }
+    }
+}
