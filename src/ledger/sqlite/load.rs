@@ -8,10 +8,13 @@ use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::capture::decide::{Arrival, Command, Due};
 use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::ProviderBalance;
+use crate::capture::notice::AuthorizationFacts;
+use crate::capture::plan::Plan;
 use crate::capture::records::{
-    AmountMode, Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, Order, OrderKey, Shipment,
-    ShipmentKey, SingleUse,
+    AmountMode, Ask, Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, Fee, Kept, KeptKey,
+    NamedBy, Order, OrderKey, Shipment, ShipmentKey, SingleUse,
 };
+use crate::capture::reject::{MESSAGE_REASONS, WAITED_REASONS};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
 use crate::ledger::fold;
@@ -26,13 +29,25 @@ pub(super) fn load(connection: &Connection, kept: Option<Books>, commands: &[Com
     for command in commands {
         match command {
             Command::Accept(arrival) => loader.arrival(arrival)?,
-            Command::Reject(reject) => loader.message_dead_letters(&reject.raw.body)?,
-            Command::Collect(raw) => loader.message_dead_letters(&raw.body)?,
+            Command::Register(arrival) => {
+                loader.told(&arrival.notice.order, Some(&arrival.notice.authorization))?;
+                loader.dead_letters(&fold::notice_dead_letters(&arrival.raw.body))?;
+            }
+            Command::Cancel(arrival) => {
+                loader.told(&arrival.notice.order, None)?;
+                loader.dead_letters(&fold::notice_dead_letters(&arrival.raw.body))?;
+            }
+            Command::Reject(reject) => loader.dead_letters(&fold::message_dead_letters(&reject.raw.body))?,
+            Command::Collect(raw) => loader.dead_letters(&fold::message_dead_letters(&raw.body))?,
             Command::Due(Due::Capture(key)) => loader.capture_and_surroundings(*key)?,
             Command::Settle(settle) => loader.capture_and_surroundings(settle.capture)?,
             Command::Due(Due::Authorization(key)) => loader.authorization_and_shipments(*key)?,
             Command::Freeze(freeze) => loader.authorization_and_shipments(freeze.authorization)?,
+            Command::Due(Due::Ask(key)) => loader.asked(*key)?,
+            Command::Learn(learn) => loader.asked(learn.authorization)?,
             Command::Due(Due::Shipment(key)) => loader.shipment(*key)?,
+            Command::Due(Due::Kept(key)) => loader.kept(*key)?,
+            Command::Due(Due::Order(key)) => loader.closing(*key)?,
             Command::Published(_) => {}
         }
     }
@@ -60,23 +75,88 @@ impl Loader<'_> {
             if let Some(shipment) = shipment {
                 self.shipment(ShipmentKey::new(shipment))?;
             }
-            if self.books.order(order).awaiting > 0 {
-                let sql = "SELECT shipment_row FROM shipments WHERE order_row = ?1 AND state = 'awaiting'";
-                for shipment in self.rows_of(sql, order.row())? {
-                    self.shipment(ShipmentKey::new(shipment))?;
-                }
+            self.awaiting(order)?;
+            let known = self.books.order(order).plan.as_ref().map(Plan::revision);
+            if known.zip(notice.plan.as_ref()).is_some_and(|(known, told)| told.revision > known) {
+                self.collecting(order)?;
             }
         }
-        if let Some(facts) = &notice.authorization {
-            let known = self.row_of(
-                "SELECT authorization_row FROM authorizations WHERE account = ?1 AND reference = ?2",
-                params![facts.account.as_str(), facts.reference.as_str()],
-            )?;
-            if let Some(known) = known {
-                self.authorization(AuthorizationKey::new(known))?;
+        self.named(notice.authorization.as_ref())?;
+        self.dead_letters(&fold::message_dead_letters(&arrival.raw.body))
+    }
+
+    /// What a cancellation or a registration may touch.
+    fn told(&mut self, order: &OrderId, facts: Option<&AuthorizationFacts>) -> Result<()> {
+        if let Some(order) = self.order_by_id(order)? {
+            self.awaiting(order)?;
+            self.collecting(order)?;
+        }
+        self.named(facts)
+    }
+
+    fn closing(&mut self, order: OrderKey) -> Result<()> {
+        let sql = "SELECT order_row FROM orders WHERE order_row = ?1";
+        if self.row_of(sql, [order.row()])?.is_some() {
+            self.order(order)?;
+            self.collecting(order)?;
+        }
+        Ok(())
+    }
+
+    fn asked(&mut self, key: AuthorizationKey) -> Result<()> {
+        self.authorization_and_shipments(key)?;
+        let Some(order) = self.books.authorizations().find(key).map(|record| record.order) else { return Ok(()) };
+        self.planned(key)?;
+        self.awaiting(order)
+    }
+
+    /// Shipments and notices that wait for something to become known.
+    fn awaiting(&mut self, order: OrderKey) -> Result<()> {
+        let record = self.books.order(order);
+        let (awaiting, kept) = (record.awaiting > 0, record.kept > 0);
+        if awaiting {
+            let sql = "SELECT shipment_row FROM shipments WHERE order_row = ?1 AND state = 'awaiting'";
+            for shipment in self.rows_of(sql, order.row())? {
+                self.shipment(ShipmentKey::new(shipment))?;
             }
         }
-        self.message_dead_letters(&arrival.raw.body)
+        if kept {
+            let sql = "SELECT notice_row FROM kept_notices WHERE order_row = ?1 AND due_at IS NOT NULL";
+            for kept in self.rows_of(sql, order.row())? {
+                self.kept(KeptKey::new(kept))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shipments that wait to be captured with others.
+    fn collecting(&mut self, order: OrderKey) -> Result<()> {
+        let sql = "SELECT shipment_row FROM shipments WHERE order_row = ?1 AND state = 'waiting'";
+        for shipment in self.rows_of(sql, order.row())? {
+            self.shipment(ShipmentKey::new(shipment))?;
+        }
+        Ok(())
+    }
+
+    fn kept(&mut self, key: KeptKey) -> Result<()> {
+        if self.books.kept().contains(key) {
+            return Ok(());
+        }
+        let mut statement = self.connection.prepare_cached("SELECT * FROM kept_notices WHERE notice_row = ?1")?;
+        let Some(kept) = statement.query_row([key.row()], read_kept).optional()? else { return Ok(()) };
+        let order = kept.order;
+        self.books.load_kept(kept);
+        self.order(order)
+    }
+
+    /// The authorization that a notice names.
+    fn named(&mut self, facts: Option<&AuthorizationFacts>) -> Result<()> {
+        let Some(facts) = facts else { return Ok(()) };
+        let known = self.row_of(
+            "SELECT authorization_row FROM authorizations WHERE account = ?1 AND reference = ?2",
+            params![facts.account.as_str(), facts.reference.as_str()],
+        )?;
+        known.map_or(Ok(()), |known| self.authorization(AuthorizationKey::new(known)))
     }
 
     fn row_of(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Option<i64>> {
@@ -157,9 +237,9 @@ impl Loader<'_> {
         }
     }
 
-    fn capture(&mut self, key: CaptureKey) -> Result<Option<(AuthorizationKey, ShipmentKey)>> {
+    fn capture(&mut self, key: CaptureKey) -> Result<Option<(AuthorizationKey, Option<ShipmentKey>)>> {
         if let Some(known) = self.books.captures().find(key) {
-            return Ok(Some((known.authorization, known.shipment)));
+            return Ok(Some((known.authorization, known.shipment())));
         }
         let mut statement = self.connection.prepare_cached(
             "SELECT a.currency, c.* FROM captures c JOIN authorizations a USING (authorization_row)
@@ -167,16 +247,24 @@ impl Loader<'_> {
         )?;
         let Some(capture) = statement.query_row([key.row()], read_capture).optional()? else { return Ok(None) };
         drop(statement);
-        let (authorization, shipment) = (capture.authorization, capture.shipment);
+        let (order, authorization, shipment) = (capture.order, capture.authorization, capture.shipment());
         self.books.load_capture(capture);
+        self.order(order)?;
         self.authorization(authorization)?;
         Ok(Some((authorization, shipment)))
     }
 
     fn capture_and_surroundings(&mut self, key: CaptureKey) -> Result<()> {
         let Some((authorization, shipment)) = self.capture(key)? else { return Ok(()) };
-        self.shipment(shipment)?;
+        if let Some(shipment) = shipment {
+            self.shipment(shipment)?;
+        }
         self.collected_on(authorization)?;
+        self.planned(authorization)
+    }
+
+    /// Captures that wait for their turn or their time.
+    fn planned(&mut self, authorization: AuthorizationKey) -> Result<()> {
         if self.books.authorization(authorization).planned > 0 {
             let sql = "SELECT capture_row FROM captures
                        WHERE authorization_row = ?1 AND is_open = 1 AND state = 'planned'";
@@ -199,8 +287,8 @@ impl Loader<'_> {
         Ok(())
     }
 
-    fn message_dead_letters(&mut self, body: &[u8]) -> Result<()> {
-        for id in fold::message_dead_letters(body) {
+    fn dead_letters(&mut self, ids: &[DeadLetterId]) -> Result<()> {
+        for id in ids {
             let known = self
                 .connection
                 .prepare_cached("SELECT dead_letter_id, reason, path, message, provider_code, fingerprint, order_id, shipment_id, account,
@@ -226,10 +314,18 @@ pub(super) fn read_order(row: &Row<'_>) -> Result<Order> {
         mode: row.optional_word(&modes, |mode| mode.as_str())?,
         plan: row.optional_text()?.map(codec::plan_from_json).transpose()?,
         progress: codec::progress_from_json(row.text()?)?,
+        is_cancelled: row.next()?,
+        is_closed: row.next()?,
+        closes_at: row.instant()?,
         stored: row.next()?,
+        captured: row.next()?,
+        open: row.next()?,
+        fees: row.next()?,
+        refund_revision: row.next()?,
         newest_authorization: row.next::<Option<i64>>()?.map(AuthorizationKey::new),
         final_at: row.instant()?,
         awaiting: row.next()?,
+        kept: row.next()?,
         sequence: row.next()?,
     })
 }
@@ -249,6 +345,7 @@ pub(super) fn read_authorization(row: &Row<'_>) -> Result<Authorization> {
         order,
         currency,
         authorized: row.money(currency)?,
+        is_amount_known: row.next()?,
         captured: row.money(currency)?,
         reserved: row.money(currency)?,
         excess: row.money(currency)?,
@@ -261,12 +358,30 @@ pub(super) fn read_authorization(row: &Row<'_>) -> Result<Authorization> {
         single: row.word(&uses, |single| single.as_str())?,
         freeze_at: row.instant()?,
         reads: row.next()?,
+        ask: read_ask(row)?,
         epoch: row.next()?,
         provider: ProviderBalance {
             captured: row.optional_money(Some(currency))?,
             remaining: row.optional_money(Some(currency))?,
             expires_at: row.instant()?,
         },
+    })
+}
+
+fn read_ask(row: &mut Columns<'_>) -> Result<Option<Ask>> {
+    let (at, until, count): (_, _, Option<u32>) = (row.instant()?, row.instant()?, row.next()?);
+    Ok(at.zip(until).zip(count).map(|((at, until), count)| Ask { at, until, count }))
+}
+
+fn read_kept(row: &Row<'_>) -> Result<Kept> {
+    let row = &mut Columns::of(row);
+    Ok(Kept {
+        key: KeptKey::new(row.next()?),
+        order: OrderKey::new(row.next()?),
+        body_sha256: row.next()?,
+        kept_at: row.instant()?.ok_or_else(|| corrupt("a kept notice has no time"))?,
+        due_at: row.instant()?,
+        message: row.message()?,
     })
 }
 
@@ -281,6 +396,7 @@ pub(super) fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
         generation: row.next()?,
         content: row.next()?,
         state: row.word(&ShipmentState::ALL, |state| state.as_str())?,
+        says_final: row.next()?,
         lines: codec::lines_from_json(row.text()?)?,
         amount: row.optional_money(currency)?,
         authorization: row.next::<Option<i64>>()?.map(AuthorizationKey::new),
@@ -296,7 +412,7 @@ pub(super) fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
 /// The currency of its authorization, then the capture.
 pub(super) fn read_capture(row: &Row<'_>) -> Result<Capture> {
     let row = &mut Columns::of(row);
-    let kinds = [CaptureKind::Shipment, CaptureKind::Batch, CaptureKind::Deadline];
+    let kinds = [CaptureKind::Shipment, CaptureKind::Batch, CaptureKind::Deadline, CaptureKind::Fee];
     let ways = [ResolvedBy::Response, ResolvedBy::Lookup, ResolvedBy::Local, ResolvedBy::Operator];
     let currency = row.currency()?;
     Ok(Capture {
@@ -304,7 +420,7 @@ pub(super) fn read_capture(row: &Row<'_>) -> Result<Capture> {
         id: CaptureId::from_uuid(Uuid::from_bytes(row.next()?)),
         authorization: AuthorizationKey::new(row.next()?),
         order: OrderKey::new(row.next()?),
-        shipment: ShipmentKey::new(row.next()?),
+        named_by: read_name(row)?,
         kind: row.word(&kinds, |kind| kind.as_str())?,
         generation: row.next()?,
         amount: row.money(currency)?,
@@ -318,6 +434,15 @@ pub(super) fn read_capture(row: &Row<'_>) -> Result<Capture> {
         settled_at: row.instant()?,
         is_corrected: row.next()?,
     })
+}
+
+fn read_name(row: &mut Columns<'_>) -> Result<NamedBy> {
+    let (shipment, number, caused_by): (Option<i64>, Option<u32>, _) = (row.next()?, row.next()?, row.next()?);
+    match (shipment, number) {
+        (Some(shipment), None) => Ok(NamedBy::Shipment(ShipmentKey::new(shipment))),
+        (None, Some(number)) => Ok(NamedBy::Fee(Fee { number, caused_by })),
+        (Some(_), Some(_)) | (None, None) => Err(corrupt("a capture is of a shipment or of a fee")),
+    }
 }
 
 fn read_progress(row: &mut Columns<'_>) -> Result<CaptureProgress> {
@@ -339,7 +464,7 @@ fn read_progress(row: &mut Columns<'_>) -> Result<CaptureProgress> {
 
 fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
     let row = &mut Columns::of(row);
-    let reasons = crate::capture::reject::MESSAGE_REASONS;
+    let reasons = [&MESSAGE_REASONS[..], &WAITED_REASONS[..]].concat();
     let states =
         [DeadLetterState::Open, DeadLetterState::Replaying, DeadLetterState::Replayed, DeadLetterState::Discarded];
     Ok(DeadLetter {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use crate::capture::decide::{Due, Ready};
-use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
+use crate::capture::records::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
 use crate::clock::Timestamp;
 use crate::ids::AccountName;
 use crate::ledger::sqlite::codec::{At, corrupt, instant};
@@ -34,11 +34,33 @@ pub(super) fn find_due(connection: &Connection, now: Timestamp, limit: u32) -> R
          WHERE freeze_at <= ?1 AND waiting > 0 AND single = 'free' ORDER BY freeze_at LIMIT ?2",
         |row| Due::Authorization(AuthorizationKey::new(row)),
     )?;
+    add(
+        "SELECT authorization_row AS row, account, expires_at FROM authorizations
+         WHERE ask_at <= ?1 ORDER BY ask_at LIMIT ?2",
+        |row| Due::Ask(AuthorizationKey::new(row)),
+    )?;
     due.calls.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
-    let mut statement =
-        connection.prepare_cached("SELECT shipment_row FROM shipments WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2")?;
-    let awaiting = statement.query_map(params![At(now), limit], |row| Ok(ShipmentKey::new(row.get(0)?)))?;
-    due.awaiting = awaiting.collect::<Result<_>>()?;
+    let waiting = |sql: &str, kind: fn(i64) -> Due| -> Result<Vec<(i64, Due)>> {
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![At(now), limit], |row| {
+            let row: i64 = row.get(0)?;
+            Ok((row, kind(row)))
+        })?;
+        rows.collect()
+    };
+    let mut arrived = waiting(
+        "SELECT shipment_row FROM shipments WHERE due_at <= ?1 ORDER BY due_at, shipment_row LIMIT ?2",
+        |row| Due::Shipment(ShipmentKey::new(row)),
+    )?;
+    arrived.extend(waiting(
+        "SELECT notice_row FROM kept_notices WHERE due_at <= ?1 ORDER BY due_at, notice_row LIMIT ?2",
+        |row| Due::Kept(KeptKey::new(row)),
+    )?);
+    arrived.sort_unstable_by_key(|(row, _)| *row);
+    arrived.extend(waiting("SELECT order_row FROM orders WHERE closes_at <= ?1 ORDER BY closes_at LIMIT ?2", |row| {
+        Due::Order(OrderKey::new(row))
+    })?);
+    due.others = arrived.into_iter().map(|(_, due)| due).collect();
     Ok(due)
 }
 
@@ -90,6 +112,12 @@ pub(super) fn vitals(connection: &Connection) -> Result<Vitals> {
                WHERE c.is_open = 1
                UNION ALL
                SELECT min(expires_at) FROM authorizations WHERE waiting > 0)",
+        )?,
+        oldest_awaiting: earliest(
+            "SELECT min(at) AS at FROM (
+               SELECT min(accepted_at) AS at FROM shipments WHERE due_at IS NOT NULL
+               UNION ALL
+               SELECT min(kept_at) FROM kept_notices WHERE due_at IS NOT NULL)",
         )?,
         outbox_pending: count("SELECT count(*) FROM outbox WHERE published_at IS NULL")?,
         outbox_oldest: earliest("SELECT min(written_at) AS at FROM outbox WHERE published_at IS NULL")?,

@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use super::dead_letters::{self, DeadLetterSummary};
 use super::{Found, IdPrefix, Report, ReportError, find_ids, required_instant};
-use crate::capture::records::{Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment};
+use crate::capture::records::{
+    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey,
+};
 use crate::capture::states::ShipmentState;
 use crate::clock::Timestamp;
 use crate::ids::{CaptureId, EventId, OrderId, ShipmentId};
@@ -180,7 +182,7 @@ fn main_records(connection: &Connection, about: &About) -> rusqlite::Result<Opti
             let Some(capture) = capture_by_id(connection, *id)? else { return Ok(None) };
             // A replayed shipment has moved on to another capture.
             let covered = "s.order_row = ?1 AND (s.capture_row = ?2 OR s.shipment_row = ?3)";
-            let of = params![capture.order.row(), capture.key.row(), capture.shipment.row()];
+            let of = params![capture.order.row(), capture.key.row(), capture.shipment().map(ShipmentKey::row)];
             let shipments = shipments(connection, covered, of)?;
             return Ok(Some((order_by_key(connection, capture.order)?, shipments, vec![capture])));
         }
@@ -243,7 +245,7 @@ fn capture_story(connection: &Connection, capture: Capture) -> rusqlite::Result<
         "SELECT shipment_id FROM shipments WHERE order_row = ?1 AND (capture_row = ?2 OR shipment_row = ?3)
          ORDER BY shipment_row",
     )?;
-    let of = params![capture.order.row(), capture.key.row(), capture.shipment.row()];
+    let of = params![capture.order.row(), capture.key.row(), capture.shipment().map(ShipmentKey::row)];
     let shipments = statement.query_map(of, |row| {
         ShipmentId::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("a shipment's id is not an id"))
     })?;
