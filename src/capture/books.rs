@@ -11,12 +11,12 @@ use std::hash::Hash;
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::event::Event;
 use crate::capture::records::{
-    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey,
+    Authorization, AuthorizationKey, Capture, CaptureKey, Kept, KeptKey, Order, OrderKey, Shipment, ShipmentKey,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, DeadLetterId, OrderId, Reference, ShipmentId};
 
-pub use crate::capture::changes::{Announcement, Change, Entry, HistoryNote, Movement, MovementKind, Table};
+pub use crate::capture::changes::{Announcement, Change, Entry, HistoryNote, Movement, MovementKind, OutcomeOf, Table};
 
 /// Everything one group of commands touches.
 #[derive(Debug, Default)]
@@ -25,12 +25,14 @@ pub struct Books {
     authorizations: Table<AuthorizationKey, Authorization>,
     shipments: Table<ShipmentKey, Shipment>,
     captures: Table<CaptureKey, Capture>,
+    kept: Table<KeptKey, Kept>,
     order_ids: HashMap<OrderId, OrderKey>,
     references: HashMap<(AccountName, Reference), AuthorizationKey>,
     shipment_ids: HashMap<(OrderKey, ShipmentId), ShipmentKey>,
     /// Where to look for shipments: those of one capture are of one order.
     shipments_of_orders: HashMap<OrderKey, Vec<ShipmentKey>>,
     captures_of_authorizations: HashMap<AuthorizationKey, Vec<CaptureKey>>,
+    kept_of_orders: HashMap<OrderKey, Vec<KeptKey>>,
     dead_letters: HashMap<DeadLetterId, Entry<DeadLetter>>,
     /// Movements made.
     pub movements: Vec<Movement>,
@@ -92,6 +94,14 @@ impl Books {
         }
     }
 
+    /// Puts a kept notice from the ledger into the books.
+    pub fn load_kept(&mut self, kept: Kept) {
+        let (key, order) = (kept.key, kept.order);
+        if self.kept.load(key, kept) {
+            self.kept_of_orders.entry(order).or_default().push(key);
+        }
+    }
+
     /// Puts a dead letter from the ledger into the books.
     pub fn load_dead_letter(&mut self, dead_letter: DeadLetter) {
         self.dead_letters.entry(dead_letter.id).or_insert(Entry { value: dead_letter, change: Change::None });
@@ -111,6 +121,9 @@ impl Books {
         for ended in self.shipments.written(|shipment| shipment.state.is_terminal()) {
             self.shipment_ids.remove(&(ended.order, ended.id));
             forget(&mut self.shipments_of_orders, ended.order, ended.key);
+        }
+        for done in self.kept.written(|kept| kept.due_at.is_none()) {
+            forget(&mut self.kept_of_orders, done.order, done.key);
         }
         self.dead_letters.clear();
         self.movements.clear();
@@ -141,6 +154,11 @@ impl Books {
     /// The captures.
     pub const fn captures(&self) -> &Table<CaptureKey, Capture> {
         &self.captures
+    }
+
+    /// The notices that wait.
+    pub const fn kept(&self) -> &Table<KeptKey, Kept> {
+        &self.kept
     }
 
     /// Dead letters that have to be written.
@@ -208,6 +226,21 @@ impl Books {
         self.shipments.keys_where(self.shipments_of_orders.get(&order), |s| s.state == ShipmentState::Awaiting)
     }
 
+    /// The authorizations on which shipments of an order wait to be captured with others.
+    pub fn collecting_for(&self, order: OrderKey) -> Vec<AuthorizationKey> {
+        let is_waiting = |s: &Shipment| s.state == ShipmentState::Waiting;
+        let waiting = self.shipments.keys_where(self.shipments_of_orders.get(&order), is_waiting);
+        let mut keys: Vec<_> = waiting.into_iter().filter_map(|key| self.shipment(key).authorization).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// Notices about an order that wait, in the order of arrival.
+    pub fn kept_of(&self, order: OrderKey) -> Vec<KeptKey> {
+        self.kept.keys_where(self.kept_of_orders.get(&order), |kept| kept.due_at.is_some())
+    }
+
     /// Planned captures of an authorization, in their turn.
     pub fn planned_on(&self, authorization: AuthorizationKey) -> Vec<CaptureKey> {
         let captures = self.captures_of_authorizations.get(&authorization);
@@ -234,6 +267,11 @@ impl Books {
     /// A capture, to be changed.
     pub fn capture_mut(&mut self, key: CaptureKey) -> &mut Capture {
         self.captures.mark(key).expect("the ledger loads the capture that a command names")
+    }
+
+    /// A kept notice, to be changed.
+    pub fn kept_mut(&mut self, key: KeptKey) -> &mut Kept {
+        self.kept.mark(key).expect("the ledger loads the kept notices of every order that has any")
     }
 
     /// Opens an order, unless it is known.
@@ -275,6 +313,15 @@ impl Books {
         key
     }
 
+    /// Adds a kept notice made by `build` from its new row.
+    pub fn add_kept(&mut self, build: impl FnOnce(KeptKey) -> Kept) -> KeptKey {
+        let key = KeptKey::new(self.take_row());
+        let kept = build(key);
+        self.kept_of_orders.entry(kept.order).or_default().push(key);
+        self.kept.insert(key, kept);
+        key
+    }
+
     /// Moves a shipment to its next state.
     ///
     /// # Panics
@@ -294,7 +341,10 @@ impl Books {
         let before = capture.state;
         assert!(before.can_become(next), "a capture cannot go from {before:?} to {next:?}");
         capture.state = next;
-        let authorization = capture.authorization;
+        let (order, authorization) = (capture.order, capture.authorization);
+        if next.is_terminal() {
+            self.order_mut(order).open -= 1;
+        }
         let authorization = self.authorization_mut(authorization);
         authorization.planned -= u32::from(before == CaptureState::Planned);
         authorization.in_flight -= u32::from(before.is_in_flight());
@@ -344,7 +394,7 @@ impl Books {
     }
 
     /// Writes an event to the outbox.
-    pub fn announce(&mut self, event: Event, outcome_of: Option<(ShipmentKey, u32)>) {
+    pub fn announce(&mut self, event: Event, outcome_of: Option<(OutcomeOf, u32)>) {
         let row = self.take_row();
         self.outbox.push(Announcement { row, event, outcome_of });
     }

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use crate::capture::ask;
 use crate::capture::books::{Books, HistoryNote};
 use crate::capture::collect;
+use crate::capture::complete;
 use crate::capture::decide::{Call, Context, Due, Note, Ready, Reply, Ticket};
+use crate::capture::kept;
 use crate::capture::outcome;
 use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
@@ -18,7 +21,10 @@ pub(super) fn due(books: &mut Books, due: Due, context: Context<'_>) -> Reply {
     match due {
         Due::Capture(capture) => due_capture(books, capture, context),
         Due::Authorization(authorization) => collect::due(books, authorization, true, context),
+        Due::Ask(authorization) => ask::due(books, authorization, context),
         Due::Shipment(shipment) => due_shipment(books, shipment, context),
+        Due::Kept(kept) => kept::due(books, kept, context),
+        Due::Order(order) => complete::due(books, order, context),
     }
 }
 

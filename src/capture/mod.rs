@@ -29,8 +29,14 @@ pub mod decide;
 
 // 3 accept
 mod accept;
+mod amount;
+mod ask;
 mod awaiting;
 mod collect;
+mod companion;
+mod complete;
+mod fee;
+mod kept;
 mod register;
 pub(crate) mod reject;
 

@@ -57,6 +57,8 @@ pub struct AccountPolicy {
     pub resend_window: Option<Duration>,
     /// Longest wait for one answer.
     pub timeout: Duration,
+    /// Does the provider say when an authorization dies?
+    pub tells_expiry: bool,
     /// How long an authorization lives where neither message nor provider says so.
     pub authorization_lifetime: Option<Duration>,
 }

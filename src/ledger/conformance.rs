@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::capture::decide::{Call, Command, Due, Evidence, Freeze, Note, Reject, Reply, Settle, Ticket};
+use crate::capture::decide::{Call, Command, Due, Evidence, Freeze, Learn, Note, Reject, Reply, Settle, Ticket};
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, ConfigurationFault, DoubtKind, ProviderBalance, Reading,
     RefusalReason,
@@ -180,10 +180,10 @@ fn what_is_due_is_found_when_it_is_the_earliest_deadline_first() {
         let deadlines: Vec<_> = due.calls.iter().map(|ready| ready.deadline).collect();
         assert_eq!(deadlines, [Some(at(3 * 24 * 3_600)), Some(at(7 * 24 * 3_600))], "{}", backend.name);
         assert!(due.calls.iter().all(|ready| ready.account == account(OFTEN)));
-        assert_eq!(due.awaiting, []);
+        assert_eq!(due.others, []);
         assert_eq!(backend.due(1).calls.len(), 1, "a limit for each kind");
         backend.clock.advance(HOUR);
-        assert_eq!(backend.due(10).awaiting.len(), 1, "looked at again, by the clock that is given");
+        assert_eq!(backend.due(10).others.len(), 1, "looked at again, by the clock that is given");
         backend.clock.advance_to(at(7 * 24 * 3_600));
         let frozen = backend.due(10).calls;
         assert!(frozen.iter().any(|ready| matches!(ready.due, Due::Authorization(_))), "the deadline margin");
@@ -250,6 +250,9 @@ fn the_vitals_are_counted() {
         unknown_expiry.expires_at = None;
         unknown_expiry.authorized_at = None;
         backend.tell(draft("d", "s1").amount("3.00").on(unknown_expiry).command());
+        backend.tell(cancellation("e", &[]));
+        backend.clock.advance(SECOND);
+        backend.tell(draft("e", "s1").amount("4.00").command());
         backend.tell(reject("x", RejectionReason::Undecodable));
         backend.tell(reject("y", RejectionReason::Invalid));
         backend.tell(reject("z", RejectionReason::Invalid));
@@ -258,6 +261,7 @@ fn the_vitals_are_counted() {
             open_captures: 2,
             in_doubt: vec![(account(OFTEN), 1)],
             oldest_doubt: Some(doubted),
+            oldest_awaiting: Some(doubted),
             // Of l1, one of three: 14.99 and its part of the fee.
             earned_uncaptured: vec![
                 (account(OFTEN), "GEL".to_owned(), 300),
@@ -354,6 +358,19 @@ enum Step {
         last: bool,
         start: bool,
     },
+    /// `order.authorized`, or a revision of the plan; without an amount, the provider is asked.
+    Register {
+        order: u8,
+        single: bool,
+        revision: u32,
+        amount: bool,
+    },
+    /// `order.cancelled`.
+    Cancel {
+        order: u8,
+        single: bool,
+        lines: u8,
+    },
     /// Answers one of the calls under way, or one that was answered before.
     Answer {
         call: usize,
@@ -381,6 +398,9 @@ fn step() -> impl Strategy<Value = Step> {
     });
     prop_oneof![
         6 => accept,
+        2 => (0..3_u8, any::<bool>(), 1..5_u32, any::<bool>())
+            .prop_map(|(order, single, revision, amount)| Step::Register { order, single, revision, amount }),
+        2 => (0..3_u8, any::<bool>(), 0..4_u8).prop_map(|(order, single, lines)| Step::Cancel { order, single, lines }),
         8 => (0..8_usize, 0..14_u8).prop_map(|(call, kind)| Step::Answer { call, kind }),
         4 => Just(Step::Due),
         1 => Just(Step::Again),
@@ -391,8 +411,46 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn accept_command(step: &Step) -> Option<Command> {
-    let Step::Accept { order, shipment, single, lines, explicit, whole, last, start } = step else { return None };
+/// The plan as its revisions have it: dearer, without a line, cheaper.
+fn revised(revision: u32) -> crate::capture::notice::PlanFacts {
+    let plan = match revision {
+        2 => plan(&[("l1", 3, "50.00"), ("l3", 1, "69.13")], "4.90", "124.03"),
+        3 => plan(&[("l1", 2, "29.98")], "4.90", "34.88"),
+        _ => worked_plan(),
+    };
+    crate::capture::notice::PlanFacts { revision, ..plan }
+}
+
+fn message(step: &Step) -> Option<Command> {
+    let (order, shipment, single, lines, explicit, whole, last, start) = match step {
+        Step::Accept { order, shipment, single, lines, explicit, whole, last, start } => {
+            (order, shipment, single, lines, explicit, whole, last, start)
+        }
+        Step::Register { order, single, revision, amount } => {
+            let order = format!("o{order}{single}");
+            let mut facts = authorized(if *single { ONCE } else { OFTEN }, &order, 11_000);
+            if !amount {
+                (facts.amount, facts.authorized_at, facts.expires_at) = (None, None, None);
+            }
+            return Some(registration(&order, facts, Some(revised(*revision))));
+        }
+        Step::Cancel { order, single, lines } => {
+            let lines: &[(&str, u32)] = match lines {
+                0 => &[],
+                1 => &[("l1", 1)],
+                2 => &[("l1", 3), ("l3", 1)],
+                _ => &[("l9", 1)],
+            };
+            return Some(cancellation(&format!("o{order}{single}"), lines));
+        }
+        Step::Answer { .. }
+        | Step::Due
+        | Step::Again
+        | Step::Interrupt
+        | Step::Publish
+        | Step::Advance(_)
+        | Step::Reopen => return None,
+    };
     let order_id = format!("o{order}{single}");
     let mut notice = draft(&order_id, &format!("s{shipment}"));
     notice = match lines {
@@ -465,8 +523,8 @@ impl Pair {
 
     fn take(&mut self, step: &Step) {
         let commands = match step {
-            Step::Accept { .. } => {
-                let command = accept_command(step).expect("an accept");
+            Step::Accept { .. } | Step::Register { .. } | Step::Cancel { .. } => {
+                let command = message(step).expect("a message");
                 self.accepted.push(command.clone());
                 vec![command]
             }
@@ -497,6 +555,9 @@ impl Pair {
                 let reading = reading_of(kind, None, *amount);
                 Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: kind.is_multiple_of(2) }))
             }
+            Call::Ask { authorization } => {
+                Command::Learn(Box::new(Learn { authorization, reading: reading_of(kind, None, *amount) }))
+            }
         })
     }
 
@@ -504,7 +565,7 @@ impl Pair {
         let (memory, sqlite) = (self.memory.due(100), self.sqlite.due(100));
         let sorted = |due: DueNow| {
             let mut all: Vec<_> = due.calls.into_iter().map(|r| (r.due, r.account, r.deadline)).collect();
-            all.extend(due.awaiting.into_iter().map(|key| (Due::Shipment(key), account("-"), None)));
+            all.extend(due.others.into_iter().map(|due| (due, account("-"), None)));
             all.sort_by_key(|(due, _, _)| format!("{due:?}"));
             all
         };
@@ -542,7 +603,9 @@ impl Pair {
             if let Some(ticket) = reply.ticket {
                 let amount = match ticket.call {
                     Call::Send { amount, .. } => amount,
-                    Call::Look { .. } | Call::Read { .. } => self.calls.last().map_or(gel(100), |known| known.2),
+                    Call::Look { .. } | Call::Read { .. } | Call::Ask { .. } => {
+                        self.calls.last().map_or(gel(100), |known| known.2)
+                    }
                 };
                 self.calls.push((ticket, reply.subject.capture, amount));
             }
@@ -550,18 +613,6 @@ impl Pair {
         if !again.is_empty() {
             self.execute(&again);
         }
-    }
-}
-
-fn body_of(command: &Command) -> Option<&bytes::Bytes> {
-    match command {
-        Command::Accept(arrival) => Some(&arrival.raw.body),
-        Command::Reject(_)
-        | Command::Collect(_)
-        | Command::Due(_)
-        | Command::Settle(_)
-        | Command::Freeze(_)
-        | Command::Published(_) => None,
     }
 }
 

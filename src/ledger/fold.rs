@@ -119,6 +119,13 @@ pub(super) fn message_dead_letters(body: &[u8]) -> Vec<DeadLetterId> {
     reject::MESSAGE_REASONS.iter().map(|reason| DeadLetterId::of_message(reason, &hash)).collect()
 }
 
+/// The same for a cancellation or a registration, which may have waited in vain.
+pub(super) fn notice_dead_letters(body: &[u8]) -> Vec<DeadLetterId> {
+    let hash = dead_letter::sha256(body);
+    let reasons = reject::MESSAGE_REASONS.iter().chain(&reject::WAITED_REASONS);
+    reasons.map(|reason| DeadLetterId::of_message(reason, &hash)).collect()
+}
+
 /// The words of a panic, where it has any.
 pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());

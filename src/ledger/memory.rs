@@ -7,16 +7,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 
-use crate::capture::books::{Books, HistoryNote, Movement};
+use crate::capture::books::{Books, HistoryNote, Movement, OutcomeOf};
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::capture::decide::{Arrival, Command, Due, Ready};
 use crate::capture::event::Event;
+use crate::capture::notice::AuthorizationFacts;
 use crate::capture::records::{
-    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey, SingleUse,
+    Authorization, AuthorizationKey, Capture, CaptureKey, Kept, KeptKey, Order, OrderKey, Shipment, ShipmentKey,
+    SingleUse,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::Timestamp;
-use crate::ids::DeadLetterId;
+use crate::ids::{DeadLetterId, OrderId};
 use crate::ledger::fold::{self, Store, StoreError};
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 
@@ -38,6 +40,8 @@ pub struct Tables {
     pub shipments: BTreeMap<ShipmentKey, Shipment>,
     /// The captures.
     pub captures: BTreeMap<CaptureKey, Capture>,
+    /// The notices that wait, or have waited.
+    pub kept: BTreeMap<KeptKey, Kept>,
     /// The movements, append-only.
     pub movements: Vec<Movement>,
     /// What attempts and looks showed, append-only.
@@ -48,7 +52,7 @@ pub struct Tables {
     pub unpublished: BTreeMap<i64, Timestamp>,
     /// The dead letters.
     pub dead_letters: HashMap<DeadLetterId, DeadLetter>,
-    outcomes: HashSet<(ShipmentKey, u32)>,
+    outcomes: HashSet<(OutcomeOf, u32)>,
     next_row: i64,
 }
 
@@ -124,10 +128,20 @@ impl Tables {
             .values()
             .filter(|record| is_due(record.freeze_at) && record.waiting > 0 && record.single == SingleUse::Free);
         let freezing = freezing.map(|record| self.ready(Due::Authorization(record.key), record.key));
-        let mut calls: Vec<Ready> = captures.take(limit).chain(freezing.take(limit)).collect();
+        let asking = self.authorizations.values().filter(|record| is_due(record.ask.map(|ask| ask.at)));
+        let asking = asking.map(|record| self.ready(Due::Ask(record.key), record.key));
+        let calls = captures.take(limit).chain(freezing.take(limit)).chain(asking.take(limit));
+        let mut calls: Vec<Ready> = calls.collect();
         calls.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
-        let awaiting = self.shipments.values().filter(|shipment| is_due(shipment.due_at));
-        DueNow { calls, awaiting: awaiting.take(limit).map(|shipment| shipment.key).collect() }
+        let shipments = self.shipments.values().filter(|shipment| is_due(shipment.due_at));
+        let shipments = shipments.map(|shipment| (shipment.key.row(), Due::Shipment(shipment.key)));
+        let kept = self.kept.values().filter(|kept| is_due(kept.due_at));
+        let kept = kept.map(|kept| (kept.key.row(), Due::Kept(kept.key)));
+        let mut waiting: Vec<_> = shipments.take(limit).chain(kept.take(limit)).collect();
+        waiting.sort_unstable_by_key(|(row, _)| *row);
+        let closing = self.orders.values().filter(|order| is_due(order.closes_at));
+        let closing = closing.map(|order| Due::Order(order.key)).take(limit);
+        DueNow { calls, others: waiting.into_iter().map(|(_, due)| due).chain(closing).collect() }
     }
 
     fn ready(&self, due: Due, authorization: AuthorizationKey) -> Ready {
@@ -171,10 +185,17 @@ impl Tables {
             oldest_doubt: in_doubt().filter_map(|capture| capture.progress.doubt_since).min(),
             earned_uncaptured: earned.into_iter().map(|((account, code), minor)| (account, code, minor)).collect(),
             nearest_deadline: open().map(record_of).chain(waiting()).filter_map(|record| record.expires_at).min(),
+            oldest_awaiting: self.oldest_awaiting(),
             outbox_pending: count(self.unpublished.len()),
             outbox_oldest: self.unpublished.values().min().copied(),
             dead_letters: dead_letters.into_iter().collect(),
         }
+    }
+
+    fn oldest_awaiting(&self) -> Option<Timestamp> {
+        let awaiting = self.shipments.values().filter(|shipment| shipment.state == ShipmentState::Awaiting);
+        let kept = self.kept.values().filter(|kept| kept.due_at.is_some());
+        awaiting.map(|shipment| shipment.accepted_at).chain(kept.map(|kept| kept.kept_at)).min()
     }
 
     fn load_order(&self, books: &mut Books, key: OrderKey) {
@@ -203,28 +224,56 @@ impl Tables {
         books.load_authorization(authorization.clone());
     }
 
-    fn load_arrival(&self, books: &mut Books, arrival: &Arrival) {
-        let notice = &arrival.notice;
-        if let Some(order) = self.orders.values().find(|order| order.id == notice.order) {
+    /// What any notice of an order may touch.
+    fn load_told(
+        &self,
+        books: &mut Books,
+        id: &OrderId,
+        facts: Option<&AuthorizationFacts>,
+        wanted: impl Fn(&Shipment) -> bool,
+    ) {
+        if let Some(order) = self.orders.values().find(|order| order.id == *id) {
             self.load_order(books, order.key);
             let of_order = self.shipments.values().filter(|shipment| shipment.order == order.key);
-            for shipment in of_order.filter(|s| s.id == notice.shipment || s.state == ShipmentState::Awaiting) {
+            for shipment in of_order.filter(|shipment| wanted(shipment)) {
                 self.load_shipment(books, shipment.key);
             }
+            for kept in self.kept.values().filter(|kept| kept.order == order.key && kept.due_at.is_some()) {
+                books.load_kept(kept.clone());
+            }
         }
-        let named = notice.authorization.as_ref().and_then(|facts| {
+        let named = facts.and_then(|facts| {
             let mut known = self.authorizations.values();
             known.find(|known| known.account == facts.account && known.reference == facts.reference)
         });
         if let Some(known) = named {
             self.load_authorization(books, known.key);
         }
-        self.load_dead_letters(books, &arrival.raw.body);
     }
 
-    fn load_dead_letters(&self, books: &mut Books, body: &[u8]) {
-        for id in fold::message_dead_letters(body) {
-            if let Some(known) = self.dead_letters.get(&id) {
+    fn load_arrival(&self, books: &mut Books, arrival: &Arrival) {
+        let notice = &arrival.notice;
+        let wanted = |shipment: &Shipment| shipment.id == notice.shipment || is_waiting(shipment);
+        self.load_told(books, &notice.order, notice.authorization.as_ref(), wanted);
+        self.load_dead_letters(books, &fold::message_dead_letters(&arrival.raw.body));
+    }
+
+    fn load_closing(&self, books: &mut Books, key: OrderKey) {
+        if let Some(order) = self.orders.get(&key) {
+            self.load_told(books, &order.id, None, is_waiting);
+        }
+    }
+
+    fn load_asked(&self, books: &mut Books, key: AuthorizationKey) {
+        let Some(record) = self.authorizations.get(&key) else { return };
+        books.load_authorization(record.clone());
+        self.load_closing(books, record.order);
+        self.load_on_authorization(books, key);
+    }
+
+    fn load_dead_letters(&self, books: &mut Books, ids: &[DeadLetterId]) {
+        for id in ids {
+            if let Some(known) = self.dead_letters.get(id) {
                 books.load_dead_letter(known.clone());
             }
         }
@@ -234,7 +283,10 @@ impl Tables {
         let Some(capture) = self.captures.get(&key) else { return };
         books.load_capture(capture.clone());
         self.load_on_authorization(books, capture.authorization);
-        self.load_shipment(books, capture.shipment);
+        self.load_order(books, capture.order);
+        if let Some(shipment) = capture.shipment() {
+            self.load_shipment(books, shipment);
+        }
     }
 
     fn load_on_authorization(&self, books: &mut Books, key: AuthorizationKey) {
@@ -286,13 +338,33 @@ impl Store for Tables {
         for command in commands {
             match command {
                 Command::Accept(arrival) => self.load_arrival(&mut books, arrival),
-                Command::Reject(reject) => self.load_dead_letters(&mut books, &reject.raw.body),
-                Command::Collect(raw) => self.load_dead_letters(&mut books, &raw.body),
+                Command::Register(arrival) => {
+                    let notice = &arrival.notice;
+                    self.load_told(&mut books, &notice.order, Some(&notice.authorization), is_waiting);
+                    self.load_dead_letters(&mut books, &fold::notice_dead_letters(&arrival.raw.body));
+                }
+                Command::Cancel(arrival) => {
+                    self.load_told(&mut books, &arrival.notice.order, None, is_waiting);
+                    self.load_dead_letters(&mut books, &fold::notice_dead_letters(&arrival.raw.body));
+                }
+                Command::Reject(reject) => {
+                    self.load_dead_letters(&mut books, &fold::message_dead_letters(&reject.raw.body));
+                }
+                Command::Collect(raw) => self.load_dead_letters(&mut books, &fold::message_dead_letters(&raw.body)),
                 Command::Due(Due::Capture(key)) => self.load_capture(&mut books, *key),
                 Command::Settle(settle) => self.load_capture(&mut books, settle.capture),
                 Command::Due(Due::Authorization(key)) => self.load_on_authorization(&mut books, *key),
                 Command::Freeze(freeze) => self.load_on_authorization(&mut books, freeze.authorization),
+                Command::Due(Due::Ask(key)) => self.load_asked(&mut books, *key),
+                Command::Learn(learn) => self.load_asked(&mut books, learn.authorization),
                 Command::Due(Due::Shipment(key)) => self.load_shipment(&mut books, *key),
+                Command::Due(Due::Kept(key)) => {
+                    if let Some(kept) = self.kept.get(key) {
+                        self.load_order(&mut books, kept.order);
+                        books.load_kept(kept.clone());
+                    }
+                }
+                Command::Due(Due::Order(key)) => self.load_closing(&mut books, *key),
                 Command::Published(_) => {}
             }
         }
@@ -307,6 +379,7 @@ impl Store for Tables {
             .extend(books.authorizations().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
         self.shipments.extend(books.shipments().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
         self.captures.extend(books.captures().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
+        self.kept.extend(books.kept().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
         self.movements.extend(books.movements.iter().cloned());
         self.history.extend(books.history.iter().cloned());
         for (announcement, row) in books.outbox.iter().zip(outbox) {
@@ -329,6 +402,14 @@ impl Store for Tables {
 
     fn roll_back(&mut self) -> Result<(), LedgerError> {
         Ok(())
+    }
+}
+
+/// Does a shipment wait, for whatever it is?
+fn is_waiting(shipment: &Shipment) -> bool {
+    match shipment.state {
+        ShipmentState::Awaiting | ShipmentState::Waiting => true,
+        ShipmentState::Covered | ShipmentState::Settled | ShipmentState::Refused => false,
     }
 }
 

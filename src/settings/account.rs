@@ -99,12 +99,17 @@ fn read_one(
     if let (Ok(None), Kind::FlexPay) = (&resend_override, kind) {
         section.note_effective("resend_window", FLEX_PAY_RESEND_WINDOW.to_owned(), Place::AccountDefault);
     }
+    let tells_expiry = match kind {
+        Kind::Flitt | Kind::Fondy => false,
+        Kind::FlexPay => true,
+    };
     section.finish();
     let (resend_override, authorization_lifetime) = (resend_override?, lifetime?);
     let policy = AccountPolicy {
         captures,
         resend_window: resend_override.or(resend_default),
         timeout: timeout?,
+        tells_expiry,
         authorization_lifetime,
     };
     let account = Account {

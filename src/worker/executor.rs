@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::capture::decide::{Call, Command, Due, Evidence, Freeze, Ready, Reply, Settle, Ticket};
+use crate::capture::decide::{Call, Command, Due, Evidence, Freeze, Learn, Ready, Reply, Settle, Ticket};
 use crate::capture::evidence::{Answer, Reading};
 use crate::clock::Timestamp;
 use crate::crash;
@@ -75,8 +75,10 @@ impl PartialOrd for Urgent {
 const fn row(due: Due) -> i64 {
     match due {
         Due::Capture(key) => key.row(),
-        Due::Authorization(key) => key.row(),
+        Due::Authorization(key) | Due::Ask(key) => key.row(),
         Due::Shipment(key) => key.row(),
+        Due::Kept(key) => key.row(),
+        Due::Order(key) => key.row(),
     }
 }
 
@@ -320,7 +322,7 @@ fn interrupted(call: &Call) -> Option<Command> {
             start: false,
         }))),
         // The watch finds what was to be looked at again.
-        Call::Look { .. } | Call::Read { .. } => None,
+        Call::Look { .. } | Call::Read { .. } | Call::Ask { .. } => None,
     }
 }
 
@@ -347,6 +349,10 @@ async fn call(provider: &dyn Provider, ticket: Ticket, start: impl FnOnce() -> b
         Call::Read { authorization, epoch } => {
             let reading = lookup(provider, &account, &reference, started).await;
             Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: start() }))
+        }
+        Call::Ask { authorization } => {
+            let reading = lookup(provider, &account, &reference, started).await;
+            Command::Learn(Box::new(Learn { authorization, reading }))
         }
     }
 }

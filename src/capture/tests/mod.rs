@@ -7,7 +7,10 @@ pub(crate) mod support;
 
 // from the notice to the plan
 mod accepting;
+mod asking;
 mod awaiting;
+mod cancelling;
+mod registering;
 
 // from the plan to the outcome
 mod crashes;

@@ -114,6 +114,21 @@ fn written(event: &Event) -> String {
     format!("{value:#}")
 }
 
+fn refund() -> event::RefundRequired {
+    let (account, reference) = authorization();
+    event::RefundRequired {
+        order: order_id(),
+        account,
+        reference,
+        revision: 2,
+        captured: gel(11_900),
+        plan_total: gel(10_000),
+        difference: gel(1_900),
+        caused_by: Some("evt-a2".to_owned()),
+        sequence: 4,
+    }
+}
+
 #[test]
 fn each_event_in_full() {
     let declined = Failure {
@@ -149,6 +164,7 @@ fn each_event_in_full() {
         EventContent::Corrected(outcome(), Correction { was: "failed", now: "captured" }),
         EventContent::Deferred(deferral),
         EventContent::Rejected(rejected),
+        EventContent::RefundRequired(refund()),
     ];
     for content in contents {
         let kind = content.kind();
@@ -178,7 +194,8 @@ fn every_word_of_the_closed_lists_is_in_the_schemas() {
     for reason in FailureReason::ALL {
         written(&event_of(EventContent::Failed(outcome(), failure(reason))));
     }
-    for kind in [CaptureKind::Shipment, CaptureKind::Batch, CaptureKind::Deadline, CaptureKind::Zero] {
+    for kind in [CaptureKind::Shipment, CaptureKind::Batch, CaptureKind::Deadline, CaptureKind::Fee, CaptureKind::Zero]
+    {
         written(&event_of(EventContent::Succeeded(Box::new(Outcome { kind, ..*outcome() }))));
     }
     for resolved_by in [ResolvedBy::Response, ResolvedBy::Lookup, ResolvedBy::Local, ResolvedBy::Operator] {
