@@ -4,7 +4,7 @@
 //! Nothing is acknowledged that was not committed; everything else comes again. This module does not
 //! look into bodies, does not retry a group by itself and does not know what the worker does with it.
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -34,6 +34,12 @@ pub trait Intake: Send + Sync + 'static {
     /// message's delivery limit ([`topology::WORK_DELIVERY_LIMIT`]). A ledger that is away for a while
     /// is therefore waited for here, and consuming paused, before an error is returned.
     fn accept(&self, group: Vec<RawMessage>) -> impl Future<Output = Result<(), IntakeStopped>> + Send;
+
+    /// How many messages the next group may have, at least one: what comes ahead of its time waits
+    /// better in the queue. May take a moment, to wait for more room.
+    fn room(&self) -> impl Future<Output = usize> + Send {
+        ready(usize::MAX)
+    }
 }
 
 /// The group was not committed.
@@ -246,7 +252,8 @@ impl<I: Intake> Supervisor<I> {
                 () = until_paused(&mut paused) => break Stopped::Paused,
                 next = deliveries.next() => {
                     let first = delivered(session, next)?;
-                    let group = self.ready(session, first, &mut deliveries)?;
+                    let room = self.intake.room().await;
+                    let group = self.ready(session, first, &mut deliveries, room)?;
                     self.commit(session, group).await?;
                 }
             }
@@ -262,15 +269,16 @@ impl<I: Intake> Supervisor<I> {
         Ok(stopped)
     }
 
-    /// The first delivery and those that are here already. An idle worker never waits for company.
+    /// The first delivery and those that are here already, as far as there is room. An idle worker never waits for company.
     fn ready(
         &self,
         session: &Session,
         first: Delivery,
         deliveries: &mut Deliveries,
+        room: usize,
     ) -> Result<Vec<Delivery>, BrokerError> {
         let mut group = vec![first];
-        while group.len() < usize::from(self.settings.prefetch.max(1))
+        while group.len() < room.min(usize::from(self.settings.prefetch))
             && let Some(next) = deliveries.next().now_or_never()
         {
             group.push(delivered(session, next)?);

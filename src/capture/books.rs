@@ -4,7 +4,6 @@
 //! Books decide nothing and know no SQL. What is not in them was looked for and does not exist: the
 //! ledger loads, for every command, all the records that the command may touch.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
 use std::hash::Hash;
 
@@ -16,6 +15,7 @@ use crate::capture::records::{
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, DeadLetterId, OrderId, Reference, ShipmentId};
 
+use crate::capture::changes::Map;
 pub use crate::capture::changes::{Announcement, Change, Entry, HistoryNote, Movement, MovementKind, OutcomeOf, Table};
 
 /// Everything one group of commands touches.
@@ -26,14 +26,14 @@ pub struct Books {
     shipments: Table<ShipmentKey, Shipment>,
     captures: Table<CaptureKey, Capture>,
     kept: Table<KeptKey, Kept>,
-    order_ids: HashMap<OrderId, OrderKey>,
-    references: HashMap<(AccountName, Reference), AuthorizationKey>,
-    shipment_ids: HashMap<(OrderKey, ShipmentId), ShipmentKey>,
+    order_ids: Map<OrderId, OrderKey>,
+    references: Map<(AccountName, Reference), AuthorizationKey>,
+    shipment_ids: Map<(OrderKey, ShipmentId), ShipmentKey>,
     /// Where to look for shipments: those of one capture are of one order.
-    shipments_of_orders: HashMap<OrderKey, Vec<ShipmentKey>>,
-    captures_of_authorizations: HashMap<AuthorizationKey, Vec<CaptureKey>>,
-    kept_of_orders: HashMap<OrderKey, Vec<KeptKey>>,
-    dead_letters: HashMap<DeadLetterId, Entry<DeadLetter>>,
+    shipments_of_orders: Map<OrderKey, Vec<ShipmentKey>>,
+    captures_of_authorizations: Map<AuthorizationKey, Vec<CaptureKey>>,
+    kept_of_orders: Map<OrderKey, Vec<KeptKey>>,
+    dead_letters: Map<DeadLetterId, Entry<DeadLetter>>,
     /// Movements made.
     pub movements: Vec<Movement>,
     /// History written.
@@ -159,6 +159,13 @@ impl Books {
     /// The notices that wait.
     pub const fn kept(&self) -> &Table<KeptKey, Kept> {
         &self.kept
+    }
+
+    /// Messages that were set aside, as far as these books know for the first time.
+    pub fn set_aside(&self) -> Vec<DeadLetterId> {
+        let is_new =
+            |entry: &&Entry<DeadLetter>| entry.change == Change::Inserted && entry.value.shipment_key.is_none();
+        self.dead_letters.values().filter(is_new).map(|entry| entry.value.id).collect()
     }
 
     /// Dead letters that have to be written.
@@ -372,6 +379,12 @@ impl Books {
         self.movements.push(movement);
     }
 
+    /// Writes a line of history made by `build` from its number.
+    pub fn add_history(&mut self, build: impl FnOnce(i64) -> HistoryNote) {
+        let number = self.take_row();
+        self.history.push(build(number));
+    }
+
     /// Writes a dead letter. The same one again is only seen once more.
     ///
     /// Returns whether it is new.
@@ -408,7 +421,7 @@ impl Books {
 }
 
 /// Takes a key out of what belongs to `owner`.
-fn forget<O: Hash + Eq, K: Copy + Eq>(index: &mut HashMap<O, Vec<K>>, owner: O, key: K) {
+fn forget<O: Hash + Eq, K: Copy + Eq>(index: &mut Map<O, Vec<K>>, owner: O, key: K) {
     if let MapEntry::Occupied(mut owned) = index.entry(owner) {
         owned.get_mut().retain(|known| *known != key);
         if owned.get().is_empty() {

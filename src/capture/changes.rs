@@ -10,6 +10,9 @@ use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
 use crate::clock::Timestamp;
 use crate::money::Money;
 
+/// Hashed faster than the standard library does, with a seed of its own in every process.
+pub(super) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 /// A record, and whether the ledger has it as it is here.
 #[derive(Debug, Clone)]
 pub struct Entry<T> {
@@ -33,14 +36,14 @@ pub enum Change {
 /// One kind of record, by key.
 #[derive(Debug)]
 pub struct Table<K, V> {
-    entries: HashMap<K, Entry<V>>,
+    entries: Map<K, Entry<V>>,
     /// The keys of those that changed, each once.
     changed: Vec<K>,
 }
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), changed: Vec::new() }
+        Self { entries: Map::default(), changed: Vec::new() }
     }
 }
 
@@ -156,6 +159,8 @@ impl MovementKind {
 /// One line of a capture's history, for people: what an attempt or a look showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryNote {
+    /// Rises from line to line.
+    pub number: i64,
     /// The capture.
     pub capture: CaptureKey,
     /// The attempt it belongs to.

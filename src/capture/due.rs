@@ -171,5 +171,5 @@ pub(super) fn no_answer_after(account: &AccountName, context: Context<'_>) -> Du
 /// Writes a line of a capture's history.
 pub(super) fn note(books: &mut Books, capture: CaptureKey, what: &'static str, detail: String, context: Context<'_>) {
     let attempt = books.capture(capture).progress.attempts;
-    books.history.push(HistoryNote { capture, attempt, what, detail, at: context.now.wall });
+    books.add_history(|number| HistoryNote { number, capture, attempt, what, detail, at: context.now.wall });
 }

@@ -14,9 +14,6 @@ const DELIVERY_LIMIT: &str = "delivery_limit";
 /// Reasons for which only a message is set aside, never a shipment.
 pub(crate) const MESSAGE_REASONS: [&str; 4] = ["undecodable", "invalid", "conflict", DELIVERY_LIMIT];
 
-/// Reasons for which a cancellation or a registration is set aside that waited in vain.
-pub(crate) const WAITED_REASONS: [&str; 3] = ["unknown_authorization", "unknown_plan", "unknown_account"];
-
 /// Sets a decoded notice aside. It registers nothing. `path` is below the notice.
 pub(super) fn reject_notice<N>(
     books: &mut Books,

@@ -4,9 +4,8 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::capture::books::Books;
-use crate::capture::dead_letter;
+use crate::capture::dead_letter::DeadLetter;
 use crate::capture::decide::{self, Command, Context, Reply};
-use crate::capture::reject;
 use crate::ids::DeadLetterId;
 use crate::ledger::{CommandFailed, Environment, Executed, LedgerError, OutboxRow};
 
@@ -17,6 +16,8 @@ pub(super) trait Store {
     /// Loads every record that the commands may touch. What [`Store::keep`] was given may be in the
     /// books already.
     fn load(&mut self, commands: &[Command]) -> Result<Books, StoreError>;
+    /// Those of these dead letters that exist.
+    fn dead_letters(&mut self, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError>;
     /// Writes every change, and the encoded events.
     fn write(&mut self, books: &Books, outbox: &[OutboxRow]) -> Result<(), StoreError>;
     /// Makes it durable. After an error nothing is known.
@@ -88,19 +89,29 @@ fn execute_together(
 
 fn fold(store: &mut impl Store, environment: &Environment, commands: &[Command]) -> Result<(Group, Books), StoreError> {
     let mut books = store.load(commands)?;
-    let (policy, now) = (&*environment.policy, (environment.clock)());
-    let mut replies = Vec::with_capacity(commands.len());
-    // The books are thrown away when a command panics, and the store is rolled back.
-    let decided = catch_unwind(AssertUnwindSafe(|| {
-        for command in commands {
-            let context = Context { policy, now, jitter: (environment.jitter)() };
-            replies.push(decide::decide(&mut books, command.clone(), context));
-        }
-    }));
-    decided.map_err(|panic| StoreError::Refused(panic_message(&*panic)))?;
+    let mut replies = decide_all(&mut books, environment, commands)?;
+    let set_aside = books.set_aside();
+    let again = if set_aside.is_empty() { Vec::new() } else { store.dead_letters(&set_aside)? };
+    if !again.is_empty() {
+        // What was set aside before is seen once more, and not announced again.
+        books = store.load(commands)?;
+        again.into_iter().for_each(|letter| books.load_dead_letter(letter));
+        replies = decide_all(&mut books, environment, commands)?;
+    }
     let outbox: Vec<OutboxRow> = books.outbox.iter().map(|announcement| encode(environment, announcement)).collect();
     store.write(&books, &outbox)?;
     Ok(((replies, outbox), books))
+}
+
+/// The books are thrown away when a command panics, and the store is rolled back.
+fn decide_all(books: &mut Books, environment: &Environment, commands: &[Command]) -> Result<Vec<Reply>, StoreError> {
+    let (policy, now) = (&*environment.policy, (environment.clock)());
+    let decide = |command: &Command| {
+        let context = Context { policy, now, jitter: (environment.jitter)() };
+        decide::decide(books, command.clone(), context)
+    };
+    let decided = catch_unwind(AssertUnwindSafe(|| commands.iter().map(decide).collect()));
+    decided.map_err(|panic| StoreError::Refused(panic_message(&*panic)))
 }
 
 fn encode(environment: &Environment, announcement: &crate::capture::books::Announcement) -> OutboxRow {
@@ -111,19 +122,6 @@ fn encode(environment: &Environment, announcement: &crate::capture::books::Annou
         body: (environment.encode)(&announcement.event),
         traceparent: announcement.event.traceparent.clone(),
     }
-}
-
-/// The dead letters that a message may become, or may have become before.
-pub(super) fn message_dead_letters(body: &[u8]) -> Vec<DeadLetterId> {
-    let hash = dead_letter::sha256(body);
-    reject::MESSAGE_REASONS.iter().map(|reason| DeadLetterId::of_message(reason, &hash)).collect()
-}
-
-/// The same for a cancellation or a registration, which may have waited in vain.
-pub(super) fn notice_dead_letters(body: &[u8]) -> Vec<DeadLetterId> {
-    let hash = dead_letter::sha256(body);
-    let reasons = reject::MESSAGE_REASONS.iter().chain(&reject::WAITED_REASONS);
-    reasons.map(|reason| DeadLetterId::of_message(reason, &hash)).collect()
 }
 
 /// The words of a panic, where it has any.

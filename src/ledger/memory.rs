@@ -255,7 +255,6 @@ impl Tables {
         let notice = &arrival.notice;
         let wanted = |shipment: &Shipment| shipment.id == notice.shipment || is_waiting(shipment);
         self.load_told(books, &notice.order, notice.authorization.as_ref(), wanted);
-        self.load_dead_letters(books, &fold::message_dead_letters(&arrival.raw.body));
     }
 
     fn load_closing(&self, books: &mut Books, key: OrderKey) {
@@ -269,14 +268,6 @@ impl Tables {
         books.load_authorization(record.clone());
         self.load_closing(books, record.order);
         self.load_on_authorization(books, key);
-    }
-
-    fn load_dead_letters(&self, books: &mut Books, ids: &[DeadLetterId]) {
-        for id in ids {
-            if let Some(known) = self.dead_letters.get(id) {
-                books.load_dead_letter(known.clone());
-            }
-        }
     }
 
     fn load_capture(&self, books: &mut Books, key: CaptureKey) {
@@ -341,16 +332,8 @@ impl Store for Tables {
                 Command::Register(arrival) => {
                     let notice = &arrival.notice;
                     self.load_told(&mut books, &notice.order, Some(&notice.authorization), is_waiting);
-                    self.load_dead_letters(&mut books, &fold::notice_dead_letters(&arrival.raw.body));
                 }
-                Command::Cancel(arrival) => {
-                    self.load_told(&mut books, &arrival.notice.order, None, is_waiting);
-                    self.load_dead_letters(&mut books, &fold::notice_dead_letters(&arrival.raw.body));
-                }
-                Command::Reject(reject) => {
-                    self.load_dead_letters(&mut books, &fold::message_dead_letters(&reject.raw.body));
-                }
-                Command::Collect(raw) => self.load_dead_letters(&mut books, &fold::message_dead_letters(&raw.body)),
+                Command::Cancel(arrival) => self.load_told(&mut books, &arrival.notice.order, None, is_waiting),
                 Command::Due(Due::Capture(key)) => self.load_capture(&mut books, *key),
                 Command::Settle(settle) => self.load_capture(&mut books, settle.capture),
                 Command::Due(Due::Authorization(key)) => self.load_on_authorization(&mut books, *key),
@@ -365,10 +348,14 @@ impl Store for Tables {
                     }
                 }
                 Command::Due(Due::Order(key)) => self.load_closing(&mut books, *key),
-                Command::Published(_) => {}
+                Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
             }
         }
         Ok(books)
+    }
+
+    fn dead_letters(&mut self, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError> {
+        Ok(ids.iter().filter_map(|id| self.dead_letters.get(id)).cloned().collect())
     }
 
     fn write(&mut self, books: &Books, outbox: &[OutboxRow]) -> Result<(), StoreError> {

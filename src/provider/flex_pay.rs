@@ -66,16 +66,19 @@ impl FlexPay {
 
     /// Sends with a bearer token, and once more with a new one where the token was rejected: such a
     /// request was not processed.
-    async fn send(&self, mut outgoing: Outgoing) -> Result<Reply, Inconclusive> {
+    async fn send(&self, request: impl Fn() -> Outgoing) -> Result<Reply, Inconclusive> {
+        let send = |bearer| {
+            let mut outgoing = request();
+            outgoing.headers.insert(AUTHORIZATION, bearer);
+            self.client.send(outgoing)
+        };
         let bearer = self.tokens.bearer().await?;
-        outgoing.headers.insert(AUTHORIZATION, bearer.clone());
-        let reply = self.client.send(outgoing.clone()).await?;
+        let reply = send(bearer.clone()).await?;
         if reply.status != StatusCode::UNAUTHORIZED {
             return Ok(reply);
         }
         let Some(renewed) = self.tokens.after_rejection(&bearer).await? else { return Ok(reply) };
-        outgoing.headers.insert(AUTHORIZATION, renewed);
-        self.client.send(outgoing).await
+        send(renewed).await
     }
 
     fn capture_request(&self, id: Uuid, request: &CaptureRequest) -> Outgoing {
@@ -113,7 +116,7 @@ impl Provider for FlexPay {
                     read_first: false,
                 });
             };
-            match self.send(self.capture_request(id, request)).await {
+            match self.send(|| self.capture_request(id, request)).await {
                 Ok(reply) => transaction::read_capture(&reply, id, request.capture),
                 Err(shown) => shown.into(),
             }
@@ -125,7 +128,7 @@ impl Provider for FlexPay {
             let Some(id) = transaction_id(reference) else {
                 return Inconclusive::unreadable(NOT_A_TRANSACTION).into();
             };
-            let outgoing = Outgoing {
+            let outgoing = || Outgoing {
                 method: Method::GET,
                 url: http::endpoint(&self.base, &["v1", "transactions", &id.to_string()]),
                 headers: HeaderMap::new(),

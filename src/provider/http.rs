@@ -33,7 +33,6 @@ pub(super) use reply::{Reply, StatusClass};
 const IDLE_MAX: Duration = Duration::from_secs(20);
 
 /// One request.
-#[derive(Clone)]
 pub(super) struct Outgoing {
     /// `POST` or `GET`.
     pub(super) method: Method,

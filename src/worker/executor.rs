@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +33,8 @@ pub(super) struct Executor {
     outbox: Outbox,
     lanes: HashMap<AccountName, Lane>,
     calls: TaskTracker,
+    /// Told when a permit was given back and nothing took it up.
+    freed: Notify,
     is_draining: AtomicBool,
     failure: OnceLock<LedgerError>,
     failed: CancellationToken,
@@ -98,6 +100,7 @@ impl Executor {
             outbox,
             lanes: accounts.into_iter().map(lane).collect(),
             calls: TaskTracker::new(),
+            freed: Notify::new(),
             is_draining: AtomicBool::new(false),
             failure: OnceLock::new(),
             failed: CancellationToken::new(),
@@ -152,6 +155,25 @@ impl Executor {
         Arc::clone(&lane.permits).try_acquire_owned().ok()
     }
 
+    /// How many calls could be started now, over all accounts; waits until it is at least one.
+    pub(super) async fn free_permits(&self) -> usize {
+        loop {
+            let free: usize = self.lanes.values().map(|lane| lane.permits.available_permits()).sum();
+            if free > 0 {
+                return free;
+            }
+            self.freed.notified().await;
+        }
+    }
+
+    /// Gives a permit back.
+    fn release(self: &Arc<Self>, account: &AccountName, permit: Permit) {
+        drop(permit);
+        // Something may have come to wait for it meanwhile.
+        self.pump(account);
+        self.freed.notify_one();
+    }
+
     /// Does what a reply asks for: makes its call with the permit, or queues what is ready for one.
     pub(super) fn carry_on(self: &Arc<Self>, reply: Reply, permit: Option<Permit>) {
         if let Some(ready) = &reply.ready {
@@ -163,6 +185,7 @@ impl Executor {
                 drop(permit);
                 // Something may have come to wait for it meanwhile.
                 self.pump_all();
+                self.freed.notify_one();
             }
             (Some(_), None) => unreachable!("a ticket is given only to who has a permit"),
             (None, None) => {}
@@ -221,12 +244,14 @@ impl Executor {
                 note::note(&reply);
                 match reply.ticket {
                     Some(ticket) => Arc::clone(&self).make_calls(ticket, permit).await,
-                    None => drop(permit),
+                    None => self.release(&account, permit),
                 }
             }
-            Err(error) => tracing::error!(%error, "what was due could not be begun: please report it"),
+            Err(error) => {
+                tracing::error!(%error, "what was due could not be begun: please report it");
+                self.release(&account, permit);
+            }
         }
-        self.pump(&account);
     }
 
     /// Makes the call of a ticket, books it, and goes on with whatever call comes next.
@@ -269,8 +294,7 @@ impl Executor {
                 }
             }
         }
-        drop(permit);
-        self.pump(&account);
+        self.release(&account, permit);
     }
 
     /// What waits most urgently for a permit, while calls may be started.

@@ -6,6 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::broker::consumer::{Intake, IntakeStopped};
 use crate::capture::decide::{Arrival, Command, Reject};
@@ -15,6 +16,9 @@ use crate::message::{self, Decoded, Notice};
 use crate::telemetry::metric;
 use crate::worker::executor::{Executor, Permit};
 use crate::worker::note;
+
+/// How long the intake waits for a free permit before it takes a group all the same.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts groups from the work queue.
 pub(super) struct WorkIntake {
@@ -33,6 +37,16 @@ impl Intake for WorkIntake {
         accept(&self.executor, group).await?;
         crash::point("after-T1");
         Ok(())
+    }
+
+    /// As many as calls can be started: each is then begun in the transaction that accepts it. While
+    /// all accounts are busy, what they have to do next is still accepted, at a walking pace, so that
+    /// deadlines get known and what needs no call goes on.
+    async fn room(&self) -> usize {
+        match tokio::time::timeout(BUSY_PAUSE, self.executor.free_permits()).await {
+            Ok(free) => free,
+            Err(_) => usize::MAX,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub const ACCOUNT: &str = "flex";
 
 /// Calls at a time, for both sides. The provider answers at once, so with few calls under way the worker
 /// would only be measured waiting for its disk; a real provider takes a hundred times as long.
-pub const CONCURRENCY: usize = 256;
+pub const CONCURRENCY: usize = 512;
 
 /// Notices of `size` shipments of half as many orders, to be published.
 pub fn notices(size: usize, exchange: &str) -> Vec<Outgoing> {

@@ -1,44 +1,34 @@
 //! Loads the records that commands touch.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use uuid::Uuid;
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::capture::books::Books;
-use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
+use crate::capture::dead_letter::DeadLetter;
 use crate::capture::decide::{Arrival, Command, Due};
-use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
-use crate::capture::evidence::ProviderBalance;
 use crate::capture::notice::AuthorizationFacts;
 use crate::capture::plan::Plan;
-use crate::capture::records::{
-    AmountMode, Ask, Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, Fee, Kept, KeptKey,
-    NamedBy, Order, OrderKey, Shipment, ShipmentKey, SingleUse,
+use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, KeptKey, Order, OrderKey, ShipmentKey};
+use crate::ids::{DeadLetterId, OrderId};
+use crate::ledger::sqlite::rows::{
+    read_authorization, read_capture, read_dead_letter, read_kept, read_order, read_shipment,
 };
-use crate::capture::reject::{MESSAGE_REASONS, WAITED_REASONS};
-use crate::capture::states::{CaptureState, ShipmentState};
-use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
-use crate::ledger::fold;
-use crate::ledger::sqlite::codec::{self, Columns, corrupt};
 
 type Result<T> = rusqlite::Result<T>;
 
 /// Every record that the commands may touch, those that `kept` has included.
-pub(super) fn load(connection: &Connection, kept: Option<Books>, commands: &[Command]) -> Result<Books> {
+pub(super) fn load(
+    connection: &Connection,
+    kept: Option<Books>,
+    commands: &[Command],
+    is_single: &dyn Fn(&Authorization) -> bool,
+) -> Result<Books> {
     let books = kept.map_or_else(|| empty(connection), Ok)?;
-    let mut loader = Loader { connection, books };
+    let mut loader = Loader { connection, books, is_single };
     for command in commands {
         match command {
             Command::Accept(arrival) => loader.arrival(arrival)?,
-            Command::Register(arrival) => {
-                loader.told(&arrival.notice.order, Some(&arrival.notice.authorization))?;
-                loader.dead_letters(&fold::notice_dead_letters(&arrival.raw.body))?;
-            }
-            Command::Cancel(arrival) => {
-                loader.told(&arrival.notice.order, None)?;
-                loader.dead_letters(&fold::notice_dead_letters(&arrival.raw.body))?;
-            }
-            Command::Reject(reject) => loader.dead_letters(&fold::message_dead_letters(&reject.raw.body))?,
-            Command::Collect(raw) => loader.dead_letters(&fold::message_dead_letters(&raw.body))?,
+            Command::Register(arrival) => loader.told(&arrival.notice.order, Some(&arrival.notice.authorization))?,
+            Command::Cancel(arrival) => loader.told(&arrival.notice.order, None)?,
             Command::Due(Due::Capture(key)) => loader.capture_and_surroundings(*key)?,
             Command::Settle(settle) => loader.capture_and_surroundings(settle.capture)?,
             Command::Due(Due::Authorization(key)) => loader.authorization_and_shipments(*key)?,
@@ -48,10 +38,21 @@ pub(super) fn load(connection: &Connection, kept: Option<Books>, commands: &[Com
             Command::Due(Due::Shipment(key)) => loader.shipment(*key)?,
             Command::Due(Due::Kept(key)) => loader.kept(*key)?,
             Command::Due(Due::Order(key)) => loader.closing(*key)?,
-            Command::Published(_) => {}
+            Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
         }
     }
     Ok(loader.books)
+}
+
+/// Those of these dead letters that exist.
+pub(super) fn dead_letters(connection: &Connection, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT dead_letter_id, reason, path, message, provider_code, fingerprint, order_id, shipment_id, account,
+         shipment_row, first_seen_at, last_seen_at, count, state, body, origin
+         FROM dead_letters WHERE dead_letter_id = ?1",
+    )?;
+    let mut find = |id: &DeadLetterId| statement.query_row([id.as_uuid().as_bytes()], read_dead_letter).optional();
+    ids.iter().filter_map(|id| find(id).transpose()).collect()
 }
 
 fn empty(connection: &Connection) -> Result<Books> {
@@ -62,6 +63,8 @@ fn empty(connection: &Connection) -> Result<Books> {
 struct Loader<'a> {
     connection: &'a Connection,
     books: Books,
+    /// Is an authorization captured once, for all its shipments?
+    is_single: &'a dyn Fn(&Authorization) -> bool,
 }
 
 impl Loader<'_> {
@@ -81,8 +84,7 @@ impl Loader<'_> {
                 self.collecting(order)?;
             }
         }
-        self.named(notice.authorization.as_ref())?;
-        self.dead_letters(&fold::message_dead_letters(&arrival.raw.body))
+        self.named(notice.authorization.as_ref())
     }
 
     /// What a cancellation or a registration may touch.
@@ -218,8 +220,9 @@ impl Loader<'_> {
     fn shipment(&mut self, key: ShipmentKey) -> Result<()> {
         if !self.books.shipments().contains(key) {
             let mut statement = self.connection.prepare_cached(
-                "SELECT a.currency, s.* FROM shipments s LEFT JOIN authorizations a USING (authorization_row)
-                 WHERE shipment_row = ?1",
+                "SELECT a.currency, s.*, m.body, m.origin FROM shipments s
+                 LEFT JOIN authorizations a USING (authorization_row)
+                 LEFT JOIN messages m USING (shipment_row) WHERE shipment_row = ?1",
             )?;
             let Some(shipment) = statement.query_row([key.row()], read_shipment).optional()? else { return Ok(()) };
             self.books.load_shipment(shipment);
@@ -281,207 +284,12 @@ impl Loader<'_> {
     }
 
     fn collected_on(&mut self, key: AuthorizationKey) -> Result<()> {
+        if !self.books.authorizations().find(key).is_some_and(self.is_single) {
+            return Ok(());
+        }
         for shipment in self.rows_of("SELECT shipment_row FROM shipments WHERE collected_on = ?1", key.row())? {
             self.shipment(ShipmentKey::new(shipment))?;
         }
         Ok(())
     }
-
-    fn dead_letters(&mut self, ids: &[DeadLetterId]) -> Result<()> {
-        for id in ids {
-            let known = self
-                .connection
-                .prepare_cached("SELECT dead_letter_id, reason, path, message, provider_code, fingerprint, order_id, shipment_id, account,
-                     shipment_row, first_seen_at, last_seen_at, count, state, body, origin
-                     FROM dead_letters WHERE dead_letter_id = ?1",
-                )?
-                .query_row([id.as_uuid().as_bytes()], read_dead_letter)
-                .optional()?;
-            if let Some(known) = known {
-                self.books.load_dead_letter(known);
-            }
-        }
-        Ok(())
-    }
-}
-
-pub(super) fn read_order(row: &Row<'_>) -> Result<Order> {
-    let row = &mut Columns::of(row);
-    let modes = [AmountMode::Planned, AmountMode::Explicit];
-    Ok(Order {
-        key: OrderKey::new(row.next()?),
-        id: OrderId::parse(row.text()?).map_err(|_| corrupt("an order's id is not an id"))?,
-        mode: row.optional_word(&modes, |mode| mode.as_str())?,
-        plan: row.optional_text()?.map(codec::plan_from_json).transpose()?,
-        progress: codec::progress_from_json(row.text()?)?,
-        is_cancelled: row.next()?,
-        is_closed: row.next()?,
-        closes_at: row.instant()?,
-        stored: row.next()?,
-        captured: row.next()?,
-        open: row.next()?,
-        fees: row.next()?,
-        refund_revision: row.next()?,
-        newest_authorization: row.next::<Option<i64>>()?.map(AuthorizationKey::new),
-        final_at: row.instant()?,
-        awaiting: row.next()?,
-        kept: row.next()?,
-        sequence: row.next()?,
-    })
-}
-
-pub(super) fn read_authorization(row: &Row<'_>) -> Result<Authorization> {
-    let row = &mut Columns::of(row);
-    let uses = [SingleUse::Free, SingleUse::Undecided, SingleUse::Used];
-    let key = AuthorizationKey::new(row.next()?);
-    let account = AccountName::parse(row.text()?).map_err(|_| corrupt("an account's name is not an id"))?;
-    let reference = Reference::parse(row.text()?).map_err(|_| corrupt("a reference is not an id"))?;
-    let order = OrderKey::new(row.next()?);
-    let currency = row.currency()?;
-    Ok(Authorization {
-        key,
-        account,
-        reference,
-        order,
-        currency,
-        authorized: row.money(currency)?,
-        is_amount_known: row.next()?,
-        captured: row.money(currency)?,
-        reserved: row.money(currency)?,
-        excess: row.money(currency)?,
-        expires_at: row.instant()?,
-        expiry_is_derived: row.next()?,
-        planned: row.next()?,
-        in_flight: row.next()?,
-        waiting: row.next()?,
-        waiting_amount: row.money(currency)?,
-        single: row.word(&uses, |single| single.as_str())?,
-        freeze_at: row.instant()?,
-        reads: row.next()?,
-        ask: read_ask(row)?,
-        epoch: row.next()?,
-        provider: ProviderBalance {
-            captured: row.optional_money(Some(currency))?,
-            remaining: row.optional_money(Some(currency))?,
-            expires_at: row.instant()?,
-        },
-    })
-}
-
-fn read_ask(row: &mut Columns<'_>) -> Result<Option<Ask>> {
-    let (at, until, count): (_, _, Option<u32>) = (row.instant()?, row.instant()?, row.next()?);
-    Ok(at.zip(until).zip(count).map(|((at, until), count)| Ask { at, until, count }))
-}
-
-fn read_kept(row: &Row<'_>) -> Result<Kept> {
-    let row = &mut Columns::of(row);
-    Ok(Kept {
-        key: KeptKey::new(row.next()?),
-        order: OrderKey::new(row.next()?),
-        body_sha256: row.next()?,
-        kept_at: row.instant()?.ok_or_else(|| corrupt("a kept notice has no time"))?,
-        due_at: row.instant()?,
-        message: row.message()?,
-    })
-}
-
-/// The currency of its authorization, then the shipment.
-pub(super) fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
-    let row = &mut Columns::of(row);
-    let currency = row.optional_currency()?;
-    Ok(Shipment {
-        key: ShipmentKey::new(row.next()?),
-        order: OrderKey::new(row.next()?),
-        id: ShipmentId::parse(row.text()?).map_err(|_| corrupt("a shipment's id is not an id"))?,
-        generation: row.next()?,
-        content: row.next()?,
-        state: row.word(&ShipmentState::ALL, |state| state.as_str())?,
-        says_final: row.next()?,
-        lines: codec::lines_from_json(row.text()?)?,
-        amount: row.optional_money(currency)?,
-        authorization: row.next::<Option<i64>>()?.map(AuthorizationKey::new),
-        capture: row.next::<Option<i64>>()?.map(CaptureKey::new),
-        reason: row.skip().optional_word(&FailureReason::ALL, |reason| reason.as_str())?,
-        accepted_at: row.instant()?.ok_or_else(|| corrupt("a shipment has no time"))?,
-        due_at: row.instant()?,
-        caused_by: row.next()?,
-        message: row.message()?,
-    })
-}
-
-/// The currency of its authorization, then the capture.
-pub(super) fn read_capture(row: &Row<'_>) -> Result<Capture> {
-    let row = &mut Columns::of(row);
-    let kinds = [CaptureKind::Shipment, CaptureKind::Batch, CaptureKind::Deadline, CaptureKind::Fee];
-    let ways = [ResolvedBy::Response, ResolvedBy::Lookup, ResolvedBy::Local, ResolvedBy::Operator];
-    let currency = row.currency()?;
-    Ok(Capture {
-        key: CaptureKey::new(row.next()?),
-        id: CaptureId::from_uuid(Uuid::from_bytes(row.next()?)),
-        authorization: AuthorizationKey::new(row.next()?),
-        order: OrderKey::new(row.next()?),
-        named_by: read_name(row)?,
-        kind: row.word(&kinds, |kind| kind.as_str())?,
-        generation: row.next()?,
-        amount: row.money(currency)?,
-        state: row.word(&CaptureState::ALL, |state| state.as_str())?,
-        planned_at: row.skip().instant()?.ok_or_else(|| corrupt("a capture has no time"))?,
-        due_at: row.instant()?,
-        waits_turn: row.next()?,
-        progress: read_progress(row)?,
-        resolved_by: row.optional_word(&ways, |way| way.as_str())?,
-        provider_reference: row.next()?,
-        settled_at: row.instant()?,
-        is_corrected: row.next()?,
-    })
-}
-
-fn read_name(row: &mut Columns<'_>) -> Result<NamedBy> {
-    let (shipment, number, caused_by): (Option<i64>, Option<u32>, _) = (row.next()?, row.next()?, row.next()?);
-    match (shipment, number) {
-        (Some(shipment), None) => Ok(NamedBy::Shipment(ShipmentKey::new(shipment))),
-        (None, Some(number)) => Ok(NamedBy::Fee(Fee { number, caused_by })),
-        (Some(_), Some(_)) | (None, None) => Err(corrupt("a capture is of a shipment or of a fee")),
-    }
-}
-
-fn read_progress(row: &mut Columns<'_>) -> Result<CaptureProgress> {
-    Ok(CaptureProgress {
-        attempts: row.next()?,
-        epoch: row.next()?,
-        doubtful: row.next()?,
-        failures: row.next()?,
-        looks: row.next()?,
-        window_from: row.instant()?,
-        send_by: row.instant()?,
-        doubt_since: row.instant()?,
-        is_pending: row.next()?,
-        refused: row.optional_text()?.map(codec::refusal_from_json).transpose()?,
-        terminal_seen_at: row.instant()?,
-        last_seen: row.next()?,
-    })
-}
-
-fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
-    let row = &mut Columns::of(row);
-    let reasons = [&MESSAGE_REASONS[..], &WAITED_REASONS[..]].concat();
-    let states =
-        [DeadLetterState::Open, DeadLetterState::Replaying, DeadLetterState::Replayed, DeadLetterState::Discarded];
-    Ok(DeadLetter {
-        id: DeadLetterId::from_uuid(Uuid::from_bytes(row.next()?)),
-        reason: row.word(&reasons, |reason| reason)?,
-        path: row.next()?,
-        message: row.next()?,
-        provider_code: row.next()?,
-        fingerprint: row.next()?,
-        order: row.optional_text()?.and_then(|text| OrderId::parse(text).ok()),
-        shipment: row.optional_text()?.and_then(|text| ShipmentId::parse(text).ok()),
-        account: row.optional_text()?.and_then(|text| AccountName::parse(text).ok()),
-        shipment_key: row.next::<Option<i64>>()?.map(ShipmentKey::new),
-        first_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
-        last_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
-        count: row.next()?,
-        state: row.word(&states, |state| state.as_str())?,
-        raw: row.message()?,
-    })
 }

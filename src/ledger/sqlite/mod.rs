@@ -13,14 +13,17 @@ mod write;
 
 // rows and tables
 mod codec;
+mod rows;
 mod schema;
+
+// where both happen
+mod thread;
 
 // what operators ask
 pub mod report;
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -29,11 +32,14 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::capture::books::Books;
+use crate::capture::dead_letter::DeadLetter;
 use crate::capture::decide::Command;
 use crate::capture::policy::Captures;
 use crate::capture::records::{Authorization, CaptureKey};
 use crate::clock::Timestamp;
+use crate::ids::DeadLetterId;
 use crate::ledger::fold::{self, Store, StoreError};
+use crate::ledger::sqlite::thread::Thread;
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 
 /// The oldest SQLite without the bug that can corrupt a WAL with two connections.
@@ -44,8 +50,9 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 const CHECKPOINT_PAGES: i64 = 8_000;
 
 /// The page cache: negative, so in KiB (<https://www.sqlite.org/pragma.html#pragma_cache_size>). The
-/// default of 2 MB is less than one large group touches.
-const CACHE_KIBIBYTES: i64 = -65_536;
+/// default of 2 MB is less than one large group touches; every commit that splits a page looks through
+/// all of them.
+const CACHE_KIBIBYTES: i64 = -16_384;
 
 /// Commands in one transaction at most: bounds how long one group keeps the next waiting.
 const GROUP_MAX: usize = 2_048;
@@ -54,17 +61,22 @@ const GROUP_MAX: usize = 2_048;
 /// default, with their orders and authorizations. Some 50 MB.
 const KEPT_MAX: usize = 40_960;
 
-/// Requests that may queue up for the writer thread.
-const QUEUE_MAX: usize = 4_096;
+/// Messages of shipments at their end that may wait to be deleted together.
+const ENDED_MAX: usize = 2_048;
+
+/// How long they may wait, while anything is written at all.
+const ENDED_FOR: Duration = Duration::from_secs(60);
 
 /// The ledger in one file.
 #[derive(Debug)]
 pub struct SqliteLedger {
-    queue: mpsc::Sender<Group>,
-    questions: mpsc::Sender<Question>,
+    // Dropped in this order: whoever closes the file last copies the write-ahead log into it, which
+    // only the writer can.
+    questions: Thread<Question>,
+    groups: Thread<Group>,
     environment: Environment,
     /// Held as long as the ledger is: a second worker cannot open it.
-    _lock: Arc<File>,
+    _lock: File,
 }
 
 /// Commands that are executed together, and who waits for them.
@@ -83,31 +95,22 @@ impl SqliteLedger {
     /// [`LedgerError::Held`] when another worker has it open; [`LedgerError::Open`] when it cannot be
     /// opened, is of a newer version, or does not take `journal_mode=WAL` and `synchronous=FULL`.
     pub fn open(path: &Path, environment: Environment) -> Result<Self, LedgerError> {
-        let lock = Arc::new(hold(path)?);
+        let lock = hold(path)?;
         let connection = open_for_writing(path)?;
         Self::start(path, lock, connection, environment)
     }
 
-    fn start(
-        path: &Path,
-        lock: Arc<File>,
-        connection: Connection,
-        environment: Environment,
-    ) -> Result<Self, LedgerError> {
+    fn start(path: &Path, lock: File, connection: Connection, environment: Environment) -> Result<Self, LedgerError> {
         let reading = open_for_reading(path)?;
-        let (queue, groups) = mpsc::channel(QUEUE_MAX);
-        let (questions, asked) = mpsc::channel(QUEUE_MAX);
-        let file = FileStore { connection, kept: None, environment: environment.clone() };
-        let held = Arc::clone(&lock);
-        let write = move || {
-            run(file, groups);
-            drop(held);
-        };
-        std::thread::Builder::new().name("ledger".to_owned()).spawn(write).map_err(|error| open_error(path, &error))?;
-        let answer = move || answer_questions(&reading, asked);
-        let reader = std::thread::Builder::new().name("ledger-reader".to_owned());
-        reader.spawn(answer).map_err(|error| open_error(path, &error))?;
-        Ok(Self { queue, questions, environment, _lock: lock })
+        let file = FileStore::new(connection, environment.clone());
+        let groups = Thread::start("ledger", move |groups| run(file, groups));
+        let questions = Thread::start("ledger-reader", move |asked| answer_questions(&reading, asked));
+        Ok(Self {
+            questions: questions.map_err(|error| open_error(path, &error))?,
+            groups: groups.map_err(|error| open_error(path, &error))?,
+            environment,
+            _lock: lock,
+        })
     }
 
     async fn ask<T: Send + 'static>(
@@ -115,7 +118,7 @@ impl SqliteLedger {
         question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, LedgerError> {
         // After a failure nothing is concluded from the file until it is opened anew.
-        if self.queue.is_closed() {
+        if self.groups.has_ended() {
             return Err(stopped());
         }
         let (reply, answer) = oneshot::channel();
@@ -123,7 +126,7 @@ impl SqliteLedger {
             // Nobody waits for the answer any more: that is theirs to decide.
             let _ = reply.send(question(connection).map_err(|error| failed(&error)));
         });
-        self.questions.send(question).await.map_err(|_| stopped())?;
+        self.questions.send(question).await?;
         answer.await.map_err(|_| stopped())?
     }
 }
@@ -190,6 +193,8 @@ fn open_for_writing(path: &Path) -> Result<Connection, LedgerError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(open)?;
     connection.set_prepared_statement_cache_capacity(64);
     schema::migrate(&mut connection, &path.display().to_string())?;
+    // Which of them a worker before this one has still had to delete, nobody knows.
+    write::delete_ended_messages(&connection).map_err(open)?;
     Ok(connection)
 }
 
@@ -268,10 +273,31 @@ struct FileStore {
     connection: Connection,
     /// The books of the last group, exactly as they are in the file: nobody else writes to it.
     kept: Option<Books>,
+    /// Shipments at their end whose messages are still there, since when, and how many of them the
+    /// transaction under way deletes.
+    ended: Vec<i64>,
+    ended_since: Instant,
+    deleted: usize,
     environment: Environment,
 }
 
 impl FileStore {
+    fn new(connection: Connection, environment: Environment) -> Self {
+        Self { connection, kept: None, ended: Vec::new(), ended_since: Instant::now(), deleted: 0, environment }
+    }
+
+    /// Is an authorization captured once, for all its shipments?
+    fn is_single(&self) -> impl Fn(&Authorization) -> bool {
+        let accounts = &self.environment.policy.accounts;
+        |record| accounts.get(&record.account).is_some_and(|account| account.captures == Captures::Single)
+    }
+
+    /// Are there enough messages to delete, or have they been there long enough? Many together are
+    /// whole pages of the file, and cost next to nothing.
+    fn deletes_messages(&self) -> bool {
+        self.ended.len() >= ENDED_MAX || (!self.ended.is_empty() && self.ended_since.elapsed() >= ENDED_FOR)
+    }
+
     fn statement(&self, sql: &str) -> Result<(), LedgerError> {
         let mut statement = self.connection.prepare_cached(sql).map_err(|error| failed(&error))?;
         statement.execute([]).map(drop).map_err(|error| failed(&error))
@@ -293,16 +319,20 @@ impl Store for FileStore {
 
     fn load(&mut self, commands: &[Command]) -> Result<Books, StoreError> {
         // Taken: should this group fail, the next one loads everything anew.
-        load::load(&self.connection, self.kept.take(), commands).map_err(|error| store_error(&error))
+        let kept = self.kept.take();
+        load::load(&self.connection, kept, commands, &self.is_single()).map_err(|error| store_error(&error))
+    }
+
+    fn dead_letters(&mut self, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError> {
+        load::dead_letters(&self.connection, ids).map_err(|error| store_error(&error))
     }
 
     fn write(&mut self, books: &Books, outbox: &[OutboxRow]) -> Result<(), StoreError> {
-        let accounts = &self.environment.policy.accounts;
-        let is_single = |record: &Authorization| {
-            accounts.get(&record.account).is_some_and(|account| account.captures == Captures::Single)
-        };
         let now = (self.environment.clock)().wall;
-        write::write(&self.connection, books, outbox, &is_single, now).map_err(|error| store_error(&error))
+        self.deleted = if self.deletes_messages() { self.ended.len() } else { 0 };
+        let written = write::write(&self.connection, books, outbox, &self.is_single(), now);
+        let deleted = written.and_then(|()| write::delete_messages(&self.connection, &self.ended[..self.deleted]));
+        deleted.map_err(|error| store_error(&error))
     }
 
     fn commit(&mut self) -> Result<(), LedgerError> {
@@ -310,6 +340,12 @@ impl Store for FileStore {
     }
 
     fn keep(&mut self, books: Books) {
+        self.ended.drain(..self.deleted);
+        if self.ended.is_empty() {
+            self.ended_since = Instant::now();
+        }
+        let ended = books.shipments().changed().into_iter().filter(|entry| entry.value.state.is_terminal());
+        self.ended.extend(ended.map(|entry| entry.value.key.row()));
         self.kept = books.for_next_group(KEPT_MAX);
     }
 
@@ -322,7 +358,7 @@ impl Ledger for SqliteLedger {
     fn execute(&self, commands: Vec<Command>) -> BoxFuture<'_, Result<Executed, LedgerError>> {
         async move {
             let (reply, answer) = oneshot::channel();
-            self.queue.send(Group { commands, reply }).await.map_err(|_| stopped())?;
+            self.groups.send(Group { commands, reply }).await?;
             answer.await.map_err(|_| stopped())?
         }
         .boxed()

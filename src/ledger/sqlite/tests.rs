@@ -17,17 +17,6 @@ fn open(path: &Path) -> Result<SqliteLedger, LedgerError> {
     SqliteLedger::open(path, environment(policy(), &ManualClock::new()))
 }
 
-/// Opens it as soon as the writer thread of the one before has let go.
-fn reopen(path: &Path) -> SqliteLedger {
-    loop {
-        match open(path) {
-            Ok(ledger) => return ledger,
-            Err(LedgerError::Held { .. }) => std::thread::yield_now(),
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
 fn accept(order: &str, amount: &str) -> Command {
     draft(order, "s1").amount(amount).on(authorized(OFTEN, order, 10_000)).command()
 }
@@ -41,9 +30,6 @@ async fn with_books(path: &Path) {
     let evidence = Evidence::Answer(captured(Some(gel(1_000))));
     let settle = Settle { capture, epoch, evidence, start: true };
     ledger.execute(vec![Command::Settle(Box::new(settle))]).await.expect("written");
-    drop(ledger);
-    // Its lock is free when its thread has ended.
-    drop(reopen(path));
 }
 
 #[tokio::test]
@@ -102,7 +88,7 @@ fn a_second_worker_is_kept_out() {
     let Err(LedgerError::Held { path: named }) = open(&path) else { panic!("two workers hold it") };
     assert_eq!(named, path.display().to_string());
     drop(first);
-    reopen(&path);
+    open(&path).expect("it opens");
 }
 
 #[tokio::test]
@@ -156,13 +142,7 @@ fn what_is_no_ledger_is_not_opened() {
 
 /// A ledger that cannot grow by a single page, which is what a full disk is to SQLite.
 fn with_no_room_left(path: &Path, environment: Environment) -> SqliteLedger {
-    let lock = loop {
-        // The last one's threads may still be ending.
-        match hold(path) {
-            Ok(lock) => break Arc::new(lock),
-            Err(_) => std::thread::yield_now(),
-        }
-    };
+    let lock = hold(path).expect("nobody holds it");
     let connection = open_for_writing(path).expect("a ledger");
     let pages: u32 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).expect("counted");
     connection.pragma_update(None, "max_page_count", pages).expect("set");
@@ -185,7 +165,7 @@ async fn a_full_disk_is_fatal_and_nothing_is_taken_after_it() {
     assert!(ledger.find_due(1).await.is_err() && ledger.vitals().await.is_err() && ledger.interrupted().await.is_err());
     assert!(ledger.unpublished(0, at(0), 1).await.is_err());
     drop(ledger);
-    let fresh = reopen(&path);
+    let fresh = open(&path).expect("it opens");
     assert_eq!(fresh.interrupted().await.expect("it reads").len(), 1, "what was durable before, and nothing else");
     fresh.execute(vec![accept("after", "1.00")]).await.expect("written");
 }
@@ -197,7 +177,7 @@ async fn a_row_that_nobody_wrote_is_an_error_and_not_a_guess() {
     let file = Connection::open(&path).expect("it is a database");
     file.execute("UPDATE orders SET progress = 'nonsense'", []).expect("changed by hand");
     drop(file);
-    let ledger = reopen(&path);
+    let ledger = open(&path).expect("it opens");
     let again = ledger.execute(vec![accept("done", "10.00")]).await;
     assert!(matches!(again, Err(LedgerError::Failed(_))), "{again:?}");
 }
@@ -218,4 +198,42 @@ async fn callers_at_the_same_time_share_a_transaction_and_get_their_own_replies(
         }
     }
     assert_eq!(ledger.vitals().await.expect("it reads").open_captures, 50);
+}
+
+/// Whoever comes after a worker finds one file, and nobody in it.
+#[tokio::test]
+async fn a_dropped_ledger_is_closed() {
+    let (directory, path) = place();
+    for number in 0..20 {
+        let ledger = open(&path).expect("nobody holds it");
+        ledger.execute(vec![accept(&format!("o{number}"), "1.00")]).await.expect("written");
+        ledger.vitals().await.expect("it reads");
+        drop(ledger);
+        assert!(!directory.path().join("ledger.db-wal").exists(), "the log was not copied into the file");
+        open_for_reading(&path).expect("it is whole");
+    }
+}
+
+/// A message is kept for as long as its shipment may come to nothing, and not much longer.
+#[tokio::test]
+async fn the_message_of_a_shipment_goes_when_its_outcome_is_known() {
+    let (_directory, path) = place();
+    with_books(&path).await;
+    let messages = || -> Vec<String> {
+        let file = open_for_reading(&path).expect("it is there");
+        let sql = "SELECT order_id FROM messages JOIN shipments USING (shipment_row) JOIN orders USING (order_row)";
+        let mut statement = file.prepare(sql).expect("the tables are there");
+        statement.query_map([], |row| row.get(0)).expect("asked").map(|id| id.expect("a text")).collect()
+    };
+    assert_eq!(messages(), ["done", "open"], "one by one would cost a page each");
+    drop(open(&path));
+    assert_eq!(messages(), ["open"]);
+
+    let environment = environment(policy(), &ManualClock::new());
+    let mut file = FileStore::new(open_for_writing(&path).expect("it opens"), environment.clone());
+    file.ended = vec![1, 2, 3];
+    file.ended_since -= ENDED_FOR;
+    let executed = fold::execute(&mut file, &environment, vec![accept("new", "1.00")]);
+    assert!(executed.expect("written").replies[0].is_ok());
+    assert!(file.ended.is_empty(), "deleted in the same transaction");
 }

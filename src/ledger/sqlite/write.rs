@@ -34,6 +34,7 @@ pub(super) fn write(
         let collected_on = authorization.filter(|record| is_single(record)).map(|record| record.key.row());
         write_shipment(&mut shipments, entry, collected_on)?;
     }
+    write_messages(connection, books)?;
     let mut captures = Table::new(connection, CAPTURE);
     for entry in books.captures().changed() {
         write_capture(&mut captures, entry)?;
@@ -156,10 +157,9 @@ fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> R
 }
 
 const SHIPMENT: [&str; 2] = [
-    "INSERT INTO shipments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+    "INSERT INTO shipments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     "UPDATE shipments SET generation = ?4, state = ?6, says_final = ?7, amount = ?9, authorization_row = ?10,
-     capture_row = ?11, collected_on = ?12, reason = ?13, due_at = ?15, body = ?17, origin = ?18
-     WHERE shipment_row = ?1",
+     capture_row = ?11, collected_on = ?12, reason = ?13, due_at = ?16 WHERE shipment_row = ?1",
 ];
 
 fn write_shipment(table: &mut Table<'_>, entry: &Entry<Shipment>, collected_on: Option<i64>) -> Result<()> {
@@ -179,12 +179,35 @@ fn write_shipment(table: &mut Table<'_>, entry: &Entry<Shipment>, collected_on: 
         collected_on,
         shipment.reason.map(crate::capture::event::FailureReason::as_str),
         At(shipment.accepted_at),
-        at(shipment.due_at),
         shipment.caused_by,
-        shipment.message.as_ref().map(|raw| &*raw.body),
-        shipment.message.as_ref().map(codec::origin_to_json),
+        at(shipment.due_at),
     ];
     table.put(entry.change, columns)
+}
+
+/// The messages of shipments whose outcome is open. Of a shipment that waited, another may have come.
+fn write_messages(connection: &Connection, books: &Books) -> Result<()> {
+    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO messages VALUES (?1, ?2, ?3)")?;
+    for entry in books.shipments().changed() {
+        if let Some(raw) = &entry.value.message {
+            statement.execute(params![entry.value.key.row(), &*raw.body, codec::origin_to_json(raw)])?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the messages of all shipments at their end.
+pub(super) fn delete_ended_messages(connection: &Connection) -> Result<()> {
+    let sql = "DELETE FROM messages WHERE shipment_row IN (
+               SELECT shipment_row FROM messages JOIN shipments USING (shipment_row)
+               WHERE state = 'settled' OR state = 'refused')";
+    connection.execute(sql, []).map(drop)
+}
+
+/// Deletes the messages of these shipments.
+pub(super) fn delete_messages(connection: &Connection, shipments: &[i64]) -> Result<()> {
+    let mut statement = connection.prepare_cached("DELETE FROM messages WHERE shipment_row = ?1")?;
+    shipments.iter().try_for_each(|row| statement.execute([row]).map(drop))
 }
 
 const CAPTURE: [&str; 2] = [
@@ -269,12 +292,16 @@ fn write_histories(connection: &Connection, books: &Books, now: Timestamp) -> Re
             At(movement.at),
         ])?;
     }
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO history VALUES
-         (?1, (SELECT coalesce(max(number), 0) + 1 FROM history WHERE capture_row = ?1), ?2, ?3, ?4, ?5)",
-    )?;
+    let mut statement = connection.prepare_cached("INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for note in &books.history {
-        statement.execute(params![note.capture.row(), note.attempt, note.what, note.detail, At(note.at)])?;
+        statement.execute(params![
+            note.capture.row(),
+            note.number,
+            note.attempt,
+            note.what,
+            note.detail,
+            At(note.at)
+        ])?;
     }
     let mut statement = connection
         .prepare_cached("UPDATE outbox SET published_at = ?2 WHERE event_row = ?1 AND published_at IS NULL")?;

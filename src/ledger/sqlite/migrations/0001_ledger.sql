@@ -98,11 +98,17 @@ CREATE TABLE shipments (
   collected_on INTEGER,            -- the authorization, where it is captured once for all its shipments
   reason TEXT,
   accepted_at INTEGER NOT NULL,
-  due_at INTEGER,
   caused_by TEXT NOT NULL,
-  body BLOB,                       -- the message, until its money is captured
-  origin TEXT,                     -- JSON: where it came from
+  due_at INTEGER,
   UNIQUE (order_row, shipment_id)
+) STRICT;
+
+-- The message that a shipment came with, until its outcome is known. In a table of its own, because
+-- the shipment is written again with its outcome, and the message need not be.
+CREATE TABLE messages (
+  shipment_row INTEGER PRIMARY KEY,
+  body BLOB NOT NULL,
+  origin TEXT NOT NULL             -- JSON: where it came from
 ) STRICT;
 
 CREATE INDEX shipments_due ON shipments (due_at) WHERE due_at IS NOT NULL;
@@ -150,6 +156,7 @@ CREATE TABLE captures (
   is_corrected INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX captures_fees ON captures (order_row) WHERE fee IS NOT NULL;
 CREATE INDEX captures_due ON captures (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX captures_open ON captures (authorization_row) WHERE is_open = 1;
 CREATE UNIQUE INDEX captures_open_id ON captures (capture_id) WHERE is_open = 1;
@@ -185,7 +192,7 @@ BEGIN SELECT RAISE(ABORT, 'movements are append-only'); END;
 -- What attempts and looks showed, for people.
 CREATE TABLE history (
   capture_row INTEGER NOT NULL,
-  number INTEGER NOT NULL,
+  number INTEGER NOT NULL,         -- rises
   attempt INTEGER NOT NULL,
   what TEXT NOT NULL,
   detail TEXT NOT NULL,

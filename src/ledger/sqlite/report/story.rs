@@ -14,8 +14,8 @@ use crate::capture::states::ShipmentState;
 use crate::clock::Timestamp;
 use crate::ids::{CaptureId, EventId, OrderId, ShipmentId};
 use crate::ledger::sqlite::codec::{corrupt, instant};
-use crate::ledger::sqlite::load::{read_authorization, read_capture, read_order, read_shipment};
 use crate::ledger::sqlite::report::Standing;
+use crate::ledger::sqlite::rows::{read_authorization, read_capture, read_order, read_shipment};
 
 /// Whose story.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,7 +187,11 @@ fn main_records(connection: &Connection, about: &About) -> rusqlite::Result<Opti
             return Ok(Some((order_by_key(connection, capture.order)?, shipments, vec![capture])));
         }
     };
-    let captures = captures(connection, &shipments)?;
+    let mut captures = captures(connection, &shipments)?;
+    if matches!(about, About::Order(_)) && order.fees > 0 {
+        captures.extend(fees(connection, &order)?);
+        captures.sort_by_key(|capture| capture.key);
+    }
     Ok(Some((order, shipments, captures)))
 }
 
@@ -202,7 +206,8 @@ fn order_by_key(connection: &Connection, key: OrderKey) -> rusqlite::Result<Orde
 
 fn shipments(connection: &Connection, which: &str, of: impl Params) -> rusqlite::Result<Vec<Shipment>> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT a.currency, s.* FROM shipments s LEFT JOIN authorizations a USING (authorization_row)
+        "SELECT a.currency, s.*, m.body, m.origin FROM shipments s
+         LEFT JOIN authorizations a USING (authorization_row) LEFT JOIN messages m USING (shipment_row)
          WHERE {which} ORDER BY s.shipment_row"
     ))?;
     statement.query_map(of, read_shipment)?.collect()
@@ -227,6 +232,12 @@ fn captures(connection: &Connection, shipments: &[Shipment]) -> rusqlite::Result
     }
     let mut statement = connection.prepare_cached(&format!("{SELECT_CAPTURE} WHERE c.capture_row = ?1"))?;
     keys.into_iter().map(|key| statement.query_row([key.row()], read_capture)).collect()
+}
+
+/// The captures of what an order owes beyond its shipments' amounts.
+fn fees(connection: &Connection, order: &Order) -> rusqlite::Result<Vec<Capture>> {
+    let sql = format!("{SELECT_CAPTURE} WHERE c.order_row = ?1 AND c.fee IS NOT NULL");
+    connection.prepare_cached(&sql)?.query_map([order.key.row()], read_capture)?.collect()
 }
 
 fn authorizations(
