@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::capture::books::Books;
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::decide::{Arrival, Command, Due};
+use crate::capture::event::CaptureKind;
 use crate::capture::notice::AuthorizationFacts;
 use crate::capture::plan::Plan;
 use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, KeptKey, Order, OrderKey, ShipmentKey};
@@ -84,7 +85,22 @@ impl Loader<'_> {
                 self.collecting(order)?;
             }
         }
-        self.named(notice.authorization.as_ref())
+        self.named(notice.authorization.as_ref())?;
+        self.too_little_before(arrival)
+    }
+
+    /// Shipments that were too little to be captured alone, and may be captured with this one.
+    fn too_little_before(&mut self, arrival: &Arrival) -> Result<()> {
+        let notice = &arrival.notice;
+        let Some(order) = self.books.order_key(&notice.order) else { return Ok(()) };
+        let facts = notice.authorization.as_ref();
+        let named = facts.and_then(|facts| self.books.authorization_key(&facts.account, &facts.reference));
+        let bound = named.or(self.books.order(order).newest_authorization);
+        let record = bound.and_then(|key| self.books.authorizations().find(key));
+        if record.is_some_and(|record| record.waiting > 0 && !(self.is_single)(record)) {
+            self.collecting(order)?;
+        }
+        Ok(())
     }
 
     /// What a cancellation or a registration may touch.
@@ -262,7 +278,8 @@ impl Loader<'_> {
         if let Some(shipment) = shipment {
             self.shipment(shipment)?;
         }
-        self.collected_on(authorization)?;
+        let kind = self.books.capture(key).kind;
+        self.collected_on(authorization, kind == CaptureKind::Batch)?;
         self.planned(authorization)
     }
 
@@ -280,11 +297,12 @@ impl Loader<'_> {
 
     fn authorization_and_shipments(&mut self, key: AuthorizationKey) -> Result<()> {
         self.authorization(key)?;
-        self.collected_on(key)
+        self.collected_on(key, false)
     }
 
-    fn collected_on(&mut self, key: AuthorizationKey) -> Result<()> {
-        if !self.books.authorizations().find(key).is_some_and(self.is_single) {
+    fn collected_on(&mut self, key: AuthorizationKey, is_batch: bool) -> Result<()> {
+        let record = self.books.authorizations().find(key);
+        if !record.is_some_and(|record| is_batch || record.waiting > 0 || (self.is_single)(record)) {
             return Ok(());
         }
         for shipment in self.rows_of("SELECT shipment_row FROM shipments WHERE collected_on = ?1", key.row())? {

@@ -4,7 +4,9 @@ use rusqlite::{CachedStatement, Connection, Params, params};
 
 use crate::capture::books::{Announcement, Books, Change, Entry};
 use crate::capture::dead_letter::{self, DeadLetter};
+use crate::capture::event::CaptureKind;
 use crate::capture::records::{Authorization, Capture, Kept, NamedBy, Order, Shipment, ShipmentKey};
+use crate::capture::states::ShipmentState;
 use crate::clock::Timestamp;
 use crate::ledger::OutboxRow;
 use crate::ledger::sqlite::codec::{self, At, at};
@@ -31,7 +33,9 @@ pub(super) fn write(
     let mut shipments = Table::new(connection, SHIPMENT);
     for entry in books.shipments().changed() {
         let authorization = entry.value.authorization.map(|key| books.authorization(key));
-        let collected_on = authorization.filter(|record| is_single(record)).map(|record| record.key.row());
+        let waits_or_waited = is_captured_with_others(books, &entry.value);
+        let collected_on = authorization.filter(|record| waits_or_waited || is_single(record));
+        let collected_on = collected_on.map(|record| record.key.row());
         write_shipment(&mut shipments, entry, collected_on)?;
     }
     write_messages(connection, books)?;
@@ -50,6 +54,12 @@ pub(super) fn write(
     }
     let mut statement = connection.prepare_cached("UPDATE sequence SET next_row = ?1 WHERE next_row <> ?1")?;
     statement.execute([books.next_row()]).map(drop)
+}
+
+/// Does it wait to be captured with others, or was it?
+fn is_captured_with_others(books: &Books, shipment: &Shipment) -> bool {
+    let capture = shipment.capture.and_then(|key| books.captures().find(key));
+    shipment.state == ShipmentState::Waiting || capture.is_some_and(|capture| capture.kind == CaptureKind::Batch)
 }
 
 /// The two statements of a table, each looked up once in a group.

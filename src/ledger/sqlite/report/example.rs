@@ -225,6 +225,8 @@ fn policy() -> Policy {
         timeout: Duration::from_secs(30),
         tells_expiry: false,
         authorization_lifetime: None,
+        quantum: None,
+        minimum: None,
     };
     let accounts =
         [("flex", account(Captures::Multiple, Some(minutes(60)))), ("flitt-ge", account(Captures::Single, None))];
