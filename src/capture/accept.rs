@@ -6,7 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::capture::amount;
+use crate::capture::amount::{self, Rules};
 use crate::capture::awaiting;
 use crate::capture::books::Books;
 use crate::capture::collect;
@@ -20,6 +20,7 @@ use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, OrderKey, Shipment, ShipmentKey, SingleUse};
 use crate::capture::register::{self, Applied, Told};
 use crate::capture::reject;
+use crate::capture::small;
 use crate::capture::states::ShipmentState;
 use crate::money::Money;
 
@@ -78,6 +79,10 @@ impl Stop {
         Self::Reject { reason: RejectionReason::Conflict, path: path.to_owned(), message: message.to_owned() }
     }
 
+    pub(super) fn invalid(path: &str, message: &impl ToString) -> Self {
+        Self::Reject { reason: RejectionReason::Invalid, path: path.to_owned(), message: message.to_string() }
+    }
+
     pub(super) fn refuse(reason: FailureReason, message: impl Into<String>) -> Self {
         Self::Refuse { reason, message: message.into() }
     }
@@ -126,6 +131,7 @@ pub(super) fn accept(books: &mut Books, mut arrival: Arrival, context: Context<'
         None => take_up(books, &arrival, applied, content, context),
     };
     complete::schedule_closing(books, applied.order, context);
+    small::end(books, applied.order, applied.authorization, context);
     applied.follow_up(books, reply, Some(&caused_by), context)
 }
 
@@ -135,8 +141,8 @@ fn take_up(books: &mut Books, arrival: &Arrival, applied: Applied, content: [u8;
     note_final(books, order, arrival, context);
     let shipment = write_shipment(books, arrival, order, content, context);
     books.shipment_mut(shipment).authorization = Some(authorization);
-    let currency = books.authorization(authorization).currency;
-    match amount::give(books, &arrival.notice, order, currency) {
+    let rules = Rules::on(books, authorization, context);
+    match amount::give(books, &arrival.notice, order, rules) {
         Ok(amount) => {
             books.shipment_mut(shipment).amount = Some(amount);
             bind(books, shipment, authorization, amount, arrival.start, context)
@@ -270,12 +276,18 @@ fn bind_multiple(
         outcome::succeed_zero(books, shipment, context);
         return Reply::nothing(Note::Zero).about(outcome::subject(books, shipment));
     }
-    if let Some(message) = does_not_fit(amount, books.authorization(authorization).remaining()) {
+    let (waiting, total) = small::with_waiting(books, shipment, authorization, amount);
+    if let Some(message) = does_not_fit(total, books.authorization(authorization).remaining()) {
         return refuse(books, shipment, FailureReason::ExceedsAuthorization, &message, context);
     }
-    let capture = outcome::plan_capture(books, &[shipment], CaptureKind::Shipment, amount, context);
+    if Rules::on(books, authorization, context).is_too_little(total) {
+        return collect::join(books, shipment, authorization, amount, start, context);
+    }
+    small::leave(books, authorization, &waiting);
+    let kind = if waiting.is_empty() { CaptureKind::Shipment } else { CaptureKind::Batch };
+    let capture = outcome::plan_capture(books, &[&waiting[..], &[shipment]].concat(), kind, total, context);
     let subject = outcome::subject(books, shipment);
-    due::begin_in_turn(books, capture, start, context).with_note(Note::Planned(amount)).about(subject)
+    due::begin_in_turn(books, capture, start, context).with_note(Note::Planned(total)).about(subject)
 }
 
 fn bind_single(

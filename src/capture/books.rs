@@ -210,9 +210,7 @@ impl Books {
 
     /// Shipments that wait for the single capture of an authorization, in the order of acceptance.
     pub fn waiting_on(&self, authorization: AuthorizationKey) -> Vec<ShipmentKey> {
-        let order = self.authorization(authorization).order;
-        let is_waiting = |s: &Shipment| s.authorization == Some(authorization) && s.state == ShipmentState::Waiting;
-        self.shipments.keys_where(self.shipments_of_orders.get(&order), is_waiting)
+        self.waiting_for(self.authorization(authorization).order, authorization)
     }
 
     /// Shipments that a capture covers, in the order of acceptance.
@@ -240,6 +238,20 @@ impl Books {
         let mut keys: Vec<_> = waiting.into_iter().filter_map(|key| self.shipment(key).authorization).collect();
         keys.sort_unstable();
         keys.dedup();
+        keys
+    }
+
+    /// Shipments of an order that wait on an authorization, in the order of acceptance.
+    pub fn waiting_for(&self, order: OrderKey, authorization: AuthorizationKey) -> Vec<ShipmentKey> {
+        let is_waiting = |s: &Shipment| s.authorization == Some(authorization) && s.state == ShipmentState::Waiting;
+        self.shipments.keys_where(self.shipments_of_orders.get(&order), is_waiting)
+    }
+
+    /// Shipments of whichever order that wait on an authorization, in the order of acceptance.
+    pub fn all_waiting_on(&self, authorization: AuthorizationKey) -> Vec<ShipmentKey> {
+        let orders: Vec<OrderKey> = self.shipments_of_orders.keys().copied().collect();
+        let mut keys: Vec<_> = orders.into_iter().flat_map(|order| self.waiting_for(order, authorization)).collect();
+        keys.sort_unstable();
         keys
     }
 

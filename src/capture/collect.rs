@@ -4,7 +4,7 @@
 //! The read comes first because after it nothing can be taken back: it must show that the money is
 //! still held, on a card, in the right currency, and untouched.
 
-use crate::capture::amount;
+use crate::capture::amount::{self, Rules};
 use crate::capture::books::Books;
 use crate::capture::complete;
 use crate::capture::decide::{Call, Context, Due, Freeze, Note, Ready, Reply, Ticket};
@@ -12,9 +12,11 @@ use crate::capture::due;
 use crate::capture::event::{CaptureKind, Deferral, EventContent, FailureReason, ResolvedBy};
 use crate::capture::evidence::{AuthorizationStatus, AuthorizationView, Reading, SeenCapture};
 use crate::capture::outcome::{self, Cause};
+use crate::capture::policy::Captures;
 use crate::capture::records::{AmountMode, Authorization, AuthorizationKey, ShipmentKey, SingleUse};
 use crate::capture::retry;
 use crate::capture::settle;
+use crate::capture::small;
 use crate::capture::states::ShipmentState;
 use crate::clock::{self, Timestamp};
 use crate::money::Money;
@@ -36,7 +38,8 @@ pub(super) fn join(
     let subject = outcome::subject(books, shipment);
     let record = books.authorization(authorization);
     let is_due = record.freeze_at.is_some_and(|at| at <= context.now.wall);
-    if is_due && record.single == SingleUse::Free {
+    let is_single = small::captures(books, authorization, context) == Some(Captures::Single);
+    if is_due && is_single && record.single == SingleUse::Free {
         return begin_read(books, authorization, start, context).with_note(Note::Deferred).about(subject);
     }
     announce_deferral(books, shipment, context);
@@ -47,6 +50,13 @@ pub(super) fn join(
 /// and in any case a margin before the authorization dies.
 pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
     let record = books.authorization(authorization);
+    if small::captures(books, authorization, context) == Some(Captures::Multiple) {
+        // What is too little waits for its order, or for the end of the authorization.
+        let unknown = record.freeze_at.unwrap_or_else(|| clock::after(context.now.wall, context.policy.awaiting_max));
+        let freeze_at = deadline(books, authorization, context).unwrap_or(unknown);
+        books.authorization_mut(authorization).freeze_at = Some(freeze_at);
+        return;
+    }
     let order = books.order(record.order);
     let policy = context.policy;
     let when_complete = order.is_complete().then_some(context.now.wall);
@@ -89,7 +99,10 @@ pub(super) fn due(books: &mut Books, authorization: AuthorizationKey, start: boo
     if !is_due || record.waiting == 0 || record.single != SingleUse::Free {
         return Reply::nothing(Note::Nothing);
     }
-    begin_read(books, authorization, start, context)
+    match small::captures(books, authorization, context) {
+        Some(Captures::Multiple) => small::end_on(books, authorization, context),
+        Some(Captures::Single) | None => begin_read(books, authorization, start, context),
+    }
 }
 
 fn begin_read(books: &mut Books, authorization: AuthorizationKey, start: bool, context: Context<'_>) -> Reply {
@@ -149,6 +162,11 @@ fn freeze_seen(
         return Reply::nothing(Note::Refused(FailureReason::ExceedsAuthorization));
     }
     let total = books.authorization(authorization).waiting_amount;
+    let rules = Rules::on(books, authorization, context);
+    if rules.is_too_little(total) {
+        end_set(books, authorization, &rules.too_little(total), context);
+        return Reply::nothing(Note::Refused(FailureReason::BelowMinimum));
+    }
     match find(books.authorization(authorization), view, total) {
         Finding::Unsettled(why) => read_again(books, authorization, why.to_owned(), context),
         Finding::Untouched => capture_set(books, authorization, &amounts, total, None, start, context),
@@ -227,7 +245,8 @@ fn final_amounts(
     let order = books.authorization(authorization).order;
     if books.order(order).mode == Some(AmountMode::Planned) {
         complete::close(books, order, context);
-        amount::recompute(books, order, &waiting);
+        let rules = Rules::on(books, authorization, context);
+        amount::recompute(books, order, &waiting, rules);
     }
     let record = books.authorization(authorization);
     let (room, mut total) = (record.remaining(), Money::zero(record.currency));

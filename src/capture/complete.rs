@@ -9,6 +9,7 @@ use crate::capture::event::{Event, EventContent, RefundRequired};
 use crate::capture::fee;
 use crate::capture::outcome;
 use crate::capture::records::{AmountMode, OrderKey};
+use crate::capture::small;
 use crate::clock;
 use crate::ids::EventId;
 use crate::money::Money;
@@ -19,6 +20,10 @@ pub(super) fn follow_up(books: &mut Books, order: OrderKey, caused_by: Option<&s
     schedule_closing(books, order, context);
     let mut reply = Reply::nothing(Note::Nothing);
     for authorization in books.collecting_for(order) {
+        small::end(books, order, authorization, context);
+        if books.authorization(authorization).waiting == 0 {
+            continue;
+        }
         collect::schedule(books, authorization, context);
         let next = collect::due(books, authorization, false, context);
         reply.ready = reply.ready.or(next.ready);

@@ -5,7 +5,7 @@
 //! Such a capture has no shipment. It is sent, looked at and judged like any other; here is only how it
 //! begins and what its end says.
 
-use crate::capture::amount;
+use crate::capture::amount::{self, Rules};
 use crate::capture::books::{Books, OutcomeOf};
 use crate::capture::decide::{Context, Note, Reply};
 use crate::capture::due;
@@ -25,7 +25,8 @@ pub(super) fn take(books: &mut Books, order: OrderKey, caused_by: Option<&str>, 
     let record = books.order(order);
     let is_owing = record.mode == Some(AmountMode::Planned) && record.is_complete();
     let Some(authorization) = record.newest_authorization.filter(|_| is_owing) else { return nothing };
-    let Some(amount) = amount::owed(record) else { return nothing };
+    let rules = Rules::on(books, authorization, context);
+    let Some(amount) = amount::owed(record, rules) else { return nothing };
     let newest = books.authorization(authorization);
     let account = context.policy.accounts.get(&newest.account).filter(|_| newest.is_amount_known);
     match account.map(|account| account.captures) {
@@ -47,7 +48,7 @@ pub(super) fn take(books: &mut Books, order: OrderKey, caused_by: Option<&str>, 
         amount,
         generation: 0,
     };
-    match fee.obstacle(books) {
+    match fee.obstacle(books, rules) {
         Some(cause) => refuse(books, &fee, &cause, context),
         None => plan(books, fee, context),
     }
@@ -77,10 +78,11 @@ impl Owed {
     }
 
     /// Why it cannot be captured.
-    fn obstacle(&self, books: &Books) -> Option<Cause> {
+    fn obstacle(&self, books: &Books, rules: Rules) -> Option<Cause> {
         let record = books.authorization(self.authorization);
         let (amount, remaining) = (self.amount, record.remaining());
         match amount.fits(remaining) {
+            Ok(true) if rules.is_too_little(amount) => Some(rules.too_little(amount)),
             Ok(true) => None,
             Ok(false) => {
                 let message = format!("{amount} was earned, {remaining} remains on the authorization");

@@ -39,6 +39,7 @@ mod fee;
 mod kept;
 mod register;
 pub(crate) mod reject;
+mod small;
 
 // whose turn it is, and when
 mod due;

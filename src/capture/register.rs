@@ -4,21 +4,20 @@
 use rust_decimal::Decimal;
 
 use crate::capture::accept::{Missing, Stop};
+use crate::capture::amount::Rules;
 use crate::capture::ask;
 use crate::capture::books::Books;
 use crate::capture::complete;
 use crate::capture::decide::{Context, Reply};
 use crate::capture::event::FailureReason;
 use crate::capture::evidence::ProviderBalance;
-use crate::capture::notice::{
-    AuthorizationFacts, PlanFacts, Quantity, RegistrationNotice, RejectionReason, ShipmentNotice,
-};
+use crate::capture::notice::{AuthorizationFacts, PlanFacts, Quantity, RegistrationNotice, ShipmentNotice};
 use crate::capture::plan::{LineProgress, Plan};
 use crate::capture::policy::Captures;
 use crate::capture::records::{Authorization, AuthorizationKey, Order, OrderKey, SingleUse};
 use crate::clock::{self, Timestamp};
 use crate::ids::OrderId;
-use crate::money::{Currency, Money};
+use crate::money::Money;
 
 /// What a notice says of its order's authorization and plan.
 #[derive(Clone, Copy)]
@@ -81,24 +80,20 @@ impl Known {
 pub(super) fn check(books: &Books, told: Told<'_>, context: Context<'_>) -> Result<Known, Stop> {
     let order = books.order_key(told.order).map(|key| books.order(key));
     let authorization = check_authorization(books, order, told.authorization, context)?;
-    let (currency, was_known) = match &authorization {
+    let (rules, was_known) = match &authorization {
         KnownAuthorization::Registered(key) => {
-            let record = books.authorization(*key);
-            (record.currency, record.is_amount_known)
+            (Rules::on(books, *key, context), books.authorization(*key).is_amount_known)
         }
-        KnownAuthorization::New(new) => (new.facts.currency, false),
+        KnownAuthorization::New(new) => (Rules::of(&new.facts.account, new.facts.currency, context), false),
     };
     let is_amount_told = was_known || told.authorization.is_some_and(|facts| facts.amount.is_some());
     let plan = match told.plan {
-        Some(facts) => check_plan(order, facts, currency)?,
+        Some(facts) => check_plan(order, facts, rules)?,
         None => None,
     };
     if let Some(major) = told.amount {
-        Money::from_major(major, currency).map_err(|error| Stop::Reject {
-            reason: RejectionReason::Invalid,
-            path: "amount".to_owned(),
-            message: error.to_string(),
-        })?;
+        let amount = Money::from_major(major, rules.currency).map_err(|error| Stop::invalid("amount", &error))?;
+        check_multiple(amount, "amount", rules)?;
     }
     Ok(Known { authorization, is_amount_told, plan })
 }
@@ -158,17 +153,17 @@ fn check_registered(known: &Authorization, facts: &AuthorizationFacts, may_share
 fn check_plan(
     order: Option<&Order>,
     facts: &PlanFacts,
-    currency: Currency,
+    rules: Rules,
 ) -> Result<Option<(Plan, Vec<LineProgress>)>, Stop> {
     let registered = order.and_then(|order| order.plan.as_ref().zip(Some(order)));
     if registered.is_some_and(|(plan, _)| facts.revision < plan.revision()) {
         return Ok(None);
     }
-    let plan = Plan::register(facts, currency).map_err(|problem| Stop::Reject {
-        reason: RejectionReason::Invalid,
-        path: format!("plan.{}", problem.path),
-        message: problem.message,
-    })?;
+    let plan = Plan::register(facts, rules.currency)
+        .map_err(|problem| Stop::invalid(&format!("plan.{}", problem.path), &problem.message))?;
+    if registered.is_none_or(|(registered, _)| *registered != plan) {
+        check_multiple(plan.total(), "plan.total", rules)?;
+    }
     match registered {
         None => {
             let progress = vec![LineProgress::default(); plan.lines().len()];
@@ -184,6 +179,15 @@ fn check_plan(
             Ok(Some((plan, progress)))
         }
     }
+}
+
+/// Where an account's amounts must be multiples of something, so must what they add up to.
+fn check_multiple(amount: Money, path: &str, rules: Rules) -> Result<(), Stop> {
+    if rules.allows(amount) {
+        return Ok(());
+    }
+    let quantum = Money::from_minor(rules.quantum, rules.currency).expect("positive");
+    Err(Stop::invalid(path, &format!("is no multiple of {quantum}, which the account's amounts must be")))
 }
 
 /// The order's progress in the lines of a revised plan, which must have room for what has shipped.

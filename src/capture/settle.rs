@@ -11,6 +11,7 @@ use crate::capture::judge::{self, Case, Verdict};
 use crate::capture::outcome::{self, Cause};
 use crate::capture::policy::{AccountPolicy, Captures};
 use crate::capture::records::{AuthorizationKey, Capture, CaptureKey, CaptureProgress, SingleUse};
+use crate::capture::small;
 use crate::capture::states::CaptureState;
 use crate::clock::{self, Timestamp};
 
@@ -77,6 +78,10 @@ fn note_balance(books: &mut Books, authorization: AuthorizationKey, balance: Pro
         record.expires_at = balance.expires_at;
         record.expiry_is_derived = false;
         due::move_deadline(books, authorization, context);
+        let is_several = small::captures(books, authorization, context) == Some(Captures::Multiple);
+        if is_several && books.authorization(authorization).waiting > 0 {
+            collect::schedule(books, authorization, context);
+        }
     }
 }
 

@@ -86,6 +86,8 @@ fn read_one(
         return Err(Noted);
     };
     let resend_override = section.optional("resend_window", value::span);
+    let quantum = section.optional("quantum", value::money);
+    let minimum = section.optional("minimum", value::money);
     let lifetime = read_lifetime(&mut section, kind, margin);
     let protocol = match kind {
         Kind::Flitt => read_cloudipsp(&mut section).map(Protocol::Flitt),
@@ -111,6 +113,8 @@ fn read_one(
         timeout: timeout?,
         tells_expiry,
         authorization_lifetime,
+        quantum: quantum?,
+        minimum: minimum?,
     };
     let account = Account {
         name,

@@ -239,6 +239,8 @@ fn each_rule_has_its_message() {
         ("[broker\nurl = 1".into(), "my.toml:1: is not TOML"),
         (flitt("concurrency = 0"), "accounts.a.concurrency: must be a whole number from 1 to 1000"),
         (flitt("authorization_lifetime = \"12h\""), "must be longer than capture.derived_deadline_margin"),
+        (flitt("quantum = 0.05"), "accounts.a.quantum: must be an amount in major units"),
+        (flitt("minimum = \"0\""), "accounts.a.minimum: must be an amount in major units"),
         (flitt("connect_timeout = \"31s\""), "must not be longer than timeout"),
         (flitt("secrt = 1"), "my.toml:6: accounts.a.secrt: is not a setting: did you mean `secret`?"),
         (flitt("").replace("env =", "environment ="), "is not a form of secret"),

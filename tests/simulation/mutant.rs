@@ -32,7 +32,7 @@ impl Mutant {
         (Self::IgnoresSendBy, &["S1", "S7"]),
         (Self::TimeoutIsRefusal, &["S7"]),
         (Self::AbsenceIsVoid, &["S7"]),
-        (Self::NoQuiet, &["S7"]),
+        (Self::NoQuiet, &["S7", "S1"]),
         (Self::NewKeyPerAttempt, &["S1"]),
         (Self::NoAmount, &["S2"]),
         (Self::UsedIsCaptured, &["S7"]),

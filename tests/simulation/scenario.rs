@@ -176,6 +176,7 @@ struct SimAccount {
     name: AccountName,
     rules: Rules,
     is_configured: bool,
+    minimum: Option<Decimal>,
 }
 
 impl SimAccount {
@@ -197,6 +198,8 @@ impl SimAccount {
             timeout: Duration::from_secs(30),
             tells_expiry: self.captures() == Captures::Multiple,
             authorization_lifetime,
+            quantum: None,
+            minimum: self.minimum,
         }
     }
 }
@@ -205,11 +208,13 @@ fn accounts(rng: &mut impl Rng) -> Vec<SimAccount> {
     let mut accounts = Vec::new();
     for number in 0..2 {
         let name = |kind: &str| AccountName::parse(&format!("{kind}-{number}")).expect("an id");
-        accounts.push(SimAccount { name: name("several"), rules: Rules::several(rng), is_configured: true });
-        accounts.push(SimAccount { name: name("once"), rules: Rules::once(rng), is_configured: true });
+        // The second of each takes no less than 20 of whatever it is.
+        let minimum = (number == 1).then(|| Decimal::from(20));
+        accounts.push(SimAccount { name: name("several"), rules: Rules::several(rng), is_configured: true, minimum });
+        accounts.push(SimAccount { name: name("once"), rules: Rules::once(rng), is_configured: true, minimum });
     }
     let name = AccountName::parse("nobody").expect("an id");
-    accounts.push(SimAccount { name, rules: Rules::several(rng), is_configured: false });
+    accounts.push(SimAccount { name, rules: Rules::several(rng), is_configured: false, minimum: None });
     accounts
 }
 

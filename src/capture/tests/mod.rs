@@ -9,6 +9,7 @@ pub(crate) mod support;
 mod accepting;
 mod asking;
 mod awaiting;
+mod bounds;
 mod cancelling;
 mod registering;
 

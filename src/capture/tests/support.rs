@@ -77,6 +77,8 @@ pub(crate) fn policy() -> Policy {
         timeout: 30 * SECOND,
         tells_expiry: captures == Captures::Multiple,
         authorization_lifetime: Some(7 * 24 * HOUR),
+        quantum: None,
+        minimum: None,
     };
     Policy {
         deadline_margin: 2 * HOUR,
