@@ -254,13 +254,37 @@ mod tests {
 
     #[test]
     fn exponents_are_those_of_iso_4217() {
-        for (code, exponent) in
-            [("EUR", 2), ("GEL", 2), ("JPY", 0), ("KRW", 0), ("KWD", 3), ("BHD", 3), ("CLF", 4), ("UZS", 2)]
-        {
-            assert_eq!(currency(code).exponent(), exponent, "{code}");
+        for (exponent, codes) in [
+            (0, &["JPY", "KRW", "VND", "CLP", "ISK", "UGX", "XAF"][..]),
+            (2, &["EUR", "USD", "GEL", "UAH", "UZS", "HUF", "TWD", "MGA"]),
+            (3, &["KWD", "BHD", "OMR", "JOD", "TND", "IQD", "LYD"]),
+            (4, &["CLF", "UYW"]),
+        ] {
+            for code in codes {
+                assert_eq!(currency(code).exponent(), exponent, "{code}");
+                let minor = Money::from_minor(12_345, currency(code)).expect("positive");
+                assert_eq!(Money::from_major(minor.to_major(), currency(code)), Ok(minor), "there and back: {code}");
+            }
         }
-        for code in ["", "eur", "EU", "EURO", "ABC", "XAU", "XXX"] {
-            assert!(Currency::parse(code).is_err(), "{code}");
+        assert_eq!(
+            Money::from_minor(12_345, currency("JPY")).map(|money| money.to_string()).as_deref(),
+            Ok("12345 JPY")
+        );
+        assert_eq!(
+            Money::from_minor(12_345, currency("BHD")).map(|money| money.to_string()).as_deref(),
+            Ok("12.345 BHD")
+        );
+        assert_eq!(
+            Money::from_minor(12_345, currency("CLF")).map(|money| money.to_string()).as_deref(),
+            Ok("1.2345 CLF")
+        );
+    }
+
+    #[test]
+    fn what_iso_4217_does_not_list_or_gives_no_minor_unit_is_refused() {
+        for code in ["", "eur", "Eur", "EU", "EURO", "€€€", "€", "ABC", "EU ", "978", "BTC", "XAU", "XDR", "XTS", "XXX"]
+        {
+            assert!(matches!(Currency::parse(code), Err(MoneyError::UnknownCurrency(_))), "{code}");
         }
     }
 

@@ -307,6 +307,10 @@ fn bind_single(
     let room =
         record.authorized.saturating_sub(record.captured).and_then(|room| room.saturating_sub(record.waiting_amount));
     if let Some(message) = does_not_fit(amount, room.expect("one currency per authorization")) {
+        // Its units have shipped all the same, and may be the last that the others waited for.
+        if record.waiting > 0 {
+            collect::schedule(books, authorization, context);
+        }
         return refuse(books, shipment, FailureReason::ExceedsAuthorization, &message, context);
     }
     collect::join(books, shipment, authorization, amount, start, context)

@@ -3,17 +3,36 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::capture::event::FailureReason;
 use crate::capture::notice::RawMessage;
 use crate::capture::records::ShipmentKey;
+use crate::capture::reject::MESSAGE_REASONS;
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
+
+/// How many reasons there are.
+const REASONS_COUNT: usize = MESSAGE_REASONS.len() + FailureReason::ALL.len();
+
+/// Every reason for which something is set aside: first those of messages, then those of shipments.
+pub const REASONS: [&str; REASONS_COUNT] = reasons();
+
+const fn reasons() -> [&'static str; REASONS_COUNT] {
+    let (messages, failures) = (MESSAGE_REASONS, FailureReason::ALL);
+    let mut all = [""; REASONS_COUNT];
+    let mut next = 0;
+    while next < all.len() {
+        all[next] = if next < messages.len() { messages[next] } else { failures[next - messages.len()].as_str() };
+        next += 1;
+    }
+    all
+}
 
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Derived from what it is about: the same one again is seen once more, not kept twice.
     pub id: DeadLetterId,
-    /// `undecodable`, `invalid`, `conflict`, `delivery_limit`, or a reason of `capture.failed`.
+    /// Why it was set aside, one of [`REASONS`].
     pub reason: &'static str,
     /// Where in the body, for a message that cannot be processed; else empty.
     pub path: String,
@@ -39,7 +58,7 @@ pub struct DeadLetter {
     pub count: u32,
     /// What is to become of it.
     pub state: DeadLetterState,
-    /// The message as it came.
+    /// The message as it came, where one is kept and was asked for.
     pub raw: Option<RawMessage>,
 }
 
@@ -57,6 +76,9 @@ pub enum DeadLetterState {
 }
 
 impl DeadLetterState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Open, Self::Replaying, Self::Replayed, Self::Discarded];
+
     /// The word in the ledger and in listings.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -12,6 +12,8 @@
 //! was ordered (acceptance does), and remembers nothing: the stored amounts are the ledger's. There is
 //! no floating point here: products of two `i64` are taken in `i128`, which holds every one of them.
 
+mod working;
+
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
@@ -21,6 +23,8 @@ use thiserror::Error;
 use crate::capture::notice::{PlanFacts, PlanLineFacts, Quantity, ShippingPolicy};
 use crate::ids::LineId;
 use crate::money::{Currency, Money};
+
+pub use working::{FeeWorking, Given, LineWorking, Working};
 
 /// What one authorization owes for a whole order, spread over the order's lines.
 ///
@@ -322,4 +326,10 @@ fn problem(path: impl Into<String>, message: impl Into<String>) -> PlanProblem {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
+pub(crate) mod random;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wild;

@@ -4,7 +4,10 @@
 
 mod timeline;
 mod view;
+mod working;
 
+#[cfg(test)]
+mod readme;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +19,7 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use super::text::{self, Amount, Instant};
-use super::{Context, Exit, Failure, Format, OrExit, table};
+use super::{Context, Exit, Failure, Format, Listing, OrExit, table};
 use crate::capture::event::FailureReason;
 use crate::clock::{self, Timestamp};
 use crate::ids::{AccountName, OrderId, Reference, ShipmentId};
@@ -101,24 +104,10 @@ fn list(args: ListArgs, report: &Report, now: Timestamp, context: &mut Context) 
         limit: args.limit,
     };
     let page = report.shipments(&filter).or_exit(Exit::Ledger)?;
-    let listing = Listing { shipments: page.rows.iter().map(Row::from).collect(), has_more: page.has_more };
-    if listing.shipments.is_empty() && context.output.format() == Format::Table {
-        context.output.line("no shipment matches")?;
-        return Ok(Exit::Done);
-    }
-    context.output.show(&listing, |listing| listing_table(listing, now))?;
-    if page.has_more {
-        context
-            .output
-            .line(&format!("\nthere are more than these {}: narrow the search, or raise --limit", args.limit))?;
-    }
+    let listing =
+        Listing { name: "shipments", rows: page.rows.iter().map(Row::from).collect(), has_more: page.has_more };
+    context.output.list(&listing, args.limit, "no shipment matches", |rows| listing_table(rows, now))?;
     Ok(Exit::Done)
-}
-
-#[derive(Serialize)]
-struct Listing<'a> {
-    shipments: Vec<Row<'a>>,
-    has_more: bool,
 }
 
 #[derive(Serialize)]
@@ -156,7 +145,7 @@ impl<'a> From<&'a ShipmentSummary> for Row<'a> {
     }
 }
 
-fn listing_table(listing: &Listing<'_>, now: Timestamp) -> Table {
+fn listing_table(rows: &[Row<'_>], now: Timestamp) -> Table {
     let mut table = table(&[
         "ORDER",
         "SHIPMENT",
@@ -169,7 +158,7 @@ fn listing_table(listing: &Listing<'_>, now: Timestamp) -> Table {
         "ACCEPTED (UTC)",
         "AGE",
     ]);
-    for row in &listing.shipments {
+    for row in rows {
         table.add_row([
             row.order_id.to_owned(),
             row.shipment_id.to_owned(),

@@ -16,15 +16,12 @@ use serde::Serialize;
 
 use super::captures::several;
 use super::text::{self, Instant};
-use super::{Context, Exit, Failure, Format, OrExit, Output, table};
-use crate::capture::dead_letter::DeadLetterState;
+use super::{Context, Exit, Failure, Format, Listing, OrExit, Output, table};
+use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
 use crate::capture::notice::RawMessage;
 use crate::clock::{self, Timestamp};
 use crate::ids::{AccountName, OrderId, ShipmentId};
-use crate::ledger::sqlite::report::{
-    DEAD_LETTER_REASONS, DEAD_LETTER_STATES, DeadLetterFilter, DeadLetterSummary, Found, IdPrefix, Report,
-    WholeDeadLetter,
-};
+use crate::ledger::sqlite::report::{DeadLetterFilter, Found, IdPrefix, Report, WholeDeadLetter};
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -79,14 +76,14 @@ pub(super) struct ListArgs {
 struct States(Option<DeadLetterState>);
 
 fn states() -> impl TypedValueParser<Value = States> {
-    let words = DEAD_LETTER_STATES.map(DeadLetterState::as_str).into_iter().chain(["all"]);
+    let words = DeadLetterState::ALL.map(DeadLetterState::as_str).into_iter().chain(["all"]);
     PossibleValuesParser::new(words)
-        .map(|word| States(DEAD_LETTER_STATES.into_iter().find(|state| state.as_str() == word)))
+        .map(|word| States(DeadLetterState::ALL.into_iter().find(|state| state.as_str() == word)))
 }
 
 fn reason() -> impl TypedValueParser<Value = &'static str> {
-    PossibleValuesParser::new(DEAD_LETTER_REASONS).map(|word| {
-        let reason = DEAD_LETTER_REASONS.into_iter().find(|reason| *reason == word);
+    PossibleValuesParser::new(dead_letter::REASONS).map(|word| {
+        let reason = dead_letter::REASONS.into_iter().find(|reason| *reason == word);
         reason.expect("clap lets only these words through")
     })
 }
@@ -120,24 +117,10 @@ fn list(args: ListArgs, report: &Report, now: Timestamp, context: &mut Context) 
         limit: args.limit,
     };
     let page = report.dead_letters(&filter).or_exit(Exit::Ledger)?;
-    let listing = Listing { dead_letters: page.rows.iter().map(Row::from).collect(), has_more: page.has_more };
-    if listing.dead_letters.is_empty() && context.output.format() == Format::Table {
-        context.output.line("no dead letter matches")?;
-        return Ok(Exit::Done);
-    }
-    context.output.show(&listing, |listing| listing_table(listing, now))?;
-    if page.has_more {
-        context
-            .output
-            .line(&format!("\nthere are more than these {}: narrow the search, or raise --limit", args.limit))?;
-    }
+    let listing =
+        Listing { name: "dead_letters", rows: page.rows.iter().map(Row::from).collect(), has_more: page.has_more };
+    context.output.list(&listing, args.limit, "no dead letter matches", |rows| listing_table(rows, now))?;
     Ok(Exit::Done)
-}
-
-#[derive(Serialize)]
-struct Listing<'a> {
-    dead_letters: Vec<Row<'a>>,
-    has_more: bool,
 }
 
 #[derive(Serialize)]
@@ -157,27 +140,27 @@ struct Row<'a> {
     state: &'static str,
 }
 
-impl<'a> From<&'a DeadLetterSummary> for Row<'a> {
-    fn from(summary: &'a DeadLetterSummary) -> Self {
+impl<'a> From<&'a DeadLetter> for Row<'a> {
+    fn from(letter: &'a DeadLetter) -> Self {
         Self {
-            dead_letter_id: summary.id.to_string(),
-            reason: summary.reason,
-            provider_code: summary.provider_code.as_deref(),
-            path: Some(summary.path.as_str()).filter(|path| !path.is_empty()),
-            message: &summary.message,
-            fingerprint: &summary.fingerprint,
-            order_id: summary.order.as_ref().map(OrderId::as_str),
-            shipment_id: summary.shipment.as_ref().map(ShipmentId::as_str),
-            account: summary.account.as_ref().map(AccountName::as_str),
-            first_seen_at: Instant(summary.first_seen_at),
-            last_seen_at: Instant(summary.last_seen_at),
-            count: summary.count,
-            state: summary.state.as_str(),
+            dead_letter_id: letter.id.to_string(),
+            reason: letter.reason,
+            provider_code: letter.provider_code.as_deref(),
+            path: Some(letter.path.as_str()).filter(|path| !path.is_empty()),
+            message: &letter.message,
+            fingerprint: &letter.fingerprint,
+            order_id: letter.order.as_ref().map(OrderId::as_str),
+            shipment_id: letter.shipment.as_ref().map(ShipmentId::as_str),
+            account: letter.account.as_ref().map(AccountName::as_str),
+            first_seen_at: Instant(letter.first_seen_at),
+            last_seen_at: Instant(letter.last_seen_at),
+            count: letter.count,
+            state: letter.state.as_str(),
         }
     }
 }
 
-fn listing_table(listing: &Listing<'_>, now: Timestamp) -> Table {
+fn listing_table(rows: &[Row<'_>], now: Timestamp) -> Table {
     let mut table = table(&[
         "ID",
         "REASON",
@@ -191,7 +174,7 @@ fn listing_table(listing: &Listing<'_>, now: Timestamp) -> Table {
         "FINGERPRINT",
         "MESSAGE",
     ]);
-    for row in &listing.dead_letters {
+    for row in rows {
         table.add_row([
             row.dead_letter_id.chars().take(8).collect(),
             row.reason.to_owned(),
@@ -217,7 +200,7 @@ fn what_is_wrong(row: &Row<'_>) -> String {
 fn show(args: &ShowArgs, report: &Report, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
     let letter = find(&args.id, report)?;
     if args.raw {
-        let message = letter.message.ok_or_else(|| {
+        let message = letter.letter.raw.ok_or_else(|| {
             let why = "no message is kept for this dead letter, so there are no bytes to write: show it without --raw";
             Failure::new(Exit::Wrong, why)
         })?;
@@ -289,53 +272,53 @@ impl<'a> From<&'a RawMessage> for Origin<'a> {
 }
 
 impl<'a> From<&'a WholeDeadLetter> for Whole<'a> {
-    fn from(letter: &'a WholeDeadLetter) -> Self {
-        let body = letter.message.as_ref().map(|message| &*message.body);
+    fn from(whole: &'a WholeDeadLetter) -> Self {
+        let body = whole.letter.raw.as_ref().map(|message| &*message.body);
         let as_text = body.and_then(|body| str::from_utf8(body).ok());
         Self {
-            row: Row::from(&letter.summary),
-            origin: letter.message.as_ref().map(Origin::from),
+            row: Row::from(&whole.letter),
+            origin: whole.letter.raw.as_ref().map(Origin::from),
             body: as_text,
             body_base64: body.filter(|_| as_text.is_none()).map(|body| BASE64.encode(body)),
-            body_sha256: letter.sha256.map(|hash| text::hex(&hash)),
-            body_is_cut: letter.is_cut(),
+            body_sha256: whole.sha256.map(|hash| text::hex(&hash)),
+            body_is_cut: whole.is_cut(),
         }
     }
 }
 
-fn show_for_people(letter: &WholeDeadLetter, now: Timestamp, output: &mut Output) -> Result<(), Failure> {
-    let summary = &letter.summary;
+fn show_for_people(whole: &WholeDeadLetter, now: Timestamp, output: &mut Output) -> Result<(), Failure> {
+    let letter = &whole.letter;
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             facts.push(format!("{name:<14}  {}", text::harmless(&value, false)));
         }
     };
-    fact("dead letter", Some(summary.id.to_string()));
-    fact("state", Some(summary.state.as_str().to_owned()));
-    fact("reason", Some(summary.reason.to_owned()));
-    fact("provider code", summary.provider_code.clone());
-    fact("path", Some(summary.path.clone()));
-    fact("message", Some(summary.message.clone()));
-    fact("fingerprint", Some(summary.fingerprint.clone()));
-    fact("order", summary.order.as_ref().map(ToString::to_string));
-    fact("shipment", summary.shipment.as_ref().map(ToString::to_string));
-    fact("account", summary.account.as_ref().map(ToString::to_string));
-    fact("first seen", Some(text::instant_and_distance(summary.first_seen_at, now)));
-    fact("last seen", Some(text::instant_and_distance(summary.last_seen_at, now)));
-    fact("count", Some(summary.count.to_string()));
-    if let Some(origin) = &letter.message {
+    fact("dead letter", Some(letter.id.to_string()));
+    fact("state", Some(letter.state.as_str().to_owned()));
+    fact("reason", Some(letter.reason.to_owned()));
+    fact("provider code", letter.provider_code.clone());
+    fact("path", Some(letter.path.clone()));
+    fact("message", Some(letter.message.clone()));
+    fact("fingerprint", Some(letter.fingerprint.clone()));
+    fact("order", letter.order.as_ref().map(ToString::to_string));
+    fact("shipment", letter.shipment.as_ref().map(ToString::to_string));
+    fact("account", letter.account.as_ref().map(ToString::to_string));
+    fact("first seen", Some(text::instant_and_distance(letter.first_seen_at, now)));
+    fact("last seen", Some(text::instant_and_distance(letter.last_seen_at, now)));
+    fact("count", Some(letter.count.to_string()));
+    if let Some(origin) = &letter.raw {
         let redelivered = if origin.redelivered { ", redelivered" } else { "" };
         fact("origin", Some(format!("exchange {}, key {}{redelivered}", origin.exchange, origin.routing_key)));
         fact("message id", origin.message_id.clone());
         fact("content type", origin.content_type.clone());
         fact("traceparent", origin.traceparent.clone());
     }
-    fact("body sha-256", letter.sha256.map(|hash| text::hex(&hash)));
+    fact("body sha-256", whole.sha256.map(|hash| text::hex(&hash)));
     output.line(&format!("{}\n", facts.join("\n")))?;
-    match &letter.message {
+    match &letter.raw {
         None => output.line("no message is kept for it"),
-        Some(message) => show_body(&message.body, letter.is_cut(), output),
+        Some(message) => show_body(&message.body, whole.is_cut(), output),
     }
 }
 

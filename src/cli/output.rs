@@ -5,7 +5,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::failure::{Exit, Failure, OrExit};
 
@@ -61,6 +61,28 @@ impl Output {
         }
     }
 
+    /// Writes the first rows of an answer as a result, `nothing` where there are none, and for people a
+    /// hint where there are more than `limit`.
+    ///
+    /// # Errors
+    /// Where the output cannot be written to.
+    pub fn list<T: Serialize>(
+        &mut self,
+        listing: &Listing<T>,
+        limit: u32,
+        nothing: &str,
+        rows: impl FnOnce(&[T]) -> Table,
+    ) -> Result<(), Failure> {
+        if listing.rows.is_empty() && self.format == Format::Table {
+            return self.line(nothing);
+        }
+        self.show(listing, |listing| rows(&listing.rows))?;
+        if listing.has_more {
+            self.line(&format!("\nthere are more than these {limit}: narrow the search, or raise --limit"))?;
+        }
+        Ok(())
+    }
+
     /// Writes a result as JSON, on as many lines as it takes to be read.
     ///
     /// # Errors
@@ -110,12 +132,42 @@ impl Output {
     }
 }
 
+/// The first rows of an answer. In JSON they have the name of what they are.
+#[derive(Debug)]
+pub struct Listing<T> {
+    /// What they are, such as `shipments`.
+    pub name: &'static str,
+    /// At most as many as were asked for.
+    pub rows: Vec<T>,
+    /// Are there more?
+    pub has_more: bool,
+}
+
+impl<T: Serialize> Serialize for Listing<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry(self.name, &self.rows)?;
+        map.serialize_entry("has_more", &self.has_more)?;
+        map.end()
+    }
+}
+
 /// `holdfast … | head` has seen enough.
 fn unless_broken_pipe(written: std::io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.or_exit(Exit::Wrong),
     }
+}
+
+/// Rows without headings.
+pub fn aligned<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
 }
 
 /// An empty table with these headings.

@@ -95,7 +95,9 @@ fn fold(store: &mut impl Store, environment: &Environment, commands: &[Command])
     if !again.is_empty() {
         // What was set aside before is seen once more, and not announced again.
         books = store.load(commands)?;
-        again.into_iter().for_each(|letter| books.load_dead_letter(letter));
+        for letter in again {
+            books.load_dead_letter(letter);
+        }
         replies = decide_all(&mut books, environment, commands)?;
     }
     let outbox: Vec<OutboxRow> = books.outbox.iter().map(|announcement| encode(environment, announcement)).collect();

@@ -1,15 +1,7 @@
-//! Tables for the cases with a name, properties over random orders for the rest.
-
-use proptest::prelude::*;
-use proptest::strategy::ValueTree as _;
-use proptest::test_runner::TestRunner;
+//! Tables for the cases with a name. What holds for every order is in `properties`.
 
 use super::*;
-
-const POLICIES: [ShippingPolicy; 3] = [ShippingPolicy::Prorate, ShippingPolicy::First, ShippingPolicy::Last];
-/// 0, 2, 3 and 4 decimals.
-const CURRENCIES: [&str; 4] = ["JPY", "EUR", "KWD", "CLF"];
-const CASES: u32 = 4_096;
+use crate::capture::notice::ShippedLine;
 
 fn currency(code: &str) -> Currency {
     Currency::parse(code).unwrap()
@@ -284,282 +276,34 @@ fn the_same_plan_is_equal_and_another_is_not() {
     }
 }
 
-/// The most shipments a random order is split into.
-const SHIPMENTS_MAX: usize = 6;
-
-/// A random order, in minor units and in steps of a line's smallest quantity.
-#[derive(Debug, Clone)]
-struct RandomOrder {
-    currency: usize,
-    policy: usize,
-    lines: Vec<RandomLine>,
-    discount_percent: i64,
-    tax_percent: i64,
-    shipping: i64,
-    /// In percent of everything, the delivery fee included.
-    tender_percent: i64,
-    /// How many shipments the order goes out in, at most (empty ones are left out).
-    shipments: usize,
-    /// Sorting the shipments by their bytes gives the order of arrival.
-    arrival: u64,
-}
-
-#[derive(Debug, Clone)]
-struct RandomLine {
-    steps: i64,
-    millionths_per_step: i64,
-    total: i64,
-    /// A byte for each shipment: how much of the line goes with it, in proportion.
-    split: u64,
-}
-
-fn any_order() -> impl Strategy<Value = RandomOrder> {
-    let total = prop_oneof![2 => Just(0_i64), 4 => 1..100_i64, 8 => 1..100_000_i64, 1 => 1..90_000_000_000_i64];
-    let step = prop_oneof![3 => Just(1_000_000_i64), 1 => Just(250_000_i64), 1 => Just(1_000_i64), 1 => Just(1_i64)];
-    let line = (1..40_i64, step, total, any::<u64>())
-        .prop_map(|(steps, millionths_per_step, total, split)| RandomLine { steps, millionths_per_step, total, split });
-    let percent = || prop_oneof![1 => Just(0_i64), 2 => 0..=100_i64];
-    let shipping = prop_oneof![1 => Just(0_i64), 3 => 1..3_000_i64];
-    let rest = (0..CURRENCIES.len(), 0..POLICIES.len(), 1..=SHIPMENTS_MAX, any::<u64>());
-    (prop::collection::vec(line, 1..=8), percent(), 0..=25_i64, shipping, percent(), rest).prop_map(
-        |(lines, discount_percent, tax_percent, shipping, tender_percent, (currency, policy, shipments, arrival))| {
-            RandomOrder {
-                currency,
-                policy,
-                lines,
-                discount_percent,
-                tax_percent,
-                shipping,
-                tender_percent,
-                shipments,
-                arrival,
-            }
-        },
-    )
-}
-
-/// Quantities by line, in millionths.
-type Shipment = Vec<i64>;
-
-impl RandomOrder {
-    fn goods(&self) -> i64 {
-        self.lines.iter().map(|line| line.total).sum()
-    }
-
-    fn discount(&self) -> i64 {
-        self.goods() * self.discount_percent / 100
-    }
-
-    fn tax(&self) -> i64 {
-        (self.goods() - self.discount()) * self.tax_percent / 100
-    }
-
-    fn other_tender(&self) -> i64 {
-        (self.goods() - self.discount() + self.tax() + self.shipping) * self.tender_percent / 100
-    }
-
-    fn total(&self) -> i64 {
-        self.goods() - self.discount() + self.tax() + self.shipping - self.other_tender()
-    }
-
-    fn currency(&self) -> Currency {
-        currency(CURRENCIES[self.currency])
-    }
-
-    fn money(&self, minor: i64) -> Money {
-        Money::from_minor(minor, self.currency()).unwrap()
-    }
-
-    fn plan(&self) -> Plan {
-        let major = |minor| self.money(minor).to_major();
-        let line = |(index, line): (usize, &RandomLine)| PlanLineFacts {
-            line: LineId::parse(&format!("l{index}")).unwrap(),
-            quantity: Quantity::from_millionths(line.steps * line.millionths_per_step).unwrap(),
-            total: major(line.total),
-        };
-        let facts = PlanFacts {
-            revision: 1,
-            lines: self.lines.iter().enumerate().map(line).collect(),
-            discount: major(self.discount()),
-            tax: major(self.tax()),
-            shipping: major(self.shipping),
-            shipping_policy: POLICIES[self.policy],
-            other_tender: major(self.other_tender()),
-            total: major(self.total()),
-        };
-        Plan::register(&facts, self.currency()).unwrap()
-    }
-
-    /// The order in shipments, none of them empty, in order of arrival.
-    fn shipments(&self) -> Vec<Shipment> {
-        let mut shipments = vec![vec![0; self.lines.len()]; self.shipments];
-        for (index, line) in self.lines.iter().enumerate() {
-            let weights: Vec<i64> = line.split.to_le_bytes()[..self.shipments].iter().map(|&b| i64::from(b)).collect();
-            let whole = weights.iter().sum::<i64>().max(1);
-            let (mut weight, mut before) = (0, 0);
-            for (number, shipment) in shipments.iter_mut().enumerate() {
-                weight += weights[number];
-                let until = if number + 1 == self.shipments { line.steps } else { line.steps * weight / whole };
-                shipment[index] = (until - before) * line.millionths_per_step;
-                before = until;
-            }
-        }
-        let keys = self.arrival.to_le_bytes();
-        let mut numbered: Vec<(usize, Shipment)> = shipments.into_iter().enumerate().collect();
-        numbered.sort_by_key(|(number, _)| keys[*number]);
-        let not_empty = |shipment: &Shipment| shipment.iter().any(|&quantity| quantity > 0);
-        numbered.into_iter().map(|(_, shipment)| shipment).filter(not_empty).collect()
-    }
-}
-
-fn add(progress: &mut [LineProgress], shipment: &Shipment) {
-    for (line, &quantity) in progress.iter_mut().zip(shipment) {
-        line.shipped = line.shipped.plus(Quantity::from_millionths(quantity).unwrap());
-    }
-}
-
-/// Accepts the shipments one by one, as the ledger does: an amount is worked out once and stored.
-fn accept_all(plan: &Plan, shipments: &[Shipment]) -> (Vec<LineProgress>, Money) {
-    let mut progress = vec![LineProgress::default(); plan.lines().len()];
-    let mut stored = Money::zero(plan.currency());
-    for shipment in shipments {
-        add(&mut progress, shipment);
-        let amount = share_of(plan.earned(&progress), stored);
-        stored = stored.checked_add(amount).unwrap();
-    }
-    (progress, stored)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
-
-    #[test]
-    fn a_complete_order_adds_up_and_no_prefix_exceeds_it(order in any_order()) {
-        let plan = order.plan();
-        let mut progress = vec![LineProgress::default(); plan.lines().len()];
-        let mut stored = 0;
-        let shipments = order.shipments();
-        for (number, shipment) in shipments.iter().enumerate() {
-            add(&mut progress, shipment);
-            let earned = plan.earned(&progress).minor();
-            // So an amount is never negative, and `share_of` never has to hide that.
-            prop_assert!(earned >= stored, "{earned} after {stored}");
-            prop_assert!(earned <= order.total(), "{earned} of {}", order.total());
-            prop_assert_eq!(plan.is_complete(&progress), number + 1 == shipments.len());
-            stored = earned;
-        }
-        prop_assert_eq!(stored, order.total());
-    }
-
-    #[test]
-    fn a_set_of_shipments_has_one_total_in_any_order_of_arrival(order in any_order(), members in any::<u8>()) {
-        let plan = order.plan();
-        let mut set = order.shipments();
-        let mut number = 0;
-        set.retain(|_| { number += 1; members & (1 << number) != 0 });
-        let (_, there) = accept_all(&plan, &set);
-        set.reverse();
-        let (_, back) = accept_all(&plan, &set);
-        let middle = set.len() / 2;
-        set.rotate_left(middle);
-        let (_, turned) = accept_all(&plan, &set);
-        prop_assert_eq!(there, back);
-        prop_assert_eq!(there, turned);
-    }
-
-    #[test]
-    fn every_line_stays_within_half_a_minor_unit_of_exact(order in any_order()) {
-        let plan = order.plan();
-        let mut progress = vec![LineProgress::default(); plan.lines().len()];
-        for shipment in order.shipments() {
-            add(&mut progress, &shipment);
-            for (line, at) in plan.lines().iter().zip(&progress) {
-                let (shipped, ordered) = (i128::from(at.shipped.millionths()), i128::from(line.ordered.millionths()));
-                let rounded = i128::from(line_owes(line, at.shipped)) * ordered;
-                let exact = i128::from(line.share) * shipped;
-                prop_assert!(2 * (rounded - exact).abs() <= ordered, "{line:?} at {at:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_share_is_less_than_one_minor_unit_from_its_exact_part(order in any_order()) {
-        let plan = order.plan();
-        let (rest, goods) = (plan.total().minor() - plan.fee().minor(), i128::from(order.goods()));
-        prop_assert_eq!(shares(&plan).iter().sum::<i64>(), rest);
-        for (line, random) in plan.lines().iter().zip(&order.lines) {
-            let error = i128::from(line.share) * goods - i128::from(rest) * i128::from(random.total);
-            prop_assert!(line.share >= 0 && (error.abs() < goods || error == 0), "{line:?} of {random:?}");
-        }
-    }
-
-    #[test]
-    fn a_cancelled_rest_leaves_what_shipped_and_the_fee(order in any_order(), accepted in 1..=SHIPMENTS_MAX) {
-        let plan = order.plan();
-        let mut shipments = order.shipments();
-        shipments.truncate(accepted);
-        let (mut progress, stored) = accept_all(&plan, &shipments);
-        for (line, at) in plan.lines().iter().zip(&mut progress) {
-            at.cancelled = line.ordered.minus(at.shipped);
-        }
-        let cancelled = plan.earned(&progress);
-        let goods: i64 = plan.lines().iter().zip(&progress).map(|(line, at)| line_owes(line, at.shipped)).sum();
-        prop_assert!(plan.is_complete(&progress));
-        prop_assert_eq!(cancelled.minor(), goods + plan.fee().minor());
-        prop_assert!(stored.fits(cancelled).unwrap(), "cancelling takes away nothing that was earned");
-        prop_assert!(cancelled.fits(plan.total()).unwrap());
-    }
-}
-
-/// `amount · part / whole` rounded half up, nothing of nothing.
-fn rounded(amount: i64, part: i64, whole: i64) -> i64 {
-    if whole == 0 { 0 } else { round_half_up(amount, part, whole) }
-}
-
-/// What shop systems do instead, each shipment rounded by itself: the sums for the complete order.
-fn naive_totals(order: &RandomOrder, plan: &Plan) -> [i64; 3] {
-    let ordered = |index: usize| order.lines[index].steps * order.lines[index].millionths_per_step;
-    let goods = order.goods();
-    let [mut adjusted, mut unit_price, mut proportional] = [0; 3];
-    for shipment in order.shipments() {
-        let mut value = 0;
-        for (index, &quantity) in shipment.iter().enumerate() {
-            // The line's price and its share of the adjustments, for the quantity, rounded.
-            adjusted += rounded(plan.lines()[index].share, quantity, ordered(index));
-            // A rounded price per step, times steps.
-            let line = &order.lines[index];
-            let price = rounded(plan.lines()[index].share, 1, line.steps);
-            unit_price += price * (quantity / line.millionths_per_step);
-            value += rounded(line.total, quantity, ordered(index));
-        }
-        let fee = rounded(plan.fee().minor(), value, goods);
-        adjusted += fee;
-        unit_price += fee;
-        // The order's total in proportion to the value of the goods.
-        proportional += rounded(order.total(), value, goods);
-    }
-    [adjusted, unit_price, proportional]
-}
-
 #[test]
-fn the_usual_formulas_miss_the_total_and_this_one_does_not() {
-    const ORDERS: usize = 2_000;
-    let mut runner = TestRunner::deterministic();
-    let (mut naive_misses, mut misses, mut orders) = ([0_usize; 3], 0, 0);
-    while orders < ORDERS {
-        let order = any_order().new_tree(&mut runner).unwrap().current();
-        if order.goods() == 0 || order.total() == 0 || order.shipments().len() < 2 {
-            continue;
-        }
-        orders += 1;
-        let plan = order.plan();
-        let (_, stored) = accept_all(&plan, &order.shipments());
-        misses += usize::from(stored.minor() != order.total());
-        for (count, sum) in naive_misses.iter_mut().zip(naive_totals(&order, &plan)) {
-            *count += usize::from(sum != order.total());
-        }
-    }
-    assert_eq!(misses, 0);
-    // About half of the orders, and up to nine in ten; a tenth is what the test insists on.
-    assert!(naive_misses.iter().all(|&count| count > ORDERS / 10), "{naive_misses:?} of {ORDERS}");
+fn amounts_are_told_again_from_the_plan_and_what_was_cancelled_by_now() {
+    let plan = register(&example());
+    let given = |line: &str, units, amount| {
+        let line = ShippedLine { line: LineId::parse(line).unwrap(), quantity: Quantity::units(units) };
+        Given { lines: vec![line], amount: eur(amount) }
+    };
+    let fee = |amount| Given { lines: Vec::new(), amount: eur(amount) };
+    let goods_due = |now: &[LineProgress], given: &[Given]| -> Vec<Option<i64>> {
+        let workings = plan.retrace(now, given).into_iter();
+        workings.map(|told| told.map(|working| working.fee.goods_due.minor())).collect()
+    };
+    // Nothing was cancelled then: of all goods, 29.98 are due with 1.29 of the fee.
+    let (first, last) = (given("l1", 2, 3_127), given("l3", 1, 7_210));
+    assert_eq!(goods_due(&[at(2, 0), at(1, 0)], &[first.clone(), last]), [Some(11_410), Some(11_410)]);
+    // One l1 was cancelled before the first, or between the two, or after both: then the rest of the
+    // fee was given by itself.
+    let now = [at(2, 1), at(1, 0)];
+    let rest = given("l3", 1, 6_913 + 2_998 + 490 - 3_146);
+    assert_eq!(goods_due(&now, &[given("l1", 2, 3_146), rest]), [Some(9_911), Some(9_911)]);
+    let rest = given("l3", 1, 6_913 + 2_998 + 490 - 3_127);
+    assert_eq!(goods_due(&now, &[first.clone(), rest]), [Some(11_410), Some(9_911)]);
+    let given_after = [first.clone(), given("l3", 1, 7_210), fee(64)];
+    assert_eq!(goods_due(&now, &given_after), [Some(11_410), Some(11_410), Some(9_911)]);
+    // All that had not shipped counted as cancelled, and then some of it shipped after all.
+    let closed = [first, fee(361), given("l3", 1, 6_913)];
+    assert_eq!(goods_due(&[at(2, 0), at(1, 0)], &closed), [Some(11_410), Some(2_998), Some(9_911)]);
+    // Amounts of another plan, and a line that only that one knew; what comes after is told again.
+    let other = [given("l1", 2, 3_000), given("l2", 1, 10), given("l3", 1, 10_337 - 3_010)];
+    assert_eq!(goods_due(&[at(2, 0), at(1, 0)], &other), [None, None, Some(11_410)]);
 }

@@ -11,6 +11,7 @@ mod asking;
 mod awaiting;
 mod bounds;
 mod cancelling;
+mod exact;
 mod registering;
 
 // from the plan to the outcome

@@ -1,12 +1,13 @@
-//! A story for people: the money, then what happened line by line, then how things stand and what
-//! happens next, in words.
+//! A story for people: the money, then what happened line by line, how the amounts came about, and
+//! how things stand and what happens next, in words.
 
 use chrono::TimeDelta;
 
+use super::working;
 use crate::capture::event::{FailureReason, NextAction};
 use crate::capture::records::{Authorization, Capture, Shipment};
 use crate::capture::states::CaptureState;
-use crate::cli::output::{Output, table};
+use crate::cli::output::{Output, aligned, table};
 use crate::cli::{Failure, text};
 use crate::clock::Timestamp;
 use crate::ledger::sqlite::report::{CaptureStory, ShipmentStory, Standing, Story};
@@ -16,59 +17,64 @@ const LATE: TimeDelta = TimeDelta::minutes(1);
 
 /// Writes the story.
 pub(super) fn show(story: &Story, now: Timestamp, output: &mut Output) -> Result<(), Failure> {
-    output.line(&order_line(story))?;
-    for authorization in &story.authorizations {
-        output.line(&authorization_line(authorization, now))?;
-    }
+    let authorizations = story.authorizations.iter().map(|record| authorization_facts(record, now));
+    output.table(aligned(order_facts(story).into_iter().chain(authorizations)))?;
     output.line("")?;
-    let mut rows = table(&["TIME (UTC)", "ABOUT", "WHAT", "DETAIL"]);
+    let mut rows = table(&["TIME (UTC)", "ABOUT", "WHAT HAPPENED", "DETAIL"]);
     for step in steps(story) {
         rows.add_row([text::instant(step.at), step.about, text::harmless(&step.what, false), step.detail]);
     }
     output.table(rows)?;
     output.line("")?;
-    for told in &story.shipments {
-        output.line(&shipment_now(story, &told.shipment, now))?;
+    if let Some(amounts) = working::amounts(story) {
+        output.table(amounts)?;
+        output.line("")?;
     }
-    for told in &story.captures {
-        output.line(&capture_now(told, now))?;
-    }
-    Ok(())
+    let mut rows = table(&["ABOUT", "NOW", ""]);
+    rows.add_rows(story.shipments.iter().map(|told| shipment_now(story, &told.shipment, now)));
+    rows.add_rows(story.captures.iter().map(|told| capture_now(told, now)));
+    output.table(rows)
 }
 
-fn order_line(story: &Story) -> String {
+fn order_facts(story: &Story) -> Vec<[String; 2]> {
     let order = &story.order;
+    let fact = |name: &str, value: String| [name.to_owned(), value];
     let plan = order.plan.as_ref().map(|plan| {
+        let delivery = Some(plan.fee()).filter(|fee| !fee.is_zero());
+        let words = working::policy_words(plan.shipping_policy());
+        let delivery = delivery.map(|fee| format!(", of which {fee} for the delivery, {words}"));
         let shipped = if order.is_complete() { "everything has shipped" } else { "not everything has shipped" };
-        format!("plan revision {}: {}, {shipped}", plan.revision(), plan.total())
+        format!("revision {}: {}{}; {shipped}", plan.revision(), plan.total(), delivery.unwrap_or_default())
     });
-    let plan = plan.unwrap_or_else(|| "no plan".to_owned());
-    let last = order.final_at.map(|at| format!(", said to be final at {}", text::instant(at)));
-    format!("order {}: {plan}{}", order.id, last.unwrap_or_default())
+    let plan = plan.unwrap_or_else(|| "none".to_owned());
+    let last = order.final_at.map(|at| fact("final", format!("so it was said at {}", text::instant(at))));
+    [fact("order", order.id.to_string()), fact("plan", plan)].into_iter().chain(last).collect()
 }
 
-fn authorization_line(record: &Authorization, now: Timestamp) -> String {
+fn authorization_facts(record: &Authorization, now: Timestamp) -> [String; 2] {
     let (what, when) = match record.expires_at {
         Some(at) if at <= now => ("expired", text::instant_and_distance(at, now)),
         Some(at) => ("expires", text::instant_and_distance(at, now)),
         None => ("expires", "at an unknown time".to_owned()),
     };
     let derived = if record.expiry_is_derived { ", by the account's settings" } else { "" };
+    let parts = [(record.captured, "captured"), (record.reserved, "reserved"), (record.waiting_amount, "waiting")];
+    let parts = parts.into_iter().filter(|(amount, _)| !amount.is_zero());
+    let parts: Vec<_> = parts.map(|(amount, word)| format!(", {amount} {word}")).collect();
     let excess = if record.excess.is_zero() {
         String::new()
     } else {
         format!("; {} captured beyond what was authorized", record.excess)
     };
-    format!(
-        "authorization {} {}: {} authorized, {} captured, {} reserved, {} waiting, {} remaining; {what} {when}{derived}{excess}",
+    let facts = format!(
+        "{} {}: {} authorized{}, {} remaining; {what} {when}{derived}{excess}",
         record.account,
         record.reference,
         record.authorized,
-        record.captured,
-        record.reserved,
-        record.waiting_amount,
+        parts.concat(),
         record.remaining(),
-    )
+    );
+    ["authorization".to_owned(), facts]
 }
 
 struct Step {
@@ -159,7 +165,7 @@ fn about(capture: &Capture) -> String {
     format!("capture {}", text::short(capture.id.as_uuid()))
 }
 
-fn shipment_now(story: &Story, shipment: &Shipment, now: Timestamp) -> String {
+fn shipment_now(story: &Story, shipment: &Shipment, now: Timestamp) -> [String; 3] {
     let standing = story.standing(shipment);
     let words = match standing {
         None => "its capture cannot be found".to_owned(),
@@ -178,7 +184,7 @@ fn shipment_now(story: &Story, shipment: &Shipment, now: Timestamp) -> String {
         Some(Standing::Corrected) => "its money was captured after all, and a correction was published".to_owned(),
     };
     let state = standing.map_or(text::NOTHING, Standing::as_str);
-    format!("shipment {} is {state}: {words}", shipment.id)
+    [format!("shipment {}", shipment.id), state.to_owned(), words]
 }
 
 fn waiting_now(story: &Story, shipment: &Shipment, now: Timestamp) -> String {
@@ -206,7 +212,7 @@ fn ended_without_money(shipment: &Shipment) -> String {
     format!("{}, {money}; {action}", reason.as_str())
 }
 
-fn capture_now(told: &CaptureStory, now: Timestamp) -> String {
+fn capture_now(told: &CaptureStory, now: Timestamp) -> [String; 3] {
     let capture = &told.capture;
     let words = match capture.state {
         CaptureState::Planned => planned_now(capture, now),
@@ -222,8 +228,7 @@ fn capture_now(told: &CaptureStory, now: Timestamp) -> String {
         CaptureState::Failed => format!("there is evidence that it was not captured{}", settled(capture)),
         CaptureState::Unresolved => format!("closed by hand, its amount stays reserved{}", settled(capture)),
     };
-    let state = capture.state.as_str();
-    format!("capture {} of {} is {state}: {words}", text::short(capture.id.as_uuid()), capture.amount)
+    [about(capture), capture.state.as_str().to_owned(), format!("{}: {words}", capture.amount)]
 }
 
 fn planned_now(capture: &Capture, now: Timestamp) -> String {

@@ -3,13 +3,14 @@
 
 use serde::Serialize;
 
+use super::working::{WorkingView, policy_word};
+use crate::capture::dead_letter::DeadLetter;
 use crate::capture::event::{FailureReason, ResolvedBy};
-use crate::capture::records::{AmountMode, Authorization, Shipment};
+use crate::capture::plan::{LineProgress, Plan, PlanLine};
+use crate::capture::records::{AmountMode, Authorization, Order, Shipment};
 use crate::cli::text::{Amount, Instant};
 use crate::ids::ShipmentId;
-use crate::ledger::sqlite::report::{
-    CaptureStory, DeadLetterSummary, HistoryLine, ShipmentStory, Standing, Story, WrittenEvent,
-};
+use crate::ledger::sqlite::report::{CaptureStory, HistoryLine, ShipmentStory, Standing, Story, WrittenEvent};
 use crate::money::Money;
 
 /// The story, ready to be written as JSON.
@@ -18,12 +19,7 @@ pub(super) fn view(story: &Story) -> impl Serialize {
     StoryView {
         order_id: order.id.as_str(),
         mode: order.mode.map(AmountMode::as_str),
-        plan: order.plan.as_ref().map(|plan| PlanView {
-            revision: plan.revision(),
-            total: Amount(plan.total()),
-            currency: plan.currency().to_string(),
-            is_complete: order.is_complete(),
-        }),
+        plan: order.plan.as_ref().map(|plan| plan_view(plan, order)),
         final_at: order.final_at.map(Instant),
         authorizations: story.authorizations.iter().map(AuthorizationView::from).collect(),
         shipments: story.shipments.iter().map(|shipment| shipment_view(story, shipment)).collect(),
@@ -36,7 +32,7 @@ pub(super) fn view(story: &Story) -> impl Serialize {
 struct StoryView<'a> {
     order_id: &'a str,
     mode: Option<&'static str>,
-    plan: Option<PlanView>,
+    plan: Option<PlanView<'a>>,
     final_at: Option<Instant>,
     authorizations: Vec<AuthorizationView<'a>>,
     shipments: Vec<ShipmentView<'a>>,
@@ -45,11 +41,43 @@ struct StoryView<'a> {
 }
 
 #[derive(Serialize)]
-struct PlanView {
+struct PlanView<'a> {
     revision: u32,
     total: Amount,
     currency: String,
+    shipping: Amount,
+    shipping_policy: &'static str,
+    lines: Vec<PlanLineView<'a>>,
     is_complete: bool,
+}
+
+#[derive(Serialize)]
+struct PlanLineView<'a> {
+    line_id: &'a str,
+    share: Amount,
+    ordered: String,
+    shipped: String,
+    cancelled: String,
+}
+
+fn plan_view<'a>(plan: &'a Plan, order: &Order) -> PlanView<'a> {
+    let share = |minor| Amount(Money::from_minor(minor, plan.currency()).expect("a plan holds no negative amount"));
+    let line = |(line, at): (&'a PlanLine, &LineProgress)| PlanLineView {
+        line_id: line.line.as_str(),
+        share: share(line.share),
+        ordered: line.ordered.to_string(),
+        shipped: at.shipped.to_string(),
+        cancelled: at.cancelled.to_string(),
+    };
+    PlanView {
+        revision: plan.revision(),
+        total: Amount(plan.total()),
+        currency: plan.currency().to_string(),
+        shipping: Amount(plan.fee()),
+        shipping_policy: policy_word(plan.shipping_policy()),
+        lines: plan.lines().iter().zip(&order.progress).map(line).collect(),
+        is_complete: order.is_complete(),
+    }
 }
 
 #[derive(Serialize)]
@@ -103,6 +131,7 @@ struct ShipmentView<'a> {
     amount: Option<Amount>,
     currency: Option<String>,
     lines: Vec<LineView<'a>>,
+    working: Option<WorkingView<'a>>,
     account: Option<&'a str>,
     reference: Option<&'a str>,
     capture_id: Option<String>,
@@ -134,6 +163,7 @@ fn shipment_view<'a>(story: &'a Story, told: &'a ShipmentStory) -> ShipmentView<
         lines: lines
             .map(|line| LineView { line_id: line.line.as_str(), quantity: line.quantity.to_string() })
             .collect(),
+        working: told.working.as_ref().map(WorkingView::from),
         account: authorization.map(|record| record.account.as_str()),
         reference: authorization.map(|record| record.reference.as_str()),
         capture_id: capture.map(|capture| capture.id.to_string()),
@@ -241,8 +271,8 @@ struct DeadLetterView<'a> {
     first_seen_at: Instant,
 }
 
-impl<'a> From<&'a DeadLetterSummary> for DeadLetterView<'a> {
-    fn from(letter: &'a DeadLetterSummary) -> Self {
+impl<'a> From<&'a DeadLetter> for DeadLetterView<'a> {
+    fn from(letter: &'a DeadLetter) -> Self {
         Self {
             dead_letter_id: letter.id.to_string(),
             shipment_id: letter.shipment.as_ref().map(ShipmentId::as_str),

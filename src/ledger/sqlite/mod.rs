@@ -65,7 +65,7 @@ const KEPT_MAX: usize = 40_960;
 const ENDED_MAX: usize = 2_048;
 
 /// How long they may wait, while anything is written at all.
-const ENDED_FOR: Duration = Duration::from_secs(60);
+const ENDED_FOR: Duration = Duration::from_mins(1);
 
 /// The ledger in one file.
 #[derive(Debug)]

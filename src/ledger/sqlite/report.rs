@@ -13,6 +13,7 @@ mod captured;
 mod dead_letters;
 
 // what became of shipments
+mod given;
 mod shipments;
 mod story;
 
@@ -32,7 +33,7 @@ use crate::ledger::sqlite::codec::{At, corrupt};
 use crate::ledger::sqlite::open_for_reading;
 
 pub use captured::captured_by_reference;
-pub use dead_letters::{DEAD_LETTER_REASONS, DEAD_LETTER_STATES, DeadLetterFilter, DeadLetterSummary, WholeDeadLetter};
+pub use dead_letters::{DeadLetterFilter, WholeDeadLetter};
 pub use shipments::{ShipmentFilter, ShipmentSummary, Standing};
 pub use story::{About, CaptureStory, HistoryLine, ShipmentStory, Story, WrittenEvent};
 

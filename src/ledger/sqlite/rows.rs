@@ -3,14 +3,13 @@
 use rusqlite::Row;
 use uuid::Uuid;
 
-use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
+use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
 use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::ProviderBalance;
 use crate::capture::records::{
     AmountMode, Ask, Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, Fee, Kept, KeptKey,
     NamedBy, Order, OrderKey, Shipment, ShipmentKey, SingleUse,
 };
-use crate::capture::reject::MESSAGE_REASONS;
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
 use crate::ledger::sqlite::codec::{self, Columns, corrupt};
@@ -181,13 +180,9 @@ fn read_progress(row: &mut Columns<'_>) -> Result<CaptureProgress> {
 
 pub(super) fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
     let row = &mut Columns::of(row);
-    let failures = FailureReason::ALL.map(FailureReason::as_str);
-    let reasons = [&MESSAGE_REASONS[..], &failures[..]].concat();
-    let states =
-        [DeadLetterState::Open, DeadLetterState::Replaying, DeadLetterState::Replayed, DeadLetterState::Discarded];
     Ok(DeadLetter {
         id: DeadLetterId::from_uuid(Uuid::from_bytes(row.next()?)),
-        reason: row.word(&reasons, |reason| reason)?,
+        reason: row.word(&dead_letter::REASONS, |reason| reason)?,
         path: row.next()?,
         message: row.next()?,
         provider_code: row.next()?,
@@ -199,7 +194,7 @@ pub(super) fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
         first_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
         last_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
         count: row.next()?,
-        state: row.word(&states, |state| state.as_str())?,
+        state: row.word(&DeadLetterState::ALL, |state| state.as_str())?,
         raw: row.message()?,
     })
 }

@@ -2,8 +2,7 @@
 
 use rusqlite::Row;
 
-use crate::capture::notice::RawMessage;
-use crate::ledger::sqlite::codec::{self, corrupt};
+use crate::ledger::sqlite::codec::corrupt;
 use crate::money::{Currency, Money};
 
 /// An amount from a column of minor units.
@@ -20,10 +19,4 @@ pub(super) fn word<T: Copy>(
 ) -> rusqlite::Result<T> {
     let text = row.get_ref(column)?.as_str()?;
     all.iter().find(|value| as_str(value) == text).copied().ok_or_else(|| corrupt("a word is not one of ours"))
-}
-
-/// The message in a row's body and origin.
-pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Option<RawMessage>> {
-    let body: Option<Vec<u8>> = row.get("body")?;
-    body.map(|body| codec::message(body, row.get_ref("origin")?.as_str()?)).transpose()
 }

@@ -1,41 +1,17 @@
 //! What was set aside, and why.
 
 use rusqlite::{Connection, OptionalExtension, Row};
-use uuid::Uuid;
 
-use super::{
-    Conditions, Found, IdPrefix, Page, Report, ReportError, find_ids, micros, optional_id, required_instant, text,
-};
-use crate::capture::dead_letter::{self, DeadLetterState};
-use crate::capture::event::FailureReason;
-use crate::capture::notice::RawMessage;
-use crate::capture::reject::MESSAGE_REASONS;
+use super::{Conditions, Found, IdPrefix, Page, Report, ReportError, find_ids, micros, text};
+use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
 use crate::clock::Timestamp;
-use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
-use crate::ledger::sqlite::report::columns::{self, word};
-
-/// Every state of a dead letter.
-pub const DEAD_LETTER_STATES: [DeadLetterState; 4] =
-    [DeadLetterState::Open, DeadLetterState::Replaying, DeadLetterState::Replayed, DeadLetterState::Discarded];
-
-/// Every reason for which something is set aside: first those of messages, then those of shipments.
-pub const DEAD_LETTER_REASONS: [&str; 20] = reasons();
-
-const fn reasons() -> [&'static str; 20] {
-    let (messages, failures) = (MESSAGE_REASONS, FailureReason::ALL);
-    let mut all = [""; MESSAGE_REASONS.len() + FailureReason::ALL.len()];
-    let mut next = 0;
-    while next < all.len() {
-        all[next] = if next < messages.len() { messages[next] } else { failures[next - messages.len()].as_str() };
-        next += 1;
-    }
-    all
-}
+use crate::ids::{AccountName, DeadLetterId, OrderId};
+use crate::ledger::sqlite::rows::read_dead_letter;
 
 /// Which dead letters.
 #[derive(Debug, Clone, Default)]
 pub struct DeadLetterFilter {
-    /// Set aside for this reason, one of [`DEAD_LETTER_REASONS`].
+    /// Set aside for this reason, one of [`dead_letter::REASONS`].
     pub reason: Option<&'static str>,
     /// Of one cause.
     pub fingerprint: Option<String>,
@@ -51,44 +27,11 @@ pub struct DeadLetterFilter {
     pub limit: u32,
 }
 
-/// A dead letter without its message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetterSummary {
-    /// Its id.
-    pub id: DeadLetterId,
-    /// Why it was set aside, one of [`DEAD_LETTER_REASONS`].
-    pub reason: &'static str,
-    /// Where in the body, for a message that cannot be processed; else empty.
-    pub path: String,
-    /// What is wrong, in words.
-    pub message: String,
-    /// The provider's code, where a provider refused.
-    pub provider_code: Option<String>,
-    /// What groups it with others of the same cause.
-    pub fingerprint: String,
-    /// The order, where it could be read.
-    pub order: Option<OrderId>,
-    /// The shipment, where it could be read.
-    pub shipment: Option<ShipmentId>,
-    /// The account, where it is known.
-    pub account: Option<AccountName>,
-    /// When it was first seen.
-    pub first_seen_at: Timestamp,
-    /// When it was last seen.
-    pub last_seen_at: Timestamp,
-    /// How often it was seen.
-    pub count: u32,
-    /// What is to become of it.
-    pub state: DeadLetterState,
-}
-
 /// A dead letter with its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WholeDeadLetter {
-    /// What it is about.
-    pub summary: DeadLetterSummary,
-    /// The message as it came, where one is kept.
-    pub message: Option<RawMessage>,
+    /// The dead letter.
+    pub letter: DeadLetter,
     /// The SHA-256 of the whole body.
     pub sha256: Option<[u8; 32]>,
 }
@@ -96,16 +39,16 @@ pub struct WholeDeadLetter {
 impl WholeDeadLetter {
     /// Is the kept body only the head of a larger one?
     pub fn is_cut(&self) -> bool {
-        self.message.as_ref().is_some_and(|raw| self.sha256 != Some(dead_letter::sha256(&raw.body)))
+        self.letter.raw.as_ref().is_some_and(|raw| self.sha256 != Some(dead_letter::sha256(&raw.body)))
     }
 }
 
 impl Report {
-    /// Dead letters, the last seen first.
+    /// Dead letters without their messages, the last seen first.
     ///
     /// # Errors
     /// [`ReportError::Read`].
-    pub fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Page<DeadLetterSummary>, ReportError> {
+    pub fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Page<DeadLetter>, ReportError> {
         let conditions = Conditions::default()
             .with("reason = ?", filter.reason.map(text))
             .with("fingerprint = ?", filter.fingerprint.as_deref().map(text))
@@ -114,7 +57,7 @@ impl Report {
             .with("last_seen_at >= ?", filter.since.map(micros))
             .with("state = ?", filter.state.map(|state| text(state.as_str())));
         let order_by = "last_seen_at DESC, dead_letter_row DESC";
-        self.ask(|connection| conditions.page(connection, SELECT, order_by, filter.limit, read_summary))
+        self.ask(|connection| conditions.page(connection, SELECT, order_by, filter.limit, read_dead_letter))
     }
 
     /// The dead letter whose id begins so.
@@ -133,44 +76,26 @@ impl Report {
     /// [`ReportError::Read`].
     pub fn dead_letter(&self, id: DeadLetterId) -> Result<Option<WholeDeadLetter>, ReportError> {
         self.ask(|connection| {
-            connection
-                .prepare("SELECT * FROM dead_letters WHERE dead_letter_id = ?1")?
-                .query_row([id.as_uuid().as_bytes()], |row| {
-                    let (summary, message) = (read_summary(row)?, columns::message(row)?);
-                    Ok(WholeDeadLetter { summary, message, sha256: row.get("body_sha256")? })
-                })
-                .optional()
+            let sql = "SELECT dead_letter_id, reason, path, message, provider_code, fingerprint, order_id, shipment_id,
+                              account, shipment_row, first_seen_at, last_seen_at, count, state, body, origin, body_sha256
+                       FROM dead_letters WHERE dead_letter_id = ?1";
+            let read = |row: &Row<'_>| {
+                Ok(WholeDeadLetter { letter: read_dead_letter(row)?, sha256: row.get("body_sha256")? })
+            };
+            connection.prepare(sql)?.query_row([id.as_uuid().as_bytes()], read).optional()
         })
     }
 }
 
 const SELECT: &str = "
     SELECT dead_letter_id, reason, path, message, provider_code, fingerprint, order_id, shipment_id, account,
-           first_seen_at, last_seen_at, count, state
+           shipment_row, first_seen_at, last_seen_at, count, state, NULL AS body, NULL AS origin
     FROM dead_letters";
 
-/// Those about an order, the first set aside first.
-pub(super) fn of_order(connection: &Connection, order: &OrderId) -> rusqlite::Result<Vec<DeadLetterSummary>> {
+/// Those about an order without their messages, the first set aside first.
+pub(super) fn of_order(connection: &Connection, order: &OrderId) -> rusqlite::Result<Vec<DeadLetter>> {
     let mut statement = connection.prepare(&format!("{SELECT} WHERE order_id = ?1 ORDER BY dead_letter_row"))?;
-    statement.query_map([order.as_str()], read_summary)?.collect()
-}
-
-fn read_summary(row: &Row<'_>) -> rusqlite::Result<DeadLetterSummary> {
-    Ok(DeadLetterSummary {
-        id: DeadLetterId::from_uuid(Uuid::from_bytes(row.get("dead_letter_id")?)),
-        reason: word(row, "reason", &DEAD_LETTER_REASONS, |reason| reason)?,
-        path: row.get("path")?,
-        message: row.get("message")?,
-        provider_code: row.get("provider_code")?,
-        fingerprint: row.get("fingerprint")?,
-        order: optional_id(row, "order_id", OrderId::parse)?,
-        shipment: optional_id(row, "shipment_id", ShipmentId::parse)?,
-        account: optional_id(row, "account", AccountName::parse)?,
-        first_seen_at: required_instant(row, "first_seen_at")?,
-        last_seen_at: required_instant(row, "last_seen_at")?,
-        count: row.get("count")?,
-        state: word(row, "state", &DEAD_LETTER_STATES, |state| state.as_str())?,
-    })
+    statement.query_map([order.as_str()], read_dead_letter)?.collect()
 }
 
 #[cfg(test)]
@@ -178,7 +103,7 @@ mod tests {
     use super::super::example::{Example, at};
     use super::*;
 
-    type Filtered = (DeadLetterFilter, fn(&DeadLetterSummary) -> bool);
+    type Filtered = (DeadLetterFilter, fn(&DeadLetter) -> bool);
 
     #[test]
     fn every_filter_narrows() {
@@ -220,7 +145,7 @@ mod tests {
             let beginning: String = letter.id.to_string().chars().take(8).collect();
             let found = report.find_dead_letter(IdPrefix::parse(&beginning).unwrap()).unwrap();
             assert_eq!(found, Found::One(letter.id));
-            assert_eq!(report.dead_letter(letter.id).unwrap().unwrap().summary, letter);
+            assert_eq!(report.dead_letter(letter.id).unwrap().unwrap().letter.id, letter.id);
         }
         let nothing = report.find_dead_letter(IdPrefix::parse("ffffffffffff").unwrap()).unwrap();
         assert_eq!(nothing, Found::Nothing);

@@ -17,6 +17,7 @@ use crate::capture::evidence::{
 };
 use crate::capture::notice::RawMessage;
 use crate::capture::policy::{AccountPolicy, Backoff, Captures, Policy};
+use crate::capture::records::{AuthorizationKey, CaptureKey};
 use crate::capture::retry::Jitter;
 use crate::clock::{BootInstant, Moment, Timestamp};
 use crate::ids::AccountName;
@@ -139,12 +140,7 @@ impl Example {
         let mut last = collecting("test-1008", &[("l1", 1), ("l2", 1)]);
         last["final"] = json!(true);
         let reply = self.ship("09:14:00", "ord-1008", "s2", &last);
-        let Some(Ticket { call: Call::Read { authorization, epoch }, .. }) = reply.ticket else {
-            panic!("a complete order is read: {reply:?}")
-        };
-        let reading = Reading::Seen(Box::new(untouched()));
-        let freeze = Freeze { authorization, epoch, reading, start: true };
-        let reply = self.execute("09:14:01", Command::Freeze(Box::new(freeze)));
+        let reply = self.read_untouched("09:14:01", &reply);
         let proof = CaptureProof { amount: None, provider_reference: None, balance: ProviderBalance::default() };
         self.settle("09:14:02", reply, Evidence::Answer(Answer::Captured(proof)));
     }
@@ -176,7 +172,41 @@ impl Example {
         self.execute("09:25:00", Command::Collect(Box::new(raw)));
     }
 
-    fn ship(&self, time: &str, order: &str, shipment: &str, notice: &Value) -> Reply {
+    /// A notice comes, and the provider captures what is asked of it.
+    pub(crate) fn ship_and_capture(&self, sent: &str, answered: &str, notice: &Value) {
+        let id = |field: &str| notice[field].as_str().unwrap();
+        let reply = self.ship(sent, id("order_id"), id("shipment_id"), notice);
+        let Some(Ticket { call: Call::Send { amount, .. }, .. }) = reply.ticket else { panic!("{reply:?}") };
+        let provider_reference = Some(format!("cap-{}", id("shipment_id")));
+        let proof = CaptureProof { amount: Some(amount), provider_reference, balance: ProviderBalance::default() };
+        self.settle(answered, reply, Evidence::Answer(Answer::Captured(proof)));
+    }
+
+    /// It is time to capture what collects on the only authorization, and the provider is read.
+    pub(crate) fn freeze_what_collects(&self, due: &str, read: &str) -> Reply {
+        let file = rusqlite::Connection::open(&self.path).unwrap();
+        let row = file.query_row("SELECT authorization_row FROM authorizations", [], |row| row.get(0)).unwrap();
+        let reply = self.execute(due, Command::Due(Due::Authorization(AuthorizationKey::new(row))));
+        self.read_untouched(read, &reply)
+    }
+
+    /// The read before a single capture shows the whole amount held.
+    fn read_untouched(&self, time: &str, before: &Reply) -> Reply {
+        let Some(Ticket { call: Call::Read { authorization, epoch }, .. }) = before.ticket else {
+            panic!("what collects is read first: {before:?}")
+        };
+        let reading = Reading::Seen(Box::new(untouched()));
+        self.execute(time, Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: true })))
+    }
+
+    /// The broker has confirmed every event.
+    pub(crate) fn publish_all(&self, time: &str) {
+        let file = rusqlite::Connection::open(&self.path).unwrap();
+        let published = at(time).timestamp_micros();
+        file.execute("UPDATE outbox SET published_at = ?1 WHERE published_at IS NULL", [published]).unwrap();
+    }
+
+    pub(crate) fn ship(&self, time: &str, order: &str, shipment: &str, notice: &Value) -> Reply {
         let mut body = notice.clone();
         body["order_id"] = json!(order);
         body["shipment_id"] = json!(shipment);
@@ -210,10 +240,10 @@ impl Example {
         executed.replies.into_iter().next().unwrap().unwrap()
     }
 
-    fn open_capture(&self) -> crate::capture::records::CaptureKey {
+    fn open_capture(&self) -> CaptureKey {
         let file = rusqlite::Connection::open(&self.path).unwrap();
         let row = file.query_row("SELECT capture_row FROM captures WHERE is_open = 1", [], |row| row.get(0));
-        crate::capture::records::CaptureKey::new(row.unwrap())
+        CaptureKey::new(row.unwrap())
     }
 }
 
@@ -247,7 +277,7 @@ fn policy() -> Policy {
 }
 
 /// Of a plan that totals 55.00: three of l1 at 10.00, one of l2 at 20.00, and 5.00 for the delivery.
-fn planned(lines: &[(&str, u32)]) -> Value {
+pub(crate) fn planned(lines: &[(&str, u32)]) -> Value {
     let lines: Vec<_> = lines.iter().map(|(id, quantity)| json!({ "line_id": id, "quantity": quantity })).collect();
     json!({
         "lines": lines,
@@ -260,7 +290,7 @@ fn planned(lines: &[(&str, u32)]) -> Value {
 }
 
 /// The same, where the authorization can be captured once.
-fn collecting(reference: &str, lines: &[(&str, u32)]) -> Value {
+pub(crate) fn collecting(reference: &str, lines: &[(&str, u32)]) -> Value {
     let mut notice = planned(lines);
     notice["authorization"]["account"] = json!("flitt-ge");
     notice["authorization"]["reference"] = json!(reference);

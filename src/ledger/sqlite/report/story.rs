@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use uuid::Uuid;
 
-use super::dead_letters::{self, DeadLetterSummary};
-use super::{Found, IdPrefix, Report, ReportError, find_ids, required_instant};
+use super::dead_letters;
+use super::{Found, IdPrefix, Report, ReportError, find_ids, given, required_instant};
+use crate::capture::dead_letter::DeadLetter;
+use crate::capture::plan::Working;
 use crate::capture::records::{
     Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey,
 };
@@ -39,8 +41,8 @@ pub struct Story {
     pub shipments: Vec<ShipmentStory>,
     /// The captures, in the order of planning.
     pub captures: Vec<CaptureStory>,
-    /// What was set aside about these shipments, the first first.
-    pub dead_letters: Vec<DeadLetterSummary>,
+    /// What was set aside about these shipments, without messages, the first first.
+    pub dead_letters: Vec<DeadLetter>,
 }
 
 /// A shipment in a story.
@@ -51,6 +53,9 @@ pub struct ShipmentStory {
     /// The events about it, in the order in which they were written. Of an earlier generation only
     /// the outcome is here.
     pub events: Vec<WrittenEvent>,
+    /// How its amount came about. `None` where it has none, where its sender worked it out, and where
+    /// the plan as it stands no longer leads to it.
+    pub working: Option<Working>,
 }
 
 /// A capture in a story.
@@ -152,9 +157,11 @@ fn tell(connection: &Connection, about: &About) -> rusqlite::Result<Option<Story
     }
     let captures = captures.into_iter().map(|capture| capture_story(connection, capture));
     let captures: Vec<_> = captures.collect::<rusqlite::Result<_>>()?;
+    let mut workings = given::workings(connection, &order)?;
     let shipments = shipments.into_iter().map(|shipment| {
         let events = events(connection, &order.id, &shipment, &captures)?;
-        Ok(ShipmentStory { shipment, events })
+        let working = workings.remove(&shipment.key);
+        Ok(ShipmentStory { shipment, events, working })
     });
     let shipments = shipments.collect::<rusqlite::Result<_>>()?;
     Ok(Some(Story { order, authorizations, shipments, captures, dead_letters }))
