@@ -86,6 +86,19 @@ pub enum Due {
     Order(OrderKey),
 }
 
+impl Due {
+    /// The number of its row.
+    pub const fn row(self) -> i64 {
+        match self {
+            Self::Capture(key) => key.row(),
+            Self::Authorization(key) | Self::Ask(key) => key.row(),
+            Self::Shipment(key) => key.row(),
+            Self::Kept(key) => key.row(),
+            Self::Order(key) => key.row(),
+        }
+    }
+}
+
 /// What a capture request, or a read about a capture, came to.
 #[derive(Debug, Clone)]
 pub struct Settle {

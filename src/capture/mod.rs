@@ -17,6 +17,7 @@ pub mod policy;
 pub mod plan;
 
 // the records, and which steps between their states exist
+mod keys;
 pub mod records;
 pub mod states;
 

@@ -3,8 +3,6 @@
 //! They hold running totals, never histories: deciding about a shipment costs the same on its first
 //! and on its thousandth day.
 
-use std::fmt;
-
 use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::{ProviderBalance, Refusal};
 use crate::capture::notice::{RawMessage, ShippedLine};
@@ -14,52 +12,7 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountName, CaptureId, OrderId, Reference, ShipmentId};
 use crate::money::{Currency, Money};
 
-macro_rules! record_key {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(i64);
-
-        impl $name {
-            /// The key of a row that the ledger holds, or is about to hold.
-            pub const fn new(row: i64) -> Self {
-                Self(row)
-            }
-
-            /// The row's number.
-            pub const fn row(self) -> i64 {
-                self.0
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}", self.0)
-            }
-        }
-    };
-}
-
-record_key!(
-    /// An order's row.
-    OrderKey
-);
-record_key!(
-    /// An authorization's row.
-    AuthorizationKey
-);
-record_key!(
-    /// A shipment's row. Rows are numbered in the order of acceptance.
-    ShipmentKey
-);
-record_key!(
-    /// A capture's row.
-    CaptureKey
-);
-record_key!(
-    /// A kept notice's row. Rows of notices and shipments are numbered together, in the order of arrival.
-    KeptKey
-);
+pub use crate::capture::keys::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
 
 /// An order: its plan, and how much of it has shipped.
 #[derive(Debug, Clone, PartialEq)]

@@ -18,7 +18,7 @@ use crate::capture::records::{
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::Timestamp;
-use crate::ids::{DeadLetterId, OrderId};
+use crate::ids::{DeadLetterId, OrderId, ShipmentId};
 use crate::ledger::fold::{self, Store, StoreError};
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 
@@ -230,12 +230,12 @@ impl Tables {
         books: &mut Books,
         id: &OrderId,
         facts: Option<&AuthorizationFacts>,
-        wanted: impl Fn(&Shipment) -> bool,
+        named: Option<&ShipmentId>,
     ) {
         if let Some(order) = self.orders.values().find(|order| order.id == *id) {
             self.load_order(books, order.key);
             let of_order = self.shipments.values().filter(|shipment| shipment.order == order.key);
-            for shipment in of_order.filter(|shipment| wanted(shipment)) {
+            for shipment in of_order.filter(|shipment| shipment.state.is_waiting() || Some(&shipment.id) == named) {
                 self.load_shipment(books, shipment.key);
             }
             for kept in self.kept.values().filter(|kept| kept.order == order.key && kept.due_at.is_some()) {
@@ -253,13 +253,12 @@ impl Tables {
 
     fn load_arrival(&self, books: &mut Books, arrival: &Arrival) {
         let notice = &arrival.notice;
-        let wanted = |shipment: &Shipment| shipment.id == notice.shipment || is_waiting(shipment);
-        self.load_told(books, &notice.order, notice.authorization.as_ref(), wanted);
+        self.load_told(books, &notice.order, notice.authorization.as_ref(), Some(&notice.shipment));
     }
 
     fn load_closing(&self, books: &mut Books, key: OrderKey) {
         if let Some(order) = self.orders.get(&key) {
-            self.load_told(books, &order.id, None, is_waiting);
+            self.load_told(books, &order.id, None, None);
         }
     }
 
@@ -331,9 +330,9 @@ impl Store for Tables {
                 Command::Accept(arrival) => self.load_arrival(&mut books, arrival),
                 Command::Register(arrival) => {
                     let notice = &arrival.notice;
-                    self.load_told(&mut books, &notice.order, Some(&notice.authorization), is_waiting);
+                    self.load_told(&mut books, &notice.order, Some(&notice.authorization), None);
                 }
-                Command::Cancel(arrival) => self.load_told(&mut books, &arrival.notice.order, None, is_waiting),
+                Command::Cancel(arrival) => self.load_told(&mut books, &arrival.notice.order, None, None),
                 Command::Due(Due::Capture(key)) => self.load_capture(&mut books, *key),
                 Command::Settle(settle) => self.load_capture(&mut books, settle.capture),
                 Command::Due(Due::Authorization(key)) => self.load_on_authorization(&mut books, *key),
@@ -389,14 +388,6 @@ impl Store for Tables {
 
     fn roll_back(&mut self) -> Result<(), LedgerError> {
         Ok(())
-    }
-}
-
-/// Does a shipment wait, for whatever it is?
-fn is_waiting(shipment: &Shipment) -> bool {
-    match shipment.state {
-        ShipmentState::Awaiting | ShipmentState::Waiting => true,
-        ShipmentState::Covered | ShipmentState::Settled | ShipmentState::Refused => false,
     }
 }
 

@@ -64,23 +64,13 @@ struct Urgent {
 
 impl Ord for Urgent {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other.deadline.cmp(&self.deadline).then_with(|| row(other.due).cmp(&row(self.due)))
+        other.deadline.cmp(&self.deadline).then_with(|| other.due.row().cmp(&self.due.row()))
     }
 }
 
 impl PartialOrd for Urgent {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
-    }
-}
-
-const fn row(due: Due) -> i64 {
-    match due {
-        Due::Capture(key) => key.row(),
-        Due::Authorization(key) | Due::Ask(key) => key.row(),
-        Due::Shipment(key) => key.row(),
-        Due::Kept(key) => key.row(),
-        Due::Order(key) => key.row(),
     }
 }
 
