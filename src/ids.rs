@@ -105,6 +105,19 @@ impl CaptureId {
         ]))
     }
 
+    /// The id of the capture of what an order owes beyond its shipments' amounts; `number` counts such
+    /// captures of the order, from 1.
+    pub fn of_fee(account: &AccountName, reference: &Reference, order: &OrderId, number: u32, generation: u32) -> Self {
+        let (number, generation) = (number.to_string(), generation.to_string());
+        Self(derive(&[
+            ("account", account.as_str()),
+            ("reference", reference.as_str()),
+            ("order", order.as_str()),
+            ("fee", &number),
+            ("generation", &generation),
+        ]))
+    }
+
     /// An id read back from the ledger or from a provider's answer.
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid)
@@ -142,6 +155,17 @@ impl EventId {
             ("shipment", shipment.as_str()),
             ("generation", &generation),
         ]))
+    }
+
+    /// The id of an event of `kind` about a fee.
+    pub fn of_fee(kind: &str, order: &OrderId, number: u32, generation: u32) -> Self {
+        let (number, generation) = (number.to_string(), generation.to_string());
+        Self(derive(&[("event", kind), ("order", order.as_str()), ("fee", &number), ("generation", &generation)]))
+    }
+
+    /// The id of an event of `kind` about a revision of an order's plan.
+    pub fn of_revision(kind: &str, order: &OrderId, revision: u32) -> Self {
+        Self(derive(&[("event", kind), ("order", order.as_str()), ("revision", &revision.to_string())]))
     }
 
     /// The id of the `notice.rejected` about a dead letter.
@@ -204,6 +228,17 @@ impl DeadLetterId {
             ("dead_letter", "shipment"),
             ("order", order.as_str()),
             ("shipment", shipment.as_str()),
+            ("generation", &generation),
+        ]))
+    }
+
+    /// The dead letter of a fee that ended without its money.
+    pub fn of_fee(order: &OrderId, number: u32, generation: u32) -> Self {
+        let (number, generation) = (number.to_string(), generation.to_string());
+        Self(derive(&[
+            ("dead_letter", "fee"),
+            ("order", order.as_str()),
+            ("fee", &number),
             ("generation", &generation),
         ]))
     }

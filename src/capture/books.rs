@@ -4,18 +4,21 @@
 //! Books decide nothing and know no SQL. What is not in them was looked for and does not exist: the
 //! ledger loads, for every command, all the records that the command may touch.
 
+// which records belong together
+mod look;
+
 use std::collections::HashSet;
 use std::collections::hash_map::Entry as MapEntry;
 
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::event::Event;
 use crate::capture::records::{
-    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey, Watch,
+    Authorization, AuthorizationKey, Capture, CaptureKey, Kept, KeptKey, Order, OrderKey, Shipment, ShipmentKey, Watch,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, DeadLetterId, OrderId, Reference, ShipmentId};
 
-pub use crate::capture::changes::{Announcement, Change, Entry, HistoryNote, Movement, MovementKind, Table};
+pub use crate::capture::changes::{Announcement, Change, Entry, HistoryNote, Movement, MovementKind, OutcomeOf, Table};
 use crate::capture::changes::{Map, forget, push_once};
 
 /// Everything one group of commands touches.
@@ -25,12 +28,14 @@ pub struct Books {
     authorizations: Table<AuthorizationKey, Authorization>,
     shipments: Table<ShipmentKey, Shipment>,
     captures: Table<CaptureKey, Capture>,
+    kept: Table<KeptKey, Kept>,
     order_ids: Map<OrderId, OrderKey>,
     references: Map<(AccountName, Reference), AuthorizationKey>,
     shipment_ids: Map<(OrderKey, ShipmentId), ShipmentKey>,
     /// Where to look for shipments: those of one capture are of one order.
     shipments_of_orders: Map<OrderKey, Vec<ShipmentKey>>,
     captures_of_authorizations: Map<AuthorizationKey, Vec<CaptureKey>>,
+    kept_of_orders: Map<OrderKey, Vec<KeptKey>>,
     dead_letters: Map<DeadLetterId, Entry<DeadLetter>>,
     /// Movements made.
     pub movements: Vec<Movement>,
@@ -96,6 +101,14 @@ impl Books {
         }
     }
 
+    /// Puts a kept notice from the ledger into the books.
+    pub fn load_kept(&mut self, kept: Kept) {
+        let (key, order) = (kept.key, kept.order);
+        if self.kept.load(key, kept) {
+            self.kept_of_orders.entry(order).or_default().push(key);
+        }
+    }
+
     /// Puts a dead letter from the ledger into the books.
     pub fn load_dead_letter(&mut self, dead_letter: DeadLetter) {
         self.dead_letters.entry(dead_letter.id).or_insert(Entry { value: dead_letter, change: Change::None });
@@ -115,6 +128,9 @@ impl Books {
         for ended in self.shipments.written(|shipment| shipment.state.is_terminal()) {
             self.shipment_ids.remove(&(ended.order, ended.id));
             forget(&mut self.shipments_of_orders, ended.order, ended.key);
+        }
+        for done in self.kept.written(|kept| kept.due_at.is_none()) {
+            forget(&mut self.kept_of_orders, done.order, done.key);
         }
         self.dead_letters.clear();
         self.movements.clear();
@@ -147,6 +163,11 @@ impl Books {
     /// The captures.
     pub const fn captures(&self) -> &Table<CaptureKey, Capture> {
         &self.captures
+    }
+
+    /// The notices that wait.
+    pub const fn kept(&self) -> &Table<KeptKey, Kept> {
+        &self.kept
     }
 
     /// Messages that were set aside, as far as these books know for the first time.
@@ -196,37 +217,6 @@ impl Books {
         self.captures.find(key).expect("the ledger loads the capture that a command names")
     }
 
-    /// Shipments that wait for the single capture of an authorization, in the order of acceptance.
-    pub fn waiting_on(&self, authorization: AuthorizationKey) -> Vec<ShipmentKey> {
-        let order = self.authorization(authorization).order;
-        let is_waiting = |s: &Shipment| s.authorization == Some(authorization) && s.state == ShipmentState::Waiting;
-        self.shipments.keys_where(self.shipments_of_orders.get(&order), is_waiting)
-    }
-
-    /// Shipments that a capture covers, in the order of acceptance.
-    pub fn covered_by(&self, capture: CaptureKey) -> Vec<ShipmentKey> {
-        let order = self.capture(capture).order;
-        let is_covered = |s: &Shipment| s.capture == Some(capture) && s.state == ShipmentState::Covered;
-        self.shipments.keys_where(self.shipments_of_orders.get(&order), is_covered)
-    }
-
-    /// Every shipment of a capture, whatever became of it.
-    pub fn shipments_of(&self, capture: CaptureKey) -> Vec<ShipmentKey> {
-        let order = self.capture(capture).order;
-        self.shipments.keys_where(self.shipments_of_orders.get(&order), |s| s.capture == Some(capture))
-    }
-
-    /// Shipments of an order that wait for something to become known.
-    pub fn awaiting_of(&self, order: OrderKey) -> Vec<ShipmentKey> {
-        self.shipments.keys_where(self.shipments_of_orders.get(&order), |s| s.state == ShipmentState::Awaiting)
-    }
-
-    /// Planned captures of an authorization, in their turn.
-    pub fn planned_on(&self, authorization: AuthorizationKey) -> Vec<CaptureKey> {
-        let captures = self.captures_of_authorizations.get(&authorization);
-        self.captures.keys_where(captures, |c| c.state == CaptureState::Planned)
-    }
-
     // Changing.
 
     /// An order, to be changed.
@@ -265,6 +255,11 @@ impl Books {
     /// A capture, to be changed.
     pub fn capture_mut(&mut self, key: CaptureKey) -> &mut Capture {
         self.captures.mark(key).expect("the ledger loads the capture that a command names")
+    }
+
+    /// A kept notice, to be changed.
+    pub fn kept_mut(&mut self, key: KeptKey) -> &mut Kept {
+        self.kept.mark(key).expect("the ledger loads the kept notices of every order that has any")
     }
 
     /// Opens an order, unless it is known.
@@ -307,6 +302,15 @@ impl Books {
         key
     }
 
+    /// Adds a kept notice made by `build` from its new row.
+    pub fn add_kept(&mut self, build: impl FnOnce(KeptKey) -> Kept) -> KeptKey {
+        let key = KeptKey::new(self.take_row());
+        let kept = build(key);
+        self.kept_of_orders.entry(kept.order).or_default().push(key);
+        self.kept.insert(key, kept);
+        key
+    }
+
     /// Moves a shipment to its next state.
     ///
     /// # Panics
@@ -326,7 +330,10 @@ impl Books {
         let before = capture.state;
         assert!(before.can_become(next), "a capture cannot go from {before:?} to {next:?}");
         capture.state = next;
-        let authorization = capture.authorization;
+        let (order, authorization) = (capture.order, capture.authorization);
+        if next.is_terminal() {
+            self.order_mut(order).open -= 1;
+        }
         let authorization = self.authorization_mut(authorization);
         authorization.planned -= u32::from(before == CaptureState::Planned);
         authorization.in_flight -= u32::from(before.is_in_flight());
@@ -382,7 +389,7 @@ impl Books {
     }
 
     /// Writes an event to the outbox.
-    pub fn announce(&mut self, event: Event, outcome_of: Option<(ShipmentKey, u32)>) {
+    pub fn announce(&mut self, event: Event, outcome_of: Option<(OutcomeOf, u32)>) {
         let row = self.take_row();
         self.outbox.push(Announcement { row, event, outcome_of });
     }

@@ -180,8 +180,27 @@ pub struct Announcement {
     pub row: i64,
     /// The event.
     pub event: Event,
-    /// The shipment and generation whose one outcome it is; the ledger refuses a second.
-    pub outcome_of: Option<(ShipmentKey, u32)>,
+    /// Whose one outcome it is, and of which generation; the ledger refuses a second.
+    pub outcome_of: Option<(OutcomeOf, u32)>,
+}
+
+/// Who has one outcome per generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OutcomeOf {
+    /// A shipment.
+    Shipment(ShipmentKey),
+    /// A fee, by its capture.
+    Fee(CaptureKey),
+}
+
+impl OutcomeOf {
+    /// The row's number. All rows are numbered together, so it tells a shipment from a fee.
+    pub const fn row(self) -> i64 {
+        match self {
+            Self::Shipment(key) => key.row(),
+            Self::Fee(key) => key.row(),
+        }
+    }
 }
 
 /// Takes a key out of what belongs to `owner`.

@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
+use crate::capture::ask;
 use crate::capture::books::{Books, HistoryNote};
 use crate::capture::collect;
+use crate::capture::complete;
 use crate::capture::decide::{Call, Context, Due, Note, Ready, Reply, Ticket};
 use crate::capture::expiry;
+use crate::capture::kept;
 use crate::capture::outcome;
 use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
@@ -22,8 +25,11 @@ pub(super) fn due(books: &mut Books, due: Due, context: Context<'_>) -> Reply {
     match due {
         Due::Capture(capture) => due_capture(books, capture, context),
         Due::Authorization(authorization) => due_authorization(books, authorization, context),
+        Due::Ask(authorization) => ask::due(books, authorization, context),
         Due::Shipment(shipment) => due_shipment(books, shipment, context),
         Due::Warning(authorization) => expiry::warn(books, authorization, context),
+        Due::Kept(kept) => kept::due(books, kept, context),
+        Due::Order(order) => complete::due(books, order, context),
     }
 }
 

@@ -49,7 +49,8 @@ fn call_from(record: &Authorization) -> Option<Timestamp> {
     let freeze = record.freeze_at.filter(|_| record.waiting > 0 && record.single == SingleUse::Free);
     let end = match record.expires_at {
         _ if !is_watched(record) => None,
-        None => Some(Timestamp::UNIX_EPOCH),
+        // First it is asked for with what else is not known.
+        None => Some(Timestamp::UNIX_EPOCH).filter(|_| record.ask.is_none()),
         Some(at) => Some(at).filter(|_| !has_open(record)),
     };
     [freeze, end].into_iter().flatten().min()
@@ -58,7 +59,7 @@ fn call_from(record: &Authorization) -> Option<Timestamp> {
 /// Is there anything about its end that is not known?
 fn is_watched(record: &Authorization) -> bool {
     let is_used_up = record.single == SingleUse::Used && !record.captured.is_zero();
-    let is_captured = record.captured.minor() >= record.authorized.minor();
+    let is_captured = record.is_amount_known && record.captured.minor() >= record.authorized.minor();
     let is_reported = record.watch.reported.is_some() && record.watch.reported == record.expires_at;
     !(is_used_up || is_captured || is_reported)
 }
@@ -116,11 +117,12 @@ fn is_at_stake(books: &Books, record: &Authorization, on_expiry: OnExpiry) -> bo
     let order = books.order(record.order);
     let may_ship = order.final_at.is_none() && !order.is_complete();
     let left = record.remaining().saturating_sub(record.waiting_amount).expect("one currency per authorization");
+    let may_be_left = !record.is_amount_known || !left.is_zero();
     let is_held = record.provider.remaining.is_none_or(|held| !held.is_zero());
     let is_usable = record.single != SingleUse::Used;
     match on_expiry {
         OnExpiry::MayCaptureInFull => is_usable && is_held,
-        OnExpiry::Void => !record.earned_uncaptured().is_zero() || (is_usable && may_ship && !left.is_zero()),
+        OnExpiry::Void => !record.earned_uncaptured().is_zero() || (is_usable && may_ship && may_be_left),
     }
 }
 
@@ -187,7 +189,7 @@ pub(super) fn expire(books: &mut Books, expire: Expire, context: Context<'_>) ->
             Reply::nothing(Note::Parked(fault.message))
         }
         Reading::Seen(view) => {
-            learn(books, authorization, &view, context);
+            settle::note_provider(books, authorization, &view, context);
             conclude(books, authorization, &view, context)
         }
     }
@@ -216,27 +218,6 @@ fn rest(books: &mut Books, authorization: AuthorizationKey, why: &str, context: 
     let scheduled = u32::try_from(context.policy.look_after.len()).unwrap_or(u32::MAX);
     let doublings = books.authorization(authorization).reads.saturating_sub(scheduled);
     read_again(books, authorization, doublings, why.to_owned(), context)
-}
-
-/// What a read tells of the expiry and the balance. Where it tells no expiry and nobody else has, the
-/// authorization lives as long as the account's settings say, from when it was made; where not even
-/// that is told, from now.
-pub(super) fn learn(
-    books: &mut Books,
-    authorization: AuthorizationKey,
-    view: &AuthorizationView,
-    context: Context<'_>,
-) {
-    settle::note_provider(books, authorization, view.balance, context);
-    let record = books.authorization(authorization);
-    let lifetime = context.policy.accounts.get(&record.account).and_then(|account| account.authorization_lifetime);
-    if let (None, Some(lifetime)) = (record.expires_at, lifetime) {
-        let from = view.authorized_at.unwrap_or(context.now.wall);
-        let record = books.authorization_mut(authorization);
-        record.expires_at = Some(clock::after(from, lifetime));
-        record.expiry_is_derived = true;
-        due::move_deadline(books, authorization, context);
-    }
 }
 
 fn conclude(

@@ -17,6 +17,7 @@ pub mod policy;
 pub mod plan;
 
 // the records, and which steps between their states exist
+mod keys;
 pub mod records;
 pub mod states;
 
@@ -29,11 +30,18 @@ pub mod decide;
 
 // 3 accept
 mod accept;
+mod amount;
+mod ask;
 mod awaiting;
 mod collect;
+mod companion;
+mod complete;
 mod expiry;
+mod fee;
+mod kept;
 mod register;
 pub(crate) mod reject;
+mod small;
 
 // whose turn it is, and when
 mod due;

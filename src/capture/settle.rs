@@ -1,12 +1,12 @@
 //! Step 6 for captures: applies a verdict to the books, and hands on the turn.
 
+use crate::capture::ask;
 use crate::capture::books::Books;
 use crate::capture::collect;
 use crate::capture::decide::{Context, Evidence, Note, Reply, Settle};
 use crate::capture::due;
 use crate::capture::event::FailureReason;
-use crate::capture::evidence::{Answer, ProviderBalance, Reading};
-use crate::capture::expiry;
+use crate::capture::evidence::{Answer, AuthorizationView, ProviderBalance, Reading};
 use crate::capture::judge::{self, Case, Verdict};
 use crate::capture::outcome::{self, Cause};
 use crate::capture::policy::{AccountPolicy, Captures};
@@ -43,8 +43,8 @@ fn account_of<'a>(books: &Books, capture: &Capture, context: Context<'a>) -> Opt
 /// Keeps what the evidence says of the authorization, whatever it means for the capture.
 fn note_evidence(books: &mut Books, authorization: AuthorizationKey, evidence: &Evidence, context: Context<'_>) {
     match evidence {
-        Evidence::Answer(Answer::Captured(proof)) => note_provider(books, authorization, proof.balance, context),
-        Evidence::Reading(Reading::Seen(view)) => expiry::learn(books, authorization, view, context),
+        Evidence::Answer(Answer::Captured(proof)) => note_balance(books, authorization, proof.balance, context),
+        Evidence::Reading(Reading::Seen(view)) => note_provider(books, authorization, view, context),
         Evidence::Answer(
             Answer::Pending | Answer::Refused(_) | Answer::Doubt(_) | Answer::NotExecuted(_) | Answer::Misconfigured(_),
         )
@@ -53,14 +53,20 @@ fn note_evidence(books: &mut Books, authorization: AuthorizationKey, evidence: &
     }
 }
 
-/// Keeps what the provider says beside our own books, and what it said before where it says nothing
-/// now; its word on the expiry is the truth.
+/// Keeps what a view says of an authorization; when it was made tells when it dies, where nobody does.
 pub(super) fn note_provider(
     books: &mut Books,
     authorization: AuthorizationKey,
-    balance: ProviderBalance,
+    view: &AuthorizationView,
     context: Context<'_>,
 ) {
+    note_balance(books, authorization, view.balance, context);
+    ask::derive_expiry(books, authorization, view, context);
+}
+
+/// Keeps what the provider says beside our own books, and what it said before where it says nothing
+/// now; its word on the expiry is the truth.
+fn note_balance(books: &mut Books, authorization: AuthorizationKey, balance: ProviderBalance, context: Context<'_>) {
     let before = books.authorization(authorization).provider;
     let known = ProviderBalance {
         captured: balance.captured.or(before.captured),

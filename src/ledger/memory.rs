@@ -7,17 +7,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 
-use crate::capture::books::{Books, HistoryNote, Movement};
+use crate::capture::books::{Books, HistoryNote, Movement, OutcomeOf};
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::capture::decide::{Arrival, Command, Due, Ready};
 use crate::capture::event::Event;
+use crate::capture::notice::AuthorizationFacts;
 use crate::capture::policy::Policy;
 use crate::capture::records::{
-    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey,
+    Authorization, AuthorizationKey, Capture, CaptureKey, Kept, KeptKey, Order, OrderKey, Shipment, ShipmentKey,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::{self, Timestamp};
-use crate::ids::{AccountName, DeadLetterId};
+use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
 use crate::ledger::fold::{self, Store, StoreError};
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 
@@ -39,6 +40,8 @@ pub struct Tables {
     pub shipments: BTreeMap<ShipmentKey, Shipment>,
     /// The captures.
     pub captures: BTreeMap<CaptureKey, Capture>,
+    /// The notices that wait, or have waited.
+    pub kept: BTreeMap<KeptKey, Kept>,
     /// The movements, append-only.
     pub movements: Vec<Movement>,
     /// What attempts and looks showed, append-only.
@@ -49,7 +52,7 @@ pub struct Tables {
     pub unpublished: BTreeMap<i64, Timestamp>,
     /// The dead letters.
     pub dead_letters: HashMap<DeadLetterId, DeadLetter>,
-    outcomes: HashSet<(ShipmentKey, u32)>,
+    outcomes: HashSet<(OutcomeOf, u32)>,
     next_row: i64,
 }
 
@@ -121,6 +124,7 @@ impl Tables {
         let is_beyond =
             |at: Option<Timestamp>, longest| at.is_some_and(|at: Timestamp| at > clock::after(now, longest));
         let mut due = DueNow::default();
+        let mut warnings = Vec::new();
         let mut taken: HashMap<(&'static str, AccountName), usize> = HashMap::new();
         let mut take = |kind, record: &Authorization| {
             let taken = taken.entry((kind, record.account.clone())).or_default();
@@ -143,14 +147,27 @@ impl Tables {
             }
             // Where a read is due too, it is found again when the warning is given.
             if is_due(watch.lead_at) {
-                due.warnings.push(record.key);
+                warnings.push(Due::Warning(record.key));
             } else {
                 due.calls.push(self.ready(Due::Authorization(record.key), record.key));
             }
         }
+        for record in self.authorizations.values() {
+            let at = record.ask.map(|ask| ask.at);
+            if (is_due(at) || is_beyond(at, policy.longest_wait())) && take("ask", record) {
+                due.calls.push(self.ready(Due::Ask(record.key), record.key));
+            }
+        }
         due.calls.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
-        let awaiting = self.shipments.values().filter(|shipment| is_due(shipment.due_at));
-        due.awaiting = awaiting.take(limit).map(|shipment| shipment.key).collect();
+        let shipments = self.shipments.values().filter(|shipment| is_due(shipment.due_at));
+        let shipments = shipments.map(|shipment| (shipment.key.row(), Due::Shipment(shipment.key)));
+        let kept = self.kept.values().filter(|kept| is_due(kept.due_at));
+        let kept = kept.map(|kept| (kept.key.row(), Due::Kept(kept.key)));
+        let mut waiting: Vec<_> = shipments.take(limit).chain(kept.take(limit)).collect();
+        waiting.sort_unstable_by_key(|(row, _)| *row);
+        let closing = self.orders.values().filter(|order| is_due(order.closes_at));
+        let closing = closing.map(|order| Due::Order(order.key)).take(limit);
+        due.others = waiting.into_iter().map(|(_, due)| due).chain(closing).chain(warnings).collect();
         due
     }
 
@@ -195,10 +212,17 @@ impl Tables {
             oldest_doubt: in_doubt().filter_map(|capture| capture.progress.doubt_since).min(),
             earned_uncaptured: earned.into_iter().map(|((account, code), minor)| (account, code, minor)).collect(),
             nearest_deadline: open().map(record_of).chain(waiting()).filter_map(|record| record.expires_at).min(),
+            oldest_awaiting: self.oldest_awaiting(),
             outbox_pending: count(self.unpublished.len()),
             outbox_oldest: self.unpublished.values().min().copied(),
             dead_letters: dead_letters.into_iter().collect(),
         }
+    }
+
+    fn oldest_awaiting(&self) -> Option<Timestamp> {
+        let awaiting = self.shipments.values().filter(|shipment| shipment.state == ShipmentState::Awaiting);
+        let kept = self.kept.values().filter(|kept| kept.due_at.is_some());
+        awaiting.map(|shipment| shipment.accepted_at).chain(kept.map(|kept| kept.kept_at)).min()
     }
 
     fn load_order(&self, books: &mut Books, key: OrderKey) {
@@ -227,33 +251,63 @@ impl Tables {
         books.load_authorization(authorization.clone());
     }
 
-    fn load_arrival(&self, books: &mut Books, arrival: &Arrival) {
-        let notice = &arrival.notice;
-        if let Some(order) = self.orders.values().find(|order| order.id == notice.order) {
+    /// What any notice of an order may touch.
+    fn load_told(
+        &self,
+        books: &mut Books,
+        id: &OrderId,
+        facts: Option<&AuthorizationFacts>,
+        named: Option<&ShipmentId>,
+    ) {
+        if let Some(order) = self.orders.values().find(|order| order.id == *id) {
             self.load_order(books, order.key);
             let of_order = self.shipments.values().filter(|shipment| shipment.order == order.key);
-            for shipment in of_order.filter(|s| s.id == notice.shipment || s.state == ShipmentState::Awaiting) {
+            for shipment in of_order.filter(|shipment| shipment.state.is_waiting() || Some(&shipment.id) == named) {
                 self.load_shipment(books, shipment.key);
             }
+            for kept in self.kept.values().filter(|kept| kept.order == order.key && kept.due_at.is_some()) {
+                books.load_kept(kept.clone());
+            }
         }
-        let named = notice.authorization.as_ref().and_then(|facts| {
+        let named = facts.and_then(|facts| {
             let mut known = self.authorizations.values();
             known.find(|known| known.account == facts.account && known.reference == facts.reference)
         });
         if let Some(known) = named {
             self.load_authorization(books, known.key);
-            let told = notice.authorization.as_ref().and_then(|facts| facts.expires_at);
+            let told = facts.and_then(|facts| facts.expires_at);
             if known.learns_expiry(told) {
                 self.load_on_authorization(books, known.key);
             }
         }
     }
 
+    fn load_arrival(&self, books: &mut Books, arrival: &Arrival) {
+        let notice = &arrival.notice;
+        self.load_told(books, &notice.order, notice.authorization.as_ref(), Some(&notice.shipment));
+    }
+
+    fn load_closing(&self, books: &mut Books, key: OrderKey) {
+        if let Some(order) = self.orders.get(&key) {
+            self.load_told(books, &order.id, None, None);
+        }
+    }
+
+    fn load_asked(&self, books: &mut Books, key: AuthorizationKey) {
+        let Some(record) = self.authorizations.get(&key) else { return };
+        books.load_authorization(record.clone());
+        self.load_closing(books, record.order);
+        self.load_on_authorization(books, key);
+    }
+
     fn load_capture(&self, books: &mut Books, key: CaptureKey) {
         let Some(capture) = self.captures.get(&key) else { return };
         books.load_capture(capture.clone());
         self.load_on_authorization(books, capture.authorization);
-        self.load_shipment(books, capture.shipment);
+        self.load_order(books, capture.order);
+        if let Some(shipment) = capture.shipment() {
+            self.load_shipment(books, shipment);
+        }
     }
 
     fn load_on_authorization(&self, books: &mut Books, key: AuthorizationKey) {
@@ -305,13 +359,27 @@ impl Store for Tables {
         for command in commands {
             match command {
                 Command::Accept(arrival) => self.load_arrival(&mut books, arrival),
+                Command::Register(arrival) => {
+                    let notice = &arrival.notice;
+                    self.load_told(&mut books, &notice.order, Some(&notice.authorization), None);
+                }
+                Command::Cancel(arrival) => self.load_told(&mut books, &arrival.notice.order, None, None),
                 Command::Due(Due::Capture(key)) => self.load_capture(&mut books, *key),
                 Command::Settle(settle) => self.load_capture(&mut books, settle.capture),
                 Command::Due(Due::Authorization(key)) => self.load_on_authorization(&mut books, *key),
                 Command::Freeze(freeze) => self.load_on_authorization(&mut books, freeze.authorization),
                 Command::Expire(expire) => self.load_on_authorization(&mut books, expire.authorization),
                 Command::Due(Due::Warning(key)) => self.load_authorization(&mut books, *key),
+                Command::Due(Due::Ask(key)) => self.load_asked(&mut books, *key),
+                Command::Learn(learn) => self.load_asked(&mut books, learn.authorization),
                 Command::Due(Due::Shipment(key)) => self.load_shipment(&mut books, *key),
+                Command::Due(Due::Kept(key)) => {
+                    if let Some(kept) = self.kept.get(key) {
+                        self.load_order(&mut books, kept.order);
+                        books.load_kept(kept.clone());
+                    }
+                }
+                Command::Due(Due::Order(key)) => self.load_closing(&mut books, *key),
                 Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
             }
         }
@@ -330,6 +398,7 @@ impl Store for Tables {
             .extend(books.authorizations().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
         self.shipments.extend(books.shipments().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
         self.captures.extend(books.captures().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
+        self.kept.extend(books.kept().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
         self.movements.extend(books.movements.iter().cloned());
         self.history.extend(books.history.iter().cloned());
         for (announcement, row) in books.outbox.iter().zip(outbox) {

@@ -27,10 +27,10 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::capture::decide::{Command, Ready, Reply};
+use crate::capture::decide::{Command, Due, Ready, Reply};
 use crate::capture::event::Event;
 use crate::capture::policy::Policy;
-use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
+use crate::capture::records::CaptureKey;
 use crate::capture::retry::Jitter;
 use crate::clock::{Moment, Timestamp};
 use crate::ids::AccountName;
@@ -83,10 +83,9 @@ pub trait Ledger: Send + Sync {
 pub struct DueNow {
     /// Captures and authorizations, for which a provider is called, the earliest deadline first.
     pub calls: Vec<Ready>,
-    /// Shipments that wait for something to become known.
-    pub awaiting: Vec<ShipmentKey>,
-    /// Authorizations about whose expiry it is time to warn.
-    pub warnings: Vec<AuthorizationKey>,
+    /// What needs no call: shipments and notices that wait for something to become known, in the order
+    /// of arrival, orders whose grace is over, and authorizations to be warned of.
+    pub others: Vec<Due>,
 }
 
 /// What came of a group.
@@ -131,6 +130,8 @@ pub struct Vitals {
     pub earned_uncaptured: Vec<(AccountName, String, i64)>,
     /// The earliest expiry of an authorization with earned money that is not captured.
     pub nearest_deadline: Option<Timestamp>,
+    /// Since when the oldest shipment or notice waits for its plan, authorization or account.
+    pub oldest_awaiting: Option<Timestamp>,
     /// Events that are not published.
     pub outbox_pending: u64,
     /// When the oldest of them was written.

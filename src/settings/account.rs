@@ -86,6 +86,8 @@ fn read_one(
         return Err(Noted);
     };
     let resend_override = section.optional("resend_window", value::span);
+    let quantum = section.optional("quantum", value::money);
+    let minimum = section.optional("minimum", value::money);
     let lifetime = read_lifetime(&mut section, kind, margin);
     let protocol = match kind {
         Kind::Flitt => read_cloudipsp(&mut section).map(Protocol::Flitt),
@@ -102,14 +104,21 @@ fn read_one(
     if let (Ok(None), Kind::FlexPay) = (&resend_override, kind) {
         section.note_effective("resend_window", FLEX_PAY_RESEND_WINDOW.to_owned(), Place::AccountDefault);
     }
+    let tells_expiry = match kind {
+        Kind::Flitt | Kind::Fondy => false,
+        Kind::FlexPay => true,
+    };
     section.finish();
     let (resend_override, authorization_lifetime) = (resend_override?, lifetime?);
     let policy = AccountPolicy {
         captures,
         resend_window: resend_override.or(resend_default),
         timeout: timeout?,
+        tells_expiry,
         authorization_lifetime,
         on_expiry,
+        quantum: quantum?,
+        minimum: minimum?,
     };
     let account = Account {
         name,

@@ -202,7 +202,7 @@ my.toml:11: accounts.flitt-ge.base_url: must use https: http is for loopback onl
 my.toml:9: accounts.flitt-ge.merchant_id: is missing
 my.toml:12: accounts.flitt-ge.secret: is a secret and must not be written here: use { file = "…" }, { env = "…" } or { credential = "…" }
 my.toml:15: accounts.other.protocol: must be "flitt", "fondy" or "flex_pay"
-default (config/holdfast.toml:116): worker.drain_grace: must be at least 5m, the longest timeout of an account
+default (config/holdfast.toml:118): worker.drain_grace: must be at least 5m, the longest timeout of an account
 my.toml:8: brocker: is not a setting: did you mean `broker`?
 "#);
 }
@@ -243,6 +243,8 @@ fn each_rule_has_its_message() {
         ("[broker\nurl = 1".into(), "my.toml:1: is not TOML"),
         (flitt("concurrency = 0"), "accounts.a.concurrency: must be a whole number from 1 to 1000"),
         (flitt("authorization_lifetime = \"12h\""), "must be longer than capture.derived_deadline_margin"),
+        (flitt("quantum = 0.05"), "accounts.a.quantum: must be an amount in major units"),
+        (flitt("minimum = \"0\""), "accounts.a.minimum: must be an amount in major units"),
         (flitt("connect_timeout = \"31s\""), "must not be longer than timeout"),
         (flitt("secrt = 1"), "my.toml:6: accounts.a.secrt: is not a setting: did you mean `secret`?"),
         (flitt("").replace("env =", "environment ="), "is not a form of secret"),

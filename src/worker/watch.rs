@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::consumer::{ConsumerState, ConsumerStatus};
 use crate::broker::publisher::{PublisherState, PublisherStatus};
-use crate::capture::decide::{Command, Due, Evidence, Note, Settle};
+use crate::capture::decide::{Command, Evidence, Note, Settle};
 use crate::clock::{self, Timestamp};
 use crate::http::Readiness;
 use crate::ledger::{LedgerError, Vitals};
@@ -28,6 +28,9 @@ const VITALS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A capture in doubt for longer than this is an alarm.
 const DOUBT_OLD: Duration = Duration::from_hours(1);
+
+/// A notice that has waited longer than this for what it lacks is an alarm.
+const AWAITING_OLD: Duration = Duration::from_mins(15);
 
 /// Looks after everything that is not on its way through memory.
 pub(super) struct Watch {
@@ -85,8 +88,7 @@ impl Watch {
 
     async fn take_up_what_is_due(&self) -> Result<(), LedgerError> {
         let due = self.executor.ledger().find_due(DUE_MAX).await?;
-        let mut at_once: Vec<Due> = due.warnings.into_iter().map(Due::Warning).collect();
-        at_once.extend(due.awaiting.into_iter().map(Due::Shipment));
+        let mut at_once = due.others;
         for ready in due.calls {
             if self.executor.serves(&ready.account) {
                 self.executor.enqueue(&ready);
@@ -102,7 +104,10 @@ impl Watch {
         let Some(replies) = self.executor.execute(commands).await else { return Ok(()) };
         for reply in replies.into_iter().flatten() {
             note::note(&reply);
-            // One by one, in the order of acceptance: each may make the next one possible.
+            if let Some(ready) = &reply.ready {
+                self.executor.enqueue(ready);
+            }
+            // One by one, in the order of arrival: each may make the next one possible.
             if let Note::LookAgain(raw) = reply.note
                 && intake::accept(&self.executor, vec![*raw]).await.is_err()
             {
@@ -168,6 +173,10 @@ impl Watch {
         let conflicts = vitals.dead_letters.iter().any(|(reason, _)| reason == "conflict");
         let message = "messages contradict what was accepted before: holdfast dead-letters list --reason conflict";
         set_alarm(conflicts, "conflict", message);
+        let long = age(vitals.oldest_awaiting, now) > AWAITING_OLD;
+        let message = "a notice has waited for its plan, authorization or account for over 15 minutes: \
+                       holdfast captures list --state awaiting";
+        set_alarm(long, "awaiting", message);
         let old = age(vitals.oldest_doubt, now) > DOUBT_OLD;
         let message = "a capture has been in doubt for long: holdfast captures list --in-doubt";
         set_alarm(old, "in_doubt", message);

@@ -106,7 +106,7 @@ impl Side {
             let started = Instant::now();
             let due = self.ledger.find_due(DUE_MAX).await?;
             self.ticks.push(started.elapsed());
-            ensure!(due.warnings.len() == DUE, "{} are due", due.warnings.len());
+            ensure!(due.others.len() == DUE, "{} are due", due.others.len());
         }
         for _ in 0..GROUPS {
             let commands = (0..GROUP).map(|number| shipment(self.accepted + number)).collect();
@@ -185,7 +185,10 @@ fn environment() -> anyhow::Result<Environment> {
             resend_window: Some(Duration::from_mins(15)),
             timeout: Duration::from_secs(30),
             authorization_lifetime: None,
+            tells_expiry: true,
             on_expiry: OnExpiry::Void,
+            quantum: None,
+            minimum: None,
         };
         policy.accounts.insert(AccountName::parse(name)?, account);
     }

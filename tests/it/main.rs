@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod broker;
+mod companions;
 mod crash;
 mod deadline;
 mod flow;

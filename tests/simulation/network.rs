@@ -74,7 +74,7 @@ impl World {
                 let request = Request { key, capture: id, amount };
                 self.send_capture(job, name, request, is_misconfigured);
             }
-            Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } => {
+            Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => {
                 self.send_read(job, name, is_misconfigured);
             }
         }
@@ -209,7 +209,7 @@ impl World {
                 }))
             }
             Call::Send { .. } => Outcome::Answer(Answer::Doubt(doubt)),
-            Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } => {
+            Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => {
                 Outcome::Reading(Reading::Unclear(doubt))
             }
         }

@@ -351,7 +351,11 @@ impl World {
         let watched = tables.authorizations.values().filter(|record| !self.is_never_over(record));
         let watched = watched.filter_map(|record| record.watch.at);
         let shipments = tables.shipments.values().filter_map(|shipment| shipment.due_at);
-        let next: Option<Timestamp> = captures.chain(watched).chain(shipments).min();
+        let asking = tables.authorizations.values().filter_map(|record| record.ask.map(|ask| ask.at));
+        let kept = tables.kept.values().filter_map(|kept| kept.due_at);
+        let closing = tables.orders.values().filter_map(|order| order.closes_at);
+        let waiting = shipments.chain(kept).chain(closing);
+        let next: Option<Timestamp> = captures.chain(watched).chain(asking).chain(waiting).min();
         next.map(|at| self.clock.elapsed_when_machine_shows(at))
     }
 
@@ -421,7 +425,8 @@ impl World {
     fn count_ends(&mut self) {
         for told in self.consumer.told() {
             let reason = told.text("reason");
-            let end = if reason.is_empty() { told.kind.clone() } else { format!("{} {reason}", told.kind) };
+            let kind = if told.is_fee() { format!("{} of a fee", told.kind) } else { told.kind.clone() };
+            let end = if reason.is_empty() { kind } else { format!("{kind} {reason}") };
             *self.tally.ends.entry(end).or_default() += 1;
         }
         self.tally.ends.insert("stale conclusions ignored".to_owned(), self.stale);

@@ -105,7 +105,7 @@ impl Run {
                     self.captured.push(amount);
                     self.world.answer(Some(ticket), captured(Some(amount)))
                 }
-                Call::Read { .. } => self.world.show(Some(ticket), seen(self.view())),
+                Call::Read { .. } | Call::Ask { .. } => self.world.show(Some(ticket), seen(self.view())),
                 Call::Look { .. } | Call::ReadExpiry { .. } => panic!("every answer was clear: {ticket:?}"),
             };
             self.calls.extend(reply.ticket);

@@ -8,7 +8,6 @@ use crate::capture::evidence::{
 use crate::capture::policy::OnExpiry;
 use crate::capture::records::SingleUse;
 use crate::capture::tests::support::*;
-use crate::clock::Timestamp;
 
 const DAY: i64 = 24 * 3_600;
 /// When `authorized` says that it expires.
@@ -23,6 +22,7 @@ fn warnings(world: &mut World) -> Vec<AuthorizationWarning> {
         | EventContent::Corrected(..)
         | EventContent::Deferred(_)
         | EventContent::Rejected(_)
+        | EventContent::RefundRequired(_)
         | EventContent::Expired(_) => None,
     });
     news.collect()
@@ -37,6 +37,7 @@ fn ends(world: &mut World) -> Vec<AuthorizationEnd> {
         | EventContent::Corrected(..)
         | EventContent::Deferred(_)
         | EventContent::Rejected(_)
+        | EventContent::RefundRequired(_)
         | EventContent::Expiring(_) => None,
     });
     news.collect()
@@ -277,32 +278,37 @@ fn captures_that_are_open_keep_their_own_rules_and_come_first() {
 }
 
 #[test]
-fn an_expiry_that_nobody_told_is_asked_for() {
-    let told = |authorized_at: Option<Timestamp>| seen(AuthorizationView { authorized_at, ..view(11_900) });
-    for (authorized_at, expires_at) in [(Some(at(-DAY)), 6 * DAY), (None, 7 * DAY + 2)] {
-        let mut world = World::new();
-        let mut facts = authorized(ONCE, "r", 11_900);
-        (facts.expires_at, facts.authorized_at) = (None, None);
-        world.accept(draft("o", "s1").line("l1", 1).on(facts).plan(worked_plan()));
-        assert_eq!(world.authorization("r").freeze_at, None, "it has no deadline yet");
-        world.clock.advance(2 * SECOND);
-        let read = world.due_call();
-        assert!(matches!(asked(read.as_ref().expect("asked")), Asked::ReadExpiry { .. }));
-        world.show(read, told(authorized_at));
-        let record = world.authorization("r");
-        assert_eq!((record.expires_at, record.expiry_is_derived), (Some(at(expires_at)), true));
-        assert_eq!(record.freeze_at, Some(at(expires_at - DAY)), "and that of what collects is there");
-    }
+fn an_expiry_that_nobody_told_is_asked_for_until_somebody_does() {
+    let mut without = policy();
+    without.accounts.get_mut(&account(OFTEN)).expect("configured").authorization_lifetime = None;
+    let mut world = World::with(without);
+    let mut facts = authorized(OFTEN, "r", 11_900);
+    (facts.expires_at, facts.authorized_at) = (None, None);
+    world.accept(draft("o", "s1").amount("10.00").on(facts));
+    world.accept(draft("o", "s2").amount("10.00"));
+    let asked_at_once = world.due_call();
+    world.show(asked_at_once, seen(view(11_900)));
+    assert_eq!(world.capture_of("s2").due_at, None, "behind the first, without a deadline");
+    world.clock.advance(2 * SECOND);
+    let read = world.due_call();
+    assert!(matches!(asked(read.as_ref().expect("asked")), Asked::ReadExpiry { .. }));
+    assert!(matches!(world.show(read, seen(view(11_900))).note, Note::ReadAgain(_)));
+    world.clock.advance(2 * SECOND);
+    let read = world.due_call();
+    let told = ProviderBalance { expires_at: Some(at(EXPIRY)), ..view(11_900).balance };
+    world.show(read, seen(AuthorizationView { balance: told, ..view(11_900) }));
+    assert_eq!(world.capture_of("s2").due_at, Some(at(EXPIRY - 2 * 3_600)), "and with it the deadline");
+    assert_eq!(leads_at(&mut world, EXPIRY - 2 * DAY), [48]);
 }
 
 #[test]
 fn an_expiry_told_later_moves_the_deadline_of_what_waits() {
     let mut world = World::new();
     let mut facts = authorized(OFTEN, "r", 11_900);
-    (facts.expires_at, facts.authorized_at) = (None, None);
+    facts.expires_at = None;
     world.accept(draft("o", "s1").amount("10.00").on(facts));
     world.accept(draft("o", "s2").amount("10.00"));
-    assert_eq!(world.capture_of("s2").due_at, None, "behind the first, without a deadline");
+    assert_eq!(world.capture_of("s2").due_at, Some(at(EXPIRY - DAY)), "derived, with the wider margin");
     world.accept(draft("o", "s3").amount("10.00").on(authorized(OFTEN, "r", 11_900)));
     assert_eq!(world.capture_of("s2").due_at, Some(at(EXPIRY - 2 * 3_600)));
 }

@@ -34,6 +34,7 @@ fn outcomes(world: &mut World) -> Vec<(String, i64, i64)> {
         | EventContent::Corrected(..)
         | EventContent::Deferred(_)
         | EventContent::Rejected(_)
+        | EventContent::RefundRequired(_)
         | EventContent::Expiring(_)
         | EventContent::Expired(_) => None,
     };
@@ -50,6 +51,7 @@ fn reasons(world: &mut World) -> Vec<FailureReason> {
         | EventContent::Corrected(..)
         | EventContent::Deferred(_)
         | EventContent::Rejected(_)
+        | EventContent::RefundRequired(_)
         | EventContent::Expiring(_)
         | EventContent::Expired(_) => None,
     };
@@ -68,7 +70,7 @@ fn a_complete_order_is_read_and_captured_once_with_an_event_for_each_shipment() 
     assert_eq!(frozen.note, Note::Frozen);
     assert_eq!(world.balance("r"), (11_900, 0, 11_900));
     let capture = world.capture_of("s1");
-    assert_eq!((capture.kind, capture.shipment), (CaptureKind::Batch, world.shipment("s2").key));
+    assert_eq!((capture.kind, capture.shipment()), (CaptureKind::Batch, Some(world.shipment("s2").key)));
     world.answer(frozen.ticket, captured(None));
     assert_eq!(outcomes(&mut world), [("s1".to_owned(), 10_337, 11_900), ("s2".to_owned(), 1_563, 11_900)]);
     assert_eq!(world.authorization("r").single, SingleUse::Used);
@@ -209,6 +211,7 @@ fn money_that_may_have_moved_is_said_to() {
             | EventContent::Corrected(..)
             | EventContent::Deferred(_)
             | EventContent::Rejected(_)
+            | EventContent::RefundRequired(_)
             | EventContent::Expiring(_)
             | EventContent::Expired(_) => None,
         })

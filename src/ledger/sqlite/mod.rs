@@ -13,6 +13,7 @@ mod write;
 
 // rows and tables
 mod codec;
+mod rows;
 mod schema;
 
 // where both happen

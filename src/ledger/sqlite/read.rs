@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, ToSql, params};
 use uuid::Uuid;
 
 use crate::capture::decide::{Due, Ready};
-use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
+use crate::capture::records::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
 use crate::ledger::sqlite::codec::{At, corrupt, instant};
@@ -27,6 +27,7 @@ pub(super) struct Waits {
 /// What is due.
 pub(super) fn find_due(connection: &Connection, now: Timestamp, waits: Waits, limit: u32) -> Result<DueNow> {
     let mut due = DueNow::default();
+    let mut warnings = Vec::new();
     let beyond = clock::after(now, waits.longest);
     of_each_account(connection, CAPTURES, params![At(now), limit, At(beyond)], &mut |row| {
         due.calls.push(ready(row, Due::Capture(CaptureKey::new(row.get("row")?)))?);
@@ -36,7 +37,7 @@ pub(super) fn find_due(connection: &Connection, now: Timestamp, waits: Waits, li
         let key = AuthorizationKey::new(row.get("row")?);
         // Where a read is due too, it is found again when the warning is given.
         if instant(row, "lead_at")?.is_some_and(|at| at <= now) {
-            due.warnings.push(key);
+            warnings.push(Due::Warning(key));
         } else {
             due.calls.push(ready(row, Due::Authorization(key))?);
         }
@@ -49,11 +50,32 @@ pub(super) fn find_due(connection: &Connection, now: Timestamp, waits: Waits, li
     while let Some(row) = rows.next()? {
         add(row)?;
     }
+    of_each_account(connection, ASKING, params![At(now), limit, At(beyond)], &mut |row| {
+        due.calls.push(ready(row, Due::Ask(AuthorizationKey::new(row.get("row")?)))?);
+        Ok(())
+    })?;
     due.calls.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
-    let mut statement =
-        connection.prepare_cached("SELECT shipment_row FROM shipments WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2")?;
-    let awaiting = statement.query_map(params![At(now), limit], |row| Ok(ShipmentKey::new(row.get(0)?)))?;
-    due.awaiting = awaiting.collect::<Result<_>>()?;
+    let waiting = |sql: &str, kind: fn(i64) -> Due| -> Result<Vec<(i64, Due)>> {
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![At(now), limit], |row| {
+            let row: i64 = row.get(0)?;
+            Ok((row, kind(row)))
+        })?;
+        rows.collect()
+    };
+    let mut arrived = waiting(
+        "SELECT shipment_row FROM shipments WHERE due_at <= ?1 ORDER BY due_at, shipment_row LIMIT ?2",
+        |row| Due::Shipment(ShipmentKey::new(row)),
+    )?;
+    arrived.extend(waiting(
+        "SELECT notice_row FROM kept_notices WHERE due_at <= ?1 ORDER BY due_at, notice_row LIMIT ?2",
+        |row| Due::Kept(KeptKey::new(row)),
+    )?);
+    arrived.sort_unstable_by_key(|(row, _)| *row);
+    arrived.extend(waiting("SELECT order_row FROM orders WHERE closes_at <= ?1 ORDER BY closes_at LIMIT ?2", |row| {
+        Due::Order(OrderKey::new(row))
+    })?);
+    due.others = arrived.into_iter().map(|(_, due)| due).chain(warnings).collect();
     Ok(due)
 }
 
@@ -75,6 +97,15 @@ const AUTHORIZATIONS: OfEachAccount = [
     "SELECT min(account) FROM authorizations WHERE watch_at IS NOT NULL AND account > ?1",
     "SELECT authorization_row AS row, account, expires_at, lead_at FROM authorizations
      WHERE account = ?1 AND watch_at <= ?2 ORDER BY watch_at LIMIT ?3",
+];
+
+const ASKING: OfEachAccount = [
+    "SELECT min(account) FROM authorizations WHERE ask_at IS NOT NULL AND account > ?1",
+    "SELECT * FROM (
+       SELECT authorization_row AS row, account, expires_at FROM authorizations
+       WHERE account = ?1 AND ask_at <= ?2 ORDER BY ask_at LIMIT ?3)
+     UNION ALL SELECT * FROM (
+       SELECT authorization_row, account, expires_at FROM authorizations WHERE account = ?1 AND ask_at > ?4 LIMIT ?3)",
 ];
 
 const READS_SET_BACK: &str = "
@@ -162,6 +193,12 @@ pub(super) fn vitals(connection: &Connection) -> Result<Vitals> {
                UNION ALL
                SELECT min(expires_at) FROM authorizations WHERE waiting > 0)",
         )?,
+        oldest_awaiting: earliest(
+            "SELECT min(at) AS at FROM (
+               SELECT min(accepted_at) AS at FROM shipments WHERE due_at IS NOT NULL
+               UNION ALL
+               SELECT min(kept_at) FROM kept_notices WHERE due_at IS NOT NULL)",
+        )?,
         outbox_pending: count("SELECT count(*) FROM outbox WHERE published_at IS NULL")?,
         outbox_oldest: earliest("SELECT min(written_at) AS at FROM outbox WHERE published_at IS NULL")?,
         dead_letters: dead_letters(connection)?,
@@ -210,7 +247,7 @@ mod tests {
         let path = directory.path().join("ledger.db");
         drop(open_for_writing(&path).expect("a new ledger"));
         let connection = open_for_reading(&path).expect("a ledger");
-        for sql in CAPTURES.into_iter().chain(AUTHORIZATIONS).chain([READS_SET_BACK]) {
+        for sql in CAPTURES.into_iter().chain(AUTHORIZATIONS).chain(ASKING).chain([READS_SET_BACK]) {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("it is SQL");
             // What is not bound is null.
             let mut rows = statement.raw_query();

@@ -132,6 +132,21 @@ fn end(ending: Ending) -> AuthorizationEnd {
     }
 }
 
+fn refund() -> event::RefundRequired {
+    let (account, reference) = authorization();
+    event::RefundRequired {
+        order: order_id(),
+        account,
+        reference,
+        revision: 2,
+        captured: gel(11_900),
+        plan_total: gel(10_000),
+        difference: gel(1_900),
+        caused_by: Some("evt-a2".to_owned()),
+        sequence: 4,
+    }
+}
+
 #[test]
 fn each_event_in_full() {
     let declined = Failure {
@@ -183,6 +198,7 @@ fn each_event_in_full() {
         EventContent::Corrected(outcome(), Correction { was: "failed", now: "captured" }),
         EventContent::Deferred(deferral),
         EventContent::Rejected(rejected),
+        EventContent::RefundRequired(refund()),
         EventContent::Expiring(Box::new(warning)),
         EventContent::Expired(Box::new(end(Ending::Captured))),
     ];
@@ -217,7 +233,8 @@ fn every_word_of_the_closed_lists_is_in_the_schemas() {
     for ending in Ending::ALL {
         written(&event_of(EventContent::Expired(Box::new(end(ending)))));
     }
-    for kind in [CaptureKind::Shipment, CaptureKind::Batch, CaptureKind::Deadline, CaptureKind::Zero] {
+    for kind in [CaptureKind::Shipment, CaptureKind::Batch, CaptureKind::Deadline, CaptureKind::Fee, CaptureKind::Zero]
+    {
         written(&event_of(EventContent::Succeeded(Box::new(Outcome { kind, ..*outcome() }))));
     }
     for resolved_by in [ResolvedBy::Response, ResolvedBy::Lookup, ResolvedBy::Local, ResolvedBy::Operator] {

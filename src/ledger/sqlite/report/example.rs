@@ -211,7 +211,8 @@ impl Example {
         body["order_id"] = json!(order);
         body["shipment_id"] = json!(shipment);
         let raw = raw(&format!("evt-{order}-{shipment}"), body.to_string().as_bytes());
-        let Decoded { event_id, data_path, notice: Notice::Shipped(notice) } = message::decode(&raw).unwrap();
+        let Decoded { event_id, data_path, notice } = message::decode(&raw).unwrap();
+        let Notice::Shipped(notice) = notice else { panic!("{notice:?}") };
         let arrival = Arrival { notice: *notice, event_id, data_path, raw, start: true };
         self.execute(time, Command::Accept(Box::new(arrival)))
     }
@@ -226,7 +227,7 @@ impl Example {
     fn settle(&self, time: &str, before: Reply, evidence: Evidence) -> Reply {
         let (capture, epoch) = match before.ticket.expect("a call was begun").call {
             Call::Send { capture, epoch, .. } | Call::Look { capture, epoch } => (capture, epoch),
-            Call::Read { authorization, .. } | Call::ReadExpiry { authorization, .. } => {
+            Call::Read { authorization, .. } | Call::ReadExpiry { authorization, .. } | Call::Ask { authorization } => {
                 panic!("{authorization:?} is read, not captured")
             }
         };
@@ -252,8 +253,11 @@ fn policy() -> Policy {
         captures,
         resend_window,
         timeout: Duration::from_secs(30),
+        tells_expiry: false,
         authorization_lifetime: None,
         on_expiry: if captures == Captures::Single { OnExpiry::MayCaptureInFull } else { OnExpiry::Void },
+        quantum: None,
+        minimum: None,
     };
     let accounts =
         [("flex", account(Captures::Multiple, Some(minutes(60)))), ("flitt-ge", account(Captures::Single, None))];
