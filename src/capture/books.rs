@@ -12,6 +12,7 @@ use std::collections::hash_map::Entry as MapEntry;
 
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::event::Event;
+use crate::capture::plan::Plan;
 use crate::capture::records::{
     Authorization, AuthorizationKey, Capture, CaptureKey, Kept, KeptKey, Order, OrderKey, Shipment, ShipmentKey, Watch,
 };
@@ -49,6 +50,8 @@ pub struct Books {
     touched: Vec<AuthorizationKey>,
     /// Authorizations whose watch has to be written.
     rewatched: HashSet<AuthorizationKey>,
+    /// Orders whose plan was registered or revised.
+    pub plans: Vec<OrderKey>,
     next_row: i64,
 }
 
@@ -139,6 +142,7 @@ impl Books {
         self.published.clear();
         self.touched.clear();
         self.rewatched.clear();
+        self.plans.clear();
         let left = self.orders.len() + self.authorizations.len() + self.shipments.len() + self.captures.len();
         (left <= records).then_some(self)
     }
@@ -392,6 +396,12 @@ impl Books {
     pub fn announce(&mut self, event: Event, outcome_of: Option<(OutcomeOf, u32)>) {
         let row = self.take_row();
         self.outbox.push(Announcement { row, event, outcome_of });
+    }
+
+    /// Registers an order's plan, or its newest revision.
+    pub fn set_plan(&mut self, order: OrderKey, plan: Plan) {
+        self.order_mut(order).plan = Some(plan);
+        self.plans.push(order);
     }
 
     /// The number of an order's next event.

@@ -281,7 +281,7 @@ pub(super) fn apply(
         let record = books.order_mut(order);
         is_revised = record.plan.is_some();
         record.progress = progress;
-        record.plan = Some(plan);
+        books.set_plan(order, plan);
     }
     if is_news {
         wake(books, order, context);

@@ -11,7 +11,7 @@ use crate::capture::plan::Plan;
 use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, KeptKey, Order, OrderKey, ShipmentKey};
 use crate::ids::{DeadLetterId, OrderId};
 use crate::ledger::sqlite::rows::{
-    read_authorization, read_capture, read_dead_letter, read_kept, read_order, read_shipment,
+    SELECT_ORDER, read_authorization, read_capture, read_dead_letter, read_kept, read_order, read_shipment,
 };
 
 type Result<T> = rusqlite::Result<T>;
@@ -172,15 +172,23 @@ impl Loader<'_> {
     /// The authorization that a notice names.
     fn named(&mut self, facts: Option<&AuthorizationFacts>) -> Result<()> {
         let Some(facts) = facts else { return Ok(()) };
+        let Some(known) = self.authorization_by_name(facts)? else { return Ok(()) };
+        // The deadline of everything that waits on it moves.
+        let learns = self.books.authorization(known).learns_expiry(facts.expires_at);
+        if learns { self.planned(known) } else { Ok(()) }
+    }
+
+    fn authorization_by_name(&mut self, facts: &AuthorizationFacts) -> Result<Option<AuthorizationKey>> {
+        if let Some(known) = self.books.authorization_key(&facts.account, &facts.reference) {
+            return Ok(Some(known));
+        }
         let known = self.row_of(
             "SELECT authorization_row FROM authorizations WHERE account = ?1 AND reference = ?2",
             params![facts.account.as_str(), facts.reference.as_str()],
         )?;
-        let Some(known) = known.map(AuthorizationKey::new) else { return Ok(()) };
-        self.authorization(known)?;
-        // The deadline of everything that waits on it moves.
-        let learns = self.books.authorization(known).learns_expiry(facts.expires_at);
-        if learns { self.planned(known) } else { Ok(()) }
+        let known = known.map(AuthorizationKey::new);
+        known.map_or(Ok(()), |key| self.authorization(key))?;
+        Ok(known)
     }
 
     fn row_of(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Option<i64>> {
@@ -198,7 +206,7 @@ impl Loader<'_> {
         }
         let order = self
             .connection
-            .prepare_cached("SELECT * FROM orders WHERE order_id = ?1")?
+            .prepare_cached(&format!("{SELECT_ORDER} WHERE order_id = ?1"))?
             .query_row([id.as_str()], read_order)
             .optional()?;
         order.map(|order| self.keep_order(order)).transpose()
@@ -210,7 +218,7 @@ impl Loader<'_> {
         }
         let order = self
             .connection
-            .prepare_cached("SELECT * FROM orders WHERE order_row = ?1")?
+            .prepare_cached(&format!("{SELECT_ORDER} WHERE order_row = ?1"))?
             .query_row([key.row()], read_order)?;
         self.keep_order(order).map(drop)
     }

@@ -16,6 +16,9 @@ use crate::ledger::sqlite::codec::{self, Columns, corrupt};
 
 type Result<T> = rusqlite::Result<T>;
 
+/// Reads orders with [`read_order`], once it says which.
+pub(super) const SELECT_ORDER: &str = "SELECT o.*, p.plan FROM orders o LEFT JOIN plans p USING (order_row)";
+
 pub(super) fn read_order(row: &Row<'_>) -> Result<Order> {
     let row = &mut Columns::of(row);
     let modes = [AmountMode::Planned, AmountMode::Explicit];
@@ -23,7 +26,6 @@ pub(super) fn read_order(row: &Row<'_>) -> Result<Order> {
         key: OrderKey::new(row.next()?),
         id: OrderId::parse(row.text()?).map_err(|_| corrupt("an order's id is not an id"))?,
         mode: row.optional_word(&modes, |mode| mode.as_str())?,
-        plan: row.optional_text()?.map(codec::plan_from_json).transpose()?,
         progress: codec::progress_from_json(row.text()?)?,
         is_cancelled: row.next()?,
         is_closed: row.next()?,
@@ -38,6 +40,7 @@ pub(super) fn read_order(row: &Row<'_>) -> Result<Order> {
         awaiting: row.next()?,
         kept: row.next()?,
         sequence: row.next()?,
+        plan: row.optional_text()?.map(codec::plan_from_json).transpose()?,
     })
 }
 

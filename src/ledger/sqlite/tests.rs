@@ -70,7 +70,7 @@ async fn the_file_itself_refuses_what_must_never_be() {
         ("", "DELETE FROM captures", "captures are never deleted"),
         (
             "",
-            "INSERT INTO orders SELECT 99, order_id, mode, plan, progress, is_cancelled, is_closed, closes_at, stored, \
+            "INSERT INTO orders SELECT 99, order_id, mode, progress, is_cancelled, is_closed, closes_at, stored, \
           captured, open, fees, refund_revision, newest_authorization, final_at, awaiting, kept, sequence FROM orders",
             "UNIQUE",
         ),

@@ -27,10 +27,11 @@ pub(super) fn write(
     for entry in books.orders().changed() {
         write_order(&mut orders, entry)?;
     }
+    write_plans(connection, books)?;
     let mut authorizations = Table::new(connection, AUTHORIZATION);
     for entry in books.authorizations().changed() {
         write_authorization(&mut authorizations, entry)?;
-        if books.is_rewatched(entry.value.key) {
+        if entry.change == Change::Updated && books.is_rewatched(entry.value.key) {
             write_watch(connection, &entry.value)?;
         }
     }
@@ -98,10 +99,10 @@ impl<'a> Table<'a> {
 }
 
 const ORDER: [&str; 2] = [
-    "INSERT INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
-    "UPDATE orders SET mode = ?3, plan = ?4, progress = ?5, is_cancelled = ?6, is_closed = ?7, closes_at = ?8,
-     stored = ?9, captured = ?10, open = ?11, fees = ?12, refund_revision = ?13, newest_authorization = ?14,
-     final_at = ?15, awaiting = ?16, kept = ?17, sequence = ?18 WHERE order_row = ?1 AND order_id = ?2",
+    "INSERT INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+    "UPDATE orders SET mode = ?3, progress = ?4, is_cancelled = ?5, is_closed = ?6, closes_at = ?7, stored = ?8,
+     captured = ?9, open = ?10, fees = ?11, refund_revision = ?12, newest_authorization = ?13, final_at = ?14,
+     awaiting = ?15, kept = ?16, sequence = ?17 WHERE order_row = ?1 AND order_id = ?2",
 ];
 
 fn write_order(table: &mut Table<'_>, entry: &Entry<Order>) -> Result<()> {
@@ -110,7 +111,6 @@ fn write_order(table: &mut Table<'_>, entry: &Entry<Order>) -> Result<()> {
         order.key.row(),
         order.id.as_str(),
         order.mode.map(crate::capture::records::AmountMode::as_str),
-        order.plan.as_ref().map(codec::plan_to_json),
         codec::progress_to_json(&order.progress),
         order.is_cancelled,
         order.is_closed,
@@ -129,17 +129,29 @@ fn write_order(table: &mut Table<'_>, entry: &Entry<Order>) -> Result<()> {
     table.put(entry.change, columns)
 }
 
+fn write_plans(connection: &Connection, books: &Books) -> Result<()> {
+    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO plans VALUES (?1, ?2)")?;
+    for key in &books.plans {
+        let plan = books.order(*key).plan.as_ref().expect("it was registered a moment ago");
+        statement.execute(params![key.row(), codec::plan_to_json(plan)])?;
+    }
+    Ok(())
+}
+
 const AUTHORIZATION: [&str; 2] = [
     "INSERT INTO authorizations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-     ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, NULL, NULL, NULL, NULL, NULL)",
+     ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
     "UPDATE authorizations SET authorized = ?6, is_amount_known = ?7, captured = ?8, reserved = ?9, excess = ?10,
      expires_at = ?11, expiry_is_derived = ?12, planned = ?13, in_flight = ?14, waiting = ?15, waiting_amount = ?16,
      single = ?17, freeze_at = ?18, reads = ?19, ask_at = ?20, ask_until = ?21, ask_count = ?22, epoch = ?23,
      provider_captured = ?24, provider_remaining = ?25, provider_expires_at = ?26 WHERE authorization_row = ?1",
 ];
 
+/// The columns behind these are only inserted: see [`write_watch`].
+const AUTHORIZATION_UPDATED: usize = 26;
+
 fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> Result<()> {
-    let record = &entry.value;
+    let (record, watch) = (&entry.value, &entry.value.watch);
     let columns = params![
         record.key.row(),
         record.account.as_str(),
@@ -167,8 +179,16 @@ fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> R
         record.provider.captured.map(Money::minor),
         record.provider.remaining.map(Money::minor),
         at(record.provider.expires_at),
+        at(watch.at),
+        at(watch.lead_at),
+        at(watch.read_at),
+        codec::leads_to_json(&watch.leads),
+        at(watch.reported),
     ];
-    table.put(entry.change, columns)
+    match entry.change {
+        Change::Inserted => table.put(entry.change, columns),
+        Change::Updated | Change::None => table.put(entry.change, &columns[..AUTHORIZATION_UPDATED]),
+    }
 }
 
 /// By itself: an update writes the index entries of all columns that it names, changed or not.

@@ -12,7 +12,6 @@ CREATE TABLE orders (
   order_row INTEGER PRIMARY KEY,
   order_id TEXT NOT NULL UNIQUE,
   mode TEXT CHECK (mode IN ('planned', 'explicit')),
-  plan TEXT,                       -- JSON: revision, policy, fee, total, lines with ordered and share
   progress TEXT NOT NULL,          -- JSON: shipped and cancelled per line, in millionths
   is_cancelled INTEGER NOT NULL,
   is_closed INTEGER NOT NULL,
@@ -30,6 +29,13 @@ CREATE TABLE orders (
 ) STRICT;
 
 CREATE INDEX orders_closing ON orders (closes_at) WHERE closes_at IS NOT NULL;
+
+-- In a table of its own, because an order is written again with every outcome, and its plan only when
+-- it is revised.
+CREATE TABLE plans (
+  order_row INTEGER PRIMARY KEY,
+  plan TEXT NOT NULL               -- JSON: revision, policy, fee, total, lines with ordered and share
+) STRICT;
 
 -- Cancellations and registrations that wait for what they lack, or have waited.
 CREATE TABLE kept_notices (
