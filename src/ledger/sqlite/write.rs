@@ -30,7 +30,7 @@ pub(super) fn write(
     let mut authorizations = Table::new(connection, AUTHORIZATION);
     for entry in books.authorizations().changed() {
         write_authorization(&mut authorizations, entry)?;
-        if books.is_rewatched(entry.value.key) {
+        if books.rewatched().contains(&entry.value.key) {
             write_watch(connection, &entry.value)?;
         }
     }
