@@ -140,7 +140,6 @@ impl Books {
         self.history.clear();
         self.outbox.clear();
         self.published.clear();
-        self.touched.clear();
         self.rewatched.clear();
         self.plans.clear();
         let left = self.orders.len() + self.authorizations.len() + self.shipments.len() + self.captures.len();
@@ -241,9 +240,9 @@ impl Books {
         &mut self.authorization_mut(key).watch
     }
 
-    /// Does the watch of an authorization have to be written?
-    pub fn is_rewatched(&self, key: AuthorizationKey) -> bool {
-        self.rewatched.contains(&key)
+    /// Authorizations whose watch has to be written.
+    pub const fn rewatched(&self) -> &HashSet<AuthorizationKey> {
+        &self.rewatched
     }
 
     /// Authorizations that were changed since somebody last asked.

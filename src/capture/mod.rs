@@ -20,6 +20,7 @@ pub mod plan;
 mod keys;
 pub mod records;
 pub mod states;
+mod watch;
 
 // the loaded records, and what changed
 pub mod books;

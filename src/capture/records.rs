@@ -3,8 +3,6 @@
 //! They hold running totals, never histories: deciding about a shipment costs the same on its first
 //! and on its thousandth day.
 
-use std::time::Duration;
-
 use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::{ProviderBalance, Refusal};
 use crate::capture::notice::{RawMessage, ShippedLine};
@@ -15,6 +13,7 @@ use crate::ids::{AccountName, CaptureId, OrderId, Reference, ShipmentId};
 use crate::money::{Currency, Money};
 
 pub use crate::capture::keys::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
+pub use crate::capture::watch::{Lead, Watch};
 
 /// An order: its plan, and how much of it has shipped.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,31 +170,6 @@ pub struct Authorization {
     pub provider: ProviderBalance,
     /// What is due about it, and when.
     pub watch: Watch,
-}
-
-/// When something about an authorization is due: a warning, a read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Watch {
-    /// The next instant at which anything is due; `None` when there is nothing left to watch. The
-    /// earliest of the others, kept by `capture::expiry`.
-    pub at: Option<Timestamp>,
-    /// The next lead.
-    pub lead_at: Option<Timestamp>,
-    /// No read is begun before this: one is under way, or was put off.
-    pub read_at: Option<Timestamp>,
-    /// Leads that were looked at, so that an expiry that moves there and back is warned of once.
-    pub leads: Vec<Lead>,
-    /// The expiry whose end was published.
-    pub reported: Option<Timestamp>,
-}
-
-/// So long before an expiry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lead {
-    /// The expiry.
-    pub expires_at: Timestamp,
-    /// How long before.
-    pub lead: Duration,
 }
 
 impl Authorization {

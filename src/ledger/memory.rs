@@ -1,6 +1,9 @@
 //! The ledger in memory: the same books, fold and constraints, and a place that forgets. For tests
 //! and the simulation; nothing in it survives its process.
 
+// what is due
+mod due;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,16 +12,15 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::capture::books::{Books, HistoryNote, Movement, OutcomeOf};
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
-use crate::capture::decide::{Arrival, Command, Due, Ready};
+use crate::capture::decide::{Arrival, Command, Due};
 use crate::capture::event::Event;
 use crate::capture::notice::AuthorizationFacts;
-use crate::capture::policy::Policy;
 use crate::capture::records::{
     Authorization, AuthorizationKey, Capture, CaptureKey, Kept, KeptKey, Order, OrderKey, Shipment, ShipmentKey,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
-use crate::clock::{self, Timestamp};
-use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
+use crate::clock::Timestamp;
+use crate::ids::{DeadLetterId, OrderId, ShipmentId};
 use crate::ledger::fold::{self, Store, StoreError};
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 
@@ -118,64 +120,6 @@ impl Ledger for MemoryLedger {
 }
 
 impl Tables {
-    fn find_due(&self, policy: &Policy, now: Timestamp, limit: u32) -> DueNow {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-        let is_beyond =
-            |at: Option<Timestamp>, longest| at.is_some_and(|at: Timestamp| at > clock::after(now, longest));
-        let mut due = DueNow::default();
-        let mut warnings = Vec::new();
-        let mut taken: HashMap<(&'static str, AccountName), usize> = HashMap::new();
-        let mut take = |kind, record: &Authorization| {
-            let taken = taken.entry((kind, record.account.clone())).or_default();
-            *taken += 1;
-            *taken <= limit
-        };
-        for capture in self.captures.values() {
-            let is_set_back = !capture.waits_turn && is_beyond(capture.due_at, policy.longest_wait());
-            let record = &self.authorizations[&capture.authorization];
-            if (is_due(capture.due_at) || is_set_back) && take("capture", record) {
-                due.calls.push(self.ready(Due::Capture(capture.key), capture.authorization));
-            }
-        }
-        for record in self.authorizations.values() {
-            let watch = &record.watch;
-            let longest = if record.waiting > 0 { policy.longest_wait() } else { policy.longest_rest() };
-            let is_set_back = is_beyond(watch.read_at, longest);
-            if !(is_due(watch.at) || is_set_back) || !take("authorization", record) {
-                continue;
-            }
-            // Where a read is due too, it is found again when the warning is given.
-            if is_due(watch.lead_at) {
-                warnings.push(Due::Warning(record.key));
-            } else {
-                due.calls.push(self.ready(Due::Authorization(record.key), record.key));
-            }
-        }
-        for record in self.authorizations.values() {
-            let at = record.ask.map(|ask| ask.at);
-            if (is_due(at) || is_beyond(at, policy.longest_wait())) && take("ask", record) {
-                due.calls.push(self.ready(Due::Ask(record.key), record.key));
-            }
-        }
-        due.calls.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
-        let shipments = self.shipments.values().filter(|shipment| is_due(shipment.due_at));
-        let shipments = shipments.map(|shipment| (shipment.key.row(), Due::Shipment(shipment.key)));
-        let kept = self.kept.values().filter(|kept| is_due(kept.due_at));
-        let kept = kept.map(|kept| (kept.key.row(), Due::Kept(kept.key)));
-        let mut waiting: Vec<_> = shipments.take(limit).chain(kept.take(limit)).collect();
-        waiting.sort_unstable_by_key(|(row, _)| *row);
-        let closing = self.orders.values().filter(|order| is_due(order.closes_at));
-        let closing = closing.map(|order| Due::Order(order.key)).take(limit);
-        due.others = waiting.into_iter().map(|(_, due)| due).chain(closing).chain(warnings).collect();
-        due
-    }
-
-    fn ready(&self, due: Due, authorization: AuthorizationKey) -> Ready {
-        let record = &self.authorizations[&authorization];
-        Ready { due, account: record.account.clone(), deadline: record.expires_at }
-    }
-
     fn outbox_row(&self, row: i64) -> OutboxRow {
         let (event, body) = &self.events[&row];
         OutboxRow {

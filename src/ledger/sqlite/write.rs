@@ -31,7 +31,7 @@ pub(super) fn write(
     let mut authorizations = Table::new(connection, AUTHORIZATION);
     for entry in books.authorizations().changed() {
         write_authorization(&mut authorizations, entry)?;
-        if entry.change == Change::Updated && books.is_rewatched(entry.value.key) {
+        if entry.change == Change::Updated && books.rewatched().contains(&entry.value.key) {
             write_watch(connection, &entry.value)?;
         }
     }

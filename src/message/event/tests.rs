@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::capture::event::{CaptureKind, ResolvedBy};
+use crate::capture::event::{AuthorizationEnd, AuthorizationWarning, CaptureKind, Ending, ResolvedBy};
 use crate::capture::notice::RejectionReason;
 use crate::capture::policy::OnExpiry;
 use crate::clock::Timestamp;
