@@ -5,9 +5,12 @@
 //! repeated message or a second worker arrives at the same key.
 
 use std::fmt;
+use std::time::Duration;
 
 use thiserror::Error;
 use uuid::Uuid;
+
+use crate::clock::Timestamp;
 
 /// The namespace of every id that Holdfast derives (UUIDv5 of the URL namespace and `holdfast:v1`).
 const NAMESPACE: Uuid = Uuid::from_u128(0xd4f9_d6cb_c3ed_53bf_bd2a_cb8f_00f0_6317);
@@ -102,6 +105,19 @@ impl CaptureId {
         ]))
     }
 
+    /// The id of the capture of what an order owes beyond its shipments' amounts; `number` counts such
+    /// captures of the order, from 1.
+    pub fn of_fee(account: &AccountName, reference: &Reference, order: &OrderId, number: u32, generation: u32) -> Self {
+        let (number, generation) = (number.to_string(), generation.to_string());
+        Self(derive(&[
+            ("account", account.as_str()),
+            ("reference", reference.as_str()),
+            ("order", order.as_str()),
+            ("fee", &number),
+            ("generation", &generation),
+        ]))
+    }
+
     /// An id read back from the ledger or from a provider's answer.
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid)
@@ -141,9 +157,40 @@ impl EventId {
         ]))
     }
 
+    /// The id of an event of `kind` about a fee.
+    pub fn of_fee(kind: &str, order: &OrderId, number: u32, generation: u32) -> Self {
+        let (number, generation) = (number.to_string(), generation.to_string());
+        Self(derive(&[("event", kind), ("order", order.as_str()), ("fee", &number), ("generation", &generation)]))
+    }
+
+    /// The id of an event of `kind` about a revision of an order's plan.
+    pub fn of_revision(kind: &str, order: &OrderId, revision: u32) -> Self {
+        Self(derive(&[("event", kind), ("order", order.as_str()), ("revision", &revision.to_string())]))
+    }
+
     /// The id of the `notice.rejected` about a dead letter.
     pub fn of_dead_letter(kind: &str, dead_letter: &DeadLetterId) -> Self {
         Self(derive(&[("event", kind), ("dead_letter", &dead_letter.to_string())]))
+    }
+
+    /// The id of an event of `kind` about an authorization that expires at `expires_at`; of a warning,
+    /// with how long before.
+    pub fn of_authorization(
+        kind: &str,
+        account: &AccountName,
+        reference: &Reference,
+        expires_at: Timestamp,
+        lead: Option<Duration>,
+    ) -> Self {
+        let expires_at = expires_at.timestamp_micros().to_string();
+        let lead = lead.map_or_else(String::new, |lead| lead.as_millis().to_string());
+        Self(derive(&[
+            ("event", kind),
+            ("account", account.as_str()),
+            ("reference", reference.as_str()),
+            ("expires_at", &expires_at),
+            ("lead", &lead),
+        ]))
     }
 
     /// An id read back from the ledger.
@@ -181,6 +228,17 @@ impl DeadLetterId {
             ("dead_letter", "shipment"),
             ("order", order.as_str()),
             ("shipment", shipment.as_str()),
+            ("generation", &generation),
+        ]))
+    }
+
+    /// The dead letter of a fee that ended without its money.
+    pub fn of_fee(order: &OrderId, number: u32, generation: u32) -> Self {
+        let (number, generation) = (number.to_string(), generation.to_string());
+        Self(derive(&[
+            ("dead_letter", "fee"),
+            ("order", order.as_str()),
+            ("fee", &number),
             ("generation", &generation),
         ]))
     }

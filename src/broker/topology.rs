@@ -17,7 +17,7 @@ use crate::broker::session::{Address, BrokerError, Session, short};
 use crate::settings::{Broker, TopologyMode};
 
 /// What the work queue is bound to on the shipment side's exchange.
-pub const BOUND_KEYS: [&str; 1] = ["order.shipped"];
+pub const BOUND_KEYS: [&str; 3] = ["order.shipped", "order.authorized", "order.cancelled"];
 
 /// How often the broker gives one message back before it puts it aside. From 4.0 on it is RabbitMQ's
 /// own default; 3.10 has none. Never -1, which 3.10 takes as "at the first return".

@@ -6,21 +6,23 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::capture::amount::{self, Rules};
 use crate::capture::awaiting;
 use crate::capture::books::Books;
 use crate::capture::collect;
+use crate::capture::complete;
 use crate::capture::decide::{Arrival, Context, Note, Reply};
 use crate::capture::due;
 use crate::capture::event::{CaptureKind, FailureReason};
-use crate::capture::notice::{Quantity, RejectionReason, ShipmentNotice};
+use crate::capture::notice::{RejectionReason, ShipmentNotice};
 use crate::capture::outcome;
-use crate::capture::plan::{self, LineProgress};
 use crate::capture::policy::Captures;
-use crate::capture::records::{AmountMode, AuthorizationKey, Order, OrderKey, Shipment, ShipmentKey, SingleUse};
-use crate::capture::register;
+use crate::capture::records::{AuthorizationKey, OrderKey, Shipment, ShipmentKey, SingleUse};
+use crate::capture::register::{self, Applied, Told};
 use crate::capture::reject;
+use crate::capture::small;
 use crate::capture::states::ShipmentState;
-use crate::money::{Currency, Money};
+use crate::money::Money;
 
 /// Why a notice goes no further.
 pub(super) enum Stop {
@@ -34,7 +36,7 @@ pub(super) enum Stop {
         message: String,
     },
     /// Something is not known yet.
-    Await(FailureReason),
+    Await(Missing),
     /// Our own rules say no.
     Refuse {
         /// From the closed list.
@@ -44,9 +46,41 @@ pub(super) enum Stop {
     },
 }
 
+/// What is not known yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    Authorization,
+    Plan,
+    Account,
+}
+
+impl Missing {
+    /// How a shipment ends for which it never became known.
+    pub(super) const fn as_failure(self) -> FailureReason {
+        match self {
+            Self::Authorization => FailureReason::UnknownAuthorization,
+            Self::Plan => FailureReason::UnknownPlan,
+            Self::Account => FailureReason::UnknownAccount,
+        }
+    }
+
+    /// How any other notice ends for which it never became known.
+    pub(super) const fn as_rejection(self) -> RejectionReason {
+        match self {
+            Self::Authorization => RejectionReason::UnknownAuthorization,
+            Self::Plan => RejectionReason::UnknownPlan,
+            Self::Account => RejectionReason::UnknownAccount,
+        }
+    }
+}
+
 impl Stop {
     pub(super) fn conflict(path: &str, message: &str) -> Self {
         Self::Reject { reason: RejectionReason::Conflict, path: path.to_owned(), message: message.to_owned() }
+    }
+
+    pub(super) fn invalid(path: &str, message: &impl ToString) -> Self {
+        Self::Reject { reason: RejectionReason::Invalid, path: path.to_owned(), message: message.to_string() }
     }
 
     pub(super) fn refuse(reason: FailureReason, message: impl Into<String>) -> Self {
@@ -59,7 +93,7 @@ impl Stop {
 /// The same shipment with the same content changes nothing, save that `final` may rise. With other
 /// content the first stands, and the message is a dead letter: what may be on its way is never
 /// planned anew.
-pub(super) fn accept(books: &mut Books, arrival: Arrival, context: Context<'_>) -> Reply {
+pub(super) fn accept(books: &mut Books, mut arrival: Arrival, context: Context<'_>) -> Reply {
     let content = content_hash(&arrival.notice);
     let known =
         books.order_key(&arrival.notice.order).and_then(|order| books.shipment_key(order, &arrival.notice.shipment));
@@ -71,9 +105,10 @@ pub(super) fn accept(books: &mut Books, arrival: Arrival, context: Context<'_>) 
             return stop_rejected(books, arrival, conflict, context);
         }
         Some(shipment) if !is_awaiting => return repeat(books, arrival, shipment.key, context),
-        Some(_) | None => {}
+        Some(shipment) => arrival.notice.is_final |= shipment.says_final,
+        None => {}
     }
-    let known = match register::check(books, &arrival.notice, context.policy) {
+    let known = match register::check(books, Told::by_shipment(&arrival.notice), context) {
         Ok(known) => known,
         Err(Stop::Reject { reason, path, message }) => {
             if is_awaiting && let Some(reply) = awaiting::give_up_rejected(books, &arrival, &path, &message, context) {
@@ -81,45 +116,47 @@ pub(super) fn accept(books: &mut Books, arrival: Arrival, context: Context<'_>) 
             }
             return stop_rejected(books, arrival, Stop::Reject { reason, path, message }, context);
         }
-        Err(Stop::Await(reason)) => return awaiting::wait(books, arrival, content, reason, context),
+        Err(Stop::Await(missing)) => return awaiting::wait(books, arrival, content, missing, context),
         Err(Stop::Refuse { reason, message }) => {
             let order = books.open_order(&arrival.notice.order);
             let shipment = write_shipment(books, &arrival, order, content, context);
             return refuse(books, shipment, reason, &message, context);
         }
     };
-    let awaits = known.awaits;
-    let (order, authorization) = register::apply(books, &arrival.notice, known, context);
-    if let Some(reason) = awaits {
-        return awaiting::wait(books, arrival, content, reason, context);
-    }
-    note_final(books, order, &arrival, context);
-    let shipment = write_shipment(books, &arrival, order, content, context);
+    let missing = known.missing(books, &arrival.notice.order, arrival.notice.amount.is_some());
+    let applied = register::apply(books, &arrival.notice.order, arrival.notice.authorization.as_ref(), known, context);
+    let caused_by = arrival.event_id.clone();
+    let reply = match missing {
+        Some(missing) => awaiting::wait(books, arrival, content, missing, context),
+        None => take_up(books, &arrival, applied, content, context),
+    };
+    complete::schedule_closing(books, applied.order, context);
+    small::end(books, applied.order, applied.authorization, context);
+    applied.follow_up(books, reply, Some(&caused_by), context)
+}
+
+/// Everything is known: the shipment is given its amount, and captured or refused.
+fn take_up(books: &mut Books, arrival: &Arrival, applied: Applied, content: [u8; 32], context: Context<'_>) -> Reply {
+    let Applied { order, authorization, .. } = applied;
+    note_final(books, order, arrival, context);
+    let shipment = write_shipment(books, arrival, order, content, context);
     books.shipment_mut(shipment).authorization = Some(authorization);
-    match give_amount(books, &arrival, order, authorization) {
+    let rules = Rules::on(books, authorization, context);
+    match amount::give(books, &arrival.notice, order, rules) {
         Ok(amount) => {
             books.shipment_mut(shipment).amount = Some(amount);
             bind(books, shipment, authorization, amount, arrival.start, context)
         }
         Err(Stop::Refuse { reason, message }) => refuse(books, shipment, reason, &message, context),
-        Err(Stop::Await(reason)) => unreachable!("{reason:?} is found before anything is registered"),
+        Err(Stop::Await(missing)) => unreachable!("{missing:?} is found before anything is registered"),
         Err(Stop::Reject { path, .. }) => unreachable!("{path} is found before anything is registered"),
     }
 }
 
 fn stop_rejected(books: &mut Books, arrival: Arrival, stop: Stop, context: Context<'_>) -> Reply {
     let Stop::Reject { reason, path, message } = stop else { unreachable!("only rejections come here") };
-    let notice = &arrival.notice;
-    let separator = if path.is_empty() { "" } else { "." };
-    let rejection = crate::capture::notice::Rejection {
-        reason,
-        path: format!("{}{separator}{path}", arrival.data_path),
-        message,
-        order: Some(notice.order.clone()),
-        shipment: Some(notice.shipment.clone()),
-        event_id: Some(arrival.event_id),
-    };
-    reject::reject(books, rejection, arrival.raw, context)
+    let (order, shipment) = (arrival.notice.order.clone(), Some(arrival.notice.shipment.clone()));
+    reject::reject_notice(books, arrival, (order, shipment), (reason, &path, message), context)
 }
 
 /// The same shipment again: acknowledged, and nothing else happens, save that `final` may rise.
@@ -135,6 +172,7 @@ fn repeat(books: &mut Books, arrival: Arrival, shipment: ShipmentKey, context: C
     let subject = outcome::subject(books, shipment);
     let order = known.order;
     note_final(books, order, &arrival, context);
+    complete::schedule_closing(books, order, context);
     Reply::nothing(Note::Repeated).about(subject)
 }
 
@@ -185,6 +223,7 @@ pub(super) fn insert_shipment(
         generation: 0,
         content,
         state: ShipmentState::Awaiting,
+        says_final: false,
         lines: arrival.notice.lines.clone(),
         amount: None,
         authorization: None,
@@ -206,81 +245,6 @@ pub(super) fn refuse(
 ) -> Reply {
     outcome::refuse(books, shipment, &outcome::Cause::local(reason, message), context);
     Reply::nothing(Note::Refused(reason)).about(outcome::subject(books, shipment))
-}
-
-/// What the shipment has earned: worked out from the plan, or as the sender says.
-fn give_amount(
-    books: &mut Books,
-    arrival: &Arrival,
-    order: OrderKey,
-    authorization: AuthorizationKey,
-) -> Result<Money, Stop> {
-    let notice = &arrival.notice;
-    let currency = books.authorization(authorization).currency;
-    let mode = if notice.amount.is_some() { AmountMode::Explicit } else { AmountMode::Planned };
-    let record = books.order(order);
-    if record.mode.is_some_and(|fixed| fixed != mode) {
-        let message = "the order's first notice fixed how amounts come about (from the plan, or explicit): keep to it";
-        return Err(Stop::refuse(FailureReason::PlanMismatch, message));
-    }
-    let amount = match notice.amount {
-        Some(major) => {
-            let amount = Money::from_major(major, currency).expect("checked before registration");
-            let record = books.order_mut(order);
-            record.stored = record.stored.saturating_add(amount.minor());
-            amount
-        }
-        None => planned_amount(books, notice, order, currency)?,
-    };
-    books.order_mut(order).mode = Some(mode);
-    Ok(amount)
-}
-
-/// What the shipment adds to what the order has earned; its units join what has shipped.
-fn planned_amount(
-    books: &mut Books,
-    notice: &ShipmentNotice,
-    order: OrderKey,
-    currency: Currency,
-) -> Result<Money, Stop> {
-    let record = books.order(order);
-    let plan = record.plan.as_ref().expect("a planned notice without a plan waits");
-    if plan.currency() != currency {
-        let message = format!("the plan is in {}, the authorization in {currency}", plan.currency());
-        return Err(Stop::refuse(FailureReason::CurrencyMismatch, message));
-    }
-    let progress = ship(record, notice)?;
-    let stored = Money::from_minor(record.stored, plan.currency()).expect("a sum of amounts is not negative");
-    let amount = plan::share_of(plan.earned(&progress), stored);
-    let record = books.order_mut(order);
-    record.progress = progress;
-    record.stored = record.stored.saturating_add(amount.minor());
-    Ok(amount)
-}
-
-/// The progress after the notice's units have shipped, or why they cannot have.
-fn ship(order: &Order, notice: &ShipmentNotice) -> Result<Vec<LineProgress>, Stop> {
-    let plan = order.plan.as_ref().expect("a planned notice without a plan waits");
-    let mut progress = order.progress.clone();
-    for shipped in &notice.lines {
-        let Some(index) = plan.line_index(&shipped.line) else {
-            let message = format!("the plan has no line {}", shipped.line);
-            return Err(Stop::refuse(FailureReason::PlanMismatch, message));
-        };
-        let ordered = plan.lines()[index].ordered;
-        let line = &mut progress[index];
-        let after = line.shipped.plus(shipped.quantity);
-        let numbers = |limit: Quantity, what: &str| format!("line {}: {after} shipped of {limit} {what}", shipped.line);
-        if after > ordered {
-            return Err(Stop::refuse(FailureReason::OverShipped, numbers(ordered, "ordered")));
-        }
-        let left = ordered.minus(line.cancelled);
-        if after > left {
-            return Err(Stop::refuse(FailureReason::OrderCancelled, numbers(left, "not cancelled")));
-        }
-        line.shipped = after;
-    }
-    Ok(progress)
 }
 
 /// Puts a shipment with its amount on its authorization.
@@ -312,12 +276,18 @@ fn bind_multiple(
         outcome::succeed_zero(books, shipment, context);
         return Reply::nothing(Note::Zero).about(outcome::subject(books, shipment));
     }
-    if let Some(message) = does_not_fit(amount, books.authorization(authorization).remaining()) {
+    let (waiting, total) = small::with_waiting(books, shipment, authorization, amount);
+    if let Some(message) = does_not_fit(total, books.authorization(authorization).remaining()) {
         return refuse(books, shipment, FailureReason::ExceedsAuthorization, &message, context);
     }
-    let capture = outcome::plan_capture(books, &[shipment], CaptureKind::Shipment, amount, context);
+    if Rules::on(books, authorization, context).is_too_little(total) {
+        return collect::join(books, shipment, authorization, amount, start, context);
+    }
+    small::leave(books, authorization, &waiting);
+    let kind = if waiting.is_empty() { CaptureKind::Shipment } else { CaptureKind::Batch };
+    let capture = outcome::plan_capture(books, &[&waiting[..], &[shipment]].concat(), kind, total, context);
     let subject = outcome::subject(books, shipment);
-    due::begin_in_turn(books, capture, start, context).with_note(Note::Planned(amount)).about(subject)
+    due::begin_in_turn(books, capture, start, context).with_note(Note::Planned(total)).about(subject)
 }
 
 fn bind_single(

@@ -1,7 +1,7 @@
 //! Notices that come before what they need: kept, acknowledged, and looked at again when the missing
 //! part arrives. They do not wait for ever.
 
-use crate::capture::accept;
+use crate::capture::accept::{self, Missing};
 use crate::capture::books::Books;
 use crate::capture::decide::{Arrival, Context, Note, Reply};
 use crate::capture::event::FailureReason;
@@ -14,9 +14,10 @@ pub(super) fn wait(
     books: &mut Books,
     arrival: Arrival,
     content: [u8; 32],
-    reason: FailureReason,
+    missing: Missing,
     context: Context<'_>,
 ) -> Reply {
+    let reason = missing.as_failure();
     let order = books.open_order(&arrival.notice.order);
     let known = books.shipment_key(order, &arrival.notice.shipment);
     let shipment = known.unwrap_or_else(|| {
@@ -33,6 +34,7 @@ pub(super) fn wait(
     let waiting = books.shipment_mut(shipment);
     waiting.due_at = Some(next);
     waiting.message = Some(arrival.raw);
+    waiting.says_final |= arrival.notice.is_final;
     Reply::nothing(Note::Awaiting(reason)).about(subject)
 }
 

@@ -4,19 +4,23 @@
 //! Books decide nothing and know no SQL. What is not in them was looked for and does not exist: the
 //! ledger loads, for every command, all the records that the command may touch.
 
+// which records belong together
+mod look;
+
+use std::collections::HashSet;
 use std::collections::hash_map::Entry as MapEntry;
-use std::hash::Hash;
 
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::event::Event;
+use crate::capture::plan::Plan;
 use crate::capture::records::{
-    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey,
+    Authorization, AuthorizationKey, Capture, CaptureKey, Kept, KeptKey, Order, OrderKey, Shipment, ShipmentKey, Watch,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, DeadLetterId, OrderId, Reference, ShipmentId};
 
-use crate::capture::changes::Map;
-pub use crate::capture::changes::{Announcement, Change, Entry, HistoryNote, Movement, MovementKind, Table};
+pub use crate::capture::changes::{Announcement, Change, Entry, HistoryNote, Movement, MovementKind, OutcomeOf, Table};
+use crate::capture::changes::{Map, forget, push_once};
 
 /// Everything one group of commands touches.
 #[derive(Debug, Default)]
@@ -25,12 +29,14 @@ pub struct Books {
     authorizations: Table<AuthorizationKey, Authorization>,
     shipments: Table<ShipmentKey, Shipment>,
     captures: Table<CaptureKey, Capture>,
+    kept: Table<KeptKey, Kept>,
     order_ids: Map<OrderId, OrderKey>,
     references: Map<(AccountName, Reference), AuthorizationKey>,
     shipment_ids: Map<(OrderKey, ShipmentId), ShipmentKey>,
     /// Where to look for shipments: those of one capture are of one order.
     shipments_of_orders: Map<OrderKey, Vec<ShipmentKey>>,
     captures_of_authorizations: Map<AuthorizationKey, Vec<CaptureKey>>,
+    kept_of_orders: Map<OrderKey, Vec<KeptKey>>,
     dead_letters: Map<DeadLetterId, Entry<DeadLetter>>,
     /// Movements made.
     pub movements: Vec<Movement>,
@@ -40,6 +46,12 @@ pub struct Books {
     pub outbox: Vec<Announcement>,
     /// Outbox rows that were published.
     pub published: Vec<i64>,
+    /// Authorizations that the command under way has changed, each once.
+    touched: Vec<AuthorizationKey>,
+    /// Authorizations whose watch has to be written.
+    rewatched: HashSet<AuthorizationKey>,
+    /// Orders whose plan was registered or revised.
+    pub plans: Vec<OrderKey>,
     next_row: i64,
 }
 
@@ -92,6 +104,14 @@ impl Books {
         }
     }
 
+    /// Puts a kept notice from the ledger into the books.
+    pub fn load_kept(&mut self, kept: Kept) {
+        let (key, order) = (kept.key, kept.order);
+        if self.kept.load(key, kept) {
+            self.kept_of_orders.entry(order).or_default().push(key);
+        }
+    }
+
     /// Puts a dead letter from the ledger into the books.
     pub fn load_dead_letter(&mut self, dead_letter: DeadLetter) {
         self.dead_letters.entry(dead_letter.id).or_insert(Entry { value: dead_letter, change: Change::None });
@@ -112,11 +132,16 @@ impl Books {
             self.shipment_ids.remove(&(ended.order, ended.id));
             forget(&mut self.shipments_of_orders, ended.order, ended.key);
         }
+        for done in self.kept.written(|kept| kept.due_at.is_none()) {
+            forget(&mut self.kept_of_orders, done.order, done.key);
+        }
         self.dead_letters.clear();
         self.movements.clear();
         self.history.clear();
         self.outbox.clear();
         self.published.clear();
+        self.rewatched.clear();
+        self.plans.clear();
         let left = self.orders.len() + self.authorizations.len() + self.shipments.len() + self.captures.len();
         (left <= records).then_some(self)
     }
@@ -141,6 +166,11 @@ impl Books {
     /// The captures.
     pub const fn captures(&self) -> &Table<CaptureKey, Capture> {
         &self.captures
+    }
+
+    /// The notices that wait.
+    pub const fn kept(&self) -> &Table<KeptKey, Kept> {
+        &self.kept
     }
 
     /// Messages that were set aside, as far as these books know for the first time.
@@ -190,37 +220,6 @@ impl Books {
         self.captures.find(key).expect("the ledger loads the capture that a command names")
     }
 
-    /// Shipments that wait for the single capture of an authorization, in the order of acceptance.
-    pub fn waiting_on(&self, authorization: AuthorizationKey) -> Vec<ShipmentKey> {
-        let order = self.authorization(authorization).order;
-        let is_waiting = |s: &Shipment| s.authorization == Some(authorization) && s.state == ShipmentState::Waiting;
-        self.shipments.keys_where(self.shipments_of_orders.get(&order), is_waiting)
-    }
-
-    /// Shipments that a capture covers, in the order of acceptance.
-    pub fn covered_by(&self, capture: CaptureKey) -> Vec<ShipmentKey> {
-        let order = self.capture(capture).order;
-        let is_covered = |s: &Shipment| s.capture == Some(capture) && s.state == ShipmentState::Covered;
-        self.shipments.keys_where(self.shipments_of_orders.get(&order), is_covered)
-    }
-
-    /// Every shipment of a capture, whatever became of it.
-    pub fn shipments_of(&self, capture: CaptureKey) -> Vec<ShipmentKey> {
-        let order = self.capture(capture).order;
-        self.shipments.keys_where(self.shipments_of_orders.get(&order), |s| s.capture == Some(capture))
-    }
-
-    /// Shipments of an order that wait for something to become known.
-    pub fn awaiting_of(&self, order: OrderKey) -> Vec<ShipmentKey> {
-        self.shipments.keys_where(self.shipments_of_orders.get(&order), |s| s.state == ShipmentState::Awaiting)
-    }
-
-    /// Planned captures of an authorization, in their turn.
-    pub fn planned_on(&self, authorization: AuthorizationKey) -> Vec<CaptureKey> {
-        let captures = self.captures_of_authorizations.get(&authorization);
-        self.captures.keys_where(captures, |c| c.state == CaptureState::Planned)
-    }
-
     // Changing.
 
     /// An order, to be changed.
@@ -228,9 +227,27 @@ impl Books {
         self.orders.mark(key).expect("the ledger loads the order of every record it loads")
     }
 
-    /// An authorization, to be changed.
+    /// An authorization, to be changed; its watch by [`Books::watch_mut`] only.
     pub fn authorization_mut(&mut self, key: AuthorizationKey) -> &mut Authorization {
+        push_once(&mut self.touched, key);
         self.authorizations.mark(key).expect("the ledger loads the authorization of every record it loads")
+    }
+
+    /// What is due about an authorization, to be changed. It changes more seldom than the rest, and is
+    /// written by itself.
+    pub fn watch_mut(&mut self, key: AuthorizationKey) -> &mut Watch {
+        self.rewatched.insert(key);
+        &mut self.authorization_mut(key).watch
+    }
+
+    /// Authorizations whose watch has to be written.
+    pub const fn rewatched(&self) -> &HashSet<AuthorizationKey> {
+        &self.rewatched
+    }
+
+    /// Authorizations that were changed since somebody last asked.
+    pub fn take_touched(&mut self) -> Vec<AuthorizationKey> {
+        std::mem::take(&mut self.touched)
     }
 
     /// A shipment, to be changed.
@@ -241,6 +258,11 @@ impl Books {
     /// A capture, to be changed.
     pub fn capture_mut(&mut self, key: CaptureKey) -> &mut Capture {
         self.captures.mark(key).expect("the ledger loads the capture that a command names")
+    }
+
+    /// A kept notice, to be changed.
+    pub fn kept_mut(&mut self, key: KeptKey) -> &mut Kept {
+        self.kept.mark(key).expect("the ledger loads the kept notices of every order that has any")
     }
 
     /// Opens an order, unless it is known.
@@ -260,6 +282,7 @@ impl Books {
         let authorization = build(key);
         self.references.insert((authorization.account.clone(), authorization.reference.clone()), key);
         self.authorizations.insert(key, authorization);
+        push_once(&mut self.touched, key);
         key
     }
 
@@ -282,6 +305,15 @@ impl Books {
         key
     }
 
+    /// Adds a kept notice made by `build` from its new row.
+    pub fn add_kept(&mut self, build: impl FnOnce(KeptKey) -> Kept) -> KeptKey {
+        let key = KeptKey::new(self.take_row());
+        let kept = build(key);
+        self.kept_of_orders.entry(kept.order).or_default().push(key);
+        self.kept.insert(key, kept);
+        key
+    }
+
     /// Moves a shipment to its next state.
     ///
     /// # Panics
@@ -301,7 +333,10 @@ impl Books {
         let before = capture.state;
         assert!(before.can_become(next), "a capture cannot go from {before:?} to {next:?}");
         capture.state = next;
-        let authorization = capture.authorization;
+        let (order, authorization) = (capture.order, capture.authorization);
+        if next.is_terminal() {
+            self.order_mut(order).open -= 1;
+        }
         let authorization = self.authorization_mut(authorization);
         authorization.planned -= u32::from(before == CaptureState::Planned);
         authorization.in_flight -= u32::from(before.is_in_flight());
@@ -357,9 +392,15 @@ impl Books {
     }
 
     /// Writes an event to the outbox.
-    pub fn announce(&mut self, event: Event, outcome_of: Option<(ShipmentKey, u32)>) {
+    pub fn announce(&mut self, event: Event, outcome_of: Option<(OutcomeOf, u32)>) {
         let row = self.take_row();
         self.outbox.push(Announcement { row, event, outcome_of });
+    }
+
+    /// Registers an order's plan, or its newest revision.
+    pub fn set_plan(&mut self, order: OrderKey, plan: Plan) {
+        self.order_mut(order).plan = Some(plan);
+        self.plans.push(order);
     }
 
     /// The number of an order's next event.
@@ -367,15 +408,5 @@ impl Books {
         let order = self.order_mut(order);
         order.sequence += 1;
         order.sequence
-    }
-}
-
-/// Takes a key out of what belongs to `owner`.
-fn forget<O: Hash + Eq, K: Copy + Eq>(index: &mut Map<O, Vec<K>>, owner: O, key: K) {
-    if let MapEntry::Occupied(mut owned) = index.entry(owner) {
-        owned.get_mut().retain(|known| *known != key);
-        if owned.get().is_empty() {
-            owned.remove();
-        }
     }
 }

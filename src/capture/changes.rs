@@ -180,8 +180,44 @@ pub struct Announcement {
     pub row: i64,
     /// The event.
     pub event: Event,
-    /// The shipment and generation whose one outcome it is; the ledger refuses a second.
-    pub outcome_of: Option<(ShipmentKey, u32)>,
+    /// Whose one outcome it is, and of which generation; the ledger refuses a second.
+    pub outcome_of: Option<(OutcomeOf, u32)>,
+}
+
+/// Who has one outcome per generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OutcomeOf {
+    /// A shipment.
+    Shipment(ShipmentKey),
+    /// A fee, by its capture.
+    Fee(CaptureKey),
+}
+
+impl OutcomeOf {
+    /// The row's number. All rows are numbered together, so it tells a shipment from a fee.
+    pub const fn row(self) -> i64 {
+        match self {
+            Self::Shipment(key) => key.row(),
+            Self::Fee(key) => key.row(),
+        }
+    }
+}
+
+/// Takes a key out of what belongs to `owner`.
+pub(super) fn forget<O: Hash + Eq, K: Copy + Eq>(index: &mut Map<O, Vec<K>>, owner: O, key: K) {
+    if let MapEntry::Occupied(mut owned) = index.entry(owner) {
+        owned.get_mut().retain(|known| *known != key);
+        if owned.get().is_empty() {
+            owned.remove();
+        }
+    }
+}
+
+/// Adds a key to a few, unless it is among them.
+pub(super) fn push_once<K: Copy + Eq>(keys: &mut Vec<K>, key: K) {
+    if !keys.contains(&key) {
+        keys.push(key);
+    }
 }
 
 #[cfg(test)]

@@ -4,16 +4,20 @@
 //! The read comes first because after it nothing can be taken back: it must show that the money is
 //! still held, on a card, in the right currency, and untouched.
 
+use crate::capture::amount::{self, Rules};
 use crate::capture::books::Books;
+use crate::capture::complete;
 use crate::capture::decide::{Call, Context, Due, Freeze, Note, Ready, Reply, Ticket};
 use crate::capture::due;
 use crate::capture::event::{CaptureKind, Deferral, EventContent, FailureReason, ResolvedBy};
 use crate::capture::evidence::{AuthorizationStatus, AuthorizationView, Reading, SeenCapture};
+use crate::capture::expiry;
 use crate::capture::outcome::{self, Cause};
-use crate::capture::plan::{self, LineProgress};
-use crate::capture::records::{AmountMode, Authorization, AuthorizationKey, OrderKey, ShipmentKey, SingleUse};
+use crate::capture::policy::Captures;
+use crate::capture::records::{AmountMode, Authorization, AuthorizationKey, ShipmentKey, SingleUse};
 use crate::capture::retry;
 use crate::capture::settle;
+use crate::capture::small;
 use crate::capture::states::ShipmentState;
 use crate::clock::{self, Timestamp};
 use crate::money::Money;
@@ -33,9 +37,8 @@ pub(super) fn join(
     record.waiting_amount = record.waiting_amount.checked_add(amount).expect("one currency per authorization");
     schedule(books, authorization, context);
     let subject = outcome::subject(books, shipment);
-    let record = books.authorization(authorization);
-    let is_due = record.freeze_at.is_some_and(|at| at <= context.now.wall);
-    if is_due && record.single == SingleUse::Free {
+    let is_single = small::captures(books, authorization, context) == Some(Captures::Single);
+    if is_single && is_due(books.authorization(authorization), context) {
         return begin_read(books, authorization, start, context).with_note(Note::Deferred).about(subject);
     }
     announce_deferral(books, shipment, context);
@@ -43,9 +46,18 @@ pub(super) fn join(
 }
 
 /// When to stop collecting: at once when the order is complete, after the grace when it is final,
-/// and in any case a margin before the authorization dies.
+/// and in any case a margin before the authorization dies. A read that is under way or was put off
+/// does not hold that up.
 pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
     let record = books.authorization(authorization);
+    if small::captures(books, authorization, context) == Some(Captures::Multiple) {
+        // What is too little waits for its order, or for the end of the authorization.
+        let unknown = record.freeze_at.unwrap_or_else(|| clock::after(context.now.wall, context.policy.awaiting_max));
+        let freeze_at = deadline(books, authorization, context).unwrap_or(unknown);
+        books.authorization_mut(authorization).freeze_at = Some(freeze_at);
+        books.watch_mut(authorization).read_at = None;
+        return;
+    }
     let order = books.order(record.order);
     let policy = context.policy;
     let when_complete = order.is_complete().then_some(context.now.wall);
@@ -53,6 +65,7 @@ pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, conte
     let when_dying = deadline(books, authorization, context);
     let freeze_at = [when_complete, when_final, when_dying].into_iter().flatten().min();
     books.authorization_mut(authorization).freeze_at = freeze_at;
+    books.watch_mut(authorization).read_at = None;
 }
 
 /// From when on earned money is taken whatever else is missing: a margin before the expiry, a wider
@@ -83,12 +96,19 @@ fn announce_deferral(books: &mut Books, shipment: ShipmentKey, context: Context<
 
 /// Time to stop collecting: begins the read, where nothing speaks against it.
 pub(super) fn due(books: &mut Books, authorization: AuthorizationKey, start: bool, context: Context<'_>) -> Reply {
-    let record = books.authorization(authorization);
-    let is_due = record.freeze_at.is_some_and(|at| at <= context.now.wall);
-    if !is_due || record.waiting == 0 || record.single != SingleUse::Free {
+    if !is_due(books.authorization(authorization), context) {
         return Reply::nothing(Note::Nothing);
     }
-    begin_read(books, authorization, start, context)
+    match small::captures(books, authorization, context) {
+        Some(Captures::Multiple) => small::end_on(books, authorization, context),
+        Some(Captures::Single) | None => begin_read(books, authorization, start, context),
+    }
+}
+
+/// Is it time to stop collecting?
+pub(super) fn is_due(record: &Authorization, context: Context<'_>) -> bool {
+    let has_come = record.freeze_at.is_some_and(|at| at <= context.now.wall) && expiry::may_read(record, context);
+    has_come && record.waiting > 0 && record.single == SingleUse::Free
 }
 
 fn begin_read(books: &mut Books, authorization: AuthorizationKey, start: bool, context: Context<'_>) -> Reply {
@@ -99,9 +119,10 @@ fn begin_read(books: &mut Books, authorization: AuthorizationKey, start: bool, c
         return Reply { ready: Some(ready), ..Reply::nothing(Note::Nothing) };
     }
     record.epoch += 1;
-    // Should the answer never come, the watch finds the authorization again.
-    record.freeze_at = Some(clock::after(context.now.wall, due::no_answer_after(&account, context)));
     let call = Call::Read { authorization, epoch: record.epoch };
+    // Should the answer never come, the watch finds the authorization again.
+    let again = clock::after(context.now.wall, due::no_answer_after(&account, context));
+    books.watch_mut(authorization).read_at = Some(again);
     Reply { ticket: Some(Ticket { account, reference, call }), ..Reply::nothing(Note::Looking) }
 }
 
@@ -117,11 +138,11 @@ pub(super) fn freeze(books: &mut Books, freeze: Freeze, context: Context<'_>) ->
         Reading::Unclear(doubt) => read_again(books, authorization, doubt.message, context).about(subject),
         Reading::Misconfigured(fault) => {
             let at = clock::after(context.now.wall, context.policy.parked_for);
-            books.authorization_mut(authorization).freeze_at = Some(at);
+            books.watch_mut(authorization).read_at = Some(at);
             Reply::nothing(Note::Parked(fault.message)).about(subject)
         }
         Reading::Seen(view) => {
-            settle::note_provider(books, authorization, view.balance, context);
+            settle::note_provider(books, authorization, &view, context);
             freeze_seen(books, authorization, &view, start, context).about(subject)
         }
     }
@@ -130,8 +151,8 @@ pub(super) fn freeze(books: &mut Books, freeze: Freeze, context: Context<'_>) ->
 fn read_again(books: &mut Books, authorization: AuthorizationKey, why: String, context: Context<'_>) -> Reply {
     let record = books.authorization_mut(authorization);
     let wait = retry::look_delay(&context.policy.look_after, record.reads, context.jitter);
-    record.reads += 1;
-    record.freeze_at = Some(clock::after(context.now.wall, wait));
+    record.reads = record.reads.saturating_add(1);
+    books.watch_mut(authorization).read_at = Some(clock::after(context.now.wall, wait));
     Reply::nothing(Note::ReadAgain(why))
 }
 
@@ -143,7 +164,16 @@ fn freeze_seen(
     context: Context<'_>,
 ) -> Reply {
     let amounts = final_amounts(books, authorization, context);
+    if amounts.is_empty() {
+        leave_waiting(books, authorization);
+        return Reply::nothing(Note::Refused(FailureReason::ExceedsAuthorization));
+    }
     let total = books.authorization(authorization).waiting_amount;
+    let rules = Rules::on(books, authorization, context);
+    if rules.is_too_little(total) {
+        end_set(books, authorization, &rules.too_little(total), context);
+        return Reply::nothing(Note::Refused(FailureReason::BelowMinimum));
+    }
     match find(books.authorization(authorization), view, total) {
         Finding::Unsettled(why) => read_again(books, authorization, why.to_owned(), context),
         Finding::Untouched => capture_set(books, authorization, &amounts, total, None, start, context),
@@ -211,64 +241,42 @@ fn find_open(record: &Authorization, view: &AuthorizationView, total: Money) -> 
 }
 
 /// The amounts of the waiting shipments, worked out anew in the order of acceptance. After the grace
-/// of a final notice, what has not shipped counts as cancelled.
+/// of a final notice, what has not shipped counts as cancelled. What then no longer fits what was
+/// authorized, because a revision or the fee has raised it, is refused; what comes after it may fit.
 fn final_amounts(
     books: &mut Books,
     authorization: AuthorizationKey,
     context: Context<'_>,
 ) -> Vec<(ShipmentKey, Money)> {
-    let waiting = books.waiting_on(authorization);
+    let mut waiting = books.waiting_on(authorization);
     let order = books.authorization(authorization).order;
     if books.order(order).mode == Some(AmountMode::Planned) {
-        close_progress(books, order, context);
-        recompute(books, order, &waiting);
-        let amounts = waiting.iter().filter_map(|key| books.shipment(*key).amount);
-        let zero = Money::zero(books.authorization(authorization).currency);
-        let total = amounts.fold(zero, |sum, amount| sum.checked_add(amount).expect("one currency"));
-        books.authorization_mut(authorization).waiting_amount = total;
+        complete::close(books, order, context);
+        let rules = Rules::on(books, authorization, context);
+        amount::recompute(books, order, &waiting, rules);
     }
-    let amount = |key: &ShipmentKey| (*key, books.shipment(*key).amount.expect("given before it waits"));
-    waiting.iter().map(amount).collect()
+    let record = books.authorization(authorization);
+    let (room, mut total) = (record.remaining(), Money::zero(record.currency));
+    waiting.retain(|shipment| {
+        let amount = amount_of(books, *shipment);
+        let with_it = total.checked_add(amount).expect("one currency per authorization");
+        let fits = with_it.fits(room) == Ok(true);
+        if fits {
+            total = with_it;
+        } else {
+            let message = format!("{with_it} was earned, {room} remains on the authorization");
+            outcome::refuse(books, *shipment, &Cause::local(FailureReason::ExceedsAuthorization, &message), context);
+        }
+        fits
+    });
+    let record = books.authorization_mut(authorization);
+    record.waiting = u32::try_from(waiting.len()).expect("no more than there were");
+    record.waiting_amount = total;
+    waiting.into_iter().map(|shipment| (shipment, amount_of(books, shipment))).collect()
 }
 
-fn close_progress(books: &mut Books, order: OrderKey, context: Context<'_>) {
-    let record = books.order(order);
-    let grace_is_over =
-        record.final_at.is_some_and(|at| clock::after(at, context.policy.final_grace) <= context.now.wall);
-    if !grace_is_over {
-        return;
-    }
-    let record = books.order_mut(order);
-    let plan = record.plan.as_ref().expect("planned amounts come from a plan");
-    for (line, progress) in plan.lines().iter().zip(&mut record.progress) {
-        progress.cancelled = line.ordered.minus(progress.shipped);
-    }
-}
-
-fn recompute(books: &mut Books, order: OrderKey, waiting: &[ShipmentKey]) {
-    let record = books.order(order);
-    let plan = record.plan.clone().expect("planned amounts come from a plan");
-    let mut progress: Vec<LineProgress> = record.progress.clone();
-    let mut stored = record.stored;
-    for key in waiting {
-        let shipment = books.shipment(*key);
-        stored -= shipment.amount.map_or(0, Money::minor);
-        for shipped in &shipment.lines {
-            let index = plan.line_index(&shipped.line).expect("checked when it was accepted");
-            progress[index].shipped = progress[index].shipped.minus(shipped.quantity);
-        }
-    }
-    for key in waiting {
-        for shipped in &books.shipment(*key).lines {
-            let index = plan.line_index(&shipped.line).expect("checked when it was accepted");
-            progress[index].shipped = progress[index].shipped.plus(shipped.quantity);
-        }
-        let before = Money::from_minor(stored, plan.currency()).expect("a sum of amounts is not negative");
-        let amount = plan::share_of(plan.earned(&progress), before);
-        stored += amount.minor();
-        books.shipment_mut(*key).amount = Some(amount);
-    }
-    books.order_mut(order).stored = stored;
+fn amount_of(books: &Books, shipment: ShipmentKey) -> Money {
+    books.shipment(shipment).amount.expect("given before it waits")
 }
 
 /// Set and amount are frozen; captured once, unless the read has seen that it was.
@@ -324,6 +332,7 @@ fn leave_waiting(books: &mut Books, authorization: AuthorizationKey) {
     record.waiting_amount = Money::zero(record.currency);
     record.freeze_at = None;
     record.reads = 0;
+    books.watch_mut(authorization).read_at = None;
 }
 
 /// Everything that waits is refused with one cause, save what owes nothing; what was captured

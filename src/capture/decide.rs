@@ -2,13 +2,19 @@
 //! in; changed books and a reply come out.
 
 use crate::capture::accept;
+use crate::capture::ask;
 use crate::capture::books::Books;
+use crate::capture::collect;
+use crate::capture::companion;
 use crate::capture::due;
 use crate::capture::event::FailureReason;
 use crate::capture::evidence::{Answer, Reading};
-use crate::capture::notice::{RawMessage, Rejection, RejectionReason, ShipmentNotice};
+use crate::capture::expiry;
+use crate::capture::notice::{
+    CancellationNotice, RawMessage, RegistrationNotice, Rejection, RejectionReason, ShipmentNotice,
+};
 use crate::capture::policy::Policy;
-use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
+use crate::capture::records::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
 use crate::capture::reject;
 use crate::capture::retry::Jitter;
 use crate::capture::settle;
@@ -21,6 +27,10 @@ use crate::money::Money;
 pub enum Command {
     /// A shipment notice arrived, or is looked at again because it had to wait (T1).
     Accept(Box<Arrival>),
+    /// An order's authorization and plan arrived ahead of its shipments, or a revision of the plan (T1).
+    Register(Box<Arrival<RegistrationNotice>>),
+    /// A cancellation of what has not shipped arrived (T1).
+    Cancel(Box<Arrival<CancellationNotice>>),
     /// A message arrived that cannot be processed as it is (T1).
     Reject(Box<Reject>),
     /// The broker gave up on a message and dead-lettered it (T1).
@@ -31,15 +41,20 @@ pub enum Command {
     Settle(Box<Settle>),
     /// The read before a single capture came to something (T3, and T2 of the capture).
     Freeze(Box<Freeze>),
+    /// The read of an authorization that is past its expiry, or does not have one yet, came to
+    /// something (T3).
+    Expire(Box<Expire>),
+    /// The provider was asked for what nobody had told of an authorization (T3).
+    Learn(Box<Learn>),
     /// Outbox rows were published (T4).
     Published(Vec<i64>),
 }
 
-/// A decoded shipment notice.
+/// A decoded notice.
 #[derive(Debug, Clone)]
-pub struct Arrival {
+pub struct Arrival<N = ShipmentNotice> {
     /// What it says.
-    pub notice: ShipmentNotice,
+    pub notice: N,
     /// The id of the incoming event.
     pub event_id: String,
     /// Where `notice` stands in the body, as a JSON path: `$.data`, or `$` for the plain form.
@@ -64,10 +79,31 @@ pub struct Reject {
 pub enum Due {
     /// A capture: its turn, its retry, or a look at it in doubt.
     Capture(CaptureKey),
-    /// A single-capture authorization: time to stop collecting.
+    /// An authorization that has to be read: time to stop collecting, or it is past its expiry.
     Authorization(AuthorizationKey),
+    /// An authorization: time to ask the provider for what nobody has told.
+    Ask(AuthorizationKey),
     /// A shipment that waits for its plan, authorization or account.
     Shipment(ShipmentKey),
+    /// An authorization that is about to expire: time to warn of it. Needs no permit.
+    Warning(AuthorizationKey),
+    /// Another notice that waits for the same.
+    Kept(KeptKey),
+    /// An order: the grace after its final notice is over.
+    Order(OrderKey),
+}
+
+impl Due {
+    /// The number of its row.
+    pub const fn row(self) -> i64 {
+        match self {
+            Self::Capture(key) => key.row(),
+            Self::Authorization(key) | Self::Ask(key) | Self::Warning(key) => key.row(),
+            Self::Shipment(key) => key.row(),
+            Self::Kept(key) => key.row(),
+            Self::Order(key) => key.row(),
+        }
+    }
 }
 
 /// What a capture request, or a read about a capture, came to.
@@ -105,6 +141,26 @@ pub struct Freeze {
     pub reading: Reading,
     /// May the capture be sent at once, with the same permit?
     pub start: bool,
+}
+
+/// What the read of an authorization that is past its expiry, or does not have one yet, came to.
+#[derive(Debug, Clone)]
+pub struct Expire {
+    /// The authorization.
+    pub authorization: AuthorizationKey,
+    /// The epoch of the ticket.
+    pub epoch: u32,
+    /// What was seen.
+    pub reading: Reading,
+}
+
+/// What the provider said when it was asked for what nobody had told of an authorization.
+#[derive(Debug, Clone)]
+pub struct Learn {
+    /// The authorization.
+    pub authorization: AuthorizationKey,
+    /// What was seen.
+    pub reading: Reading,
 }
 
 /// What came of a command.
@@ -167,12 +223,24 @@ pub enum Call {
         /// Comes back with the reading.
         epoch: u32,
     },
+    /// Read an authorization that is past its expiry, or does not have one yet.
+    ReadExpiry {
+        /// The authorization.
+        authorization: AuthorizationKey,
+        /// Comes back with the reading.
+        epoch: u32,
+    },
     /// Read an authorization before its single capture.
     Read {
         /// The authorization.
         authorization: AuthorizationKey,
         /// Comes back with the reading.
         epoch: u32,
+    },
+    /// Read an authorization for what nobody has told of it.
+    Ask {
+        /// The authorization.
+        authorization: AuthorizationKey,
     },
 }
 
@@ -200,9 +268,15 @@ pub enum Note {
     Zero,
     /// A shipment waits for something to become known.
     Awaiting(FailureReason),
+    /// Another notice waits for something to become known.
+    Kept(FailureReason),
+    /// An authorization, a plan or a revision was registered.
+    Registered,
+    /// What has not shipped was cancelled.
+    Cancelled,
     /// A shipment was refused.
     Refused(FailureReason),
-    /// The same shipment with the same content: nothing else happens.
+    /// The same notice again, or one that brings nothing new: nothing else happens.
     Repeated,
     /// A message was set aside.
     DeadLettered {
@@ -237,8 +311,17 @@ pub enum Note {
     Corrected,
     /// A set of shipments stopped collecting.
     Frozen,
-    /// The read before a single capture has to be repeated.
+    /// The read of an authorization has to be repeated.
     ReadAgain(String),
+    /// An authorization with money to be lost expires at this instant: it was warned of.
+    Expiring(Timestamp),
+    /// An authorization is over, and what became of its money is known.
+    Expired {
+        /// Captured by the provider itself, or by somebody else.
+        captured_elsewhere: Money,
+        /// Given back to the payer.
+        released: Money,
+    },
     /// Nothing: another turn, an old epoch, or already done.
     Nothing,
     /// Events were marked as published.
@@ -258,13 +341,25 @@ pub struct Context<'a> {
 
 /// Decides one command over the books that it touches.
 pub fn decide(books: &mut Books, command: Command, context: Context<'_>) -> Reply {
+    let reply = carry_out(books, command, context);
+    for authorization in books.take_touched() {
+        expiry::schedule(books, authorization, context);
+    }
+    reply
+}
+
+fn carry_out(books: &mut Books, command: Command, context: Context<'_>) -> Reply {
     match command {
         Command::Accept(arrival) => accept::accept(books, *arrival, context),
+        Command::Register(arrival) => companion::register(books, *arrival, context),
+        Command::Cancel(arrival) => companion::cancel(books, *arrival, context),
         Command::Reject(reject) => reject::reject(books, reject.rejection, reject.raw, context),
         Command::Collect(raw) => reject::collect(books, *raw, context),
         Command::Due(due) => due::due(books, due, context),
         Command::Settle(settle) => settle::settle(books, *settle, context),
-        Command::Freeze(freeze) => crate::capture::collect::freeze(books, *freeze, context),
+        Command::Freeze(freeze) => collect::freeze(books, *freeze, context),
+        Command::Expire(expire) => expiry::expire(books, *expire, context),
+        Command::Learn(learn) => ask::learn(books, *learn, context),
         Command::Published(rows) => {
             books.published.extend(rows);
             Reply::nothing(Note::Published)

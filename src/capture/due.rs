@@ -3,38 +3,77 @@
 
 use std::time::Duration;
 
+use crate::capture::ask;
 use crate::capture::books::{Books, HistoryNote};
 use crate::capture::collect;
+use crate::capture::complete;
 use crate::capture::decide::{Call, Context, Due, Note, Ready, Reply, Ticket};
+use crate::capture::expiry;
+use crate::capture::kept;
 use crate::capture::outcome;
 use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
 use crate::capture::states::{CaptureState, ShipmentState};
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
+
+/// Why nothing is asked of a provider.
+pub(super) const NOT_CONFIGURED: &str = "the account is not configured any more: configure it again";
 
 /// Begins what is due, with the permit that the caller holds. Nothing, where it no longer is.
 pub(super) fn due(books: &mut Books, due: Due, context: Context<'_>) -> Reply {
     match due {
         Due::Capture(capture) => due_capture(books, capture, context),
-        Due::Authorization(authorization) => collect::due(books, authorization, true, context),
+        Due::Authorization(authorization) => due_authorization(books, authorization, context),
+        Due::Ask(authorization) => ask::due(books, authorization, context),
         Due::Shipment(shipment) => due_shipment(books, shipment, context),
+        Due::Warning(authorization) => expiry::warn(books, authorization, context),
+        Due::Kept(kept) => kept::due(books, kept, context),
+        Due::Order(order) => complete::due(books, order, context),
     }
 }
 
 fn due_capture(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> Reply {
     let Some(record) = books.captures().find(capture) else { return Reply::nothing(Note::Nothing) };
-    if record.due_at.is_some_and(|at| at > context.now.wall) {
+    // A look or a retry that lies farther ahead than any wait is due: the clock has been set back.
+    let is_come = |at| at <= context.now.wall || (!record.waits_turn && is_beyond_all_waits(at, context));
+    if !record.due_at.is_none_or(is_come) {
         return Reply::nothing(Note::Nothing);
     }
+    let (state, authorization) = (record.state, record.authorization);
     let subject = outcome::subject_of_capture(books, capture);
-    match record.state {
+    if !is_configured(books, authorization, context) {
+        if !state.is_terminal() {
+            let at = clock::after(context.now.wall, context.policy.awaiting_check);
+            books.capture_mut(capture).due_at = Some(at);
+        }
+        return Reply::nothing(Note::Parked(NOT_CONFIGURED.to_owned())).about(subject);
+    }
+    match state {
         CaptureState::Planned => begin_in_turn(books, capture, true, context).about(subject),
         CaptureState::InDoubt => look(books, capture, context).about(subject),
         CaptureState::Sending | CaptureState::Captured | CaptureState::Failed | CaptureState::Unresolved => {
             Reply::nothing(Note::Nothing)
         }
     }
+}
+
+fn is_beyond_all_waits(at: Timestamp, context: Context<'_>) -> bool {
+    expiry::is_beyond(at, context.policy.longest_wait(), context)
+}
+
+fn is_configured(books: &Books, authorization: AuthorizationKey, context: Context<'_>) -> bool {
+    context.policy.accounts.contains_key(&books.authorization(authorization).account)
+}
+
+fn due_authorization(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) -> Reply {
+    if !is_configured(books, authorization, context) {
+        return expiry::park(books, authorization, context);
+    }
+    if collect::is_due(books.authorization(authorization), context) {
+        return collect::due(books, authorization, true, context);
+    }
+    expiry::due(books, authorization, context)
 }
 
 fn due_shipment(books: &mut Books, shipment: ShipmentKey, context: Context<'_>) -> Reply {
@@ -73,7 +112,8 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
     Reply { ready: Some(ready), ..Reply::nothing(Note::Nothing) }
 }
 
-/// The deadline of an authorization has moved, and with it that of the captures that wait their turn.
+/// The deadline of an authorization has moved, and with it that of the captures that wait their turn
+/// and of the shipments that collect.
 pub(super) fn move_deadline(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
     let deadline = collect::deadline(books, authorization, context);
     for capture in books.planned_on(authorization) {
@@ -81,6 +121,9 @@ pub(super) fn move_deadline(books: &mut Books, authorization: AuthorizationKey, 
         if record.waits_turn {
             books.capture_mut(capture).due_at = deadline;
         }
+    }
+    if books.authorization(authorization).waiting > 0 {
+        collect::schedule(books, authorization, context);
     }
 }
 

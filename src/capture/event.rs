@@ -5,6 +5,8 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountName, CaptureId, DeadLetterId, EventId, OrderId, Reference, ShipmentId};
 use crate::money::Money;
 
+pub use crate::capture::ending::{AuthorizationEnd, AuthorizationWarning, Ending};
+
 /// One event, ready to be written to the outbox in the transaction that makes it true.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -33,6 +35,12 @@ pub enum EventContent {
     Deferred(Deferral),
     /// A message that cannot be processed as it is.
     Rejected(RejectedNotice),
+    /// A revised plan is below what was captured.
+    RefundRequired(RefundRequired),
+    /// An authorization is about to expire, with money that is not captured.
+    Expiring(Box<AuthorizationWarning>),
+    /// An authorization is over, and what became of its money is known.
+    Expired(Box<AuthorizationEnd>),
 }
 
 impl EventContent {
@@ -45,6 +53,9 @@ impl EventContent {
             Self::Corrected(..) => "capture.corrected",
             Self::Deferred(_) => "capture.deferred",
             Self::Rejected(_) => "notice.rejected",
+            Self::RefundRequired(_) => "refund_required",
+            Self::Expiring(_) => "authorization.expiring",
+            Self::Expired(_) => "authorization.expired",
         }
     }
 }
@@ -108,6 +119,8 @@ pub enum CaptureKind {
     Batch,
     /// What had shipped when the authorization was about to expire.
     Deadline,
+    /// What an order owes beyond its shipments' amounts, after a cancellation or a revision.
+    Fee,
     /// Nothing to capture: free goods.
     Zero,
 }
@@ -119,6 +132,7 @@ impl CaptureKind {
             Self::Shipment => "shipment",
             Self::Batch => "batch",
             Self::Deadline => "deadline",
+            Self::Fee => "fee",
             Self::Zero => "zero",
         }
     }
@@ -359,4 +373,28 @@ pub struct RejectedNotice {
     pub message: String,
     /// The dead letter that keeps the body.
     pub dead_letter: DeadLetterId,
+}
+
+/// A revised plan is below what was captured. Holdfast refunds nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundRequired {
+    /// The order.
+    pub order: OrderId,
+    /// The account of the order's newest authorization.
+    pub account: AccountName,
+    /// The order's newest authorization at the provider.
+    pub reference: Reference,
+    /// The plan's revision.
+    pub revision: u32,
+    /// Captured for the order, on all its authorizations.
+    pub captured: Money,
+    /// What the revised plan comes to.
+    pub plan_total: Money,
+    /// Captured, less what the plan comes to.
+    pub difference: Money,
+    /// The id of the incoming event; `None` where a capture that was under way when the revision came
+    /// has called for it.
+    pub caused_by: Option<String>,
+    /// Counts the events of the order, from 1.
+    pub sequence: u64,
 }

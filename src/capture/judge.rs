@@ -340,7 +340,9 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
             (FailureReason::Declined, "declined")
         }
     };
-    let first = *progress.terminal_seen_at.get_or_insert(now);
+    // Seen in what is the future now: the clock was set back, and it counts from now on.
+    let first = progress.terminal_seen_at.filter(|at| *at <= now).unwrap_or(now);
+    progress.terminal_seen_at = Some(first);
     let conclusive_at = clock::after(first, quiet);
     if read_begun(case) >= conclusive_at {
         return Verdict::Failed(Cause::lookup(reason, words));
@@ -359,7 +361,9 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
             return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Lookup));
         }
         let why = words(refusal.code.as_deref(), &refusal.message);
-        return in_doubt_until(progress, quiet_from, why);
+        // Not beyond any wait: a clock that was set back may have left it there.
+        let longest = clock::after(now, case.context.policy.longest_wait());
+        return in_doubt_until(progress, quiet_from.min(longest), why);
     }
     if case.authorization.in_flight > 1 {
         // Others were sent past it, so the balance means nothing for it: it is only read.

@@ -17,8 +17,10 @@ pub mod policy;
 pub mod plan;
 
 // the records, and which steps between their states exist
+mod keys;
 pub mod records;
 pub mod states;
+mod watch;
 
 // the loaded records, and what changed
 pub mod books;
@@ -29,10 +31,18 @@ pub mod decide;
 
 // 3 accept
 mod accept;
+mod amount;
+mod ask;
 mod awaiting;
 mod collect;
+mod companion;
+mod complete;
+mod expiry;
+mod fee;
+mod kept;
 mod register;
 pub(crate) mod reject;
+mod small;
 
 // whose turn it is, and when
 mod due;
@@ -47,6 +57,7 @@ mod outcome;
 
 // what goes out
 pub mod dead_letter;
+mod ending;
 pub mod event;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a shipment notice says, decoded and checked as far as it can be without the ledger.
+//! What notices say, decoded and checked as far as it can be without the ledger.
 
 use std::fmt;
 
@@ -111,6 +111,35 @@ pub struct ShipmentNotice {
     pub plan: Option<PlanFacts>,
 }
 
+/// The decoded content of `order.authorized`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistrationNotice {
+    /// The order.
+    pub order: OrderId,
+    /// The authorization to capture from.
+    pub authorization: AuthorizationFacts,
+    /// What the whole order owes; absent where shipments name their own amounts.
+    pub plan: Option<PlanFacts>,
+}
+
+/// The decoded content of `order.cancelled`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancellationNotice {
+    /// The order.
+    pub order: OrderId,
+    /// What is cancelled, line by line; `None` for everything that has not shipped.
+    pub lines: Option<Vec<CancelledLine>>,
+}
+
+/// One line of a cancellation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelledLine {
+    /// The line.
+    pub line: LineId,
+    /// How many units are cancelled so far, in all; positive.
+    pub cancelled: Quantity,
+}
+
 /// One line of a shipment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShippedLine {
@@ -205,7 +234,7 @@ pub struct RawMessage {
 /// Why a message cannot be processed as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// Which of the three kinds.
+    /// Which kind.
     pub reason: RejectionReason,
     /// Where in the body, as a JSON path such as `$.data.plan.lines[0].total`; `$` for the whole.
     pub path: String,
@@ -219,7 +248,7 @@ pub struct Rejection {
     pub event_id: Option<String>,
 }
 
-/// The three kinds of message that never become a shipment.
+/// The kinds of message that never become part of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RejectionReason {
     /// Not JSON in UTF-8, too large, duplicate keys, or not an envelope that we know.
@@ -228,15 +257,34 @@ pub enum RejectionReason {
     Invalid,
     /// The same shipment, plan or authorization was registered with other content.
     Conflict,
+    /// A cancellation or registration waited for an authorization that never became known.
+    UnknownAuthorization,
+    /// It waited for a plan that never became known.
+    UnknownPlan,
+    /// It waited for an account that was never configured.
+    UnknownAccount,
 }
 
 impl RejectionReason {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Undecodable,
+        Self::Invalid,
+        Self::Conflict,
+        Self::UnknownAuthorization,
+        Self::UnknownPlan,
+        Self::UnknownAccount,
+    ];
+
     /// The word in dead letters, events, metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Undecodable => "undecodable",
             Self::Invalid => "invalid",
             Self::Conflict => "conflict",
+            Self::UnknownAuthorization => "unknown_authorization",
+            Self::UnknownPlan => "unknown_plan",
+            Self::UnknownAccount => "unknown_account",
         }
     }
 }

@@ -1,14 +1,19 @@
 //! Ends: what is written when a shipment's outcome is known. Balance, movement, event and dead letter
 //! belong together and are written together.
 
-use crate::capture::books::{Books, Movement, MovementKind};
+use crate::capture::books::{Books, Movement, MovementKind, OutcomeOf};
+use crate::capture::complete;
 use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
 use crate::capture::decide::{Context, Subject};
 use crate::capture::event::{
     Balance, CaptureKind, Correction, Event, EventContent, Failure, FailureReason, Outcome, ResolvedBy,
 };
 use crate::capture::evidence::Refusal;
-use crate::capture::records::{Capture, CaptureKey, CaptureProgress, ShipmentKey};
+use crate::capture::fee;
+use crate::capture::notice::RawMessage;
+use crate::capture::records::{
+    Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, NamedBy, OrderKey, ShipmentKey,
+};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, EventId, Reference, ShipmentId};
 use crate::money::Money;
@@ -48,10 +53,20 @@ pub(super) fn subject(books: &Books, shipment: ShipmentKey) -> Subject {
     }
 }
 
-/// What a reply about a capture is about: its last shipment.
+/// What a reply about a capture is about: its last shipment, where it has one.
 pub(super) fn subject_of_capture(books: &Books, capture: CaptureKey) -> Subject {
     let record = books.capture(capture);
-    Subject { capture: Some(record.id), ..subject(books, record.shipment) }
+    let of_order = || {
+        let account = books.authorization(record.authorization).account.clone();
+        Subject { account: Some(account), ..subject_of_order(books, record.order) }
+    };
+    let subject = record.shipment().map_or_else(of_order, |shipment| subject(books, shipment));
+    Subject { capture: Some(record.id), ..subject }
+}
+
+/// What a reply about an order is about.
+pub(super) fn subject_of_order(books: &Books, order: OrderKey) -> Subject {
+    Subject { order: Some(books.order(order).id.clone()), ..Subject::default() }
 }
 
 /// Freezes the intent to capture `amount` for `shipments`, and reserves it.
@@ -66,15 +81,43 @@ pub(super) fn plan_capture(
 ) -> CaptureKey {
     let last = *shipments.last().expect("a capture covers at least one shipment");
     let shipment = books.shipment(last);
-    let (order, generation) = (shipment.order, shipment.generation);
-    let authorization = shipment.authorization.expect("bound before it is planned");
-    let id = would_be_id(books, last).expect("bound before it is planned");
+    let intent = Intent {
+        id: would_be_id(books, last).expect("bound before it is planned"),
+        authorization: shipment.authorization.expect("bound before it is planned"),
+        order: shipment.order,
+        named_by: NamedBy::Shipment(last),
+        kind,
+        generation: shipment.generation,
+        amount,
+    };
+    let capture = add_capture(books, intent, context);
+    for shipment in shipments {
+        books.move_shipment(*shipment, ShipmentState::Covered);
+        books.shipment_mut(*shipment).capture = Some(capture);
+    }
+    capture
+}
+
+/// What never changes about a capture.
+pub(super) struct Intent {
+    pub(super) id: CaptureId,
+    pub(super) authorization: AuthorizationKey,
+    pub(super) order: OrderKey,
+    pub(super) named_by: NamedBy,
+    pub(super) kind: CaptureKind,
+    pub(super) generation: u32,
+    pub(super) amount: Money,
+}
+
+/// Writes an intent and reserves its amount.
+pub(super) fn add_capture(books: &mut Books, intent: Intent, context: Context<'_>) -> CaptureKey {
+    let Intent { id, authorization, order, named_by, kind, generation, amount } = intent;
     let capture = books.add_capture(|key| Capture {
         key,
         id,
         authorization,
         order,
-        shipment: last,
+        named_by,
         kind,
         generation,
         amount,
@@ -89,11 +132,8 @@ pub(super) fn plan_capture(
         is_corrected: false,
     });
     books.authorization_mut(authorization).planned += 1;
+    books.order_mut(order).open += 1;
     books.add_movement(Movement { authorization, capture, kind: MovementKind::Reserve, amount, at: context.now.wall });
-    for shipment in shipments {
-        books.move_shipment(*shipment, ShipmentState::Covered);
-        books.shipment_mut(*shipment).capture = Some(capture);
-    }
     capture
 }
 
@@ -129,6 +169,8 @@ pub(super) fn captured(
         announce_outcome(books, shipment, EventContent::Succeeded(Box::new(outcome)), context);
         books.shipment_mut(shipment).message = None;
     }
+    fee::captured(books, capture, resolved_by, context);
+    complete::call_for_refund(books, books.capture(capture).order, None, context);
 }
 
 /// The capture was not captured, on evidence: its reservation is released, each shipment has its
@@ -141,6 +183,8 @@ pub(super) fn failed(books: &mut Books, capture: CaptureKey, cause: &Cause, cont
         books.move_shipment(shipment, ShipmentState::Settled);
         end_without_money(books, shipment, cause, context);
     }
+    fee::failed(books, capture, cause, context);
+    complete::call_for_refund(books, books.capture(capture).order, None, context);
 }
 
 /// Positive evidence after a terminal outcome: booked, and said aloud.
@@ -170,6 +214,8 @@ pub(super) fn corrected(
         let content = EventContent::Corrected(Box::new(outcome), correction);
         announce_about(books, shipment, content, None, context);
     }
+    fee::corrected(books, capture, was, resolved_by, context);
+    complete::call_for_refund(books, books.capture(capture).order, None, context);
 }
 
 fn close(books: &mut Books, capture: CaptureKey, resolved_by: ResolvedBy, context: Context<'_>) {
@@ -181,7 +227,11 @@ fn close(books: &mut Books, capture: CaptureKey, resolved_by: ResolvedBy, contex
 
 fn move_money(books: &mut Books, capture: CaptureKey, kind: MovementKind, context: Context<'_>) {
     let record = books.capture(capture);
-    let (authorization, amount) = (record.authorization, record.amount);
+    let (order, authorization, amount) = (record.order, record.authorization, record.amount);
+    match kind {
+        MovementKind::Capture | MovementKind::Correct => books.order_mut(order).captured += amount.minor(),
+        MovementKind::Reserve | MovementKind::Release => {}
+    }
     books.add_movement(Movement { authorization, capture, kind, amount, at: context.now.wall });
 }
 
@@ -191,19 +241,38 @@ fn end_without_money(books: &mut Books, shipment: ShipmentKey, cause: &Cause, co
     books.shipment_mut(shipment).reason = Some(cause.reason);
     let outcome = outcome_of(books, shipment, cause.resolved_by);
     let id = DeadLetterId::of_shipment(&outcome.order, &books.shipment(shipment).id, outcome.generation);
-    let failure = Failure {
-        reason: cause.reason,
-        provider_code: cause.provider_code.clone(),
-        message: cause.message.clone(),
-        retryable: cause.reason.is_retryable(),
-        money_may_have_moved: cause.reason == FailureReason::CapturedElsewhere,
-        next_action: cause.reason.next_action(),
-        dead_letter: id,
-    };
+    let failure = set_aside(books, &outcome, cause, SetAside { id, shipment: Some(shipment), raw }, context);
+    let content = EventContent::Failed(Box::new(outcome), failure);
+    let generation = books.shipment(shipment).generation;
+    announce_with_trace(
+        books,
+        shipment,
+        content,
+        Some((OutcomeOf::Shipment(shipment), generation)),
+        traceparent,
+        context,
+    );
+}
+
+/// What is kept of what ended without its money.
+pub(super) struct SetAside {
+    pub(super) id: DeadLetterId,
+    pub(super) shipment: Option<ShipmentKey>,
+    pub(super) raw: Option<RawMessage>,
+}
+
+/// Writes the dead letter of what ended without its money, and says what its event says of it.
+pub(super) fn set_aside(
+    books: &mut Books,
+    outcome: &Outcome,
+    cause: &Cause,
+    what: SetAside,
+    context: Context<'_>,
+) -> Failure {
     let reason = cause.reason.as_str();
     let code = cause.provider_code.as_deref();
     books.add_dead_letter(DeadLetter {
-        id,
+        id: what.id,
         reason,
         path: String::new(),
         message: cause.message.clone(),
@@ -212,21 +281,27 @@ fn end_without_money(books: &mut Books, shipment: ShipmentKey, cause: &Cause, co
         order: Some(outcome.order.clone()),
         shipment: outcome.shipment.clone(),
         account: outcome.authorization.as_ref().map(|(account, _)| account.clone()),
-        shipment_key: Some(shipment),
+        shipment_key: what.shipment,
         first_seen_at: context.now.wall,
         last_seen_at: context.now.wall,
         count: 1,
         state: DeadLetterState::Open,
-        raw,
+        raw: what.raw,
     });
-    let content = EventContent::Failed(Box::new(outcome), failure);
-    let generation = books.shipment(shipment).generation;
-    announce_with_trace(books, shipment, content, Some((shipment, generation)), traceparent, context);
+    Failure {
+        reason: cause.reason,
+        provider_code: cause.provider_code.clone(),
+        message: cause.message.clone(),
+        retryable: cause.reason.is_retryable(),
+        money_may_have_moved: cause.reason == FailureReason::CapturedElsewhere,
+        next_action: cause.reason.next_action(),
+        dead_letter: what.id,
+    }
 }
 
 fn announce_outcome(books: &mut Books, shipment: ShipmentKey, content: EventContent, context: Context<'_>) {
     let generation = books.shipment(shipment).generation;
-    announce_about(books, shipment, content, Some((shipment, generation)), context);
+    announce_about(books, shipment, content, Some((OutcomeOf::Shipment(shipment), generation)), context);
 }
 
 /// Writes an event about a shipment to the outbox, under its deterministic id.
@@ -234,7 +309,7 @@ pub(super) fn announce_about(
     books: &mut Books,
     shipment: ShipmentKey,
     content: EventContent,
-    outcome_of: Option<(ShipmentKey, u32)>,
+    outcome_of: Option<(OutcomeOf, u32)>,
     context: Context<'_>,
 ) {
     let traceparent = books.shipment(shipment).message.as_ref().and_then(|raw| raw.traceparent.clone());
@@ -245,7 +320,7 @@ fn announce_with_trace(
     books: &mut Books,
     shipment: ShipmentKey,
     content: EventContent,
-    outcome_of: Option<(ShipmentKey, u32)>,
+    outcome_of: Option<(OutcomeOf, u32)>,
     traceparent: Option<String>,
     context: Context<'_>,
 ) {
@@ -272,18 +347,23 @@ fn outcome_of(books: &mut Books, shipment: ShipmentKey, resolved_by: ResolvedBy)
         amount: record.amount,
         capture_amount: capture.map(|capture| capture.amount).or(record.amount),
         capture_shipments: capture.map_or_else(|| vec![record.id.clone()], |c| shipment_ids(books, c.key)),
-        balance: authorization.map(|a| Balance {
-            authorized: a.authorized,
-            captured: a.captured,
-            remaining: a.remaining(),
-            earned_uncaptured: a.earned_uncaptured(),
-        }),
+        balance: authorization.map(balance_of),
         authorization_expires_at: authorization.and_then(|a| a.expires_at),
         attempts: capture.map_or(0, |capture| capture.progress.attempts),
         resolved_by,
         provider_reference: capture.and_then(|capture| capture.provider_reference.clone()),
         caused_by: Some(record.caused_by.clone()),
         sequence,
+    }
+}
+
+/// An authorization's balance as the books stand now.
+pub(super) fn balance_of(record: &Authorization) -> Balance {
+    Balance {
+        authorized: record.authorized,
+        captured: record.captured,
+        remaining: record.remaining(),
+        earned_uncaptured: record.earned_uncaptured(),
     }
 }
 

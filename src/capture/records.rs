@@ -3,59 +3,17 @@
 //! They hold running totals, never histories: deciding about a shipment costs the same on its first
 //! and on its thousandth day.
 
-use std::fmt;
-
 use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::{ProviderBalance, Refusal};
 use crate::capture::notice::{RawMessage, ShippedLine};
-use crate::capture::plan::{LineProgress, Plan};
+use crate::capture::plan::{LineProgress, Plan, PlanLine};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, CaptureId, OrderId, Reference, ShipmentId};
 use crate::money::{Currency, Money};
 
-macro_rules! record_key {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(i64);
-
-        impl $name {
-            /// The key of a row that the ledger holds, or is about to hold.
-            pub const fn new(row: i64) -> Self {
-                Self(row)
-            }
-
-            /// The row's number.
-            pub const fn row(self) -> i64 {
-                self.0
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}", self.0)
-            }
-        }
-    };
-}
-
-record_key!(
-    /// An order's row.
-    OrderKey
-);
-record_key!(
-    /// An authorization's row.
-    AuthorizationKey
-);
-record_key!(
-    /// A shipment's row. Rows are numbered in the order of acceptance.
-    ShipmentKey
-);
-record_key!(
-    /// A capture's row.
-    CaptureKey
-);
+pub use crate::capture::keys::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
+pub use crate::capture::watch::{Lead, Watch};
 
 /// An order: its plan, and how much of it has shipped.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,14 +28,30 @@ pub struct Order {
     pub plan: Option<Plan>,
     /// Shipped and cancelled so far, line by line as in the plan.
     pub progress: Vec<LineProgress>,
-    /// Sum of the amounts given to its shipments, whatever became of their captures.
+    /// Cancelled as a whole: what names its own amount is refused from then on.
+    pub is_cancelled: bool,
+    /// The grace after a final notice is over: what has not shipped counts as cancelled.
+    pub is_closed: bool,
+    /// When to look whether that is so, and at what the plan still owes then.
+    pub closes_at: Option<Timestamp>,
+    /// Sum of the amounts given to its shipments and fees, whatever became of their captures.
     pub stored: i64,
+    /// Captured for it, on whichever authorizations, in minor units of its plan's currency.
+    pub captured: i64,
+    /// Captures of it that are not decided.
+    pub open: u32,
+    /// Fees that were given an amount of their own so far.
+    pub fees: u32,
+    /// The last revision of its plan for which a refund was called for; 0 for none.
+    pub refund_revision: u32,
     /// The authorization that a shipment binds to when it names none.
     pub newest_authorization: Option<AuthorizationKey>,
     /// When a notice first said that nothing more will ship.
     pub final_at: Option<Timestamp>,
     /// Shipments that wait for their plan, authorization or account.
     pub awaiting: u32,
+    /// Other notices that wait for the same.
+    pub kept: u32,
     /// Events published about it so far.
     pub sequence: u64,
 }
@@ -91,17 +65,39 @@ impl Order {
             mode: None,
             plan: None,
             progress: Vec::new(),
+            is_cancelled: false,
+            is_closed: false,
+            closes_at: None,
             stored: 0,
+            captured: 0,
+            open: 0,
+            fees: 0,
+            refund_revision: 0,
             newest_authorization: None,
             final_at: None,
             awaiting: 0,
+            kept: 0,
             sequence: 0,
         }
     }
 
-    /// Have all the plan's quantities shipped?
+    /// Has everything shipped that will?
     pub fn is_complete(&self) -> bool {
-        self.plan.as_ref().is_some_and(|plan| plan.is_complete(&self.progress))
+        match (&self.plan, self.mode) {
+            (Some(plan), Some(AmountMode::Planned) | None) => plan.is_complete(&self.counted(&self.progress)),
+            (None, _) | (Some(_), Some(AmountMode::Explicit)) => self.is_cancelled,
+        }
+    }
+
+    /// Shipped and cancelled, as they count for what is earned: once the order is closed, what has not
+    /// shipped counts as cancelled. It may still ship, and is captured then.
+    pub fn counted(&self, progress: &[LineProgress]) -> Vec<LineProgress> {
+        let Some(plan) = self.plan.as_ref().filter(|_| self.is_closed) else { return progress.to_vec() };
+        let close = |(line, at): (&PlanLine, &LineProgress)| LineProgress {
+            shipped: at.shipped,
+            cancelled: line.ordered.minus(at.shipped),
+        };
+        plan.lines().iter().zip(progress).map(close).collect()
     }
 }
 
@@ -137,8 +133,10 @@ pub struct Authorization {
     pub order: OrderKey,
     /// Its currency.
     pub currency: Currency,
-    /// How much was authorized.
+    /// How much was authorized; zero while that is not known.
     pub authorized: Money,
+    /// Is `authorized` known?
+    pub is_amount_known: bool,
     /// Captured by us.
     pub captured: Money,
     /// Held back for captures that are planned, being sent, in doubt or unresolved.
@@ -162,12 +160,16 @@ pub struct Authorization {
     pub single: SingleUse,
     /// Single-capture only: when to stop collecting and read.
     pub freeze_at: Option<Timestamp>,
-    /// Single-capture only: reads made for the freeze so far.
+    /// Reads made so far, for the freeze or for the expiry.
     pub reads: u32,
+    /// The provider is being asked for what nobody has told.
+    pub ask: Option<Ask>,
     /// Rises with each read that is begun, so that a late answer to an earlier one is told apart.
     pub epoch: u32,
     /// What the provider said last.
     pub provider: ProviderBalance,
+    /// What is due about it, and when.
+    pub watch: Watch,
 }
 
 impl Authorization {
@@ -177,10 +179,27 @@ impl Authorization {
         self.authorized.saturating_sub(committed).expect("one currency per authorization")
     }
 
+    /// Does it learn its expiry from a notice that tells `told`? A registered one stands, unless it was
+    /// only derived or not known at all.
+    pub fn learns_expiry(&self, told: Option<Timestamp>) -> bool {
+        told.is_some() && (self.expires_at.is_none() || self.expiry_is_derived)
+    }
+
     /// Shipped but not captured: reserved or waiting.
     pub fn earned_uncaptured(&self) -> Money {
         self.reserved.checked_add(self.waiting_amount).expect("one currency per authorization")
     }
+}
+
+/// The provider is being asked for an amount or an expiry that nobody has told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask {
+    /// When to ask next.
+    pub at: Timestamp,
+    /// When to give it up.
+    pub until: Timestamp,
+    /// How often it was asked.
+    pub count: u32,
 }
 
 /// What became of the one capture of a single-capture authorization.
@@ -220,6 +239,8 @@ pub struct Shipment {
     pub content: [u8; 32],
     /// Where it stands.
     pub state: ShipmentState,
+    /// While it is awaiting: did any notice of it say that nothing more will ship?
+    pub says_final: bool,
     /// What shipped.
     pub lines: Vec<ShippedLine>,
     /// What it has earned, once it was given an amount.
@@ -252,8 +273,8 @@ pub struct Capture {
     pub authorization: AuthorizationKey,
     /// The order.
     pub order: OrderKey,
-    /// The last shipment in it.
-    pub shipment: ShipmentKey,
+    /// What it is named after.
+    pub named_by: NamedBy,
     /// What kind.
     pub kind: CaptureKind,
     /// As the shipment's.
@@ -279,6 +300,51 @@ pub struct Capture {
     pub settled_at: Option<Timestamp>,
     /// Positive evidence arrived after a terminal outcome, and was booked.
     pub is_corrected: bool,
+}
+
+impl Capture {
+    /// The last shipment in it; `None` for a fee.
+    pub const fn shipment(&self) -> Option<ShipmentKey> {
+        match &self.named_by {
+            NamedBy::Shipment(shipment) => Some(*shipment),
+            NamedBy::Fee(_) => None,
+        }
+    }
+}
+
+/// What a capture is named after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The last shipment in it.
+    Shipment(ShipmentKey),
+    /// What an order owes beyond its shipments' amounts.
+    Fee(Fee),
+}
+
+/// What an order owes beyond its shipments' amounts, after a cancellation or a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fee {
+    /// Its number in the order, from 1.
+    pub number: u32,
+    /// The id of the incoming event; `None` where the end of a grace brought it.
+    pub caused_by: Option<String>,
+}
+
+/// A notice about an order that waits for a plan, an authorization or an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its row.
+    pub key: KeptKey,
+    /// The order.
+    pub order: OrderKey,
+    /// What tells it from others.
+    pub body_sha256: [u8; 32],
+    /// Since when it waits.
+    pub kept_at: Timestamp,
+    /// When to look at it again; `None` once it was applied or set aside.
+    pub due_at: Option<Timestamp>,
+    /// The message as it came, while it waits.
+    pub message: Option<RawMessage>,
 }
 
 /// What is known of a capture's attempts.

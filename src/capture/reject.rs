@@ -3,16 +3,36 @@
 
 use crate::capture::books::Books;
 use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
-use crate::capture::decide::{Context, Note, Reply, Subject};
+use crate::capture::decide::{Arrival, Context, Note, Reply, Subject};
 use crate::capture::event::{Event, EventContent, RejectedNotice};
-use crate::capture::notice::{RawMessage, Rejection};
-use crate::ids::{DeadLetterId, EventId};
+use crate::capture::notice::{RawMessage, Rejection, RejectionReason};
+use crate::ids::{DeadLetterId, EventId, OrderId, ShipmentId};
 
 /// The reason of a message that the broker gave up on.
 const DELIVERY_LIMIT: &str = "delivery_limit";
 
-/// Every reason for which a message, rather than a shipment, is set aside.
+/// Reasons for which only a message is set aside, never a shipment.
 pub(crate) const MESSAGE_REASONS: [&str; 4] = ["undecodable", "invalid", "conflict", DELIVERY_LIMIT];
+
+/// Sets a decoded notice aside. It registers nothing. `path` is below the notice.
+pub(super) fn reject_notice<N>(
+    books: &mut Books,
+    arrival: Arrival<N>,
+    (order, shipment): (OrderId, Option<ShipmentId>),
+    (reason, path, message): (RejectionReason, &str, String),
+    context: Context<'_>,
+) -> Reply {
+    let separator = if path.is_empty() { "" } else { "." };
+    let rejection = Rejection {
+        reason,
+        path: format!("{}{separator}{path}", arrival.data_path),
+        message,
+        order: Some(order),
+        shipment,
+        event_id: Some(arrival.event_id),
+    };
+    reject(books, rejection, arrival.raw, context)
+}
 
 /// Sets a message aside that cannot be processed as it is. It registers nothing.
 pub(super) fn reject(books: &mut Books, rejection: Rejection, raw: RawMessage, context: Context<'_>) -> Reply {

@@ -1,11 +1,12 @@
 //! Step 6 for captures: applies a verdict to the books, and hands on the turn.
 
+use crate::capture::ask;
 use crate::capture::books::Books;
 use crate::capture::collect;
 use crate::capture::decide::{Context, Evidence, Note, Reply, Settle};
 use crate::capture::due;
 use crate::capture::event::FailureReason;
-use crate::capture::evidence::{Answer, ProviderBalance, Reading};
+use crate::capture::evidence::{Answer, AuthorizationView, ProviderBalance, Reading};
 use crate::capture::judge::{self, Case, Verdict};
 use crate::capture::outcome::{self, Cause};
 use crate::capture::policy::{AccountPolicy, Captures};
@@ -22,9 +23,7 @@ pub(super) fn settle(books: &mut Books, settle: Settle, context: Context<'_>) ->
         // The account is not configured any more: nothing was asked, nothing is concluded.
         return Reply::nothing(Note::Nothing);
     };
-    if let Some(balance) = balance_of(&evidence) {
-        note_provider(books, authorization, balance, context);
-    }
+    note_evidence(books, authorization, &evidence, context);
     let case = Case {
         capture: books.capture(capture),
         authorization: books.authorization(authorization),
@@ -41,26 +40,33 @@ fn account_of<'a>(books: &Books, capture: &Capture, context: Context<'a>) -> Opt
     context.policy.accounts.get(&books.authorization(capture.authorization).account)
 }
 
-fn balance_of(evidence: &Evidence) -> Option<ProviderBalance> {
+/// Keeps what the evidence says of the authorization, whatever it means for the capture.
+fn note_evidence(books: &mut Books, authorization: AuthorizationKey, evidence: &Evidence, context: Context<'_>) {
     match evidence {
-        Evidence::Answer(Answer::Captured(proof)) => Some(proof.balance),
-        Evidence::Reading(Reading::Seen(view)) => Some(view.balance),
+        Evidence::Answer(Answer::Captured(proof)) => note_balance(books, authorization, proof.balance, context),
+        Evidence::Reading(Reading::Seen(view)) => note_provider(books, authorization, view, context),
         Evidence::Answer(
             Answer::Pending | Answer::Refused(_) | Answer::Doubt(_) | Answer::NotExecuted(_) | Answer::Misconfigured(_),
         )
         | Evidence::Reading(Reading::Unclear(_) | Reading::Misconfigured(_))
-        | Evidence::Interrupted => None,
+        | Evidence::Interrupted => {}
     }
+}
+
+/// Keeps what a view says of an authorization; when it was made tells when it dies, where nobody does.
+pub(super) fn note_provider(
+    books: &mut Books,
+    authorization: AuthorizationKey,
+    view: &AuthorizationView,
+    context: Context<'_>,
+) {
+    note_balance(books, authorization, view.balance, context);
+    ask::derive_expiry(books, authorization, view, context);
 }
 
 /// Keeps what the provider says beside our own books, and what it said before where it says nothing
 /// now; its word on the expiry is the truth.
-pub(super) fn note_provider(
-    books: &mut Books,
-    authorization: AuthorizationKey,
-    balance: ProviderBalance,
-    context: Context<'_>,
-) {
+fn note_balance(books: &mut Books, authorization: AuthorizationKey, balance: ProviderBalance, context: Context<'_>) {
     let before = books.authorization(authorization).provider;
     let known = ProviderBalance {
         captured: balance.captured.or(before.captured),
@@ -72,7 +78,8 @@ pub(super) fn note_provider(
     }
     let record = books.authorization_mut(authorization);
     record.provider = known;
-    if balance.expires_at.is_some() {
+    let is_news = record.expires_at != balance.expires_at || record.expiry_is_derived;
+    if balance.expires_at.is_some() && is_news {
         record.expires_at = balance.expires_at;
         record.expiry_is_derived = false;
         due::move_deadline(books, authorization, context);

@@ -31,6 +31,14 @@ impl ShipmentState {
         }
     }
 
+    /// Does it wait, for whatever it is, without a capture?
+    pub const fn is_waiting(self) -> bool {
+        match self {
+            Self::Awaiting | Self::Waiting => true,
+            Self::Covered | Self::Settled | Self::Refused => false,
+        }
+    }
+
     /// Can nothing move it any more, save a replay, which starts a new generation beside it?
     pub const fn is_terminal(self) -> bool {
         match self {

@@ -13,6 +13,7 @@ use crate::ledger::sqlite::report::Report;
 use crate::settings::{Effective, LedgerUrl, Settings, SettingsErrors};
 use crate::telemetry;
 
+mod authorizations;
 mod captures;
 mod check;
 mod dead_letters;
@@ -61,6 +62,9 @@ enum Command {
     /// Show what became of orders, shipments and captures.
     #[command(subcommand)]
     Captures(captures::Command),
+    /// Show which authorizations expire soon, and what is at stake.
+    #[command(subcommand)]
+    Authorizations(authorizations::Command),
     /// Show what was set aside, and why.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -87,6 +91,7 @@ impl Command {
             Self::Run => wait_for(run::run(context)),
             Self::Publish(args) => wait_for(publish::run(args, context)),
             Self::Captures(command) => captures::run(command, clock::now(), context),
+            Self::Authorizations(command) => authorizations::run(command, clock::now(), context),
             Self::DeadLetters(command) => dead_letters::run(command, clock::now(), context),
             Self::Check => check::run(context),
             Self::Demo => wait_for(demo::run(context)),

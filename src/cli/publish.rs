@@ -17,7 +17,7 @@ use crate::message;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   holdfast publish shipped.json
-  holdfast publish notices/*.json --routing-key order.shipped
+  holdfast publish notices/*.json --routing-key order.cancelled
   cat shipped.json | holdfast publish -";
 
 /// Put messages on an exchange, one per file.
@@ -29,9 +29,9 @@ pub struct Args {
     /// The exchange; the one that the worker's queue is bound to, unless said otherwise
     #[arg(long, value_name = "NAME")]
     exchange: Option<String>,
-    /// The routing key, which is the message's type
-    #[arg(long, value_name = "KEY", default_value = "order.shipped")]
-    routing_key: String,
+    /// The routing key; the event's own type, else order.shipped, unless said otherwise
+    #[arg(long, value_name = "KEY")]
+    routing_key: Option<String>,
     /// Publish without looking whether the worker could read it
     #[arg(long)]
     unchecked: bool,
@@ -44,7 +44,7 @@ pub(super) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
     let mut outgoing = Vec::with_capacity(args.files.len());
     for (row, path) in (1..).zip(&args.files) {
         let body = read(path).or_exit(Exit::Usage)?;
-        let message = outgoing_message(row, &exchange, &args.routing_key, body);
+        let message = outgoing_message(row, &exchange, args.routing_key.as_deref(), body);
         if !args.unchecked {
             check(path, &message)?;
         }
@@ -81,15 +81,16 @@ fn read(path: &PathBuf) -> std::io::Result<Vec<u8>> {
         .map_err(|error| std::io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display())))
 }
 
-fn outgoing_message(row: i64, exchange: &str, routing_key: &str, body: Vec<u8>) -> Outgoing {
-    let is_cloud_event =
-        serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|value| value.get("specversion").is_some());
+fn outgoing_message(row: i64, exchange: &str, routing_key: Option<&str>, body: Vec<u8>) -> Outgoing {
+    let value = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
+    let is_cloud_event = value.get("specversion").is_some();
+    let own_type = value.get("type").and_then(serde_json::Value::as_str).filter(|_| is_cloud_event);
     let content_type = if is_cloud_event { message::CONTENT_TYPE } else { "application/json" };
     Outgoing {
         row,
         exchange: exchange.to_owned(),
         event_id: event_id(&body),
-        routing_key: routing_key.to_owned(),
+        routing_key: routing_key.or(own_type).unwrap_or("order.shipped").to_owned(),
         body: Bytes::from(body),
         content_type: content_type.to_owned(),
         traceparent: None,
@@ -122,4 +123,22 @@ fn check(path: &std::path::Path, message: &Outgoing) -> Result<(), Failure> {
         );
         Failure::new(Exit::Wrong, what)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_goes_where_its_type_says_unless_somebody_says_otherwise() {
+        let event = br#"{"specversion":"1.0","type":"order.cancelled"}"#;
+        for (key, body, expected) in [
+            (None, &event[..], "order.cancelled"),
+            (Some("x"), event, "x"),
+            (None, br#"{"type":"order.cancelled"}"#, "order.shipped"),
+            (None, b"no JSON", "order.shipped"),
+        ] {
+            assert_eq!(outgoing_message(1, "orders", key, body.to_vec()).routing_key, expected);
+        }
+    }
 }

@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn without_a_name_it_lists_and_with_one_it_prints() {
         let names = output(None, None).expect("lists");
-        assert!(names.starts_with("order.shipped\ncapture.succeeded\n"), "{names}");
+        assert!(names.starts_with("order.shipped\norder.authorized\norder.cancelled\ncapture.succeeded\n"), "{names}");
         for name in names.lines() {
             let text = output(Some(name), None).expect("prints");
             let schema: serde_json::Value = serde_json::from_str(&text).expect("JSON");

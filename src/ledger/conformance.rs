@@ -7,7 +7,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::capture::decide::{Call, Command, Due, Evidence, Freeze, Note, Reject, Reply, Settle, Ticket};
+use crate::capture::decide::{
+    Call, Command, Due, Evidence, Expire, Freeze, Learn, Note, Reject, Reply, Settle, Ticket,
+};
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, ConfigurationFault, DoubtKind, ProviderBalance, Reading,
     RefusalReason,
@@ -20,6 +22,14 @@ use crate::ledger::memory::MemoryLedger;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{DueNow, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 use crate::money::Money;
+
+/// The documented defaults, and no capture of less than half a lari where several are allowed.
+fn rules() -> crate::capture::policy::Policy {
+    let mut policy = policy();
+    let often = policy.accounts.get_mut(&account(OFTEN)).expect("configured");
+    often.minimum = Some("0.50".parse().expect("a decimal"));
+    policy
+}
 
 /// A backend under test.
 struct Backend {
@@ -36,7 +46,7 @@ impl Backend {
     }
 
     fn memory(clock: ManualClock) -> Self {
-        let ledger = Arc::new(MemoryLedger::new(environment(policy(), &clock)));
+        let ledger = Arc::new(MemoryLedger::new(environment(rules(), &clock)));
         Self { name: "memory", clock, ledger: Some(ledger), file: None }
     }
 
@@ -55,7 +65,7 @@ impl Backend {
         let Some((path, _)) = &self.file else { return };
         self.ledger = None;
         loop {
-            match SqliteLedger::open(path, environment(policy(), &self.clock)) {
+            match SqliteLedger::open(path, environment(rules(), &self.clock)) {
                 Ok(ledger) => break self.ledger = Some(Arc::new(ledger)),
                 // The writer thread of the one before lets go when it has ended.
                 Err(LedgerError::Held { .. }) => std::thread::yield_now(),
@@ -84,6 +94,12 @@ impl Backend {
 
     fn due(&self, limit: u32) -> DueNow {
         self.ask(self.ledger().find_due(limit))
+    }
+
+    /// The warnings that are due.
+    fn warnings(&self) -> Vec<Command> {
+        let others = self.due(10).others.into_iter();
+        others.filter(|due| matches!(due, Due::Warning(_))).map(Command::Due).collect()
     }
 
     fn unpublished(&self, limit: u32) -> Vec<OutboxRow> {
@@ -180,13 +196,95 @@ fn what_is_due_is_found_when_it_is_the_earliest_deadline_first() {
         let deadlines: Vec<_> = due.calls.iter().map(|ready| ready.deadline).collect();
         assert_eq!(deadlines, [Some(at(3 * 24 * 3_600)), Some(at(7 * 24 * 3_600))], "{}", backend.name);
         assert!(due.calls.iter().all(|ready| ready.account == account(OFTEN)));
-        assert_eq!(due.awaiting, []);
+        assert_eq!(due.others, []);
         assert_eq!(backend.due(1).calls.len(), 1, "a limit for each kind");
         backend.clock.advance(HOUR);
-        assert_eq!(backend.due(10).awaiting.len(), 1, "looked at again, by the clock that is given");
+        assert_eq!(backend.due(10).others.len(), 1, "looked at again, by the clock that is given");
         backend.clock.advance_to(at(7 * 24 * 3_600));
-        let frozen = backend.due(10).calls;
-        assert!(frozen.iter().any(|ready| matches!(ready.due, Due::Authorization(_))), "the deadline margin");
+        let warnings = backend.warnings();
+        assert_eq!(warnings.len(), 3, "each authorization once, however many leads have come");
+        backend.execute(warnings);
+        assert!(backend.warnings().is_empty(), "each once");
+        let due = backend.due(10);
+        assert!(due.calls.iter().any(|ready| matches!(ready.due, Due::Authorization(_))), "the deadline margin");
+    }
+}
+
+#[test]
+fn one_accounts_backlog_does_not_crowd_out_anothers() {
+    for backend in Backend::all() {
+        let later = |order: &str, name: &str| draft(order, "s1").amount("1.00").on(authorized(name, order, 500));
+        // Due before everything else, and as much as a tick takes.
+        for order in ["a", "b", "c"] {
+            backend.tell(later(order, OFTEN).no_permit().command());
+        }
+        backend.clock.advance(SECOND);
+        for order in ["x", "y"] {
+            backend.tell(later(order, OTHER).no_permit().command());
+        }
+        let of = |name: &str, limit| {
+            let due = backend.due(limit).calls;
+            due.into_iter().filter(|ready| ready.account == account(name)).count()
+        };
+        assert_eq!((of(OFTEN, 2), of(OTHER, 2)), (2, 2), "{}", backend.name);
+        assert_eq!((of(OFTEN, 9), of(OTHER, 9)), (3, 2), "{}", backend.name);
+    }
+}
+
+#[test]
+fn what_is_watched_survives_a_restart_and_leaves_when_its_end_is_known() {
+    for mut backend in Backend::all() {
+        let mut facts = authorized(OFTEN, "r", 500);
+        facts.expires_at = Some(at(24 * 3_600));
+        let reply = backend.tell(draft("o", "s1").amount("1.00").on(facts).command());
+        backend.tell(settle(reply, captured(Some(gel(100)))));
+        backend.reopen();
+        let warn = |backend: &Backend, expected: usize| {
+            let warnings = backend.warnings();
+            assert_eq!(warnings.len(), expected, "{}", backend.name);
+            backend.execute(warnings).outbox.len()
+        };
+        assert_eq!(warn(&backend, 1), 1, "registered inside the longest lead");
+        backend.reopen();
+        assert_eq!(warn(&backend, 0), 0, "{}: not again", backend.name);
+        backend.clock.advance_to(at(12 * 3_600));
+        assert_eq!(warn(&backend, 1), 1, "{}: the next lead", backend.name);
+        backend.clock.advance_to(at(24 * 3_600));
+        backend.reopen();
+        let [ready] = &backend.due(10).calls[..] else { panic!("{}: it is to be read", backend.name) };
+        let ticket = backend.tell(Command::Due(ready.due)).ticket.expect("read");
+        let Call::ReadExpiry { authorization, epoch } = ticket.call else { panic!("{ticket:?}") };
+        backend.reopen();
+        let reading = seen(AuthorizationView { status: AuthorizationStatus::Expired, ..view(500) });
+        let reply = backend.tell(Command::Expire(Box::new(Expire { authorization, epoch, reading })));
+        assert_eq!(reply.note, Note::Expired { captured_elsewhere: gel(0), released: gel(400) });
+        backend.clock.advance_to(at(30 * 24 * 3_600));
+        backend.reopen();
+        let due = backend.due(10);
+        assert!(due.calls.is_empty() && due.others.is_empty(), "{}: {due:?}", backend.name);
+    }
+}
+
+#[test]
+fn a_wait_that_was_set_by_a_clock_that_went_back_is_over() {
+    for backend in Backend::all() {
+        let days = 24 * HOUR;
+        let reply = backend.tell(sent("a", "1.00"));
+        let mut told = authorized(ONCE, "b", 11_900);
+        told.expires_at = Some(at(10 * 24 * 3_600));
+        backend.tell(draft("b", "s1").line("l1", 1).on(told).plan(worked_plan()).last().command());
+        // The clock is wrong by three days, for a moment in which everything is looked at.
+        backend.clock.advance(3 * days);
+        backend.tell(settle(reply, Answer::Doubt(doubt(DoubtKind::Timeout))));
+        let [freeze] = &backend.due(10).calls[..] else { panic!("{}: the grace is over", backend.name) };
+        assert!(backend.tell(Command::Due(freeze.due)).ticket.is_some());
+        backend.clock.set_back(3 * days);
+        let due = backend.due(10);
+        assert_eq!(due.calls.len(), 2, "{}: {due:?}", backend.name);
+        let looking = due.calls.iter().map(|ready| backend.tell(Command::Due(ready.due)).ticket);
+        let looking = looking.filter(|ticket| matches!(ticket, Some(Ticket { call: Call::Look { .. }, .. }))).count();
+        assert_eq!(looking, 1, "{}: in doubt, and looked at", backend.name);
+        assert!(backend.due(10).calls.is_empty(), "{}: by the clock as it is now", backend.name);
     }
 }
 
@@ -250,6 +348,9 @@ fn the_vitals_are_counted() {
         unknown_expiry.expires_at = None;
         unknown_expiry.authorized_at = None;
         backend.tell(draft("d", "s1").amount("3.00").on(unknown_expiry).command());
+        backend.tell(cancellation("e", &[]));
+        backend.clock.advance(SECOND);
+        backend.tell(draft("e", "s1").amount("4.00").command());
         backend.tell(reject("x", RejectionReason::Undecodable));
         backend.tell(reject("y", RejectionReason::Invalid));
         backend.tell(reject("z", RejectionReason::Invalid));
@@ -258,6 +359,7 @@ fn the_vitals_are_counted() {
             open_captures: 2,
             in_doubt: vec![(account(OFTEN), 1)],
             oldest_doubt: Some(doubted),
+            oldest_awaiting: Some(doubted),
             // Of l1, one of three: 14.99 and its part of the fee.
             earned_uncaptured: vec![
                 (account(OFTEN), "GEL".to_owned(), 300),
@@ -304,6 +406,24 @@ fn a_batch_is_loaded_with_all_its_shipments() {
         assert_eq!(backend.tell(settle(frozen, captured(None))).note, Note::Captured(gel(3_000)));
         let outcomes = backend.unpublished(10).iter().filter(|row| row.kind == "capture.succeeded").count();
         assert_eq!(outcomes, 3, "{}", backend.name);
+    }
+}
+
+#[test]
+fn what_was_too_little_is_loaded_with_the_next_shipment() {
+    for mut backend in Backend::all() {
+        let of = |shipment: &str, amount: &str| draft("o", shipment).amount(amount);
+        let first = of("s1", "0.20").on(authorized(OFTEN, "r", 3_000));
+        assert_eq!(backend.tell(first.command()).note, Note::Deferred, "{}", backend.name);
+        backend.reopen();
+        let ready = backend.tell(of("s2", "0.40").no_permit().command());
+        assert_eq!(ready.note, Note::Planned(gel(60)), "{}", backend.name);
+        backend.reopen();
+        let sent = backend.tell(Command::Due(ready.ready.expect("ready").due));
+        backend.reopen();
+        assert_eq!(backend.tell(settle(sent, captured(Some(gel(60))))).note, Note::Captured(gel(60)));
+        let outcomes = backend.unpublished(10).iter().filter(|row| row.kind == "capture.succeeded").count();
+        assert_eq!(outcomes, 2, "{}", backend.name);
     }
 }
 
@@ -354,6 +474,19 @@ enum Step {
         last: bool,
         start: bool,
     },
+    /// `order.authorized`, or a revision of the plan; without an amount, the provider is asked.
+    Register {
+        order: u8,
+        single: bool,
+        revision: u32,
+        amount: bool,
+    },
+    /// `order.cancelled`.
+    Cancel {
+        order: u8,
+        single: bool,
+        lines: u8,
+    },
     /// Answers one of the calls under way, or one that was answered before.
     Answer {
         call: usize,
@@ -381,6 +514,9 @@ fn step() -> impl Strategy<Value = Step> {
     });
     prop_oneof![
         6 => accept,
+        2 => (0..3_u8, any::<bool>(), 1..5_u32, any::<bool>())
+            .prop_map(|(order, single, revision, amount)| Step::Register { order, single, revision, amount }),
+        2 => (0..3_u8, any::<bool>(), 0..4_u8).prop_map(|(order, single, lines)| Step::Cancel { order, single, lines }),
         8 => (0..8_usize, 0..14_u8).prop_map(|(call, kind)| Step::Answer { call, kind }),
         4 => Just(Step::Due),
         1 => Just(Step::Again),
@@ -391,12 +527,50 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn accept_command(step: &Step) -> Option<Command> {
-    let Step::Accept { order, shipment, single, lines, explicit, whole, last, start } = step else { return None };
+/// The plan as its revisions have it: dearer, without a line, cheaper.
+fn revised(revision: u32) -> crate::capture::notice::PlanFacts {
+    let plan = match revision {
+        2 => plan(&[("l1", 3, "50.00"), ("l3", 1, "69.13")], "4.90", "124.03"),
+        3 => plan(&[("l1", 2, "29.98")], "4.90", "34.88"),
+        _ => worked_plan(),
+    };
+    crate::capture::notice::PlanFacts { revision, ..plan }
+}
+
+fn message(step: &Step) -> Option<Command> {
+    let (order, shipment, single, lines, explicit, whole, last, start) = match step {
+        Step::Accept { order, shipment, single, lines, explicit, whole, last, start } => {
+            (order, shipment, single, lines, explicit, whole, last, start)
+        }
+        Step::Register { order, single, revision, amount } => {
+            let order = format!("o{order}{single}");
+            let mut facts = authorized(if *single { ONCE } else { OFTEN }, &order, 11_000);
+            if !amount {
+                (facts.amount, facts.authorized_at, facts.expires_at) = (None, None, None);
+            }
+            return Some(registration(&order, facts, Some(revised(*revision))));
+        }
+        Step::Cancel { order, single, lines } => {
+            let lines: &[(&str, u32)] = match lines {
+                0 => &[],
+                1 => &[("l1", 1)],
+                2 => &[("l1", 3), ("l3", 1)],
+                _ => &[("l9", 1)],
+            };
+            return Some(cancellation(&format!("o{order}{single}"), lines));
+        }
+        Step::Answer { .. }
+        | Step::Due
+        | Step::Again
+        | Step::Interrupt
+        | Step::Publish
+        | Step::Advance(_)
+        | Step::Reopen => return None,
+    };
     let order_id = format!("o{order}{single}");
     let mut notice = draft(&order_id, &format!("s{shipment}"));
     notice = match lines {
-        _ if *explicit => notice.amount(["1.00", "20.00", "0.00", "99.00"][usize::from(*lines)]),
+        _ if *explicit => notice.amount(["1.00", "20.00", "0.00", "0.30"][usize::from(*lines)]),
         0 => notice.line("l1", 1),
         1 => notice.line("l1", 2).line("l3", 1),
         2 => notice.line("l3", 1),
@@ -465,8 +639,8 @@ impl Pair {
 
     fn take(&mut self, step: &Step) {
         let commands = match step {
-            Step::Accept { .. } => {
-                let command = accept_command(step).expect("an accept");
+            Step::Accept { .. } | Step::Register { .. } | Step::Cancel { .. } => {
+                let command = message(step).expect("a message");
                 self.accepted.push(command.clone());
                 vec![command]
             }
@@ -497,6 +671,13 @@ impl Pair {
                 let reading = reading_of(kind, None, *amount);
                 Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: kind.is_multiple_of(2) }))
             }
+            Call::ReadExpiry { authorization, epoch } => {
+                let reading = reading_of(kind, None, *amount);
+                Command::Expire(Box::new(Expire { authorization, epoch, reading }))
+            }
+            Call::Ask { authorization } => {
+                Command::Learn(Box::new(Learn { authorization, reading: reading_of(kind, None, *amount) }))
+            }
         })
     }
 
@@ -504,7 +685,7 @@ impl Pair {
         let (memory, sqlite) = (self.memory.due(100), self.sqlite.due(100));
         let sorted = |due: DueNow| {
             let mut all: Vec<_> = due.calls.into_iter().map(|r| (r.due, r.account, r.deadline)).collect();
-            all.extend(due.awaiting.into_iter().map(|key| (Due::Shipment(key), account("-"), None)));
+            all.extend(due.others.into_iter().map(|due| (due, account("-"), None)));
             all.sort_by_key(|(due, _, _)| format!("{due:?}"));
             all
         };
@@ -542,7 +723,9 @@ impl Pair {
             if let Some(ticket) = reply.ticket {
                 let amount = match ticket.call {
                     Call::Send { amount, .. } => amount,
-                    Call::Look { .. } | Call::Read { .. } => self.calls.last().map_or(gel(100), |known| known.2),
+                    Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => {
+                        self.calls.last().map_or(gel(100), |known| known.2)
+                    }
                 };
                 self.calls.push((ticket, reply.subject.capture, amount));
             }
@@ -550,18 +733,6 @@ impl Pair {
         if !again.is_empty() {
             self.execute(&again);
         }
-    }
-}
-
-fn body_of(command: &Command) -> Option<&bytes::Bytes> {
-    match command {
-        Command::Accept(arrival) => Some(&arrival.raw.body),
-        Command::Reject(_)
-        | Command::Collect(_)
-        | Command::Due(_)
-        | Command::Settle(_)
-        | Command::Freeze(_)
-        | Command::Published(_) => None,
     }
 }
 

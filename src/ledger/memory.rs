@@ -1,22 +1,26 @@
 //! The ledger in memory: the same books, fold and constraints, and a place that forgets. For tests
 //! and the simulation; nothing in it survives its process.
 
+// what is due
+mod due;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 
-use crate::capture::books::{Books, HistoryNote, Movement};
+use crate::capture::books::{Books, HistoryNote, Movement, OutcomeOf};
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
-use crate::capture::decide::{Arrival, Command, Due, Ready};
+use crate::capture::decide::{Arrival, Command, Due};
 use crate::capture::event::Event;
+use crate::capture::notice::AuthorizationFacts;
 use crate::capture::records::{
-    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey, SingleUse,
+    Authorization, AuthorizationKey, Capture, CaptureKey, Kept, KeptKey, Order, OrderKey, Shipment, ShipmentKey,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::Timestamp;
-use crate::ids::DeadLetterId;
+use crate::ids::{DeadLetterId, OrderId, ShipmentId};
 use crate::ledger::fold::{self, Store, StoreError};
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 
@@ -38,6 +42,8 @@ pub struct Tables {
     pub shipments: BTreeMap<ShipmentKey, Shipment>,
     /// The captures.
     pub captures: BTreeMap<CaptureKey, Capture>,
+    /// The notices that wait, or have waited.
+    pub kept: BTreeMap<KeptKey, Kept>,
     /// The movements, append-only.
     pub movements: Vec<Movement>,
     /// What attempts and looks showed, append-only.
@@ -48,7 +54,7 @@ pub struct Tables {
     pub unpublished: BTreeMap<i64, Timestamp>,
     /// The dead letters.
     pub dead_letters: HashMap<DeadLetterId, DeadLetter>,
-    outcomes: HashSet<(ShipmentKey, u32)>,
+    outcomes: HashSet<(OutcomeOf, u32)>,
     next_row: i64,
 }
 
@@ -83,7 +89,7 @@ impl Ledger for MemoryLedger {
     }
 
     fn find_due(&self, limit: u32) -> BoxFuture<'_, Result<DueNow, LedgerError>> {
-        let due = self.lock().find_due((self.environment.clock)().wall, limit);
+        let due = self.lock().find_due(&self.environment.policy, (self.environment.clock)().wall, limit);
         async move { Ok(due) }.boxed()
     }
 
@@ -114,27 +120,6 @@ impl Ledger for MemoryLedger {
 }
 
 impl Tables {
-    fn find_due(&self, now: Timestamp, limit: u32) -> DueNow {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-        let captures = self.captures.values().filter(|capture| is_due(capture.due_at));
-        let captures = captures.map(|capture| self.ready(Due::Capture(capture.key), capture.authorization));
-        let freezing = self
-            .authorizations
-            .values()
-            .filter(|record| is_due(record.freeze_at) && record.waiting > 0 && record.single == SingleUse::Free);
-        let freezing = freezing.map(|record| self.ready(Due::Authorization(record.key), record.key));
-        let mut calls: Vec<Ready> = captures.take(limit).chain(freezing.take(limit)).collect();
-        calls.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
-        let awaiting = self.shipments.values().filter(|shipment| is_due(shipment.due_at));
-        DueNow { calls, awaiting: awaiting.take(limit).map(|shipment| shipment.key).collect() }
-    }
-
-    fn ready(&self, due: Due, authorization: AuthorizationKey) -> Ready {
-        let record = &self.authorizations[&authorization];
-        Ready { due, account: record.account.clone(), deadline: record.expires_at }
-    }
-
     fn outbox_row(&self, row: i64) -> OutboxRow {
         let (event, body) = &self.events[&row];
         OutboxRow {
@@ -171,10 +156,17 @@ impl Tables {
             oldest_doubt: in_doubt().filter_map(|capture| capture.progress.doubt_since).min(),
             earned_uncaptured: earned.into_iter().map(|((account, code), minor)| (account, code, minor)).collect(),
             nearest_deadline: open().map(record_of).chain(waiting()).filter_map(|record| record.expires_at).min(),
+            oldest_awaiting: self.oldest_awaiting(),
             outbox_pending: count(self.unpublished.len()),
             outbox_oldest: self.unpublished.values().min().copied(),
             dead_letters: dead_letters.into_iter().collect(),
         }
+    }
+
+    fn oldest_awaiting(&self) -> Option<Timestamp> {
+        let awaiting = self.shipments.values().filter(|shipment| shipment.state == ShipmentState::Awaiting);
+        let kept = self.kept.values().filter(|kept| kept.due_at.is_some());
+        awaiting.map(|shipment| shipment.accepted_at).chain(kept.map(|kept| kept.kept_at)).min()
     }
 
     fn load_order(&self, books: &mut Books, key: OrderKey) {
@@ -203,29 +195,63 @@ impl Tables {
         books.load_authorization(authorization.clone());
     }
 
-    fn load_arrival(&self, books: &mut Books, arrival: &Arrival) {
-        let notice = &arrival.notice;
-        if let Some(order) = self.orders.values().find(|order| order.id == notice.order) {
+    /// What any notice of an order may touch.
+    fn load_told(
+        &self,
+        books: &mut Books,
+        id: &OrderId,
+        facts: Option<&AuthorizationFacts>,
+        named: Option<&ShipmentId>,
+    ) {
+        if let Some(order) = self.orders.values().find(|order| order.id == *id) {
             self.load_order(books, order.key);
             let of_order = self.shipments.values().filter(|shipment| shipment.order == order.key);
-            for shipment in of_order.filter(|s| s.id == notice.shipment || s.state == ShipmentState::Awaiting) {
+            for shipment in of_order.filter(|shipment| shipment.state.is_waiting() || Some(&shipment.id) == named) {
                 self.load_shipment(books, shipment.key);
             }
+            for kept in self.kept.values().filter(|kept| kept.order == order.key && kept.due_at.is_some()) {
+                books.load_kept(kept.clone());
+            }
         }
-        let named = notice.authorization.as_ref().and_then(|facts| {
+        let named = facts.and_then(|facts| {
             let mut known = self.authorizations.values();
             known.find(|known| known.account == facts.account && known.reference == facts.reference)
         });
         if let Some(known) = named {
             self.load_authorization(books, known.key);
+            let told = facts.and_then(|facts| facts.expires_at);
+            if known.learns_expiry(told) {
+                self.load_on_authorization(books, known.key);
+            }
         }
+    }
+
+    fn load_arrival(&self, books: &mut Books, arrival: &Arrival) {
+        let notice = &arrival.notice;
+        self.load_told(books, &notice.order, notice.authorization.as_ref(), Some(&notice.shipment));
+    }
+
+    fn load_closing(&self, books: &mut Books, key: OrderKey) {
+        if let Some(order) = self.orders.get(&key) {
+            self.load_told(books, &order.id, None, None);
+        }
+    }
+
+    fn load_asked(&self, books: &mut Books, key: AuthorizationKey) {
+        let Some(record) = self.authorizations.get(&key) else { return };
+        books.load_authorization(record.clone());
+        self.load_closing(books, record.order);
+        self.load_on_authorization(books, key);
     }
 
     fn load_capture(&self, books: &mut Books, key: CaptureKey) {
         let Some(capture) = self.captures.get(&key) else { return };
         books.load_capture(capture.clone());
         self.load_on_authorization(books, capture.authorization);
-        self.load_shipment(books, capture.shipment);
+        self.load_order(books, capture.order);
+        if let Some(shipment) = capture.shipment() {
+            self.load_shipment(books, shipment);
+        }
     }
 
     fn load_on_authorization(&self, books: &mut Books, key: AuthorizationKey) {
@@ -277,11 +303,27 @@ impl Store for Tables {
         for command in commands {
             match command {
                 Command::Accept(arrival) => self.load_arrival(&mut books, arrival),
+                Command::Register(arrival) => {
+                    let notice = &arrival.notice;
+                    self.load_told(&mut books, &notice.order, Some(&notice.authorization), None);
+                }
+                Command::Cancel(arrival) => self.load_told(&mut books, &arrival.notice.order, None, None),
                 Command::Due(Due::Capture(key)) => self.load_capture(&mut books, *key),
                 Command::Settle(settle) => self.load_capture(&mut books, settle.capture),
                 Command::Due(Due::Authorization(key)) => self.load_on_authorization(&mut books, *key),
                 Command::Freeze(freeze) => self.load_on_authorization(&mut books, freeze.authorization),
+                Command::Expire(expire) => self.load_on_authorization(&mut books, expire.authorization),
+                Command::Due(Due::Warning(key)) => self.load_authorization(&mut books, *key),
+                Command::Due(Due::Ask(key)) => self.load_asked(&mut books, *key),
+                Command::Learn(learn) => self.load_asked(&mut books, learn.authorization),
                 Command::Due(Due::Shipment(key)) => self.load_shipment(&mut books, *key),
+                Command::Due(Due::Kept(key)) => {
+                    if let Some(kept) = self.kept.get(key) {
+                        self.load_order(&mut books, kept.order);
+                        books.load_kept(kept.clone());
+                    }
+                }
+                Command::Due(Due::Order(key)) => self.load_closing(&mut books, *key),
                 Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
             }
         }
@@ -300,6 +342,7 @@ impl Store for Tables {
             .extend(books.authorizations().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
         self.shipments.extend(books.shipments().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
         self.captures.extend(books.captures().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
+        self.kept.extend(books.kept().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
         self.movements.extend(books.movements.iter().cloned());
         self.history.extend(books.history.iter().cloned());
         for (announcement, row) in books.outbox.iter().zip(outbox) {

@@ -27,10 +27,10 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::capture::decide::{Command, Ready, Reply};
+use crate::capture::decide::{Command, Due, Ready, Reply};
 use crate::capture::event::Event;
 use crate::capture::policy::Policy;
-use crate::capture::records::{CaptureKey, ShipmentKey};
+use crate::capture::records::CaptureKey;
 use crate::capture::retry::Jitter;
 use crate::clock::{Moment, Timestamp};
 use crate::ids::AccountName;
@@ -45,7 +45,9 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`]: nothing is known of any of the commands, and the ledger takes no more.
     fn execute(&self, commands: Vec<Command>) -> BoxFuture<'_, Result<Executed, LedgerError>>;
 
-    /// What is due now, at most `limit` of each kind.
+    /// What is due now, at most `limit` of each kind and account: what one account cannot get rid of
+    /// never crowds out another's. A wait that was set by a clock which has been set back since is
+    /// over, so that a clock that goes there and back delays nothing.
     ///
     /// # Errors
     /// [`LedgerError`] when it cannot be read.
@@ -81,8 +83,9 @@ pub trait Ledger: Send + Sync {
 pub struct DueNow {
     /// Captures and authorizations, for which a provider is called, the earliest deadline first.
     pub calls: Vec<Ready>,
-    /// Shipments that wait for something to become known.
-    pub awaiting: Vec<ShipmentKey>,
+    /// What needs no call: shipments and notices that wait for something to become known, in the order
+    /// of arrival, orders whose grace is over, and authorizations to be warned of.
+    pub others: Vec<Due>,
 }
 
 /// What came of a group.
@@ -127,6 +130,8 @@ pub struct Vitals {
     pub earned_uncaptured: Vec<(AccountName, String, i64)>,
     /// The earliest expiry of an authorization with earned money that is not captured.
     pub nearest_deadline: Option<Timestamp>,
+    /// Since when the oldest shipment or notice waits for its plan, authorization or account.
+    pub oldest_awaiting: Option<Timestamp>,
     /// Events that are not published.
     pub outbox_pending: u64,
     /// When the oldest of them was written.

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::field::{Field, Fields, Problem, nearest};
 use super::wire::Instant;
 use crate::capture::notice::RawMessage;
-use crate::ids;
+use crate::clock::Timestamp;
+use crate::ids::{self, OrderId};
 
 /// The only version of CloudEvents there is, beside 0.3 and older.
 pub(super) const SPEC_VERSION: &str = "1.0";
@@ -18,16 +19,20 @@ pub(super) const SPEC_VERSION: &str = "1.0";
 /// What a message can be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    OrderShipped,
+    Shipped,
+    Authorized,
+    Cancelled,
 }
 
 impl Kind {
-    const ALL: [Self; 1] = [Self::OrderShipped];
+    pub(super) const ALL: [Self; 3] = [Self::Shipped, Self::Authorized, Self::Cancelled];
 
     /// The event type, which is the routing key too.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Self::OrderShipped => "order.shipped",
+            Self::Shipped => "order.shipped",
+            Self::Authorized => "order.authorized",
+            Self::Cancelled => "order.cancelled",
         }
     }
 
@@ -130,6 +135,28 @@ fn plain_id(message: &RawMessage) -> String {
 /// character. It is only ever repeated, never looked up, so it need not be one of our own ids.
 pub(super) fn usable_id(id: Option<&str>) -> Option<&str> {
     id.filter(|id| (1..=255).contains(&id.len()) && !id.chars().any(char::is_control))
+}
+
+/// Writes a notice as a CloudEvents message.
+pub(super) fn write<D: Serialize>(
+    kind: Kind,
+    order: &OrderId,
+    data: D,
+    id: &str,
+    source: &str,
+    time: Timestamp,
+) -> Vec<u8> {
+    let event = Incoming {
+        specversion: SPEC_VERSION,
+        id,
+        source,
+        r#type: kind.as_str(),
+        subject: Some(order.as_str()),
+        time: Some(Instant(time)),
+        datacontenttype: Some("application/json"),
+        data,
+    };
+    serde_json::to_vec(&event).expect("strings, integers and lists always have a JSON form")
 }
 
 /// A CloudEvents 1.0 event as we accept it. The plain form is `data` alone.

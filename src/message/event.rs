@@ -3,14 +3,20 @@
 //! It decides nothing and computes nothing: the core has said what happened, this gives it its JSON.
 //! Fields that are not known are null rather than absent, so that consumers can tell the two apart.
 
+// of authorizations
+mod authorization;
+
 use schemars::JsonSchema;
 use serde::Serialize;
+
+pub(super) use authorization::{Expired, Expiring};
 
 use super::envelope::SPEC_VERSION;
 use super::wire::{Amount, CurrencyCode, Id, Instant, Key};
 use crate::capture::event::{
     self, Correction, Deferral, Event, EventContent, Failure, FailureReason, OperatorNote, Outcome, RejectedNotice,
 };
+use crate::capture::notice::RejectionReason;
 use crate::ids::OrderId;
 
 /// Writes `event` as the body of a message; `source` is the configured CloudEvents source.
@@ -25,6 +31,9 @@ pub fn encode(event: &Event, source: &str) -> Vec<u8> {
         EventContent::Corrected(outcome, correction) => write.body(&outcome.order, Corrected::new(outcome, correction)),
         EventContent::Deferred(deferral) => write.body(&deferral.order, Deferred::from(deferral)),
         EventContent::Rejected(rejected) => write.body(rejected.order.as_ref(), Rejected::from(rejected)),
+        EventContent::Expiring(warning) => write.body(&warning.order, Expiring::from(&**warning)),
+        EventContent::Expired(end) => write.body(&end.order, Expired::from(&**end)),
+        EventContent::RefundRequired(refund) => write.body(&refund.order, RefundRequired::from(refund)),
     }
 }
 
@@ -89,7 +98,7 @@ pub(super) struct Common<'a> {
     /// never came to one.
     capture_id: Option<Key>,
     /// What kind of capture.
-    #[schemars(extend("enum" = ["shipment", "batch", "deadline", "zero"]))]
+    #[schemars(extend("enum" = ["shipment", "batch", "deadline", "fee", "zero"]))]
     kind: &'static str,
     /// 0, and one more for each replay of a failure.
     generation: u32,
@@ -218,7 +227,7 @@ pub(super) struct Rejected<'a> {
     /// The shipment, where it could be read.
     shipment_id: Option<Id<'a>>,
     /// Which kind of problem.
-    #[schemars(extend("enum" = ["undecodable", "invalid", "conflict"]))]
+    #[schemars(extend("enum" = RejectionReason::ALL.map(RejectionReason::as_str)))]
     reason: &'static str,
     /// Where in the body, as a JSON path; `$` for the whole.
     path: &'a str,
@@ -226,6 +235,34 @@ pub(super) struct Rejected<'a> {
     message: &'a str,
     /// The dead letter that keeps the body.
     dead_letter_id: Key,
+}
+
+/// A revised plan is below what was captured. Holdfast reports it, and refunds nobody.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RefundRequired<'a> {
+    /// The order.
+    order_id: Id<'a>,
+    /// The configured account of the order's newest authorization.
+    account: Id<'a>,
+    /// The order's newest authorization at the provider.
+    reference: Id<'a>,
+    /// Of every amount in this event.
+    currency: CurrencyCode,
+    /// The plan's revision.
+    #[schemars(range(min = 1))]
+    revision: u32,
+    /// Captured for the order, on all its authorizations.
+    captured: Amount,
+    /// What the revised plan comes to.
+    plan_total: Amount,
+    /// Captured, less what the plan comes to.
+    difference: Amount,
+    /// The id of the incoming event; null where a capture that was under way when the revision came has
+    /// called for it.
+    caused_by: Option<&'a str>,
+    /// Counts the events of the order, from 1. No order of arrival is promised.
+    #[schemars(range(min = 1))]
+    sequence: u64,
 }
 
 impl<'a> From<&'a Outcome> for Common<'a> {
@@ -324,6 +361,23 @@ impl<'a> From<&'a RejectedNotice> for Rejected<'a> {
             path: &rejected.path,
             message: &rejected.message,
             dead_letter_id: Key(rejected.dead_letter.as_uuid()),
+        }
+    }
+}
+
+impl<'a> From<&'a event::RefundRequired> for RefundRequired<'a> {
+    fn from(refund: &'a event::RefundRequired) -> Self {
+        Self {
+            order_id: Id(refund.order.as_str()),
+            account: Id(refund.account.as_str()),
+            reference: Id(refund.reference.as_str()),
+            currency: CurrencyCode(refund.captured.currency()),
+            revision: refund.revision,
+            captured: refund.captured.into(),
+            plan_total: refund.plan_total.into(),
+            difference: refund.difference.into(),
+            caused_by: refund.caused_by.as_deref(),
+            sequence: refund.sequence,
         }
     }
 }

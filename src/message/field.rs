@@ -141,6 +141,18 @@ impl<'p> Fields<'p> {
         Err(Problem::at(&self.path.key(name), "is not a field here", &way_out))
     }
 
+    /// Refuses a field that was probably meant to be `key`.
+    pub(super) fn nothing_like(&self, key: &'static str) -> Result<(), Problem> {
+        let is_like = |name: &str| name != key && nearest(name, &[key]).is_some();
+        match self.members.iter().find(|(name, _)| is_like(name)) {
+            Some((name, _)) => {
+                let way_out = format!("did you mean `{key}`?");
+                Err(Problem::at(&self.path.key(name), "is not a field here", &way_out))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A text that is certainly what the sender meant by `key`: there, once, a string.
     pub(super) fn sole_text(&self, key: &str) -> Option<&'p str> {
         let mut named = self.members.iter().filter(|(name, _)| name == key);

@@ -10,6 +10,10 @@
 
 /// What we publish.
 pub mod event;
+/// `order.authorized`.
+pub mod order_authorized;
+/// `order.cancelled`.
+pub mod order_cancelled;
 /// `order.shipped`.
 pub mod order_shipped;
 /// JSON Schemas of every message, in and out.
@@ -18,9 +22,12 @@ pub mod schema;
 mod envelope;
 mod field;
 mod json;
+mod registration;
 mod wire;
 
-use crate::capture::notice::{RawMessage, Rejection, RejectionReason, ShipmentNotice};
+use crate::capture::notice::{
+    CancellationNotice, RawMessage, RegistrationNotice, Rejection, RejectionReason, ShipmentNotice,
+};
 use crate::ids::{OrderId, ShipmentId};
 use field::{Fields, Problem};
 
@@ -46,6 +53,10 @@ pub struct Decoded {
 pub enum Notice {
     /// `order.shipped`.
     Shipped(Box<ShipmentNotice>),
+    /// `order.authorized`.
+    Authorized(Box<RegistrationNotice>),
+    /// `order.cancelled`.
+    Cancelled(Box<CancellationNotice>),
 }
 
 /// Reads one message.
@@ -72,7 +83,9 @@ pub fn decode(message: &RawMessage) -> Result<Decoded, Rejection> {
 fn read(root: &Fields<'_>, message: &RawMessage) -> Result<Decoded, Problem> {
     let envelope = envelope::open(root, message)?;
     let notice = match envelope.kind {
-        envelope::Kind::OrderShipped => Notice::Shipped(Box::new(order_shipped::read(&envelope.data)?)),
+        envelope::Kind::Shipped => Notice::Shipped(Box::new(order_shipped::read(&envelope.data)?)),
+        envelope::Kind::Authorized => Notice::Authorized(Box::new(order_authorized::read(&envelope.data)?)),
+        envelope::Kind::Cancelled => Notice::Cancelled(Box::new(order_cancelled::read(&envelope.data)?)),
     };
     Ok(Decoded { event_id: envelope.event_id, data_path: envelope.data_path, notice })
 }

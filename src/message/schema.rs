@@ -9,19 +9,28 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use super::envelope::{Incoming, Kind, SPEC_VERSION};
-use super::event::{Corrected, Deferred, Failed, Outgoing, Rejected, Succeeded, Unresolved};
+use super::event::{
+    Corrected, Deferred, Expired, Expiring, Failed, Outgoing, RefundRequired, Rejected, Succeeded, Unresolved,
+};
+use super::order_authorized::OrderAuthorized;
+use super::order_cancelled::OrderCancelled;
 use super::order_shipped::OrderShipped;
 
 /// Every message type, in and out, with its JSON Schema (draft 2020-12).
 pub fn all() -> Vec<(&'static str, Value)> {
     vec![
-        incoming::<OrderShipped<'_>>(Kind::OrderShipped.as_str()),
+        incoming::<OrderShipped<'_>>(Kind::Shipped.as_str()),
+        incoming::<OrderAuthorized<'_>>(Kind::Authorized.as_str()),
+        incoming::<OrderCancelled<'_>>(Kind::Cancelled.as_str()),
         outgoing::<Succeeded<'_>>("capture.succeeded"),
         outgoing::<Failed<'_>>("capture.failed"),
         outgoing::<Unresolved<'_>>("capture.unresolved"),
         outgoing::<Corrected<'_>>("capture.corrected"),
         outgoing::<Deferred<'_>>("capture.deferred"),
         outgoing::<Rejected<'_>>("notice.rejected"),
+        outgoing::<RefundRequired<'_>>("refund_required"),
+        outgoing::<Expiring<'_>>("authorization.expiring"),
+        outgoing::<Expired<'_>>("authorization.expired"),
     ]
 }
 

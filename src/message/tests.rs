@@ -17,7 +17,9 @@ use proptest::prelude::*;
 use rust_decimal::Decimal;
 
 use super::*;
-use crate::capture::notice::{AuthorizationFacts, PlanFacts, PlanLineFacts, Quantity, ShippedLine, ShippingPolicy};
+use crate::capture::notice::{
+    AuthorizationFacts, CancelledLine, PlanFacts, PlanLineFacts, Quantity, ShippedLine, ShippingPolicy,
+};
 use crate::clock::Timestamp;
 use crate::ids::{self, AccountName, LineId, Reference};
 use crate::money::{Currency, Money};
@@ -27,6 +29,8 @@ const PLAIN: &str = include_str!("../../tests/fixtures/messages/plain.json");
 const EXPLICIT_AMOUNT: &str = include_str!("../../tests/fixtures/messages/explicit_amount.json");
 const THREE_FIELDS: &str = include_str!("../../tests/fixtures/messages/three_fields.json");
 const EXTRA_FIELDS: &str = include_str!("../../tests/fixtures/messages/extra_fields.json");
+pub(super) const AUTHORIZED: &str = include_str!("../../tests/fixtures/messages/authorized.json");
+pub(super) const CANCELLED: &str = include_str!("../../tests/fixtures/messages/cancelled.json");
 const MALFORMED: &str = include_str!("../../tests/fixtures/messages/malformed.jsonl");
 
 pub(super) fn raw(body: impl Into<Bytes>) -> RawMessage {
@@ -44,7 +48,7 @@ pub(super) fn raw(body: impl Into<Bytes>) -> RawMessage {
 
 fn shipped(body: &'static str) -> (String, ShipmentNotice) {
     let decoded = decode(&raw(body)).unwrap_or_else(|rejection| panic!("{rejection:?}"));
-    let Notice::Shipped(notice) = decoded.notice;
+    let Notice::Shipped(notice) = decoded.notice else { panic!("{decoded:?}") };
     (decoded.event_id, *notice)
 }
 
@@ -128,6 +132,36 @@ fn three_fields_are_enough_for_what_was_registered_before() {
 }
 
 #[test]
+fn companions_are_told_by_their_type_or_their_routing_key() {
+    let expected = example();
+    let registration = RegistrationNotice {
+        order: expected.order.clone(),
+        authorization: expected.authorization.expect("given"),
+        plan: expected.plan,
+    };
+    let line = CancelledLine { line: LineId::parse("l1").expect("an id"), cancelled: Quantity::units(1) };
+    let cancellation = CancellationNotice { order: expected.order, lines: Some(vec![line]) };
+    for (body, key, notice) in [
+        (AUTHORIZED, "order.authorized", Notice::Authorized(Box::new(registration))),
+        (CANCELLED, "order.cancelled", Notice::Cancelled(Box::new(cancellation))),
+    ] {
+        let event = decode(&raw(body)).expect("a CloudEvent");
+        assert_eq!((&event.notice, event.data_path), (&notice, "$.data"));
+        let value: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        let plain = RawMessage { routing_key: key.to_owned(), ..raw(value["data"].to_string()) };
+        assert_eq!(decode(&plain).expect("plain").notice, notice);
+    }
+    let everything = RawMessage { routing_key: "order.cancelled".to_owned(), ..raw(r#"{"order_id":"o"}"#) };
+    let Notice::Cancelled(notice) = decode(&everything).expect("an order is enough").notice else { panic!() };
+    assert_eq!(notice.lines, None);
+}
+
+#[test]
+fn the_work_queue_is_bound_to_every_type_that_is_accepted() {
+    assert_eq!(crate::broker::topology::BOUND_KEYS, envelope::Kind::ALL.map(envelope::Kind::as_str));
+}
+
+#[test]
 fn unknown_fields_change_nothing_outside_the_money() {
     let (_, notice) = shipped(EXTRA_FIELDS);
     let mut expected = example();
@@ -166,7 +200,7 @@ fn malformed() -> Vec<Malformed> {
 #[test]
 fn each_malformed_message_is_rejected_for_its_own_reason() {
     let cases = malformed();
-    assert!(cases.len() >= 75, "{}", cases.len());
+    assert!(cases.len() >= 100, "{}", cases.len());
     let mut wrong = Vec::new();
     for case in cases {
         let name = &case.name;
@@ -203,7 +237,7 @@ fn bounds_hold_at_their_edges() {
         let lines: Vec<_> = (0..count).map(|n| format!(r#"{{"line_id":"l{n}","quantity":1}}"#)).collect();
         raw(format!(r#"{{"order_id":"o","shipment_id":"s","lines":[{}]}}"#, lines.join(",")))
     };
-    let Notice::Shipped(notice) = decode(&lines(1_000)).expect("just fits").notice;
+    let Notice::Shipped(notice) = decode(&lines(1_000)).expect("just fits").notice else { panic!() };
     assert_eq!(notice.lines.len(), 1_000);
     let rejection = decode(&lines(1_001)).expect_err("too many");
     assert_eq!((rejection.reason, &*rejection.path), (RejectionReason::Invalid, "$.lines"));
@@ -271,7 +305,8 @@ fn a_message_says_what_was_found_and_the_way_out() {
         "order.shipped",
         "order.shiped",
         "$.type",
-        "type is not a type we accept: send one of order.shipped (did you mean `order.shipped`?)",
+        "type is not a type we accept: send one of order.shipped, order.authorized, order.cancelled \
+         (did you mean `order.shipped`?)",
     );
     check(
         "\"quantity\": 2",
@@ -383,6 +418,23 @@ proptest! {
     }
 
     #[test]
+    fn what_is_written_of_an_order_is_read_back(
+        order in id_text(), authorization in authorization("KWD"), plan in prop::option::of(plan(3)),
+        cancelled in prop::option::of(lines(quantity())),
+    ) {
+        let order = OrderId::parse(&order).expect("an id");
+        let now = instant("2026-11-20T09:12:03Z");
+        let notice = RegistrationNotice { order: order.clone(), authorization, plan };
+        let decoded = decode(&raw(order_authorized::encode(&notice, "e", "/shop", now))).map(|decoded| decoded.notice);
+        prop_assert_eq!(decoded, Ok(Notice::Authorized(Box::new(notice))));
+        let line = |(id, cancelled): (String, Quantity)| CancelledLine { line: LineId::parse(&id).expect("an id"), cancelled };
+        let lines = cancelled.map(|lines| lines.into_iter().map(line).collect());
+        let notice = CancellationNotice { order, lines };
+        let decoded = decode(&raw(order_cancelled::encode(&notice, "e", "/shop", now))).map(|decoded| decoded.notice);
+        prop_assert_eq!(decoded, Ok(Notice::Cancelled(Box::new(notice))));
+    }
+
+    #[test]
     fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..512), cloud_event: bool) {
         let content_type = cloud_event.then(|| CONTENT_TYPE.to_owned());
         let _ = decode(&RawMessage { content_type, ..raw(body) });
@@ -390,7 +442,9 @@ proptest! {
 
     #[test]
     fn no_mutation_of_a_good_notice_makes_it_panic(
-        body in prop::sample::select(vec![CLOUDEVENT, PLAIN, EXPLICIT_AMOUNT, THREE_FIELDS, EXTRA_FIELDS]),
+        body in prop::sample::select(vec![
+            CLOUDEVENT, PLAIN, EXPLICIT_AMOUNT, THREE_FIELDS, EXTRA_FIELDS, AUTHORIZED, CANCELLED,
+        ]),
         cuts in proptest::collection::vec((any::<prop::sample::Index>(), 0..8_usize, prop::sample::select(&SPLINTERS[..])), 1..4),
     ) {
         let mut body = body.as_bytes().to_vec();

@@ -21,14 +21,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use crate::capture::evidence::{Answer, Reading};
-use crate::capture::policy::Captures;
+use crate::capture::policy::{Captures, OnExpiry};
 use crate::clock::BootInstant;
 use crate::ids::Reference;
 use crate::settings::{self, Account};
 
 use super::answer::Inconclusive;
 use super::http::{self, Client, Outgoing, Reply};
-use super::{Capabilities, CaptureRequest, ConnectError, Idempotency, OnExpiry, Provider};
+use super::{Capabilities, CaptureRequest, ConnectError, Idempotency, Provider};
 
 /// The version of the protocol; 1.0 is deprecated, 2.0 wraps the same fields in base64.
 const VERSION: &str = "1.0.1";

@@ -20,14 +20,14 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::capture::evidence::{Answer, Reading, Refusal, RefusalReason};
-use crate::capture::policy::Captures;
+use crate::capture::policy::{Captures, OnExpiry};
 use crate::ids::{CaptureId, Reference};
 use crate::money::Money;
 use crate::settings::{self, Account, FlexPayToken};
 
 use super::answer::Inconclusive;
 use super::http::{self, Client, Outgoing, Reply};
-use super::{Capabilities, CaptureRequest, ConnectError, Idempotency, OnExpiry, Provider};
+use super::{Capabilities, CaptureRequest, ConnectError, Idempotency, Provider};
 
 use token::Tokens;
 

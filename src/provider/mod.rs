@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 
 use crate::capture::evidence::{Answer, Reading};
-use crate::capture::policy::Captures;
+use crate::capture::policy::{Captures, OnExpiry};
 use crate::clock::BootInstant;
 use crate::ids::{AccountName, CaptureId, Reference};
 use crate::money::Money;
@@ -69,15 +69,6 @@ pub enum Idempotency {
         /// Counted from the first send.
         resend_window: Duration,
     },
-}
-
-/// What happens to a hold that dies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnExpiry {
-    /// The rest is voided.
-    Void,
-    /// May be captured in full by the provider itself.
-    MayCaptureInFull,
 }
 
 /// One account at one provider.

@@ -8,7 +8,7 @@ use super::problem::Noted;
 use super::section::Section;
 use super::source::{Place, Value};
 use super::{Account, Cloudipsp, FlexPay, FlexPayToken, Protocol, secret, value};
-use crate::capture::policy::{AccountPolicy, Captures};
+use crate::capture::policy::{AccountPolicy, Captures, OnExpiry};
 use crate::ids::AccountName;
 
 const CONCURRENCY: &str = "64";
@@ -86,26 +86,39 @@ fn read_one(
         return Err(Noted);
     };
     let resend_override = section.optional("resend_window", value::span);
+    let quantum = section.optional("quantum", value::money);
+    let minimum = section.optional("minimum", value::money);
     let lifetime = read_lifetime(&mut section, kind, margin);
     let protocol = match kind {
         Kind::Flitt => read_cloudipsp(&mut section).map(Protocol::Flitt),
         Kind::Fondy => read_cloudipsp(&mut section).map(Protocol::Fondy),
         Kind::FlexPay => read_flex_pay(&mut section).map(Protocol::FlexPay),
     };
-    let (captures, resend_default) = match kind {
-        Kind::Flitt | Kind::Fondy => (Captures::Single, None),
-        Kind::FlexPay => (Captures::Multiple, value::span(&Value::Text(FLEX_PAY_RESEND_WINDOW.to_owned())).ok()),
+    let (captures, on_expiry, resend_default) = match kind {
+        Kind::Flitt | Kind::Fondy => (Captures::Single, OnExpiry::MayCaptureInFull, None),
+        Kind::FlexPay => {
+            let resend_default = value::span(&Value::Text(FLEX_PAY_RESEND_WINDOW.to_owned())).ok();
+            (Captures::Multiple, OnExpiry::Void, resend_default)
+        }
     };
     if let (Ok(None), Kind::FlexPay) = (&resend_override, kind) {
         section.note_effective("resend_window", FLEX_PAY_RESEND_WINDOW.to_owned(), Place::AccountDefault);
     }
+    let tells_expiry = match kind {
+        Kind::Flitt | Kind::Fondy => false,
+        Kind::FlexPay => true,
+    };
     section.finish();
     let (resend_override, authorization_lifetime) = (resend_override?, lifetime?);
     let policy = AccountPolicy {
         captures,
         resend_window: resend_override.or(resend_default),
         timeout: timeout?,
+        tells_expiry,
         authorization_lifetime,
+        on_expiry,
+        quantum: quantum?,
+        minimum: minimum?,
     };
     let account = Account {
         name,

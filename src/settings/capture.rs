@@ -1,6 +1,7 @@
 //! `[capture]` and `[retry]`: the rules that every decision follows.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::problem::Noted;
 use super::section::Section;
@@ -25,6 +26,7 @@ pub(super) fn read(mut section: Section<'_>, backoff: Result<Backoff, Noted>) ->
     let parked_for = section.required("parked_for", value::span);
     let retry_after_max = section.required("retry_after_max", value::span);
     let look_after = section.required("look_after", value::spans);
+    let leads = section.required("expiring_leads", value::spans);
     let open_max = section.required("open_max", value::integer(1, 10_000_000));
     let disk_free_min = section.required("disk_free_min", value::bytes);
 
@@ -46,6 +48,7 @@ pub(super) fn read(mut section: Section<'_>, backoff: Result<Backoff, Noted>) ->
     let policy = Policy {
         deadline_margin: deadline_margin?,
         derived_deadline_margin: derived_deadline_margin?,
+        expiring_leads: longest_first(leads?),
         final_grace: final_grace?,
         quiet: quiet?,
         awaiting_max: awaiting_max?,
@@ -58,6 +61,13 @@ pub(super) fn read(mut section: Section<'_>, backoff: Result<Backoff, Noted>) ->
         accounts: HashMap::new(),
     };
     Ok(CaptureRules { policy, open_max: open_max?, disk_free_min: disk_free_min? })
+}
+
+/// Each lead once, in the order in which they come.
+fn longest_first(mut leads: Vec<Duration>) -> Vec<Duration> {
+    leads.sort_unstable_by(|a, b| b.cmp(a));
+    leads.dedup();
+    leads
 }
 
 pub(super) fn read_backoff(mut section: Section<'_>) -> Result<Backoff, Noted> {

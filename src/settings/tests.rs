@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::capture::policy::Captures;
+use crate::capture::policy::{Captures, OnExpiry};
 
 const SECRETS: &[(&str, &str)] = &[("FLITT_SECRET", "s3cr3t-f"), ("FLEX_SECRET", "s3cr3t-x")];
 
@@ -54,6 +54,7 @@ fn the_defaults_stand_alone() {
     assert_eq!(settings.ledger, LedgerUrl::Sqlite("holdfast.db".into()));
     assert_eq!(settings.policy.quiet, Duration::from_mins(15));
     assert_eq!(settings.policy.look_after.len(), 7);
+    assert_eq!(settings.policy.expiring_leads, [Duration::from_hours(48), Duration::from_hours(12)]);
     assert_eq!(settings.worker.disk_free_min, 1 << 30);
     assert!(settings.accounts.is_empty());
 }
@@ -66,6 +67,7 @@ fn file_overrides_defaults_and_environment_overrides_file() {
         &[
             ("HOLDFAST_BROKER__PREFETCH", "32"),
             ("HOLDFAST_CAPTURE__LOOK_AFTER", "1s, 2s"),
+            ("HOLDFAST_CAPTURE__EXPIRING_LEADS", "1h, 3h, 2h, 3h"),
             ("HOLDFAST_BROKER__DECLARE_ORDERS", "true"),
             ("HOLDFAST_BROKER__WORK_QUEUE", ""),
             ("HOLDFAST_CONFIG", "my.toml"),
@@ -76,6 +78,7 @@ fn file_overrides_defaults_and_environment_overrides_file() {
     assert!(settings.broker.declare_orders);
     assert_eq!(settings.broker.work_queue, "holdfast.work.v1");
     assert_eq!(settings.policy.look_after, [Duration::from_secs(1), Duration::from_secs(2)]);
+    assert_eq!(settings.policy.expiring_leads, [3, 2, 1].map(Duration::from_hours), "the longest first, each once");
 }
 
 #[test]
@@ -86,6 +89,7 @@ fn an_account_gets_what_follows_from_its_protocol() {
     let flitt = policy("flitt-ge");
     assert_eq!(flitt.captures, Captures::Single);
     assert_eq!((flitt.resend_window, flitt.authorization_lifetime), (None, week));
+    assert_eq!((flitt.on_expiry, policy("flex").on_expiry), (OnExpiry::MayCaptureInFull, OnExpiry::Void));
     let flex = policy("flex");
     assert_eq!(flex.captures, Captures::Multiple);
     assert_eq!((flex.resend_window, flex.authorization_lifetime), (Some(Duration::from_mins(15)), None));
@@ -198,7 +202,7 @@ my.toml:11: accounts.flitt-ge.base_url: must use https: http is for loopback onl
 my.toml:9: accounts.flitt-ge.merchant_id: is missing
 my.toml:12: accounts.flitt-ge.secret: is a secret and must not be written here: use { file = "…" }, { env = "…" } or { credential = "…" }
 my.toml:15: accounts.other.protocol: must be "flitt", "fondy" or "flex_pay"
-default (config/holdfast.toml:112): worker.drain_grace: must be at least 5m, the longest timeout of an account
+default (config/holdfast.toml:118): worker.drain_grace: must be at least 5m, the longest timeout of an account
 my.toml:8: brocker: is not a setting: did you mean `broker`?
 "#);
 }
@@ -239,6 +243,8 @@ fn each_rule_has_its_message() {
         ("[broker\nurl = 1".into(), "my.toml:1: is not TOML"),
         (flitt("concurrency = 0"), "accounts.a.concurrency: must be a whole number from 1 to 1000"),
         (flitt("authorization_lifetime = \"12h\""), "must be longer than capture.derived_deadline_margin"),
+        (flitt("quantum = 0.05"), "accounts.a.quantum: must be an amount in major units"),
+        (flitt("minimum = \"0\""), "accounts.a.minimum: must be an amount in major units"),
         (flitt("connect_timeout = \"31s\""), "must not be longer than timeout"),
         (flitt("secrt = 1"), "my.toml:6: accounts.a.secrt: is not a setting: did you mean `secret`?"),
         (flitt("").replace("env =", "environment ="), "is not a form of secret"),

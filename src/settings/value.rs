@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use rust_decimal::Decimal;
 use url::{Host, Url};
 
 use super::source::Value;
+use crate::money::parse_plain_decimal;
 
 /// Longer than any sensible setting, and short enough that adding it to a date never overflows.
 const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
@@ -84,6 +86,13 @@ pub(super) fn decimal(least: f64, most: f64, expected: &'static str) -> impl Fn(
         let parsed = number_of(value).and_then(|text| f64::from_str(text).ok());
         parsed.filter(|number| (least..=most).contains(number)).ok_or_else(|| expected.to_owned())
     }
+}
+
+/// Money in major units, as a decimal text like those of messages: more than nothing.
+pub(super) fn money(value: &Value) -> Result<Decimal, String> {
+    let parsed = text_of(value).and_then(|text| parse_plain_decimal(text).ok());
+    let positive = parsed.filter(|major| !major.is_zero() && major.normalize().scale() <= 6);
+    positive.ok_or_else(|| "must be an amount in major units, such as \"0.05\" or \"1.00\", and not zero".to_owned())
 }
 
 /// `true` or `false`.

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::capture::decide::{Call, Command, Due, Evidence, Freeze, Ready, Reply, Settle, Ticket};
+use crate::capture::decide::{Call, Command, Due, Evidence, Expire, Freeze, Learn, Ready, Reply, Settle, Ticket};
 use crate::capture::evidence::{Answer, Reading};
 use crate::clock::Timestamp;
 use crate::crash;
@@ -64,21 +64,13 @@ struct Urgent {
 
 impl Ord for Urgent {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other.deadline.cmp(&self.deadline).then_with(|| row(other.due).cmp(&row(self.due)))
+        other.deadline.cmp(&self.deadline).then_with(|| other.due.row().cmp(&self.due.row()))
     }
 }
 
 impl PartialOrd for Urgent {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
-    }
-}
-
-const fn row(due: Due) -> i64 {
-    match due {
-        Due::Capture(key) => key.row(),
-        Due::Authorization(key) => key.row(),
-        Due::Shipment(key) => key.row(),
     }
 }
 
@@ -188,6 +180,11 @@ impl Executor {
             (Some(_), None) => unreachable!("a ticket is given only to who has a permit"),
             (None, None) => {}
         }
+    }
+
+    /// Can calls be made for the account?
+    pub(super) fn serves(&self, account: &AccountName) -> bool {
+        self.lanes.contains_key(account)
     }
 
     /// Queues what is ready for a call.
@@ -344,7 +341,7 @@ fn interrupted(call: &Call) -> Option<Command> {
             start: false,
         }))),
         // The watch finds what was to be looked at again.
-        Call::Look { .. } | Call::Read { .. } => None,
+        Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => None,
     }
 }
 
@@ -371,6 +368,14 @@ async fn call(provider: &dyn Provider, ticket: Ticket, start: impl FnOnce() -> b
         Call::Read { authorization, epoch } => {
             let reading = lookup(provider, &account, &reference, started).await;
             Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: start() }))
+        }
+        Call::ReadExpiry { authorization, epoch } => {
+            let reading = lookup(provider, &account, &reference, started).await;
+            Command::Expire(Box::new(Expire { authorization, epoch, reading }))
+        }
+        Call::Ask { authorization } => {
+            let reading = lookup(provider, &account, &reference, started).await;
+            Command::Learn(Box::new(Learn { authorization, reading }))
         }
     }
 }

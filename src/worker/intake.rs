@@ -88,15 +88,27 @@ pub(super) async fn accept(executor: &Arc<Executor>, group: Vec<RawMessage>) -> 
 fn decode(executor: &Executor, raw: RawMessage) -> (Command, Option<Permit>) {
     let decoded = catch_unwind(AssertUnwindSafe(|| message::decode(&raw)));
     let decoded = decoded.unwrap_or_else(|_| Err(broke("decoding it failed")));
-    match decoded {
-        Ok(Decoded { event_id, data_path, notice: Notice::Shipped(notice) }) => {
+    let Decoded { event_id, data_path, notice } = match decoded {
+        Ok(decoded) => decoded,
+        Err(rejection) => return (Command::Reject(Box::new(Reject { rejection, raw })), None),
+    };
+    match notice {
+        Notice::Shipped(notice) => {
             let account = notice.authorization.as_ref().map(|facts| &facts.account);
             let permit = account.and_then(|account| executor.try_permit(account));
             let start = permit.is_some();
             let arrival = Arrival { notice: *notice, event_id, data_path, raw, start };
             (Command::Accept(Box::new(arrival)), permit)
         }
-        Err(rejection) => (Command::Reject(Box::new(Reject { rejection, raw })), None),
+        // Nothing is captured in the transaction that accepts these: what they make ready comes next.
+        Notice::Authorized(notice) => {
+            let arrival = Arrival { notice: *notice, event_id, data_path, raw, start: false };
+            (Command::Register(Box::new(arrival)), None)
+        }
+        Notice::Cancelled(notice) => {
+            let arrival = Arrival { notice: *notice, event_id, data_path, raw, start: false };
+            (Command::Cancel(Box::new(arrival)), None)
+        }
     }
 }
 

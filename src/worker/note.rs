@@ -27,11 +27,14 @@ pub(super) fn note(reply: &Reply) {
             count(subject, "succeeded");
         }
         Note::Awaiting(reason) => say!(info, subject, "shipment waits: {} yet", reason.as_str().replace('_', " ")),
+        Note::Kept(reason) => say!(info, subject, "notice waits: {} yet", reason.as_str().replace('_', " ")),
+        Note::Registered => say!(debug, subject, "authorization and plan registered"),
+        Note::Cancelled => say!(info, subject, "what has not shipped was cancelled"),
         Note::Refused(reason) => {
             say!(warn, subject, "refused: {}", reason.as_str());
             count(subject, "refused");
         }
-        Note::Repeated => say!(debug, subject, "the same shipment again, nothing else happens"),
+        Note::Repeated => say!(debug, subject, "the same notice again, nothing else happens"),
         Note::DeadLettered { id, reason, path, message } => {
             say!(warn, subject, "message set aside as {}: {path} {message} (dead letter {id})", reason.as_str());
             metrics::counter!(metric::REJECTED, "reason" => reason.as_str()).increment(1);
@@ -40,7 +43,7 @@ pub(super) fn note(reply: &Reply) {
             say!(warn, subject, "the broker gave up on a message; kept as dead letter {id}");
             metrics::counter!(metric::REJECTED, "reason" => "delivery_limit").increment(1);
         }
-        Note::LookAgain(_) => say!(debug, subject, "a shipment that waits is looked at again"),
+        Note::LookAgain(_) => say!(debug, subject, "a notice that waits is looked at again"),
         Note::Begun => say!(debug, subject, "attempt begun"),
         Note::Looking => say!(debug, subject, "looking at the provider"),
         Note::Captured(amount) => {
@@ -65,7 +68,16 @@ pub(super) fn note(reply: &Reply) {
             count(subject, "corrected");
         }
         Note::Frozen => say!(debug, subject, "stopped collecting"),
-        Note::ReadAgain(why) => say!(info, subject, "cannot be captured yet: {why}"),
+        Note::ReadAgain(why) => say!(info, subject, "the authorization is read again: {why}"),
+        Note::Expiring(at) => say!(warn, subject, "an authorization with uncaptured money expires at {at}"),
+        Note::Expired { captured_elsewhere, released } if captured_elsewhere.is_zero() => {
+            say!(info, subject, "the authorization is over, {released} released");
+        }
+        Note::Expired { captured_elsewhere, released } => say!(
+            error,
+            subject,
+            "the authorization is over, {captured_elsewhere} captured and not by us, {released} released: review it"
+        ),
         Note::Nothing | Note::Published => {}
     }
 }

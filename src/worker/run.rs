@@ -97,6 +97,7 @@ impl Worker {
             executor: Arc::clone(&executor),
             bounds: settings.worker.clone(),
             ledger_path: path.clone(),
+            last_lead: settings.policy.expiring_leads.iter().min().copied().unwrap_or_default(),
             paused,
             consumer: work.status(),
             publisher: publisher.status(),

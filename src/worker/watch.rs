@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::consumer::{ConsumerState, ConsumerStatus};
 use crate::broker::publisher::{PublisherState, PublisherStatus};
-use crate::capture::decide::{Command, Due, Evidence, Note, Settle};
+use crate::capture::decide::{Command, Evidence, Note, Settle};
 use crate::clock::{self, Timestamp};
 use crate::http::Readiness;
 use crate::ledger::{LedgerError, Vitals};
@@ -29,12 +29,17 @@ const VITALS_INTERVAL: Duration = Duration::from_secs(1);
 /// A capture in doubt for longer than this is an alarm.
 const DOUBT_OLD: Duration = Duration::from_hours(1);
 
+/// A notice that has waited longer than this for what it lacks is an alarm.
+const AWAITING_OLD: Duration = Duration::from_mins(15);
+
 /// Looks after everything that is not on its way through memory.
 pub(super) struct Watch {
     pub(super) executor: Arc<Executor>,
     pub(super) bounds: settings::Worker,
     /// The ledger's directory, whose disk must not fill up.
     pub(super) ledger_path: PathBuf,
+    /// So long before an expiry, earned money that is not captured is an alarm.
+    pub(super) last_lead: Duration,
     /// Says whether the intake has to pause.
     pub(super) paused: watch::Sender<bool>,
     pub(super) consumer: watch::Receiver<ConsumerStatus>,
@@ -83,17 +88,26 @@ impl Watch {
 
     async fn take_up_what_is_due(&self) -> Result<(), LedgerError> {
         let due = self.executor.ledger().find_due(DUE_MAX).await?;
+        let mut at_once = due.others;
         for ready in due.calls {
-            self.executor.enqueue(&ready);
+            if self.executor.serves(&ready.account) {
+                self.executor.enqueue(&ready);
+            } else {
+                // No call will be made: it is put off, and said aloud.
+                at_once.push(ready.due);
+            }
         }
-        if due.awaiting.is_empty() {
+        if at_once.is_empty() {
             return Ok(());
         }
-        let commands = due.awaiting.into_iter().map(|key| Command::Due(Due::Shipment(key))).collect();
+        let commands = at_once.into_iter().map(Command::Due).collect();
         let Some(replies) = self.executor.execute(commands).await else { return Ok(()) };
         for reply in replies.into_iter().flatten() {
             note::note(&reply);
-            // One by one, in the order of acceptance: each may make the next one possible.
+            if let Some(ready) = &reply.ready {
+                self.executor.enqueue(ready);
+            }
+            // One by one, in the order of arrival: each may make the next one possible.
             if let Note::LookAgain(raw) = reply.note
                 && intake::accept(&self.executor, vec![*raw]).await.is_err()
             {
@@ -159,9 +173,17 @@ impl Watch {
         let conflicts = vitals.dead_letters.iter().any(|(reason, _)| reason == "conflict");
         let message = "messages contradict what was accepted before: holdfast dead-letters list --reason conflict";
         set_alarm(conflicts, "conflict", message);
+        let long = age(vitals.oldest_awaiting, now) > AWAITING_OLD;
+        let message = "a notice has waited for its plan, authorization or account for over 15 minutes: \
+                       holdfast captures list --state awaiting";
+        set_alarm(long, "awaiting", message);
         let old = age(vitals.oldest_doubt, now) > DOUBT_OLD;
         let message = "a capture has been in doubt for long: holdfast captures list --in-doubt";
         set_alarm(old, "in_doubt", message);
+        let is_near = |at| at <= clock::after(now, self.last_lead);
+        let near = vitals.nearest_deadline.is_some_and(is_near);
+        let message = "earned money is about to be lost: holdfast authorizations list --earned";
+        set_alarm(near, "expiring", message);
     }
 }
 

@@ -5,7 +5,9 @@
 mod adapters;
 mod bad_input;
 mod broker;
+mod companions;
 mod crash;
+mod deadline;
 mod flow;
 mod official_client;
 mod outage;

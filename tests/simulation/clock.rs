@@ -44,8 +44,8 @@ impl SimClock {
     }
 
     /// Steps the wall clock of the machine: from now on it is wrong by `error`.
-    pub fn set_wall_error(&self, error: TimeDelta) {
-        assert!(error.abs() <= WALL_ERROR_MAX, "a larger error is outside of the fault model");
+    pub fn set_wall_error(&self, error: TimeDelta, limit: TimeDelta) {
+        assert!(error.abs() <= limit, "a larger error is outside of the fault model");
         self.0.lock().unwrap_or_else(PoisonError::into_inner).wall_error = error;
     }
 

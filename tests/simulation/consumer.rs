@@ -41,10 +41,16 @@ impl Told {
         matches!(&*self.kind, "capture.succeeded" | "capture.failed" | "capture.unresolved")
     }
 
-    /// Order, shipment and generation.
+    /// Is it about what an order owes beyond its shipments' amounts?
+    pub fn is_fee(&self) -> bool {
+        self.text("kind") == "fee"
+    }
+
+    /// Order, shipment (of a fee: its capture) and generation.
     pub fn shipment(&self) -> (String, String, u64) {
         let generation = self.data["generation"].as_u64().unwrap_or_default();
-        (self.text("order_id").to_owned(), self.text("shipment_id").to_owned(), generation)
+        let about = self.text(if self.is_fee() { "capture_id" } else { "shipment_id" });
+        (self.text("order_id").to_owned(), about.to_owned(), generation)
     }
 }
 

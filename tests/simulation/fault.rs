@@ -59,6 +59,8 @@ pub enum Fault {
     Suspended,
     /// The wall clock steps.
     WallStep,
+    /// The wall clock jumps by days.
+    WallJump,
 }
 
 /// What happened in one world, or in many.

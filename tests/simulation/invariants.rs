@@ -6,16 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast::capture::books::MovementKind;
 use holdfast::capture::decide::{Command, Evidence};
 use holdfast::capture::evidence::{Answer, Reading};
-use holdfast::capture::records::{AuthorizationKey, Capture};
+use holdfast::capture::notice::RejectionReason;
+use holdfast::capture::records::{AmountMode, Authorization, AuthorizationKey, Capture};
 use holdfast::capture::states::CaptureState;
-use holdfast::ids::{CaptureId, DeadLetterId};
+use holdfast::ids::{CaptureId, DeadLetterId, OrderId};
 use holdfast::ledger::memory::Tables;
+use holdfast::message::Notice;
 use holdfast::money::Money;
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
 use crate::consumer::Told;
-use crate::provider::Authorization;
+use crate::deadlines::{self, Deadlines};
+use crate::provider;
 use crate::scenario::{Message, Name, SimOrder};
 use crate::world::{Check, World};
 
@@ -31,6 +34,7 @@ pub struct Memory {
     told_failed: BTreeSet<CaptureId>,
     /// Shipments, with their generation, that had their outcome.
     outcomes: BTreeSet<(String, String, u64)>,
+    deadlines: Deadlines,
 }
 
 #[derive(Clone)]
@@ -49,14 +53,20 @@ pub fn check(world: &mut World) -> Check {
 }
 
 impl Memory {
+    /// What was told of deadlines, and what has to be.
+    pub const fn deadlines(&self) -> &Deadlines {
+        &self.deadlines
+    }
+
     fn check(&mut self, world: &World) -> Check {
         let tables = world.ledger.tables();
         self.check_captures(&tables)?;
         self.check_movements(&tables)?;
         check_reservations(&tables)?;
+        self.deadlines.note(world, &tables);
         self.check_told(world)?;
         for (name, authorization) in &world.authorizations {
-            self.check_provider(name, authorization)?;
+            self.check_provider(name, authorization, world.is_jumping())?;
         }
         Ok(())
     }
@@ -108,7 +118,7 @@ impl Memory {
     }
 
     /// S1, S2, S3 and one half of S7, over the provider's books.
-    fn check_provider(&self, name: &Name, authorization: &Authorization) -> Check {
+    fn check_provider(&self, name: &Name, authorization: &provider::Authorization, world_is_jumping: bool) -> Check {
         let mut seen = BTreeSet::new();
         for event in &authorization.events {
             let Some(id) = event.capture else { continue };
@@ -119,7 +129,7 @@ impl Memory {
             if intent.name != *name || intent.amount != event.amount {
                 return Err(format!("S2: {id} was captured as {} instead of {}", event.amount, intent.amount));
             }
-            if self.told_failed.contains(&id) {
+            if self.told_failed.contains(&id) && !world_is_jumping {
                 return Err(format!("S7: {id} was told to have failed, and is captured"));
             }
         }
@@ -143,6 +153,9 @@ impl Memory {
                 "capture.failed" if told.data["money_may_have_moved"] == false => {
                     self.told_failed.extend(told.capture());
                 }
+                "authorization.expiring" | "authorization.expired" => self.deadlines.told(told)?,
+                // How long ago something was is what says that a capture has failed.
+                "capture.corrected" if world.is_jumping() => {}
                 "capture.corrected" => return Err(format!("S7: {:?} had to be corrected", told.shipment())),
                 _ => {}
             }
@@ -190,18 +203,32 @@ fn amount(told: &Told, field: &str) -> Decimal {
     told.text(field).parse().expect("amounts are decimal texts")
 }
 
-/// S8: what is acknowledged is in the ledger, as a shipment with this content or as a dead letter.
+/// S8: what is acknowledged is in the ledger: as a shipment with this content, as an authorization, as an
+/// order to be cancelled, as a notice that waits, or as a dead letter.
 pub fn acknowledged(tables: &Tables, message: &Message) -> Check {
-    let notice = &message.notice;
-    let is_shipment = tables.shipments.values().any(|shipment| {
-        let order = &tables.orders[&shipment.order];
-        order.id == notice.order && shipment.id == notice.shipment && shipment.lines == notice.lines
-    });
+    let order_of = |id: &OrderId| tables.orders.values().find(|order| order.id == *id);
+    let is_there = match &message.notice {
+        Notice::Shipped(notice) => tables.shipments.values().any(|shipment| {
+            let order = &tables.orders[&shipment.order];
+            order.id == notice.order && shipment.id == notice.shipment && shipment.lines == notice.lines
+        }),
+        Notice::Authorized(notice) => {
+            let facts = &notice.authorization;
+            let is_it = |record: &Authorization| record.account == facts.account && record.reference == facts.reference;
+            tables.authorizations.values().any(is_it)
+                && order_of(&notice.order).is_some_and(|order| notice.plan.is_none() || order.plan.is_some())
+        }
+        Notice::Cancelled(notice) => {
+            let whole = notice.lines.is_none();
+            order_of(&notice.order).is_some_and(|order| if whole { order.is_cancelled } else { order.plan.is_some() })
+        }
+    };
     let hash: [u8; 32] = Sha256::digest(&message.body).into();
-    let reasons = ["undecodable", "invalid", "conflict"];
-    let is_dead =
-        reasons.iter().any(|reason| tables.dead_letters.contains_key(&DeadLetterId::of_message(reason, &hash)));
-    if is_shipment || is_dead {
+    let is_kept = tables.kept.values().any(|kept| kept.body_sha256 == hash && kept.due_at.is_some());
+    let is_dead = RejectionReason::ALL
+        .iter()
+        .any(|reason| tables.dead_letters.contains_key(&DeadLetterId::of_message(reason.as_str(), &hash)));
+    if is_there || is_kept || is_dead {
         Ok(())
     } else {
         Err(format!("S8: {:?} is acknowledged and not in the ledger", message.body))
@@ -238,6 +265,9 @@ pub fn check_at_rest(world: &World) -> Check {
             return Err(format!("L1: {} ends {}", shipment.id, shipment.state.as_str()));
         }
     }
+    if let Some(kept) = tables.kept.values().find(|kept| kept.due_at.is_some()) {
+        return Err(format!("L1: a notice waits for ever: {kept:?}"));
+    }
     if let Some(row) = tables.unpublished.keys().next() {
         return Err(format!("L2: event {row} was not published"));
     }
@@ -248,11 +278,13 @@ pub fn check_at_rest(world: &World) -> Check {
         acknowledged(&tables, message)?;
     }
     check_outcomes(world, &tables)?;
-    for (name, authorization) in &world.authorizations {
+    deadlines::check_at_rest(world, &tables)?;
+    // Where a clock jumps, a capture may be given up that arrives all the same.
+    for (name, authorization) in world.authorizations.iter().filter(|_| !world.is_jumping()) {
         check_books(&tables, name, authorization)?;
     }
     for order in &world.orders {
-        check_order(world, order)?;
+        check_order(world, &tables, order)?;
     }
     Ok(())
 }
@@ -283,7 +315,7 @@ fn check_outcomes(world: &World, tables: &Tables) -> Check {
 }
 
 /// A1 and L4: the provider's events of ours are what the ledger says is captured.
-fn check_books(tables: &Tables, name: &Name, authorization: &Authorization) -> Check {
+fn check_books(tables: &Tables, name: &Name, authorization: &provider::Authorization) -> Check {
     let record = tables.authorizations.values().find(|record| record.account == name.0 && record.reference == name.1);
     let ours = |capture: &&Capture| Some(capture.authorization) == record.map(|record| record.key);
     let is_captured = |capture: &&Capture| capture.state == CaptureState::Captured || capture.is_corrected;
@@ -307,16 +339,27 @@ fn check_books(tables: &Tables, name: &Name, authorization: &Authorization) -> C
     Ok(())
 }
 
-/// S13: a fully shipped order, none of whose shipments failed, was captured to the minor unit.
-fn check_order(world: &World, order: &SimOrder) -> Check {
-    let Some(total) = order.total.filter(|_| order.ships_completely) else { return Ok(()) };
+/// S13: a fully shipped order, none of whose shipments failed, was captured to the minor unit; and so
+/// was one of which a part was cancelled, where its authorizations can be captured several times.
+fn check_order(world: &World, tables: &Tables, order: &SimOrder) -> Check {
     let outcomes =
         world.consumer.told().iter().filter(|told| told.is_outcome() && told.text("order_id") == order.id.as_str());
     let outcomes: Vec<&Told> = outcomes.collect();
-    let all = outcomes.len() == order.shipments.len();
-    if !all || outcomes.iter().any(|told| told.kind != "capture.succeeded") {
+    if outcomes.iter().any(|told| told.kind != "capture.succeeded") {
         return Ok(());
     }
     let sum: Decimal = outcomes.iter().map(|told| amount(told, "amount")).sum();
-    if sum == total.to_major() { Ok(()) } else { Err(format!("S13: {} owes {total}, captured {sum}", order.id)) }
+    let shipped = outcomes.iter().filter(|told| !told.is_fee()).count();
+    if let Some(total) = order.total.filter(|_| order.ships_completely && shipped == order.shipments.len())
+        && sum != total.to_major()
+    {
+        return Err(format!("S13: {} owes {total}, captured {sum}", order.id));
+    }
+    let known = tables.orders.values().find(|known| known.id == order.id);
+    let Some(record) = known.filter(|record| record.mode == Some(AmountMode::Planned)) else { return Ok(()) };
+    let (Some(plan), true) = (&record.plan, record.is_complete() && order.captures_often) else { return Ok(()) };
+    let earned = plan.earned(&record.counted(&record.progress)).to_major();
+    // A revision may have come after more was given, and takes nothing back.
+    let is_right = if plan.revision() == 1 { sum == earned } else { sum >= earned };
+    if is_right { Ok(()) } else { Err(format!("S13: {} has earned {earned}, captured {sum}", order.id)) }
 }

@@ -13,6 +13,7 @@
 mod broker;
 mod clock;
 mod consumer;
+mod deadlines;
 mod fault;
 mod invariants;
 mod mutant;
@@ -71,6 +72,20 @@ fn every_mutant_is_caught() {
         writeln!(table, "{mutant:?}: seed {seed}: {what}").expect("a string takes everything");
     }
     say(&table);
+}
+
+#[test]
+fn a_clock_that_jumps_loses_no_deadline_and_repeats_none() {
+    let mut total = Tally::default();
+    let seeds = setting("HOLDFAST_TEST_SEEDS").unwrap_or(SEEDS) / 3;
+    for seed in 0..seeds {
+        let world = || World::new(seed, ORDERS, None).jumping();
+        let Ok(tally) = world().live(seed) else {
+            panic!("{}", describe(&world().tracing().live(seed).expect_err("the same seed is the same world")));
+        };
+        total.add(&tally);
+    }
+    say(&report(seeds, &total));
 }
 
 fn report(seeds: u64, total: &Tally) -> String {

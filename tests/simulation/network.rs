@@ -74,7 +74,9 @@ impl World {
                 let request = Request { key, capture: id, amount };
                 self.send_capture(job, name, request, is_misconfigured);
             }
-            Call::Look { .. } | Call::Read { .. } => self.send_read(job, name, is_misconfigured),
+            Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => {
+                self.send_read(job, name, is_misconfigured);
+            }
         }
         Ok(())
     }
@@ -207,7 +209,9 @@ impl World {
                 }))
             }
             Call::Send { .. } => Outcome::Answer(Answer::Doubt(doubt)),
-            Call::Look { .. } | Call::Read { .. } => Outcome::Reading(Reading::Unclear(doubt)),
+            Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => {
+                Outcome::Reading(Reading::Unclear(doubt))
+            }
         }
     }
 

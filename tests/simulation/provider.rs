@@ -316,6 +316,12 @@ impl Authorization {
         }
     }
 
+    /// Has it died without anything that a read would show?
+    pub fn is_over_in_silence(&self, now: Timestamp) -> bool {
+        let shows = matches!(self.rules, Rules::Several { .. } | Rules::Once { shows_expiry: true, .. });
+        self.is_expired(now) && !shows && self.events.is_empty() && !self.is_voided
+    }
+
     fn remaining(&self, now: Timestamp) -> Money {
         if self.is_voided || self.is_expired(now) {
             return Money::zero(self.held.currency());

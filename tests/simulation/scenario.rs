@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::TimeDelta;
-use holdfast::capture::decide::Arrival;
+use holdfast::capture::decide::{Arrival, Command};
 use holdfast::capture::notice::{
-    AuthorizationFacts, PlanFacts, PlanLineFacts, Quantity, RawMessage, ShipmentNotice, ShippedLine, ShippingPolicy,
+    AuthorizationFacts, CancellationNotice, CancelledLine, PlanFacts, PlanLineFacts, Quantity, RawMessage,
+    RegistrationNotice, ShipmentNotice, ShippedLine, ShippingPolicy,
 };
-use holdfast::capture::policy::{AccountPolicy, Backoff, Captures, Policy};
+use holdfast::capture::policy::{AccountPolicy, Backoff, Captures, OnExpiry, Policy};
 use holdfast::ids::{AccountName, LineId, OrderId, Reference, ShipmentId};
+use holdfast::message::Notice;
 use holdfast::money::{Currency, Money};
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -45,12 +47,14 @@ pub struct Scenario {
 pub struct SimOrder {
     /// Its id.
     pub id: OrderId,
-    /// What it owes, where its amounts come from a plan.
+    /// What it owes, where its amounts come from a plan that is neither revised nor cancelled.
     pub total: Option<Money>,
     /// Its shipments, those that cannot be captured included.
     pub shipments: Vec<ShipmentId>,
     /// Does everything that was ordered ship?
     pub ships_completely: bool,
+    /// Can its authorizations be captured several times?
+    pub captures_often: bool,
 }
 
 /// A message on the queue.
@@ -61,14 +65,30 @@ pub struct Message {
     /// Its bytes; the same message repeated has the same.
     pub body: Bytes,
     /// What it says.
-    pub notice: ShipmentNotice,
+    pub notice: Notice,
 }
 
 impl Message {
     /// The message as it comes to the core.
-    pub fn arrival(&self, start: bool) -> Arrival {
+    pub fn command(&self, start: bool) -> Command {
+        match &self.notice {
+            Notice::Shipped(notice) => Command::Accept(Box::new(self.arrival(notice, start))),
+            Notice::Authorized(notice) => Command::Register(Box::new(self.arrival(notice, false))),
+            Notice::Cancelled(notice) => Command::Cancel(Box::new(self.arrival(notice, false))),
+        }
+    }
+
+    /// Whose permit may be used at once.
+    pub fn account(&self) -> Option<&AccountName> {
+        match &self.notice {
+            Notice::Shipped(notice) => notice.authorization.as_ref().map(|facts| &facts.account),
+            Notice::Authorized(_) | Notice::Cancelled(_) => None,
+        }
+    }
+
+    fn arrival<N: Clone>(&self, notice: &N, start: bool) -> Arrival<N> {
         Arrival {
-            notice: self.notice.clone(),
+            notice: notice.clone(),
             event_id: String::from_utf8_lossy(&self.body).into_owned(),
             data_path: "$.data",
             raw: self.raw(),
@@ -121,9 +141,10 @@ impl Scenario {
         self.messages.append(&mut messages);
         self.orders.push(SimOrder {
             id: order.id,
-            total: (!order.is_explicit).then_some(order.total),
+            total: (!order.is_explicit && order.changes == 0).then_some(order.total),
             shipments: order.shipments,
             ships_completely: order.ships_completely,
+            captures_often: account.captures() == Captures::Multiple,
         });
     }
 }
@@ -132,6 +153,7 @@ fn policy(accounts: std::collections::HashMap<AccountName, AccountPolicy>) -> Po
     Policy {
         deadline_margin: Duration::from_hours(2),
         derived_deadline_margin: Duration::from_hours(24),
+        expiring_leads: [48, 12, 1].map(Duration::from_hours).to_vec(),
         final_grace: Duration::from_mins(15),
         quiet: Duration::from_mins(15),
         awaiting_max: Duration::from_hours(24),
@@ -155,6 +177,7 @@ struct SimAccount {
     name: AccountName,
     rules: Rules,
     is_configured: bool,
+    minimum: Option<Decimal>,
 }
 
 impl SimAccount {
@@ -174,7 +197,14 @@ impl SimAccount {
             captures: self.captures(),
             resend_window,
             timeout: Duration::from_secs(30),
+            tells_expiry: self.captures() == Captures::Multiple,
             authorization_lifetime,
+            on_expiry: match self.captures() {
+                Captures::Multiple => OnExpiry::Void,
+                Captures::Single => OnExpiry::MayCaptureInFull,
+            },
+            quantum: None,
+            minimum: self.minimum,
         }
     }
 }
@@ -183,11 +213,13 @@ fn accounts(rng: &mut impl Rng) -> Vec<SimAccount> {
     let mut accounts = Vec::new();
     for number in 0..2 {
         let name = |kind: &str| AccountName::parse(&format!("{kind}-{number}")).expect("an id");
-        accounts.push(SimAccount { name: name("several"), rules: Rules::several(rng), is_configured: true });
-        accounts.push(SimAccount { name: name("once"), rules: Rules::once(rng), is_configured: true });
+        // The second of each takes no less than 20 of whatever it is.
+        let minimum = (number == 1).then(|| Decimal::from(20));
+        accounts.push(SimAccount { name: name("several"), rules: Rules::several(rng), is_configured: true, minimum });
+        accounts.push(SimAccount { name: name("once"), rules: Rules::once(rng), is_configured: true, minimum });
     }
     let name = AccountName::parse("nobody").expect("an id");
-    accounts.push(SimAccount { name, rules: Rules::several(rng), is_configured: false });
+    accounts.push(SimAccount { name, rules: Rules::several(rng), is_configured: false, minimum: None });
     accounts
 }
 
@@ -197,6 +229,8 @@ struct Draft {
     is_explicit: bool,
     ships_completely: bool,
     says_final: bool,
+    /// Revisions and cancellations.
+    changes: u32,
     currency: Currency,
     total: Money,
     plan: PlanFacts,
@@ -215,6 +249,7 @@ impl Draft {
             is_explicit: rng.random_ratio(1, 8),
             ships_completely: rng.random_ratio(3, 4),
             says_final: rng.random_ratio(1, 3),
+            changes: 0,
             currency,
             total,
             plan,
@@ -265,7 +300,7 @@ impl Draft {
             account: account.name.clone(),
             reference,
             currency: self.currency,
-            amount: rng.random_ratio(40, 41).then_some(held),
+            amount: rng.random_ratio(9, 10).then_some(held),
             authorized_at: Some(authorized_at),
             expires_at: told,
         });
@@ -275,20 +310,21 @@ impl Draft {
     fn messages(&mut self, rng: &mut impl Rng) -> Vec<Message> {
         let parcels = self.pack(rng);
         let registers_early = rng.random_ratio(1, 4);
+        let is_registered = rng.random_ratio(1, 4);
         let last = parcels.len() - 1;
         let mut at = Duration::from_secs(rng.random_range(0..PUBLISHED_WITHIN.as_secs()));
         let mut messages = Vec::new();
         for (index, lines) in parcels.into_iter().enumerate() {
             let shipment = ShipmentId::parse(&format!("shp-{index}")).expect("an id");
             self.shipments.push(shipment.clone());
-            let tells = index == 0 || !registers_early;
+            let tells = !is_registered && (index == 0 || !registers_early);
             let facts = if index == last { self.facts.last() } else { self.facts.first() };
             let amount = self.is_explicit.then(|| self.total.minor() / i64::try_from(last + 2).expect("a few"));
             let amount = amount.map(|minor| Money::from_minor(minor, self.currency).expect("positive").to_major());
             messages.push(Message {
                 at,
                 body: Bytes::from(format!("{}/{shipment}", self.id)),
-                notice: ShipmentNotice {
+                notice: Notice::Shipped(Box::new(ShipmentNotice {
                     order: self.id.clone(),
                     shipment,
                     is_final: self.says_final && index == last,
@@ -296,11 +332,54 @@ impl Draft {
                     amount,
                     authorization: facts.filter(|_| tells).cloned(),
                     plan: (tells && amount.is_none()).then(|| self.plan.clone()),
-                },
+                })),
             });
             at += Duration::from_secs(rng.random_range(0..7_200));
         }
+        if is_registered {
+            for (number, facts) in self.facts.clone().into_iter().enumerate() {
+                let plan = (!self.is_explicit).then(|| self.plan.clone());
+                let notice = RegistrationNotice { order: self.id.clone(), authorization: facts, plan };
+                let notice = Notice::Authorized(Box::new(notice));
+                messages.push(self.companion(rng, at, &format!("authorized-{number}"), notice));
+            }
+        }
+        if !self.is_explicit && rng.random_ratio(1, 6) {
+            self.changes += 1;
+            let (authorization, plan) = (self.facts[0].clone(), Some(self.revised(rng)));
+            let notice = RegistrationNotice { order: self.id.clone(), authorization, plan };
+            messages.push(self.companion(rng, at, "revised", Notice::Authorized(Box::new(notice))));
+        }
+        if rng.random_ratio(1, 6) {
+            self.changes += 1;
+            let line = |line: &PlanLineFacts, units| CancelledLine { line: line.line.clone(), cancelled: units };
+            let some =
+                |rng: &mut _| self.plan.lines.iter().map(|l| line(l, Quantity::units(random_units(rng)))).collect();
+            let lines = rng.random::<bool>().then(|| some(rng));
+            let notice = CancellationNotice { order: self.id.clone(), lines };
+            messages.push(self.companion(rng, at, "cancelled", Notice::Cancelled(Box::new(notice))));
+        }
         messages
+    }
+
+    /// A message beside those of the shipments, some time before the last of them or a little later.
+    fn companion(&self, rng: &mut impl Rng, last: Duration, what: &str, notice: Notice) -> Message {
+        let at = Duration::from_secs(rng.random_range(0..last.as_secs() + 7_200));
+        Message { at, body: Bytes::from(format!("{}/{what}", self.id)), notice }
+    }
+
+    /// The plan with other prices, and perhaps with more or fewer units of a line.
+    fn revised(&self, rng: &mut impl Rng) -> PlanFacts {
+        let major = |minor: i64| Money::from_minor(minor, self.currency).expect("not negative").to_major();
+        let mut plan = PlanFacts { revision: 2, discount: Decimal::ZERO, ..self.plan.clone() };
+        for line in &mut plan.lines {
+            line.total = major(rng.random_range(1..9_999));
+            if rng.random_ratio(1, 4) {
+                line.quantity = Quantity::units(random_units(rng));
+            }
+        }
+        plan.total = plan.lines.iter().map(|line| line.total).sum::<Decimal>() + plan.shipping;
+        plan
     }
 
     /// Splits the order's units over parcels; some orders never ship completely, some too much.
@@ -326,6 +405,10 @@ impl Draft {
         let line = |(line, units)| ShippedLine { line, quantity: Quantity::units(units) };
         packed.into_iter().map(|parcel| parcel.into_iter().map(line).collect()).collect()
     }
+}
+
+fn random_units(rng: &mut impl Rng) -> u32 {
+    rng.random_range(1..=4)
 }
 
 fn random_plan(rng: &mut impl Rng, currency: Currency) -> (PlanFacts, Money) {
@@ -363,9 +446,9 @@ fn disturb(rng: &mut impl Rng, messages: &mut Vec<Message>, tally: &mut Tally) {
             messages.push(Message { at: again.at + Duration::from_secs(rng.random_range(0..90_000)), ..again });
         }
         if rng.random_ratio(1, 12) {
-            tally.note(Fault::Conflict, "broker");
             let mut other = messages[index].clone();
-            let notice = &mut other.notice;
+            let Notice::Shipped(notice) = &mut other.notice else { continue };
+            tally.note(Fault::Conflict, "broker");
             match (&mut notice.amount, notice.lines.first_mut()) {
                 (Some(amount), _) => *amount += *amount,
                 (None, Some(line)) => line.quantity = line.quantity.plus(Quantity::units(1)),

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use holdfast::capture::decide::{Call, Command, Due, Evidence, Freeze, Note, Ready, Reply, Settle, Ticket};
+use holdfast::capture::decide::{
+    Call, Command, Due, Evidence, Expire, Freeze, Learn, Note, Ready, Reply, Settle, Ticket,
+};
 use holdfast::capture::evidence::{Answer, Reading};
 use holdfast::ids::AccountName;
 use holdfast::ledger::{Executed, Ledger, LedgerError, OutboxRow};
@@ -192,9 +194,8 @@ impl World {
         let mut commands = Vec::new();
         for tag in &tags {
             let message = self.broker.delivered(*tag);
-            let account = message.notice.authorization.as_ref().map(|facts| facts.account.clone());
-            let start = account.is_some_and(|account| self.take_permit(&account, &mut begun));
-            commands.push(Command::Accept(Box::new(message.arrival(start))));
+            let start = message.account().is_some_and(|account| self.take_permit(account, &mut begun));
+            commands.push(message.command(start));
         }
         self.run(commands)?;
         self.worker.to_acknowledge.extend(tags);
@@ -212,16 +213,16 @@ impl World {
 
     fn accept_again(&mut self) -> Check {
         let body = self.worker.again.remove(0);
-        let arrival = self.messages[&body].arrival(false);
-        self.run(vec![Command::Accept(Box::new(arrival))])
+        let command = self.messages[&body].command(false);
+        self.run(vec![command])
     }
 
     // Executor.
 
     fn permits(&self, ready: &Ready) -> usize {
         match ready.due {
-            Due::Shipment(_) => 1,
-            Due::Capture(_) | Due::Authorization(_) => self.free_permits(&ready.account),
+            Due::Shipment(_) | Due::Kept(_) | Due::Order(_) | Due::Warning(_) => 1,
+            Due::Capture(_) | Due::Authorization(_) | Due::Ask(_) => self.free_permits(&ready.account),
         }
     }
 
@@ -243,7 +244,8 @@ impl World {
         waiting.sort_by_key(|(_, ready)| ready.deadline);
         let mut commands = Vec::new();
         for (key, ready) in waiting {
-            let is_free = matches!(ready.due, Due::Shipment(_)) || self.take_permit(&ready.account, &mut taken);
+            let needs_none = matches!(ready.due, Due::Shipment(_) | Due::Kept(_) | Due::Order(_) | Due::Warning(_));
+            let is_free = needs_none || self.take_permit(&ready.account, &mut taken);
             if is_free && commands.len() < GROUP_MAX {
                 commands.push(Command::Due(ready.due));
             } else {
@@ -293,13 +295,13 @@ impl World {
         }
     }
 
-    /// Everything that is due. A shipment that waits needs no permit, so its account is never looked at.
+    /// Everything that is due. What waits needs no permit, so its account is never looked at.
     fn find_due(&self) -> Vec<Ready> {
         let due = now(self.ledger.find_due(u32::MAX));
         let nobody = AccountName::parse("nobody").expect("a name");
-        let awaiting = due.awaiting.into_iter();
-        let awaiting = awaiting.map(|key| Ready { due: Due::Shipment(key), account: nobody.clone(), deadline: None });
-        due.calls.into_iter().chain(awaiting).collect()
+        let others = due.others.into_iter();
+        let others = others.map(|due| Ready { due, account: nobody.clone(), deadline: None });
+        due.calls.into_iter().chain(others).collect()
     }
 
     fn enqueue(&mut self, ready: Ready) {
@@ -381,6 +383,10 @@ fn ready_key(ready: &Ready) -> (u8, i64) {
         Due::Capture(key) => (0, key.row()),
         Due::Authorization(key) => (1, key.row()),
         Due::Shipment(key) => (2, key.row()),
+        Due::Kept(key) => (2, key.row()),
+        Due::Ask(key) => (3, key.row()),
+        Due::Order(key) => (4, key.row()),
+        Due::Warning(key) => (5, key.row()),
     }
 }
 
@@ -397,7 +403,16 @@ fn settle_command(job: &Job, start: bool) -> Command {
         (Call::Read { authorization, epoch }, Evidence::Reading(reading)) => {
             Command::Freeze(Box::new(Freeze { authorization: *authorization, epoch: *epoch, reading, start }))
         }
-        (Call::Read { .. }, Evidence::Answer(_) | Evidence::Interrupted) => {
+        (Call::ReadExpiry { authorization, epoch }, Evidence::Reading(reading)) => {
+            Command::Expire(Box::new(Expire { authorization: *authorization, epoch: *epoch, reading }))
+        }
+        (Call::Ask { authorization }, Evidence::Reading(reading)) => {
+            Command::Learn(Box::new(Learn { authorization: *authorization, reading }))
+        }
+        (
+            Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. },
+            Evidence::Answer(_) | Evidence::Interrupted,
+        ) => {
             unreachable!("a read comes to a reading")
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::TimeDelta;
-use holdfast::capture::records::SingleUse;
+use holdfast::capture::records::Authorization as Record;
 use holdfast::capture::retry::Jitter;
 use holdfast::clock::Timestamp;
 use holdfast::ids::{AccountName, CaptureId};
@@ -71,6 +71,8 @@ pub struct World {
     pub(crate) memory: Memory,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) is_chaos: bool,
+    /// How far the wall clock may be wrong.
+    pub(crate) wall_error_max: TimeDelta,
     /// Has anything changed since the invariants were checked?
     pub(crate) is_news: bool,
     pub(crate) is_tracing: bool,
@@ -120,6 +122,7 @@ impl World {
             memory: Memory::default(),
             mutant,
             is_chaos: true,
+            wall_error_max: WALL_ERROR_MAX,
             is_news: false,
             is_tracing: false,
             next_job: 0,
@@ -151,6 +154,9 @@ impl World {
         }
         self.is_chaos = false;
         self.misconfigured.clear();
+        if self.is_jumping() {
+            self.clock.set_wall_error(TimeDelta::zero(), WALL_ERROR_MAX);
+        }
         self.log(|| "--- faults stop".to_owned());
         for _ in 0..CALM_STEPS {
             if !self.calm_step()? {
@@ -179,11 +185,7 @@ impl World {
                 Ok(())
             }
             20..26 => {
-                self.fault_of_worker(Fault::WallStep);
-                let limit = WALL_ERROR_MAX.num_seconds();
-                let error = TimeDelta::seconds(self.rng.random_range(-limit..=limit));
-                self.log(|| format!("the wall clock is wrong by {error}"));
-                self.clock.set_wall_error(error);
+                self.step_clock();
                 Ok(())
             }
             26..29 => {
@@ -210,6 +212,15 @@ impl World {
                 self.act(act)
             }
         }
+    }
+
+    fn step_clock(&mut self) {
+        let is_jump = self.is_jumping() && self.rng.random_ratio(1, 2);
+        self.fault_of_worker(if is_jump { Fault::WallJump } else { Fault::WallStep });
+        let limit = if is_jump { self.wall_error_max } else { WALL_ERROR_MAX };
+        let error = TimeDelta::seconds(self.rng.random_range(-limit.num_seconds()..=limit.num_seconds()));
+        self.log(|| format!("the wall clock is wrong by {error}"));
+        self.clock.set_wall_error(error, limit);
     }
 
     /// A worker with something to do is rarely slow; one without waits for what comes next.
@@ -337,13 +348,23 @@ impl World {
     pub(crate) fn next_due(&self) -> Option<Duration> {
         let tables = self.ledger.tables();
         let captures = tables.captures.values().filter_map(|capture| capture.due_at);
-        let freezing = tables
-            .authorizations
-            .values()
-            .filter_map(|record| record.freeze_at.filter(|_| record.waiting > 0 && record.single == SingleUse::Free));
+        let watched = tables.authorizations.values().filter(|record| !self.is_never_over(record));
+        let watched = watched.filter_map(|record| record.watch.at);
         let shipments = tables.shipments.values().filter_map(|shipment| shipment.due_at);
-        let next: Option<Timestamp> = captures.chain(freezing).chain(shipments).min();
+        let asking = tables.authorizations.values().filter_map(|record| record.ask.map(|ask| ask.at));
+        let kept = tables.kept.values().filter_map(|kept| kept.due_at);
+        let closing = tables.orders.values().filter_map(|order| order.closes_at);
+        let waiting = shipments.chain(kept).chain(closing);
+        let next: Option<Timestamp> = captures.chain(watched).chain(asking).chain(waiting).min();
         next.map(|at| self.clock.elapsed_when_machine_shows(at))
+    }
+
+    /// Is it over, with a provider that never shows it, and was that read often enough? It is read
+    /// for ever, ever more seldom.
+    pub(crate) fn is_never_over(&self, record: &Record) -> bool {
+        let known = self.authorizations.get(&(record.account.clone(), record.reference.clone()));
+        let is_silent = known.is_some_and(|known| known.is_over_in_silence(self.clock.truth()));
+        is_silent && record.reads > 10 && record.waiting == 0
     }
 
     pub(crate) fn log(&mut self, line: impl FnOnce() -> String) {
@@ -382,6 +403,19 @@ impl World {
         }
     }
 
+    /// The wall clock jumps by days, there and back, which is outside of the fault model: how long ago
+    /// something was is worth nothing then. What must hold all the same is that no deadline is lost or
+    /// repeated, and that nothing is captured twice.
+    pub fn jumping(mut self) -> Self {
+        self.wall_error_max = TimeDelta::days(4);
+        self
+    }
+
+    /// Does its wall clock jump?
+    pub(crate) fn is_jumping(&self) -> bool {
+        self.wall_error_max > WALL_ERROR_MAX
+    }
+
     /// Keeps the last steps, for a failure that is lived again.
     pub fn tracing(mut self) -> Self {
         self.is_tracing = true;
@@ -391,7 +425,8 @@ impl World {
     fn count_ends(&mut self) {
         for told in self.consumer.told() {
             let reason = told.text("reason");
-            let end = if reason.is_empty() { told.kind.clone() } else { format!("{} {reason}", told.kind) };
+            let kind = if told.is_fee() { format!("{} of a fee", told.kind) } else { told.kind.clone() };
+            let end = if reason.is_empty() { kind } else { format!("{kind} {reason}") };
             *self.tally.ends.entry(end).or_default() += 1;
         }
         self.tally.ends.insert("stale conclusions ignored".to_owned(), self.stale);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::capture::evidence::{ProviderBalance, SeenCapture};
 use crate::capture::policy::Policy;
-use crate::capture::records::{AuthorizationKey, CaptureKey, OrderKey, ShipmentKey, SingleUse};
+use crate::capture::records::{AuthorizationKey, CaptureKey, NamedBy, OrderKey, ShipmentKey, SingleUse};
 use crate::capture::tests::support::{
     MINUTE, OFTEN, ONCE, SECOND, account, at, captured, currency, doubt, gel, not_executed, policy, reference, refusal,
     seen, shown, view,
@@ -48,6 +48,7 @@ impl Known {
             order,
             currency: currency("GEL"),
             authorized: gel(10_000),
+            is_amount_known: true,
             captured: gel(0),
             reserved: gel(1_000),
             excess: gel(0),
@@ -60,15 +61,17 @@ impl Known {
             single: SingleUse::Undecided,
             freeze_at: None,
             reads: 0,
+            ask: None,
             epoch: 0,
             provider: ProviderBalance::default(),
+            watch: crate::capture::records::Watch::default(),
         };
         let capture = Capture {
             key: CaptureKey::new(4),
             id: ours(),
             authorization: authorization.key,
             order,
-            shipment,
+            named_by: NamedBy::Shipment(shipment),
             kind: crate::capture::event::CaptureKind::Shipment,
             generation: 0,
             amount: gel(1_000),

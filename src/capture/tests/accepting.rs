@@ -246,11 +246,12 @@ fn what_contradicts_the_registered_is_a_conflict_that_registers_nothing() {
     cheaper.total = crate::money::parse_plain_decimal("118.99").expect("plain");
     let mut revised = cheaper.clone();
     revised.revision = 2;
+    revised.lines[0].quantity = crate::capture::notice::Quantity::units(1);
     for (notice, path) in [
         (draft("o", "s2").line("l1", 1).on(authorized(OFTEN, "r", 11_901)), "$.data.authorization.amount"),
         (draft("o", "s1").line("l1", 2).line("l3", 1).on(authorized(OFTEN, "r2", 1)), "$.data.authorization.reference"),
         (draft("o", "s2").line("l1", 1).plan(cheaper), "$.data.plan"),
-        (draft("o", "s2").line("l1", 1).plan(revised), "$.data.plan.revision"),
+        (draft("o", "s2").line("l1", 1).plan(revised), "$.data.plan.lines"),
         (draft("thief", "s1").amount("1.00").on(authorized(ONCE, "once", 500)), "$.data.authorization.reference"),
     ] {
         let before = world.ledger.tables().shipments.len();

@@ -105,8 +105,8 @@ impl Run {
                     self.captured.push(amount);
                     self.world.answer(Some(ticket), captured(Some(amount)))
                 }
-                Call::Read { .. } => self.world.show(Some(ticket), seen(self.view())),
-                Call::Look { .. } => panic!("every answer was clear: {ticket:?}"),
+                Call::Read { .. } | Call::Ask { .. } => self.world.show(Some(ticket), seen(self.view())),
+                Call::Look { .. } | Call::ReadExpiry { .. } => panic!("every answer was clear: {ticket:?}"),
             };
             self.calls.extend(reply.ticket);
         }

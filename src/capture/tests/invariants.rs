@@ -6,8 +6,11 @@ use std::collections::{HashMap, HashSet};
 
 use crate::capture::books::MovementKind;
 use crate::capture::event::{CaptureKind, EventContent, Outcome};
+use crate::capture::notice::Quantity;
 use crate::capture::policy::{Captures, Policy};
-use crate::capture::records::{Authorization, AuthorizationKey, Capture, Shipment, ShipmentKey, SingleUse};
+use crate::capture::records::{
+    AmountMode, Authorization, AuthorizationKey, Capture, Order, Shipment, ShipmentKey, SingleUse,
+};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::{self, Timestamp};
 use crate::ledger::memory::Tables;
@@ -16,6 +19,7 @@ use crate::money::Money;
 /// Checks a state, and the step that led to it.
 pub(crate) fn check(before: &Tables, tables: &Tables, policy: &Policy, now: Timestamp) {
     for record in tables.authorizations.values() {
+        end_is_not_forgotten(record);
         balance_is_the_sum_of_its_movements(tables, record);
         counts_are_right(tables, record);
         one_at_a_time(tables, record, policy, now);
@@ -25,8 +29,18 @@ pub(crate) fn check(before: &Tables, tables: &Tables, policy: &Policy, now: Time
         let awaiting = shipments().filter(|shipment| shipment.state == ShipmentState::Awaiting).count();
         assert_eq!(u32::try_from(awaiting), Ok(order.awaiting), "awaiting of {}", order.id);
         let stored: i64 = shipments().filter_map(|shipment| shipment.amount).map(Money::minor).sum();
-        assert_eq!(stored, order.stored, "stored of {}", order.id);
+        assert_eq!(stored + fees(tables, order), order.stored, "stored of {}", order.id);
+        let captures = || tables.captures.values().filter(|capture| capture.order == order.key);
+        let open = captures().filter(|capture| !capture.state.is_terminal()).count();
+        assert_eq!(u32::try_from(open), Ok(order.open), "open of {}", order.id);
+        let is_captured = |c: &&Capture| c.state == CaptureState::Captured || c.is_corrected;
+        let captured: i64 = captures().filter(is_captured).map(|capture| capture.amount.minor()).sum();
+        assert_eq!(captured, order.captured, "captured of {}", order.id);
+        let kept = tables.kept.values().filter(|kept| kept.order == order.key && kept.due_at.is_some()).count();
+        assert_eq!(u32::try_from(kept), Ok(order.kept), "kept of {}", order.id);
+        progress_is_what_shipped(tables, order);
     }
+    assert!(tables.kept.values().all(|kept| kept.due_at.is_some() == kept.message.is_some()));
     intents_never_change(before, tables);
     outcomes_stand(before, tables);
     one_true_outcome_each(tables);
@@ -36,6 +50,32 @@ pub(crate) fn check(before: &Tables, tables: &Tables, policy: &Policy, now: Time
     }
     for capture in tables.captures.values() {
         capture_is_not_forgotten(tables, capture, now);
+    }
+}
+
+/// What the order's fees were given: those with a capture, and those that were refused before.
+fn fees(tables: &Tables, order: &Order) -> i64 {
+    let of_order = |capture: &&Capture| capture.order == order.key && capture.kind == CaptureKind::Fee;
+    let captured: i64 = tables.captures.values().filter(of_order).map(|capture| capture.amount.minor()).sum();
+    let refused = tables.events.values().filter_map(|(event, _)| {
+        let EventContent::Failed(outcome, _) = &event.content else { return None };
+        let is_fee = outcome.order == order.id && outcome.kind == CaptureKind::Fee;
+        let has_capture = tables.captures.values().any(|capture| Some(capture.id) == outcome.capture);
+        outcome.amount.filter(|_| is_fee && !has_capture)
+    });
+    captured + refused.map(Money::minor).sum::<i64>()
+}
+
+/// Line by line, what has shipped is what the shipments with an amount have, and with what is cancelled
+/// it is no more than was ordered.
+fn progress_is_what_shipped(tables: &Tables, order: &Order) {
+    let Some(plan) = order.plan.as_ref().filter(|_| order.mode == Some(AmountMode::Planned)) else { return };
+    for (line, at) in plan.lines().iter().zip(&order.progress) {
+        let of_order = tables.shipments.values().filter(|s| s.order == order.key && s.amount.is_some());
+        let units = of_order.flat_map(|shipment| &shipment.lines).filter(|shipped| shipped.line == line.line);
+        let shipped = units.fold(Quantity::ZERO, |sum, shipped| sum.plus(shipped.quantity));
+        assert_eq!(shipped, at.shipped, "{} of {}", line.line, order.id);
+        assert!(at.shipped.plus(at.cancelled) <= line.ordered, "{} of {}", line.line, order.id);
     }
 }
 
@@ -102,8 +142,9 @@ fn one_at_a_time(tables: &Tables, record: &Authorization, policy: &Policy, now: 
 
 /// S5, S12.
 fn intents_never_change(before: &Tables, tables: &Tables) {
-    let intent =
-        |c: &Capture| (c.id, c.authorization, c.order, c.shipment, c.generation, c.kind, c.amount, c.planned_at);
+    let intent = |c: &Capture| {
+        (c.id, c.authorization, c.order, c.named_by.clone(), c.generation, c.kind, c.amount, c.planned_at)
+    };
     for (key, old) in &before.captures {
         assert_eq!(intent(old), intent(&tables.captures[key]));
     }
@@ -140,8 +181,17 @@ fn one_true_outcome_each(tables: &Tables) {
             EventContent::Succeeded(outcome)
             | EventContent::Failed(outcome, _)
             | EventContent::Unresolved(outcome, _) => outcome,
-            EventContent::Corrected(..) | EventContent::Deferred(_) | EventContent::Rejected(_) => continue,
+            EventContent::Corrected(..)
+            | EventContent::Deferred(_)
+            | EventContent::Rejected(_)
+            | EventContent::RefundRequired(_)
+            | EventContent::Expiring(_)
+            | EventContent::Expired(_) => continue,
         };
+        if outcome.kind == CaptureKind::Fee {
+            fee_outcome_is_true(tables, outcome, &event.content);
+            continue;
+        }
         let previous = outcomes.insert(shipment_of(tables, outcome).key, &event.content);
         assert!(previous.is_none(), "two outcomes of one shipment: {event:?}");
     }
@@ -156,6 +206,17 @@ fn one_true_outcome_each(tables: &Tables) {
         if let Some(outcome) = outcome {
             outcome_is_true(tables, shipment, outcome);
         }
+    }
+}
+
+fn fee_outcome_is_true(tables: &Tables, outcome: &Outcome, content: &EventContent) {
+    assert_eq!((&outcome.shipment, outcome.capture_shipments.len()), (&None, 0), "{outcome:?}");
+    let capture = tables.captures.values().find(|capture| Some(capture.id) == outcome.capture);
+    let state = capture.map(|capture| capture.state);
+    if matches!(content, EventContent::Succeeded(_)) {
+        assert_eq!(state, Some(CaptureState::Captured), "{outcome:?}");
+    } else {
+        assert!(state.is_none_or(|state| state == CaptureState::Failed), "{outcome:?}");
     }
 }
 
@@ -179,7 +240,10 @@ fn outcome_is_true(tables: &Tables, shipment: &Shipment, content: &EventContent)
         EventContent::Unresolved(..)
         | EventContent::Corrected(..)
         | EventContent::Deferred(_)
-        | EventContent::Rejected(_) => {}
+        | EventContent::Rejected(_)
+        | EventContent::RefundRequired(_)
+        | EventContent::Expiring(_)
+        | EventContent::Expired(_) => {}
     }
 }
 
@@ -201,6 +265,9 @@ fn events_are_numbered(tables: &Tables) {
             | EventContent::Unresolved(outcome, _)
             | EventContent::Corrected(outcome, _) => (&outcome.order, outcome.sequence),
             EventContent::Deferred(deferral) => (&deferral.order, deferral.sequence),
+            EventContent::Expiring(warning) => (&warning.order, warning.sequence),
+            EventContent::Expired(end) => (&end.order, end.sequence),
+            EventContent::RefundRequired(refund) => (&refund.order, refund.sequence),
             EventContent::Rejected(_) => continue,
         };
         let last = last.entry(order.as_str()).or_default();
@@ -219,7 +286,7 @@ fn shipment_is_not_forgotten(tables: &Tables, shipment: &Shipment) {
         ShipmentState::Waiting => {
             let record = &tables.authorizations[&shipment.authorization.expect("bound before it waits")];
             let comes_back = match record.single {
-                SingleUse::Free => record.freeze_at.is_some() || record.expires_at.is_none(),
+                SingleUse::Free => record.watch.at.is_some(),
                 SingleUse::Undecided => true,
                 SingleUse::Used => false,
             };
@@ -231,6 +298,21 @@ fn shipment_is_not_forgotten(tables: &Tables, shipment: &Shipment) {
         }
         ShipmentState::Settled | ShipmentState::Refused => assert!(shipment.due_at.is_none(), "{shipment:?}"),
     }
+}
+
+/// What may still be held is watched, until its end is known. An instant to read it is kept only where
+/// it is to be read.
+fn end_is_not_forgotten(record: &Authorization) {
+    let watch = &record.watch;
+    let is_captured = record.is_amount_known && record.captured.minor() >= record.authorized.minor();
+    let is_used_up = record.single == SingleUse::Used && !record.captured.is_zero();
+    let is_reported = watch.reported.is_some() && watch.reported == record.expires_at;
+    let is_open = record.planned + record.in_flight + record.waiting > 0;
+    let has_ended = is_captured || is_used_up || is_reported;
+    assert!(watch.at.is_some() || has_ended || is_open, "forgotten: {record:?}");
+    assert!(watch.at.is_none() || !has_ended || is_open, "watched for nothing: {record:?}");
+    assert!(watch.at.is_some() || watch.read_at.is_none(), "read for nothing: {record:?}");
+    assert!(watch.lead_at.is_none_or(|at| watch.at.is_some_and(|next| next <= at)), "a lead is missed: {record:?}");
 }
 
 fn capture_is_not_forgotten(tables: &Tables, capture: &Capture, now: Timestamp) {

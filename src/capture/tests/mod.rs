@@ -7,10 +7,15 @@ pub(crate) mod support;
 
 // from the notice to the plan
 mod accepting;
+mod asking;
 mod awaiting;
+mod bounds;
+mod cancelling;
 mod exact;
+mod registering;
 
 // from the plan to the outcome
 mod crashes;
+mod expiry;
 mod several;
 mod single;

@@ -33,7 +33,10 @@ fn outcomes(world: &mut World) -> Vec<(String, i64, i64)> {
         EventContent::Unresolved(..)
         | EventContent::Corrected(..)
         | EventContent::Deferred(_)
-        | EventContent::Rejected(_) => None,
+        | EventContent::Rejected(_)
+        | EventContent::RefundRequired(_)
+        | EventContent::Expiring(_)
+        | EventContent::Expired(_) => None,
     };
     let minor = |amount: Option<crate::money::Money>| amount.map_or(-1, crate::money::Money::minor);
     let news = world.news().into_iter().filter_map(content);
@@ -47,7 +50,10 @@ fn reasons(world: &mut World) -> Vec<FailureReason> {
         | EventContent::Unresolved(..)
         | EventContent::Corrected(..)
         | EventContent::Deferred(_)
-        | EventContent::Rejected(_) => None,
+        | EventContent::Rejected(_)
+        | EventContent::RefundRequired(_)
+        | EventContent::Expiring(_)
+        | EventContent::Expired(_) => None,
     };
     world.news().into_iter().filter_map(reason).collect()
 }
@@ -64,7 +70,7 @@ fn a_complete_order_is_read_and_captured_once_with_an_event_for_each_shipment() 
     assert_eq!(frozen.note, Note::Frozen);
     assert_eq!(world.balance("r"), (11_900, 0, 11_900));
     let capture = world.capture_of("s1");
-    assert_eq!((capture.kind, capture.shipment), (CaptureKind::Batch, world.shipment("s2").key));
+    assert_eq!((capture.kind, capture.shipment()), (CaptureKind::Batch, Some(world.shipment("s2").key)));
     world.answer(frozen.ticket, captured(None));
     assert_eq!(outcomes(&mut world), [("s1".to_owned(), 10_337, 11_900), ("s2".to_owned(), 1_563, 11_900)]);
     assert_eq!(world.authorization("r").single, SingleUse::Used);
@@ -204,7 +210,10 @@ fn money_that_may_have_moved_is_said_to() {
             | EventContent::Unresolved(..)
             | EventContent::Corrected(..)
             | EventContent::Deferred(_)
-            | EventContent::Rejected(_) => None,
+            | EventContent::Rejected(_)
+            | EventContent::RefundRequired(_)
+            | EventContent::Expiring(_)
+            | EventContent::Expired(_) => None,
         })
         .collect();
     assert_eq!(failures, [true, true]);
@@ -216,7 +225,7 @@ fn a_read_that_shows_nothing_is_repeated() {
     let read = complete(&mut world);
     let reply = world.show(read, Reading::Unclear(doubt(DoubtKind::Timeout)));
     assert!(matches!(reply.note, Note::ReadAgain(_)));
-    assert_eq!(world.authorization("r").freeze_at, Some(at(2)));
+    assert_eq!(world.authorization("r").watch.at, Some(at(2)));
     world.clock.advance(2 * SECOND);
     let read = world.due_call();
     let fault = ConfigurationFault { code: None, message: "secret".to_owned(), may_have_executed: false };

@@ -11,29 +11,34 @@ use bytes::Bytes;
 use chrono::DateTime;
 use futures_util::FutureExt as _;
 
-use crate::capture::decide::{Arrival, Call, Command, Due, Evidence, Freeze, Note, Reply, Settle, Ticket};
+use crate::capture::decide::{
+    Arrival, Call, Command, Due, Evidence, Expire, Freeze, Learn, Note, Reply, Settle, Ticket,
+};
 use crate::capture::event::Event;
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, CaptureProof, Doubt, DoubtKind, NotExecuted, ProviderBalance,
     Reading, Refusal, RefusalReason, SeenCapture,
 };
 use crate::capture::notice::{
-    AuthorizationFacts, PlanFacts, PlanLineFacts, Quantity, RawMessage, ShipmentNotice, ShippedLine, ShippingPolicy,
+    AuthorizationFacts, CancellationNotice, CancelledLine, PlanFacts, PlanLineFacts, Quantity, RawMessage,
+    RegistrationNotice, ShipmentNotice, ShippedLine, ShippingPolicy,
 };
-use crate::capture::policy::{AccountPolicy, Backoff, Captures, Policy};
-use crate::capture::records::{Authorization, Capture, CaptureKey, Shipment};
+use crate::capture::policy::{AccountPolicy, Backoff, Captures, OnExpiry, Policy};
+use crate::capture::records::{Authorization, Capture, CaptureKey, Order, Shipment};
 use crate::capture::retry::Jitter;
 use crate::capture::tests::invariants;
 use crate::clock::{BootInstant, Moment, Timestamp};
 use crate::ids::{AccountName, CaptureId, LineId, OrderId, Reference, ShipmentId};
 use crate::ledger::memory::{MemoryLedger, Tables};
-use crate::ledger::{Environment, Executed, Ledger as _};
+use crate::ledger::{DueNow, Environment, Executed, Ledger as _};
 use crate::money::{Currency, Money, parse_plain_decimal};
 
 /// An account that captures once per authorization.
 pub(crate) const ONCE: &str = "flitt-ge";
 /// An account that captures several times per authorization.
 pub(crate) const OFTEN: &str = "flex";
+/// Another such account.
+pub(crate) const OTHER: &str = "flex-2";
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
@@ -74,11 +79,16 @@ pub(crate) fn policy() -> Policy {
         captures,
         resend_window,
         timeout: 30 * SECOND,
+        tells_expiry: captures == Captures::Multiple,
         authorization_lifetime: Some(7 * 24 * HOUR),
+        on_expiry: if captures == Captures::Single { OnExpiry::MayCaptureInFull } else { OnExpiry::Void },
+        quantum: None,
+        minimum: None,
     };
     Policy {
         deadline_margin: 2 * HOUR,
         derived_deadline_margin: 24 * HOUR,
+        expiring_leads: vec![48 * HOUR, 12 * HOUR],
         final_grace: 15 * MINUTE,
         quiet: 15 * MINUTE,
         awaiting_max: 24 * HOUR,
@@ -91,6 +101,7 @@ pub(crate) fn policy() -> Policy {
         accounts: HashMap::from([
             (account(ONCE), account_policy(Captures::Single, None)),
             (account(OFTEN), account_policy(Captures::Multiple, Some(15 * MINUTE))),
+            (account(OTHER), account_policy(Captures::Multiple, Some(15 * MINUTE))),
         ]),
     }
 }
@@ -111,6 +122,12 @@ impl ManualClock {
     pub(crate) fn advance(&self, span: Duration) {
         let mut now = self.0.lock().expect("no test panics while it moves the clock");
         *now = Moment { wall: crate::clock::after(now.wall, span), boot: now.boot.plus(span) };
+    }
+
+    /// Sets the wall clock back; the other one never goes back.
+    pub(crate) fn set_back(&self, span: Duration) {
+        let mut now = self.0.lock().expect("no test panics while it moves the clock");
+        now.wall = crate::clock::before(now.wall, span);
     }
 
     pub(crate) fn advance_to(&self, wall: Timestamp) {
@@ -182,26 +199,65 @@ impl Draft {
         self
     }
 
-    /// The notice as it arrives. Its body is as particular to it as a real one.
+    /// The notice as it arrives.
     pub(crate) fn arrival(self) -> Arrival {
-        let mut body = String::new();
-        write!(body, "{:?}", self.notice).expect("a string takes everything");
         let event_id = format!("evt-{}-{}", self.notice.order, self.notice.shipment);
-        let raw = RawMessage {
-            body: Bytes::from(body),
-            content_type: Some("application/json".to_owned()),
-            message_id: None,
-            exchange: "orders".to_owned(),
-            routing_key: "order.shipped".to_owned(),
-            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
-            tracestate: None,
-            redelivered: false,
-        };
-        Arrival { notice: self.notice, event_id, data_path: "$.data", raw, start: self.start }
+        Arrival { start: self.start, ..arrival(self.notice, event_id) }
     }
 
     pub(crate) fn command(self) -> Command {
         Command::Accept(Box::new(self.arrival()))
+    }
+}
+
+/// A notice as it arrives. Its body is as particular to it as a real one.
+fn arrival<N: std::fmt::Debug>(notice: N, event_id: String) -> Arrival<N> {
+    let mut body = String::new();
+    write!(body, "{notice:?}").expect("a string takes everything");
+    let raw = RawMessage {
+        body: Bytes::from(body),
+        content_type: Some("application/json".to_owned()),
+        message_id: None,
+        exchange: "orders".to_owned(),
+        routing_key: "order.shipped".to_owned(),
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+        tracestate: None,
+        redelivered: false,
+    };
+    Arrival { notice, event_id, data_path: "$.data", raw, start: false }
+}
+
+/// `order.authorized`.
+pub(crate) fn registration(order: &str, authorization: AuthorizationFacts, plan: Option<PlanFacts>) -> Command {
+    let notice = RegistrationNotice { order: order_id(order), authorization, plan };
+    Command::Register(Box::new(arrival(notice, format!("evt-{order}-authorized"))))
+}
+
+/// `order.cancelled`, of these lines or of everything.
+pub(crate) fn cancellation(order: &str, lines: &[(&str, u32)]) -> Command {
+    let line = |(line, units): &(&str, u32)| CancelledLine {
+        line: LineId::parse(line).expect("an id"),
+        cancelled: Quantity::units(*units),
+    };
+    let lines = (!lines.is_empty()).then(|| lines.iter().map(line).collect());
+    let notice = CancellationNotice { order: order_id(order), lines };
+    Command::Cancel(Box::new(arrival(notice, format!("evt-{order}-cancelled"))))
+}
+
+/// The body of a command that a message became.
+pub(crate) fn body_of(command: &Command) -> Option<&Bytes> {
+    match command {
+        Command::Accept(arrival) => Some(&arrival.raw.body),
+        Command::Register(arrival) => Some(&arrival.raw.body),
+        Command::Cancel(arrival) => Some(&arrival.raw.body),
+        Command::Reject(_)
+        | Command::Collect(_)
+        | Command::Due(_)
+        | Command::Settle(_)
+        | Command::Freeze(_)
+        | Command::Expire(_)
+        | Command::Learn(_)
+        | Command::Published(_) => None,
     }
 }
 
@@ -291,6 +347,8 @@ pub(crate) enum Asked {
     Send { capture: CaptureKey, amount: Money, epoch: u32 },
     Look { capture: CaptureKey, epoch: u32 },
     Read { epoch: u32 },
+    ReadExpiry { epoch: u32 },
+    Ask,
 }
 
 pub(crate) fn asked(ticket: &Ticket) -> Asked {
@@ -298,6 +356,8 @@ pub(crate) fn asked(ticket: &Ticket) -> Asked {
         Call::Send { capture, amount, epoch, .. } => Asked::Send { capture, amount, epoch },
         Call::Look { capture, epoch } => Asked::Look { capture, epoch },
         Call::Read { epoch, .. } => Asked::Read { epoch },
+        Call::ReadExpiry { epoch, .. } => Asked::ReadExpiry { epoch },
+        Call::Ask { .. } => Asked::Ask,
     }
 }
 
@@ -306,7 +366,7 @@ pub(crate) struct World {
     pub(crate) clock: ManualClock,
     pub(crate) ledger: MemoryLedger,
     policy: Policy,
-    messages: HashMap<Bytes, Draft>,
+    messages: HashMap<Bytes, Command>,
     before: Tables,
     told: i64,
 }
@@ -345,13 +405,18 @@ impl World {
         executed.replies.pop().expect("one reply").unwrap_or_else(|failed| panic!("{failed}"))
     }
 
-    pub(crate) fn remember(&mut self, draft: &Draft) {
-        self.messages.insert(draft.clone().arrival().raw.body, draft.clone());
+    pub(crate) fn remember(&mut self, message: &Command) {
+        let body = body_of(message).expect("a message").clone();
+        self.messages.insert(body, message.clone());
     }
 
     pub(crate) fn accept(&mut self, draft: Draft) -> Reply {
-        self.remember(&draft);
-        self.tell(draft.command())
+        self.receive(draft.command())
+    }
+
+    pub(crate) fn receive(&mut self, message: Command) -> Reply {
+        self.remember(&message);
+        self.tell(message)
     }
 
     pub(crate) fn settle(&mut self, capture: CaptureKey, epoch: u32, evidence: Evidence) -> Reply {
@@ -362,7 +427,9 @@ impl World {
     pub(crate) fn answer(&mut self, ticket: Option<Ticket>, answer: Answer) -> Reply {
         match asked(&ticket.expect("a call was asked for")) {
             Asked::Send { capture, epoch, .. } => self.settle(capture, epoch, Evidence::Answer(answer)),
-            other @ (Asked::Look { .. } | Asked::Read { .. }) => panic!("asked for {other:?}"),
+            other @ (Asked::Look { .. } | Asked::Read { .. } | Asked::ReadExpiry { .. } | Asked::Ask) => {
+                panic!("asked for {other:?}")
+            }
         }
     }
 
@@ -374,26 +441,41 @@ impl World {
             Call::Read { authorization, epoch } => {
                 self.tell(Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: true })))
             }
+            Call::ReadExpiry { authorization, epoch } => {
+                self.tell(Command::Expire(Box::new(Expire { authorization, epoch, reading })))
+            }
+            Call::Ask { authorization } => self.tell(Command::Learn(Box::new(Learn { authorization, reading }))),
             Call::Send { .. } => panic!("asked for a capture"),
         }
     }
 
-    /// Does everything that is due, with a permit for each, and returns the replies. Kept notices
+    fn find_due(&self) -> DueNow {
+        self.ledger.find_due(100).now_or_never().expect("memory answers at once").expect("it does not fail")
+    }
+
+    /// Gives the warnings that are due, and nothing else.
+    pub(crate) fn warn(&mut self) -> Vec<Reply> {
+        let warnings = self.find_due().others.into_iter().filter(|due| matches!(due, Due::Warning(_)));
+        warnings.map(|due| self.tell(Command::Due(due))).collect()
+    }
+
+    /// Does everything that is due, warnings first, with a permit for each call, and returns the replies. Kept notices
     /// are accepted again, as intake does.
     pub(crate) fn do_due(&mut self) -> Vec<Reply> {
-        let due = self.ledger.find_due(100).now_or_never().expect("memory answers at once").expect("it does not fail");
-        let mut replies = Vec::new();
+        // Where a read is due too, it is found after the warning.
+        let mut replies = self.warn();
+        let due = self.find_due();
         for ready in due.calls {
             replies.push(self.tell(Command::Due(ready.due)));
         }
-        for shipment in due.awaiting {
-            let reply = self.tell(Command::Due(Due::Shipment(shipment)));
+        for due in due.others {
+            let reply = self.tell(Command::Due(due));
             let Note::LookAgain(raw) = reply.note else {
                 replies.push(reply);
                 continue;
             };
             let kept = self.messages.get(&raw.body).cloned().expect("every message is remembered");
-            replies.push(self.tell(kept.command()));
+            replies.push(self.tell(kept));
         }
         replies
     }
@@ -425,6 +507,11 @@ impl World {
     pub(crate) fn balance(&self, named: &str) -> (i64, i64, i64) {
         let record = self.authorization(named);
         (record.authorized.minor(), record.captured.minor(), record.reserved.minor())
+    }
+
+    pub(crate) fn order(&self, id: &str) -> Order {
+        let tables = self.ledger.tables();
+        tables.orders.values().find(|order| order.id.as_str() == id).cloned().expect("it is known")
     }
 
     pub(crate) fn shipment(&self, id: &str) -> Shipment {

@@ -1,6 +1,8 @@
 //! Rows to records and back. Reading is checked: what the tables cannot have held is an error, never
 //! a guess.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use chrono::DateTime;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::capture::evidence::{Refusal, RefusalReason};
 use crate::capture::notice::{Quantity, RawMessage, ShippedLine, ShippingPolicy};
 use crate::capture::plan::{LineProgress, Plan, PlanLine};
+use crate::capture::records::Lead;
 use crate::clock::Timestamp;
 use crate::ids::LineId;
 use crate::money::{Currency, Money};
@@ -164,6 +167,22 @@ enum PolicyRow {
     Prorate,
     First,
     Last,
+}
+
+/// Leads as JSON: microseconds since 1970, and milliseconds before. Nothing where there are none.
+pub(super) fn leads_to_json(leads: &[Lead]) -> Option<String> {
+    let row = |lead: &Lead| (lead.expires_at.timestamp_micros(), lead.lead.as_millis());
+    (!leads.is_empty()).then(|| to_json(&leads.iter().map(row).collect::<Vec<_>>()))
+}
+
+/// Leads from JSON.
+pub(super) fn leads_from_json(text: &str) -> rusqlite::Result<Vec<Lead>> {
+    let rows: Vec<(i64, u64)> = json(text)?;
+    let lead = |(micros, millis)| {
+        let expires_at = DateTime::from_timestamp_micros(micros).ok_or_else(|| corrupt("a lead has no expiry"))?;
+        Ok(Lead { expires_at, lead: Duration::from_millis(millis) })
+    };
+    rows.into_iter().map(lead).collect()
 }
 
 /// A plan as JSON.

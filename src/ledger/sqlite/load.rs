@@ -1,20 +1,18 @@
 //! Loads the records that commands touch.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use uuid::Uuid;
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::capture::books::Books;
-use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
+use crate::capture::dead_letter::DeadLetter;
 use crate::capture::decide::{Arrival, Command, Due};
-use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
-use crate::capture::evidence::ProviderBalance;
-use crate::capture::records::{
-    AmountMode, Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, Order, OrderKey, Shipment,
-    ShipmentKey, SingleUse,
+use crate::capture::event::CaptureKind;
+use crate::capture::notice::AuthorizationFacts;
+use crate::capture::plan::Plan;
+use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, KeptKey, Order, OrderKey, ShipmentKey};
+use crate::ids::{DeadLetterId, OrderId};
+use crate::ledger::sqlite::rows::{
+    SELECT_ORDER, read_authorization, read_capture, read_dead_letter, read_kept, read_order, read_shipment,
 };
-use crate::capture::states::{CaptureState, ShipmentState};
-use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
-use crate::ledger::sqlite::codec::{self, Columns, corrupt};
 
 type Result<T> = rusqlite::Result<T>;
 
@@ -30,11 +28,19 @@ pub(super) fn load(
     for command in commands {
         match command {
             Command::Accept(arrival) => loader.arrival(arrival)?,
+            Command::Register(arrival) => loader.told(&arrival.notice.order, Some(&arrival.notice.authorization))?,
+            Command::Cancel(arrival) => loader.told(&arrival.notice.order, None)?,
             Command::Due(Due::Capture(key)) => loader.capture_and_surroundings(*key)?,
             Command::Settle(settle) => loader.capture_and_surroundings(settle.capture)?,
             Command::Due(Due::Authorization(key)) => loader.authorization_and_shipments(*key)?,
             Command::Freeze(freeze) => loader.authorization_and_shipments(freeze.authorization)?,
+            Command::Expire(expire) => loader.authorization_and_captures(expire.authorization)?,
+            Command::Due(Due::Warning(key)) => loader.authorization(*key)?,
+            Command::Due(Due::Ask(key)) => loader.asked(*key)?,
+            Command::Learn(learn) => loader.asked(learn.authorization)?,
             Command::Due(Due::Shipment(key)) => loader.shipment(*key)?,
+            Command::Due(Due::Kept(key)) => loader.kept(*key)?,
+            Command::Due(Due::Order(key)) => loader.closing(*key)?,
             Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
         }
     }
@@ -75,23 +81,114 @@ impl Loader<'_> {
             if let Some(shipment) = shipment {
                 self.shipment(ShipmentKey::new(shipment))?;
             }
-            if self.books.order(order).awaiting > 0 {
-                let sql = "SELECT shipment_row FROM shipments WHERE order_row = ?1 AND state = 'awaiting'";
-                for shipment in self.rows_of(sql, order.row())? {
-                    self.shipment(ShipmentKey::new(shipment))?;
-                }
+            self.awaiting(order)?;
+            let known = self.books.order(order).plan.as_ref().map(Plan::revision);
+            if known.zip(notice.plan.as_ref()).is_some_and(|(known, told)| told.revision > known) {
+                self.collecting(order)?;
             }
         }
-        if let Some(facts) = &notice.authorization {
-            let known = self.row_of(
-                "SELECT authorization_row FROM authorizations WHERE account = ?1 AND reference = ?2",
-                params![facts.account.as_str(), facts.reference.as_str()],
-            )?;
-            if let Some(known) = known {
-                self.authorization(AuthorizationKey::new(known))?;
+        self.named(notice.authorization.as_ref())?;
+        self.too_little_before(arrival)
+    }
+
+    /// Shipments that were too little to be captured alone, and may be captured with this one.
+    fn too_little_before(&mut self, arrival: &Arrival) -> Result<()> {
+        let notice = &arrival.notice;
+        let Some(order) = self.books.order_key(&notice.order) else { return Ok(()) };
+        let facts = notice.authorization.as_ref();
+        let named = facts.and_then(|facts| self.books.authorization_key(&facts.account, &facts.reference));
+        let bound = named.or(self.books.order(order).newest_authorization);
+        let record = bound.and_then(|key| self.books.authorizations().find(key));
+        if record.is_some_and(|record| record.waiting > 0 && !(self.is_single)(record)) {
+            self.collecting(order)?;
+        }
+        Ok(())
+    }
+
+    /// What a cancellation or a registration may touch.
+    fn told(&mut self, order: &OrderId, facts: Option<&AuthorizationFacts>) -> Result<()> {
+        if let Some(order) = self.order_by_id(order)? {
+            self.awaiting(order)?;
+            self.collecting(order)?;
+        }
+        self.named(facts)
+    }
+
+    fn closing(&mut self, order: OrderKey) -> Result<()> {
+        let sql = "SELECT order_row FROM orders WHERE order_row = ?1";
+        if self.row_of(sql, [order.row()])?.is_some() {
+            self.order(order)?;
+            self.collecting(order)?;
+        }
+        Ok(())
+    }
+
+    fn asked(&mut self, key: AuthorizationKey) -> Result<()> {
+        self.authorization_and_shipments(key)?;
+        let Some(order) = self.books.authorizations().find(key).map(|record| record.order) else { return Ok(()) };
+        self.planned(key)?;
+        self.awaiting(order)
+    }
+
+    /// Shipments and notices that wait for something to become known.
+    fn awaiting(&mut self, order: OrderKey) -> Result<()> {
+        let record = self.books.order(order);
+        let (awaiting, kept) = (record.awaiting > 0, record.kept > 0);
+        if awaiting {
+            let sql = "SELECT shipment_row FROM shipments WHERE order_row = ?1 AND state = 'awaiting'";
+            for shipment in self.rows_of(sql, order.row())? {
+                self.shipment(ShipmentKey::new(shipment))?;
+            }
+        }
+        if kept {
+            let sql = "SELECT notice_row FROM kept_notices WHERE order_row = ?1 AND due_at IS NOT NULL";
+            for kept in self.rows_of(sql, order.row())? {
+                self.kept(KeptKey::new(kept))?;
             }
         }
         Ok(())
+    }
+
+    /// Shipments that wait to be captured with others.
+    fn collecting(&mut self, order: OrderKey) -> Result<()> {
+        let sql = "SELECT shipment_row FROM shipments WHERE order_row = ?1 AND state = 'waiting'";
+        for shipment in self.rows_of(sql, order.row())? {
+            self.shipment(ShipmentKey::new(shipment))?;
+        }
+        Ok(())
+    }
+
+    fn kept(&mut self, key: KeptKey) -> Result<()> {
+        if self.books.kept().contains(key) {
+            return Ok(());
+        }
+        let mut statement = self.connection.prepare_cached("SELECT * FROM kept_notices WHERE notice_row = ?1")?;
+        let Some(kept) = statement.query_row([key.row()], read_kept).optional()? else { return Ok(()) };
+        let order = kept.order;
+        self.books.load_kept(kept);
+        self.order(order)
+    }
+
+    /// The authorization that a notice names.
+    fn named(&mut self, facts: Option<&AuthorizationFacts>) -> Result<()> {
+        let Some(facts) = facts else { return Ok(()) };
+        let Some(known) = self.authorization_by_name(facts)? else { return Ok(()) };
+        // The deadline of everything that waits on it moves.
+        let learns = self.books.authorization(known).learns_expiry(facts.expires_at);
+        if learns { self.planned(known) } else { Ok(()) }
+    }
+
+    fn authorization_by_name(&mut self, facts: &AuthorizationFacts) -> Result<Option<AuthorizationKey>> {
+        if let Some(known) = self.books.authorization_key(&facts.account, &facts.reference) {
+            return Ok(Some(known));
+        }
+        let known = self.row_of(
+            "SELECT authorization_row FROM authorizations WHERE account = ?1 AND reference = ?2",
+            params![facts.account.as_str(), facts.reference.as_str()],
+        )?;
+        let known = known.map(AuthorizationKey::new);
+        known.map_or(Ok(()), |key| self.authorization(key))?;
+        Ok(known)
     }
 
     fn row_of(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Option<i64>> {
@@ -109,7 +206,7 @@ impl Loader<'_> {
         }
         let order = self
             .connection
-            .prepare_cached("SELECT * FROM orders WHERE order_id = ?1")?
+            .prepare_cached(&format!("{SELECT_ORDER} WHERE order_id = ?1"))?
             .query_row([id.as_str()], read_order)
             .optional()?;
         order.map(|order| self.keep_order(order)).transpose()
@@ -121,7 +218,7 @@ impl Loader<'_> {
         }
         let order = self
             .connection
-            .prepare_cached("SELECT * FROM orders WHERE order_row = ?1")?
+            .prepare_cached(&format!("{SELECT_ORDER} WHERE order_row = ?1"))?
             .query_row([key.row()], read_order)?;
         self.keep_order(order).map(drop)
     }
@@ -173,9 +270,9 @@ impl Loader<'_> {
         }
     }
 
-    fn capture(&mut self, key: CaptureKey) -> Result<Option<(AuthorizationKey, ShipmentKey)>> {
+    fn capture(&mut self, key: CaptureKey) -> Result<Option<(AuthorizationKey, Option<ShipmentKey>)>> {
         if let Some(known) = self.books.captures().find(key) {
-            return Ok(Some((known.authorization, known.shipment)));
+            return Ok(Some((known.authorization, known.shipment())));
         }
         let mut statement = self.connection.prepare_cached(
             "SELECT a.currency, c.* FROM captures c JOIN authorizations a USING (authorization_row)
@@ -183,16 +280,25 @@ impl Loader<'_> {
         )?;
         let Some(capture) = statement.query_row([key.row()], read_capture).optional()? else { return Ok(None) };
         drop(statement);
-        let (authorization, shipment) = (capture.authorization, capture.shipment);
+        let (order, authorization, shipment) = (capture.order, capture.authorization, capture.shipment());
         self.books.load_capture(capture);
+        self.order(order)?;
         self.authorization(authorization)?;
         Ok(Some((authorization, shipment)))
     }
 
     fn capture_and_surroundings(&mut self, key: CaptureKey) -> Result<()> {
         let Some((authorization, shipment)) = self.capture(key)? else { return Ok(()) };
-        self.shipment(shipment)?;
-        self.collected_on(authorization)?;
+        if let Some(shipment) = shipment {
+            self.shipment(shipment)?;
+        }
+        let kind = self.books.capture(key).kind;
+        self.collected_on(authorization, kind == CaptureKind::Batch)?;
+        self.planned(authorization)
+    }
+
+    /// Captures that wait for their turn or their time.
+    fn planned(&mut self, authorization: AuthorizationKey) -> Result<()> {
         if self.books.authorization(authorization).planned > 0 {
             let sql = "SELECT capture_row FROM captures
                        WHERE authorization_row = ?1 AND is_open = 1 AND state = 'planned'";
@@ -205,11 +311,18 @@ impl Loader<'_> {
 
     fn authorization_and_shipments(&mut self, key: AuthorizationKey) -> Result<()> {
         self.authorization(key)?;
-        self.collected_on(key)
+        self.collected_on(key, false)
     }
 
-    fn collected_on(&mut self, key: AuthorizationKey) -> Result<()> {
-        if !self.books.authorizations().find(key).is_some_and(self.is_single) {
+    /// Its expiry may move, and with it the deadline of everything that waits on it.
+    fn authorization_and_captures(&mut self, key: AuthorizationKey) -> Result<()> {
+        self.authorization_and_shipments(key)?;
+        if self.books.authorizations().contains(key) { self.planned(key) } else { Ok(()) }
+    }
+
+    fn collected_on(&mut self, key: AuthorizationKey, is_batch: bool) -> Result<()> {
+        let record = self.books.authorizations().find(key);
+        if !record.is_some_and(|record| is_batch || record.waiting > 0 || (self.is_single)(record)) {
             return Ok(());
         }
         for shipment in self.rows_of("SELECT shipment_row FROM shipments WHERE collected_on = ?1", key.row())? {
@@ -217,150 +330,4 @@ impl Loader<'_> {
         }
         Ok(())
     }
-}
-
-pub(super) fn read_order(row: &Row<'_>) -> Result<Order> {
-    let row = &mut Columns::of(row);
-    let modes = [AmountMode::Planned, AmountMode::Explicit];
-    Ok(Order {
-        key: OrderKey::new(row.next()?),
-        id: OrderId::parse(row.text()?).map_err(|_| corrupt("an order's id is not an id"))?,
-        mode: row.optional_word(&modes, |mode| mode.as_str())?,
-        plan: row.optional_text()?.map(codec::plan_from_json).transpose()?,
-        progress: codec::progress_from_json(row.text()?)?,
-        stored: row.next()?,
-        newest_authorization: row.next::<Option<i64>>()?.map(AuthorizationKey::new),
-        final_at: row.instant()?,
-        awaiting: row.next()?,
-        sequence: row.next()?,
-    })
-}
-
-pub(super) fn read_authorization(row: &Row<'_>) -> Result<Authorization> {
-    let row = &mut Columns::of(row);
-    let uses = [SingleUse::Free, SingleUse::Undecided, SingleUse::Used];
-    let key = AuthorizationKey::new(row.next()?);
-    let account = AccountName::parse(row.text()?).map_err(|_| corrupt("an account's name is not an id"))?;
-    let reference = Reference::parse(row.text()?).map_err(|_| corrupt("a reference is not an id"))?;
-    let order = OrderKey::new(row.next()?);
-    let currency = row.currency()?;
-    Ok(Authorization {
-        key,
-        account,
-        reference,
-        order,
-        currency,
-        authorized: row.money(currency)?,
-        captured: row.money(currency)?,
-        reserved: row.money(currency)?,
-        excess: row.money(currency)?,
-        expires_at: row.instant()?,
-        expiry_is_derived: row.next()?,
-        planned: row.next()?,
-        in_flight: row.next()?,
-        waiting: row.next()?,
-        waiting_amount: row.money(currency)?,
-        single: row.word(&uses, |single| single.as_str())?,
-        freeze_at: row.instant()?,
-        reads: row.next()?,
-        epoch: row.next()?,
-        provider: ProviderBalance {
-            captured: row.optional_money(Some(currency))?,
-            remaining: row.optional_money(Some(currency))?,
-            expires_at: row.instant()?,
-        },
-    })
-}
-
-/// The currency of its authorization, then the shipment, then its message.
-pub(super) fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
-    let row = &mut Columns::of(row);
-    let currency = row.optional_currency()?;
-    let mut shipment = Shipment {
-        key: ShipmentKey::new(row.next()?),
-        order: OrderKey::new(row.next()?),
-        id: ShipmentId::parse(row.text()?).map_err(|_| corrupt("a shipment's id is not an id"))?,
-        generation: row.next()?,
-        content: row.next()?,
-        state: row.word(&ShipmentState::ALL, |state| state.as_str())?,
-        lines: codec::lines_from_json(row.text()?)?,
-        amount: row.optional_money(currency)?,
-        authorization: row.next::<Option<i64>>()?.map(AuthorizationKey::new),
-        capture: row.next::<Option<i64>>()?.map(CaptureKey::new),
-        reason: row.skip().optional_word(&FailureReason::ALL, |reason| reason.as_str())?,
-        accepted_at: row.instant()?.ok_or_else(|| corrupt("a shipment has no time"))?,
-        caused_by: row.next()?,
-        due_at: row.instant()?,
-        message: row.message()?,
-    };
-    if shipment.state.is_terminal() {
-        // Not deleted yet.
-        shipment.message = None;
-    }
-    Ok(shipment)
-}
-
-/// The currency of its authorization, then the capture.
-pub(super) fn read_capture(row: &Row<'_>) -> Result<Capture> {
-    let row = &mut Columns::of(row);
-    let kinds = [CaptureKind::Shipment, CaptureKind::Batch, CaptureKind::Deadline];
-    let ways = [ResolvedBy::Response, ResolvedBy::Lookup, ResolvedBy::Local, ResolvedBy::Operator];
-    let currency = row.currency()?;
-    Ok(Capture {
-        key: CaptureKey::new(row.next()?),
-        id: CaptureId::from_uuid(Uuid::from_bytes(row.next()?)),
-        authorization: AuthorizationKey::new(row.next()?),
-        order: OrderKey::new(row.next()?),
-        shipment: ShipmentKey::new(row.next()?),
-        kind: row.word(&kinds, |kind| kind.as_str())?,
-        generation: row.next()?,
-        amount: row.money(currency)?,
-        state: row.word(&CaptureState::ALL, |state| state.as_str())?,
-        planned_at: row.skip().instant()?.ok_or_else(|| corrupt("a capture has no time"))?,
-        due_at: row.instant()?,
-        waits_turn: row.next()?,
-        progress: read_progress(row)?,
-        resolved_by: row.optional_word(&ways, |way| way.as_str())?,
-        provider_reference: row.next()?,
-        settled_at: row.instant()?,
-        is_corrected: row.next()?,
-    })
-}
-
-fn read_progress(row: &mut Columns<'_>) -> Result<CaptureProgress> {
-    Ok(CaptureProgress {
-        attempts: row.next()?,
-        epoch: row.next()?,
-        doubtful: row.next()?,
-        failures: row.next()?,
-        looks: row.next()?,
-        window_from: row.instant()?,
-        send_by: row.instant()?,
-        doubt_since: row.instant()?,
-        is_pending: row.next()?,
-        refused: row.optional_text()?.map(codec::refusal_from_json).transpose()?,
-        terminal_seen_at: row.instant()?,
-        last_seen: row.next()?,
-    })
-}
-
-pub(super) fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
-    let row = &mut Columns::of(row);
-    Ok(DeadLetter {
-        id: DeadLetterId::from_uuid(Uuid::from_bytes(row.next()?)),
-        reason: row.word(&dead_letter::REASONS, |reason| reason)?,
-        path: row.next()?,
-        message: row.next()?,
-        provider_code: row.next()?,
-        fingerprint: row.next()?,
-        order: row.optional_text()?.and_then(|text| OrderId::parse(text).ok()),
-        shipment: row.optional_text()?.and_then(|text| ShipmentId::parse(text).ok()),
-        account: row.optional_text()?.and_then(|text| AccountName::parse(text).ok()),
-        shipment_key: row.next::<Option<i64>>()?.map(ShipmentKey::new),
-        first_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
-        last_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
-        count: row.next()?,
-        state: row.word(&DeadLetterState::ALL, |state| state.as_str())?,
-        raw: row.message()?,
-    })
 }

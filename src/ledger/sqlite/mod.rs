@@ -13,6 +13,7 @@ mod write;
 
 // rows and tables
 mod codec;
+mod rows;
 mod schema;
 
 // where both happen
@@ -365,7 +366,9 @@ impl Ledger for SqliteLedger {
 
     fn find_due(&self, limit: u32) -> BoxFuture<'_, Result<DueNow, LedgerError>> {
         let now = (self.environment.clock)().wall;
-        self.ask(move |connection| read::find_due(connection, now, limit)).boxed()
+        let policy = &self.environment.policy;
+        let waits = read::Waits { longest: policy.longest_wait(), longest_rest: policy.longest_rest() };
+        self.ask(move |connection| read::find_due(connection, now, waits, limit)).boxed()
     }
 
     fn unpublished(

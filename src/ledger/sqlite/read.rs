@@ -1,45 +1,147 @@
 //! What the worker's loops ask the ledger: what is due, what is not published, how it is doing.
 
-use rusqlite::{Connection, params};
+use std::time::Duration;
+
+use rusqlite::{Connection, Row, ToSql, params};
 use uuid::Uuid;
 
 use crate::capture::decide::{Due, Ready};
-use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
-use crate::clock::Timestamp;
+use crate::capture::records::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
+use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
 use crate::ledger::sqlite::codec::{At, corrupt, instant};
 use crate::ledger::{DueNow, OutboxRow, Vitals};
 
 type Result<T> = rusqlite::Result<T>;
 
+/// No wait that is counted from now is longer. One that is, was set by a clock that was set back since,
+/// and is over.
+#[derive(Clone, Copy)]
+pub(super) struct Waits {
+    /// Of a capture, and of an authorization on which shipments collect.
+    pub(super) longest: Duration,
+    /// Of any other authorization.
+    pub(super) longest_rest: Duration,
+}
+
 /// What is due.
-pub(super) fn find_due(connection: &Connection, now: Timestamp, limit: u32) -> Result<DueNow> {
+pub(super) fn find_due(connection: &Connection, now: Timestamp, waits: Waits, limit: u32) -> Result<DueNow> {
     let mut due = DueNow::default();
-    let mut add = |sql: &str, kind: fn(i64) -> Due| -> Result<()> {
-        let mut statement = connection.prepare_cached(sql)?;
-        let mut rows = statement.query(params![At(now), limit])?;
-        while let Some(row) = rows.next()? {
-            let account = account(row.get_ref("account")?.as_str()?)?;
-            due.calls.push(Ready { due: kind(row.get("row")?), account, deadline: instant(row, "expires_at")? });
+    let mut warnings = Vec::new();
+    let beyond = clock::after(now, waits.longest);
+    of_each_account(connection, CAPTURES, params![At(now), limit, At(beyond)], &mut |row| {
+        due.calls.push(ready(row, Due::Capture(CaptureKey::new(row.get("row")?)))?);
+        Ok(())
+    })?;
+    let mut add = |row: &Row<'_>| {
+        let key = AuthorizationKey::new(row.get("row")?);
+        // Where a read is due too, it is found again when the warning is given.
+        if instant(row, "lead_at")?.is_some_and(|at| at <= now) {
+            warnings.push(Due::Warning(key));
+        } else {
+            due.calls.push(ready(row, Due::Authorization(key))?);
         }
         Ok(())
     };
-    add(
-        "SELECT c.capture_row AS row, a.account, a.expires_at FROM captures c JOIN authorizations a
-         USING (authorization_row) WHERE c.due_at <= ?1 ORDER BY c.due_at LIMIT ?2",
-        |row| Due::Capture(CaptureKey::new(row)),
-    )?;
-    add(
-        "SELECT authorization_row AS row, account, expires_at FROM authorizations
-         WHERE freeze_at <= ?1 AND waiting > 0 AND single = 'free' ORDER BY freeze_at LIMIT ?2",
-        |row| Due::Authorization(AuthorizationKey::new(row)),
-    )?;
+    of_each_account(connection, AUTHORIZATIONS, params![At(now), limit], &mut add)?;
+    let mut statement = connection.prepare_cached(READS_SET_BACK)?;
+    let beyond_rest = clock::after(now, waits.longest_rest);
+    let mut rows = statement.query(params![At(now), At(beyond), At(beyond_rest), limit])?;
+    while let Some(row) = rows.next()? {
+        add(row)?;
+    }
+    of_each_account(connection, ASKING, params![At(now), limit, At(beyond)], &mut |row| {
+        due.calls.push(ready(row, Due::Ask(AuthorizationKey::new(row.get("row")?)))?);
+        Ok(())
+    })?;
     due.calls.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
-    let mut statement =
-        connection.prepare_cached("SELECT shipment_row FROM shipments WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2")?;
-    let awaiting = statement.query_map(params![At(now), limit], |row| Ok(ShipmentKey::new(row.get(0)?)))?;
-    due.awaiting = awaiting.collect::<Result<_>>()?;
+    let waiting = |sql: &str, kind: fn(i64) -> Due| -> Result<Vec<(i64, Due)>> {
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![At(now), limit], |row| {
+            let row: i64 = row.get(0)?;
+            Ok((row, kind(row)))
+        })?;
+        rows.collect()
+    };
+    let mut arrived = waiting(
+        "SELECT shipment_row FROM shipments WHERE due_at <= ?1 ORDER BY due_at, shipment_row LIMIT ?2",
+        |row| Due::Shipment(ShipmentKey::new(row)),
+    )?;
+    arrived.extend(waiting(
+        "SELECT notice_row FROM kept_notices WHERE due_at <= ?1 ORDER BY due_at, notice_row LIMIT ?2",
+        |row| Due::Kept(KeptKey::new(row)),
+    )?);
+    arrived.sort_unstable_by_key(|(row, _)| *row);
+    arrived.extend(waiting("SELECT order_row FROM orders WHERE closes_at <= ?1 ORDER BY closes_at LIMIT ?2", |row| {
+        Due::Order(OrderKey::new(row))
+    })?);
+    due.others = arrived.into_iter().map(|(_, due)| due).chain(warnings).collect();
     Ok(due)
+}
+
+/// The next account that has anything due some time, and what is due of one.
+type OfEachAccount = [&'static str; 2];
+
+/// Besides what has come, what lies beyond any wait without waiting for its turn.
+const CAPTURES: OfEachAccount = [
+    "SELECT min(account) FROM captures WHERE due_at IS NOT NULL AND account > ?1",
+    "SELECT * FROM (
+       SELECT c.capture_row AS row, a.account, a.expires_at FROM captures c JOIN authorizations a
+       USING (authorization_row) WHERE c.account = ?1 AND c.due_at <= ?2 ORDER BY c.due_at LIMIT ?3)
+     UNION ALL SELECT * FROM (
+       SELECT c.capture_row, a.account, a.expires_at FROM captures c JOIN authorizations a
+       USING (authorization_row) WHERE c.account = ?1 AND c.due_at > ?4 AND c.waits_turn = 0 LIMIT ?3)",
+];
+
+const AUTHORIZATIONS: OfEachAccount = [
+    "SELECT min(account) FROM authorizations WHERE watch_at IS NOT NULL AND account > ?1",
+    "SELECT authorization_row AS row, account, expires_at, lead_at FROM authorizations
+     WHERE account = ?1 AND watch_at <= ?2 ORDER BY watch_at LIMIT ?3",
+];
+
+const ASKING: OfEachAccount = [
+    "SELECT min(account) FROM authorizations WHERE ask_at IS NOT NULL AND account > ?1",
+    "SELECT * FROM (
+       SELECT authorization_row AS row, account, expires_at FROM authorizations
+       WHERE account = ?1 AND ask_at <= ?2 ORDER BY ask_at LIMIT ?3)
+     UNION ALL SELECT * FROM (
+       SELECT authorization_row, account, expires_at FROM authorizations WHERE account = ?1 AND ask_at > ?4 LIMIT ?3)",
+];
+
+const READS_SET_BACK: &str = "
+    SELECT * FROM (
+      SELECT authorization_row AS row, account, expires_at, lead_at FROM authorizations
+      WHERE waiting > 0 AND read_at > ?2 AND watch_at > ?1 LIMIT ?4)
+    UNION ALL SELECT * FROM (
+      SELECT authorization_row, account, expires_at, lead_at FROM authorizations
+      WHERE waiting = 0 AND read_at > ?3 AND watch_at > ?1 LIMIT ?4)";
+
+/// Asks for what is due account by account: two steps in an index for each, however much the others
+/// have due.
+fn of_each_account(
+    connection: &Connection,
+    [next, due]: OfEachAccount,
+    parameters: &[&dyn ToSql],
+    add: &mut dyn FnMut(&Row<'_>) -> Result<()>,
+) -> Result<()> {
+    let mut next = connection.prepare_cached(next)?;
+    let mut due = connection.prepare_cached(due)?;
+    let mut account = String::new();
+    while let Some(name) = next.query_row([&account], |row| row.get::<_, Option<String>>(0))? {
+        let parameters: Vec<&dyn ToSql> =
+            std::iter::once::<&dyn ToSql>(&name).chain(parameters.iter().copied()).collect();
+        let mut rows = due.query(&*parameters)?;
+        while let Some(row) = rows.next()? {
+            add(row)?;
+        }
+        drop(rows);
+        account = name;
+    }
+    Ok(())
+}
+
+fn ready(row: &Row<'_>, due: Due) -> Result<Ready> {
+    Ok(Ready { due, account: account(row.get_ref("account")?.as_str()?)?, deadline: instant(row, "expires_at")? })
 }
 
 /// Events that are not published, the oldest first.
@@ -91,6 +193,12 @@ pub(super) fn vitals(connection: &Connection) -> Result<Vitals> {
                UNION ALL
                SELECT min(expires_at) FROM authorizations WHERE waiting > 0)",
         )?,
+        oldest_awaiting: earliest(
+            "SELECT min(at) AS at FROM (
+               SELECT min(accepted_at) AS at FROM shipments WHERE due_at IS NOT NULL
+               UNION ALL
+               SELECT min(kept_at) FROM kept_notices WHERE due_at IS NOT NULL)",
+        )?,
         outbox_pending: count("SELECT count(*) FROM outbox WHERE published_at IS NULL")?,
         outbox_oldest: earliest("SELECT min(written_at) AS at FROM outbox WHERE published_at IS NULL")?,
         dead_letters: dead_letters(connection)?,
@@ -126,4 +234,32 @@ fn dead_letters(connection: &Connection) -> Result<Vec<(String, u64)>> {
 
 fn account(text: &str) -> Result<AccountName> {
     AccountName::parse(text).map_err(|_| corrupt("an account's name is not an id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::sqlite::{open_for_reading, open_for_writing};
+
+    #[test]
+    fn what_is_due_is_found_by_an_index_however_much_is_watched() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("ledger.db");
+        drop(open_for_writing(&path).expect("a new ledger"));
+        let connection = open_for_reading(&path).expect("a ledger");
+        for sql in CAPTURES.into_iter().chain(AUTHORIZATIONS).chain(ASKING).chain([READS_SET_BACK]) {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("it is SQL");
+            // What is not bound is null.
+            let mut rows = statement.raw_query();
+            let mut steps = Vec::new();
+            while let Some(row) = rows.next().expect("explained") {
+                steps.push(row.get::<_, String>("detail").expect("a text"));
+            }
+            for step in &steps {
+                let is_bounded =
+                    !step.starts_with("SCAN") || step.contains("(subquery") || step.contains("SCAN CONSTANT");
+                assert!(is_bounded && !step.contains("TEMP B-TREE"), "{sql}: {steps:#?}");
+            }
+        }
+    }
 }

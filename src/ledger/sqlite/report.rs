@@ -6,6 +6,9 @@
 // columns by their name
 mod columns;
 
+// what is about to be lost
+mod authorizations;
+
 // what was captured in all
 mod captured;
 
@@ -32,6 +35,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::sqlite::codec::{At, corrupt};
 use crate::ledger::sqlite::open_for_reading;
 
+pub use authorizations::{AuthorizationFilter, AuthorizationSummary, AuthorizationTotal};
 pub use captured::captured_by_reference;
 pub use dead_letters::{DeadLetterFilter, WholeDeadLetter};
 pub use shipments::{ShipmentFilter, ShipmentSummary, Standing};

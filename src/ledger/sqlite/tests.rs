@@ -45,10 +45,12 @@ async fn the_file_itself_refuses_what_must_never_be() {
         ("S5", "UPDATE captures SET capture_id = x'00'", "an intent never changes"),
         ("S5", "UPDATE captures SET authorization_row = 0", "an intent never changes"),
         ("S5", "UPDATE captures SET generation = 1", "an intent never changes"),
+        ("S5", "UPDATE captures SET shipment_row = NULL, fee = 1", "an intent never changes"),
         (
             "S12",
-            "INSERT INTO captures SELECT 99, x'01', authorization_row, order_row, shipment_row, kind, generation, 0, \
-          'planned', 1, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0 \
+            "INSERT INTO captures SELECT 99, x'01', authorization_row, order_row, shipment_row, NULL, NULL, kind, \
+          generation, 0, 'planned', 1, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, \
+          account, 0 \
           FROM captures LIMIT 1",
             "CHECK",
         ),
@@ -68,8 +70,8 @@ async fn the_file_itself_refuses_what_must_never_be() {
         ("", "DELETE FROM captures", "captures are never deleted"),
         (
             "",
-            "INSERT INTO orders (order_row, order_id, progress, stored, awaiting, sequence) \
-          VALUES (99, 'done', '[]', 0, 0, 0)",
+            "INSERT INTO orders SELECT 99, order_id, mode, progress, is_cancelled, is_closed, closes_at, stored, \
+          captured, open, fees, refund_revision, newest_authorization, final_at, awaiting, kept, sequence FROM orders",
             "UNIQUE",
         ),
     ] {

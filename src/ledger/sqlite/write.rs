@@ -4,8 +4,11 @@ use rusqlite::{CachedStatement, Connection, Params, params};
 
 use crate::capture::books::{Announcement, Books, Change, Entry};
 use crate::capture::dead_letter::{self, DeadLetter};
-use crate::capture::records::{Authorization, Capture, Order, Shipment};
+use crate::capture::event::CaptureKind;
+use crate::capture::records::{Authorization, Capture, Kept, NamedBy, Order, Shipment, ShipmentKey};
+use crate::capture::states::ShipmentState;
 use crate::clock::Timestamp;
+use crate::ids::AccountName;
 use crate::ledger::OutboxRow;
 use crate::ledger::sqlite::codec::{self, At, at};
 use crate::money::Money;
@@ -24,20 +27,31 @@ pub(super) fn write(
     for entry in books.orders().changed() {
         write_order(&mut orders, entry)?;
     }
+    write_plans(connection, books)?;
     let mut authorizations = Table::new(connection, AUTHORIZATION);
     for entry in books.authorizations().changed() {
         write_authorization(&mut authorizations, entry)?;
+        if entry.change == Change::Updated && books.rewatched().contains(&entry.value.key) {
+            write_watch(connection, &entry.value)?;
+        }
     }
     let mut shipments = Table::new(connection, SHIPMENT);
     for entry in books.shipments().changed() {
         let authorization = entry.value.authorization.map(|key| books.authorization(key));
-        let collected_on = authorization.filter(|record| is_single(record)).map(|record| record.key.row());
+        let waits_or_waited = is_captured_with_others(books, &entry.value);
+        let collected_on = authorization.filter(|record| waits_or_waited || is_single(record));
+        let collected_on = collected_on.map(|record| record.key.row());
         write_shipment(&mut shipments, entry, collected_on)?;
     }
     write_messages(connection, books)?;
     let mut captures = Table::new(connection, CAPTURE);
     for entry in books.captures().changed() {
-        write_capture(&mut captures, entry)?;
+        let account = &books.authorization(entry.value.authorization).account;
+        write_capture(&mut captures, entry, account)?;
+    }
+    let mut kept = Table::new(connection, KEPT);
+    for entry in books.kept().changed() {
+        write_kept(&mut kept, entry)?;
     }
     write_histories(connection, books, now)?;
     write_events(connection, &books.outbox, outbox)?;
@@ -46,6 +60,12 @@ pub(super) fn write(
     }
     let mut statement = connection.prepare_cached("UPDATE sequence SET next_row = ?1 WHERE next_row <> ?1")?;
     statement.execute([books.next_row()]).map(drop)
+}
+
+/// Does it wait to be captured with others, or was it?
+fn is_captured_with_others(books: &Books, shipment: &Shipment) -> bool {
+    let capture = shipment.capture.and_then(|key| books.captures().find(key));
+    shipment.state == ShipmentState::Waiting || capture.is_some_and(|capture| capture.kind == CaptureKind::Batch)
 }
 
 /// The two statements of a table, each looked up once in a group.
@@ -79,9 +99,10 @@ impl<'a> Table<'a> {
 }
 
 const ORDER: [&str; 2] = [
-    "INSERT INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    "UPDATE orders SET mode = ?3, plan = ?4, progress = ?5, stored = ?6, newest_authorization = ?7, final_at = ?8,
-     awaiting = ?9, sequence = ?10 WHERE order_row = ?1 AND order_id = ?2",
+    "INSERT INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+    "UPDATE orders SET mode = ?3, progress = ?4, is_cancelled = ?5, is_closed = ?6, closes_at = ?7, stored = ?8,
+     captured = ?9, open = ?10, fees = ?11, refund_revision = ?12, newest_authorization = ?13, final_at = ?14,
+     awaiting = ?15, kept = ?16, sequence = ?17 WHERE order_row = ?1 AND order_id = ?2",
 ];
 
 fn write_order(table: &mut Table<'_>, entry: &Entry<Order>) -> Result<()> {
@@ -90,28 +111,47 @@ fn write_order(table: &mut Table<'_>, entry: &Entry<Order>) -> Result<()> {
         order.key.row(),
         order.id.as_str(),
         order.mode.map(crate::capture::records::AmountMode::as_str),
-        order.plan.as_ref().map(codec::plan_to_json),
         codec::progress_to_json(&order.progress),
+        order.is_cancelled,
+        order.is_closed,
+        at(order.closes_at),
         order.stored,
+        order.captured,
+        order.open,
+        order.fees,
+        order.refund_revision,
         order.newest_authorization.map(crate::capture::records::AuthorizationKey::row),
         at(order.final_at),
         order.awaiting,
+        order.kept,
         order.sequence,
     ];
     table.put(entry.change, columns)
 }
 
+fn write_plans(connection: &Connection, books: &Books) -> Result<()> {
+    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO plans VALUES (?1, ?2)")?;
+    for key in &books.plans {
+        let plan = books.order(*key).plan.as_ref().expect("it was registered a moment ago");
+        statement.execute(params![key.row(), codec::plan_to_json(plan)])?;
+    }
+    Ok(())
+}
+
 const AUTHORIZATION: [&str; 2] = [
     "INSERT INTO authorizations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-     ?18, ?19, ?20, ?21, ?22)",
-    "UPDATE authorizations SET captured = ?7, reserved = ?8, excess = ?9, expires_at = ?10, expiry_is_derived = ?11,
-     planned = ?12, in_flight = ?13, waiting = ?14, waiting_amount = ?15, single = ?16, freeze_at = ?17, reads = ?18,
-     epoch = ?19, provider_captured = ?20, provider_remaining = ?21, provider_expires_at = ?22
-     WHERE authorization_row = ?1",
+     ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
+    "UPDATE authorizations SET authorized = ?6, is_amount_known = ?7, captured = ?8, reserved = ?9, excess = ?10,
+     expires_at = ?11, expiry_is_derived = ?12, planned = ?13, in_flight = ?14, waiting = ?15, waiting_amount = ?16,
+     single = ?17, freeze_at = ?18, reads = ?19, ask_at = ?20, ask_until = ?21, ask_count = ?22, epoch = ?23,
+     provider_captured = ?24, provider_remaining = ?25, provider_expires_at = ?26 WHERE authorization_row = ?1",
 ];
 
+/// The columns behind these are only inserted: see [`write_watch`].
+const AUTHORIZATION_UPDATED: usize = 26;
+
 fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> Result<()> {
-    let record = &entry.value;
+    let (record, watch) = (&entry.value, &entry.value.watch);
     let columns = params![
         record.key.row(),
         record.account.as_str(),
@@ -119,6 +159,7 @@ fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> R
         record.order.row(),
         record.currency.code(),
         record.authorized.minor(),
+        record.is_amount_known,
         record.captured.minor(),
         record.reserved.minor(),
         record.excess.minor(),
@@ -131,18 +172,47 @@ fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> R
         record.single.as_str(),
         at(record.freeze_at),
         record.reads,
+        at(record.ask.map(|ask| ask.at)),
+        at(record.ask.map(|ask| ask.until)),
+        record.ask.map(|ask| ask.count),
         record.epoch,
         record.provider.captured.map(Money::minor),
         record.provider.remaining.map(Money::minor),
         at(record.provider.expires_at),
+        at(watch.at),
+        at(watch.lead_at),
+        at(watch.read_at),
+        codec::leads_to_json(&watch.leads),
+        at(watch.reported),
     ];
-    table.put(entry.change, columns)
+    match entry.change {
+        Change::Inserted => table.put(entry.change, columns),
+        Change::Updated | Change::None => table.put(entry.change, &columns[..AUTHORIZATION_UPDATED]),
+    }
+}
+
+/// By itself: an update writes the index entries of all columns that it names, changed or not.
+fn write_watch(connection: &Connection, record: &Authorization) -> Result<()> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE authorizations SET watch_at = ?2, lead_at = ?3, read_at = ?4, leads = ?5, reported = ?6
+         WHERE authorization_row = ?1",
+    )?;
+    let watch = &record.watch;
+    let columns = params![
+        record.key.row(),
+        at(watch.at),
+        at(watch.lead_at),
+        at(watch.read_at),
+        codec::leads_to_json(&watch.leads),
+        at(watch.reported),
+    ];
+    statement.execute(columns).map(drop)
 }
 
 const SHIPMENT: [&str; 2] = [
-    "INSERT INTO shipments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-    "UPDATE shipments SET generation = ?4, state = ?6, amount = ?8, authorization_row = ?9, capture_row = ?10,
-     collected_on = ?11, reason = ?12, due_at = ?15 WHERE shipment_row = ?1",
+    "INSERT INTO shipments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+    "UPDATE shipments SET generation = ?4, state = ?6, says_final = ?7, amount = ?9, authorization_row = ?10,
+     capture_row = ?11, collected_on = ?12, reason = ?13, due_at = ?16 WHERE shipment_row = ?1",
 ];
 
 fn write_shipment(table: &mut Table<'_>, entry: &Entry<Shipment>, collected_on: Option<i64>) -> Result<()> {
@@ -154,6 +224,7 @@ fn write_shipment(table: &mut Table<'_>, entry: &Entry<Shipment>, collected_on: 
         shipment.generation,
         shipment.content,
         shipment.state.as_str(),
+        shipment.says_final,
         codec::lines_to_json(&shipment.lines),
         shipment.amount.map(Money::minor),
         shipment.authorization.map(crate::capture::records::AuthorizationKey::row),
@@ -194,22 +265,28 @@ pub(super) fn delete_messages(connection: &Connection, shipments: &[i64]) -> Res
 
 const CAPTURE: [&str; 2] = [
     "INSERT INTO captures VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
-    "UPDATE captures SET state = ?9, is_open = ?10, due_at = ?12, waits_turn = ?13, attempts = ?14, epoch = ?15,
-     doubtful = ?16, failures = ?17, looks = ?18, window_from = ?19, send_by = ?20, doubt_since = ?21,
-     is_pending = ?22, refused = ?23, terminal_seen_at = ?24, last_seen = ?25, resolved_by = ?26,
-     provider_reference = ?27, settled_at = ?28, is_corrected = ?29 WHERE capture_row = ?1",
+     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
+    "UPDATE captures SET state = ?11, is_open = ?12, due_at = ?14, waits_turn = ?15, attempts = ?16, epoch = ?17,
+     doubtful = ?18, failures = ?19, looks = ?20, window_from = ?21, send_by = ?22, doubt_since = ?23,
+     is_pending = ?24, refused = ?25, terminal_seen_at = ?26, last_seen = ?27, resolved_by = ?28,
+     provider_reference = ?29, settled_at = ?30, is_corrected = ?32 WHERE capture_row = ?1",
 ];
 
-fn write_capture(table: &mut Table<'_>, entry: &Entry<Capture>) -> Result<()> {
+fn write_capture(table: &mut Table<'_>, entry: &Entry<Capture>, account: &AccountName) -> Result<()> {
     let capture = &entry.value;
     let (id, progress) = (capture.id.as_uuid(), &capture.progress);
+    let fee = match &capture.named_by {
+        NamedBy::Shipment(_) => None,
+        NamedBy::Fee(fee) => Some(fee),
+    };
     let columns = params![
         capture.key.row(),
         id.as_bytes(),
         capture.authorization.row(),
         capture.order.row(),
-        capture.shipment.row(),
+        capture.shipment().map(ShipmentKey::row),
+        fee.map(|fee| fee.number),
+        fee.and_then(|fee| fee.caused_by.as_deref()),
         capture.kind.as_str(),
         capture.generation,
         capture.amount.minor(),
@@ -233,7 +310,27 @@ fn write_capture(table: &mut Table<'_>, entry: &Entry<Capture>) -> Result<()> {
         capture.resolved_by.map(crate::capture::event::ResolvedBy::as_str),
         capture.provider_reference,
         at(capture.settled_at),
+        account.as_str(),
         capture.is_corrected,
+    ];
+    table.put(entry.change, columns)
+}
+
+const KEPT: [&str; 2] = [
+    "INSERT INTO kept_notices VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    "UPDATE kept_notices SET due_at = ?5, body = ?6, origin = ?7 WHERE notice_row = ?1",
+];
+
+fn write_kept(table: &mut Table<'_>, entry: &Entry<Kept>) -> Result<()> {
+    let kept = &entry.value;
+    let columns = params![
+        kept.key.row(),
+        kept.order.row(),
+        kept.body_sha256,
+        At(kept.kept_at),
+        at(kept.due_at),
+        kept.message.as_ref().map(|raw| &*raw.body),
+        kept.message.as_ref().map(codec::origin_to_json),
     ];
     table.put(entry.change, columns)
 }
@@ -278,7 +375,7 @@ fn write_events(connection: &Connection, announcements: &[Announcement], rows: &
             row.kind,
             &*row.body,
             row.traceparent,
-            announcement.outcome_of.map(|(shipment, _)| shipment.row()),
+            announcement.outcome_of.map(|(of, _)| of.row()),
             announcement.outcome_of.map(|(_, generation)| generation),
         ])?;
         outbox.execute(params![row.row, At(announcement.event.time)])?;
@@ -301,8 +398,8 @@ fn write_dead_letter(connection: &Connection, letter: &DeadLetter) -> Result<()>
         letter.fingerprint,
         letter.order.as_ref().map(crate::ids::OrderId::as_str),
         letter.shipment.as_ref().map(crate::ids::ShipmentId::as_str),
-        letter.account.as_ref().map(crate::ids::AccountName::as_str),
-        letter.shipment_key.map(crate::capture::records::ShipmentKey::row),
+        letter.account.as_ref().map(AccountName::as_str),
+        letter.shipment_key.map(ShipmentKey::row),
         At(letter.first_seen_at),
         At(letter.last_seen_at),
         letter.count,

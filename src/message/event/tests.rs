@@ -1,8 +1,11 @@
 //! Each outgoing event in full, against a snapshot and against its own schema.
 
+use std::time::Duration;
+
 use super::*;
-use crate::capture::event::{CaptureKind, ResolvedBy};
+use crate::capture::event::{AuthorizationEnd, AuthorizationWarning, CaptureKind, Ending, ResolvedBy};
 use crate::capture::notice::RejectionReason;
+use crate::capture::policy::OnExpiry;
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, CaptureId, DeadLetterId, EventId, Reference, ShipmentId};
 use crate::message::schema;
@@ -114,6 +117,36 @@ fn written(event: &Event) -> String {
     format!("{value:#}")
 }
 
+fn end(ending: Ending) -> AuthorizationEnd {
+    AuthorizationEnd {
+        order: order_id(),
+        account: authorization().0,
+        reference: authorization().1,
+        expires_at: instant("2026-11-26T08:00:00Z"),
+        ending,
+        authorized: gel(11_900),
+        captured_by_us: gel(0),
+        captured_elsewhere: gel(11_900),
+        released: gel(0),
+        sequence: 3,
+    }
+}
+
+fn refund() -> event::RefundRequired {
+    let (account, reference) = authorization();
+    event::RefundRequired {
+        order: order_id(),
+        account,
+        reference,
+        revision: 2,
+        captured: gel(11_900),
+        plan_total: gel(10_000),
+        difference: gel(1_900),
+        caused_by: Some("evt-a2".to_owned()),
+        sequence: 4,
+    }
+}
+
 #[test]
 fn each_event_in_full() {
     let declined = Failure {
@@ -142,6 +175,22 @@ fn each_event_in_full() {
         message: "total is a number: send a decimal string in major units such as \"119.00\"".to_owned(),
         dead_letter: dead_letter(),
     };
+    let warning = AuthorizationWarning {
+        order: order_id(),
+        account: authorization().0,
+        reference: authorization().1,
+        expires_at: instant("2026-11-26T08:00:00Z"),
+        expiry_is_derived: false,
+        lead: Duration::from_hours(48),
+        on_expiry: OnExpiry::MayCaptureInFull,
+        balance: event::Balance {
+            authorized: gel(11_900),
+            captured: gel(0),
+            remaining: gel(11_900),
+            earned_uncaptured: gel(10_337),
+        },
+        sequence: 2,
+    };
     let contents = [
         EventContent::Succeeded(outcome()),
         EventContent::Failed(outcome(), declined),
@@ -149,6 +198,9 @@ fn each_event_in_full() {
         EventContent::Corrected(outcome(), Correction { was: "failed", now: "captured" }),
         EventContent::Deferred(deferral),
         EventContent::Rejected(rejected),
+        EventContent::RefundRequired(refund()),
+        EventContent::Expiring(Box::new(warning)),
+        EventContent::Expired(Box::new(end(Ending::Captured))),
     ];
     for content in contents {
         let kind = content.kind();
@@ -178,7 +230,11 @@ fn every_word_of_the_closed_lists_is_in_the_schemas() {
     for reason in FailureReason::ALL {
         written(&event_of(EventContent::Failed(outcome(), failure(reason))));
     }
-    for kind in [CaptureKind::Shipment, CaptureKind::Batch, CaptureKind::Deadline, CaptureKind::Zero] {
+    for ending in Ending::ALL {
+        written(&event_of(EventContent::Expired(Box::new(end(ending)))));
+    }
+    for kind in [CaptureKind::Shipment, CaptureKind::Batch, CaptureKind::Deadline, CaptureKind::Fee, CaptureKind::Zero]
+    {
         written(&event_of(EventContent::Succeeded(Box::new(Outcome { kind, ..*outcome() }))));
     }
     for resolved_by in [ResolvedBy::Response, ResolvedBy::Lookup, ResolvedBy::Local, ResolvedBy::Operator] {

@@ -54,7 +54,11 @@ impl Received {
     /// What it is the outcome of: order, shipment, generation.
     pub fn about(&self) -> (String, String, u64) {
         let generation = self.json["data"]["generation"].as_u64().expect("an outcome has a generation");
-        (self.field("order_id").to_owned(), self.field("shipment_id").to_owned(), generation)
+        (
+            self.field("order_id").to_owned(),
+            self.field(if self.field("kind") == "fee" { "capture_id" } else { "shipment_id" }).to_owned(),
+            generation,
+        )
     }
 }
 

@@ -126,6 +126,32 @@ impl Order {
         self.event(shipment, json!({ "amount": major(amount) }))
     }
 
+    /// `order.shipped` with nothing but what shipped.
+    pub fn bare(&self, shipment: &str, lines: &[(&str, u32)]) -> Value {
+        let mut notice = self.shipped(shipment, lines);
+        let data = notice["data"].as_object_mut().expect("an object");
+        data.retain(|name, _| ["order_id", "shipment_id", "lines"].contains(&name.as_str()));
+        notice
+    }
+
+    /// `order.authorized`, naming the authorization and nothing that the provider could tell.
+    pub fn registered(&self, revision: u32) -> Value {
+        let mut event = self.event(&format!("registered-{revision}"), json!({ "plan": self.plan() }));
+        event["type"] = json!("order.authorized");
+        event["data"]["plan"]["revision"] = json!(revision);
+        let authorization = event["data"]["authorization"].as_object_mut().expect("an object");
+        authorization.retain(|name, _| ["account", "reference", "currency"].contains(&name.as_str()));
+        event
+    }
+
+    /// `order.cancelled`, of everything that has not shipped.
+    pub fn cancelled(&self) -> Value {
+        let mut event = self.event("cancelled", json!({}));
+        event["type"] = json!("order.cancelled");
+        event["data"] = json!({ "order_id": self.id });
+        event
+    }
+
     fn event(&self, shipment: &str, what: Value) -> Value {
         let mut event = json!({
             "specversion": "1.0",

@@ -12,14 +12,44 @@ CREATE TABLE orders (
   order_row INTEGER PRIMARY KEY,
   order_id TEXT NOT NULL UNIQUE,
   mode TEXT CHECK (mode IN ('planned', 'explicit')),
-  plan TEXT,                       -- JSON: revision, policy, fee, total, lines with ordered and share
   progress TEXT NOT NULL,          -- JSON: shipped and cancelled per line, in millionths
+  is_cancelled INTEGER NOT NULL,
+  is_closed INTEGER NOT NULL,
+  closes_at INTEGER,
   stored INTEGER NOT NULL CHECK (stored >= 0),
+  captured INTEGER NOT NULL CHECK (captured >= 0),
+  open INTEGER NOT NULL CHECK (open >= 0),
+  fees INTEGER NOT NULL,
+  refund_revision INTEGER NOT NULL,
   newest_authorization INTEGER,
   final_at INTEGER,
   awaiting INTEGER NOT NULL CHECK (awaiting >= 0),
+  kept INTEGER NOT NULL CHECK (kept >= 0),
   sequence INTEGER NOT NULL
 ) STRICT;
+
+CREATE INDEX orders_closing ON orders (closes_at) WHERE closes_at IS NOT NULL;
+
+-- In a table of its own, because an order is written again with every outcome, and its plan only when
+-- it is revised.
+CREATE TABLE plans (
+  order_row INTEGER PRIMARY KEY,
+  plan TEXT NOT NULL               -- JSON: revision, policy, fee, total, lines with ordered and share
+) STRICT;
+
+-- Cancellations and registrations that wait for what they lack, or have waited.
+CREATE TABLE kept_notices (
+  notice_row INTEGER PRIMARY KEY,
+  order_row INTEGER NOT NULL REFERENCES orders,
+  body_sha256 BLOB NOT NULL,
+  kept_at INTEGER NOT NULL,
+  due_at INTEGER,                  -- null once it was applied or set aside
+  body BLOB,                       -- the message, while it waits
+  origin TEXT                      -- JSON: where it came from
+) STRICT;
+
+CREATE INDEX kept_notices_due ON kept_notices (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX kept_notices_waiting ON kept_notices (order_row) WHERE due_at IS NOT NULL;
 
 CREATE TABLE authorizations (
   authorization_row INTEGER PRIMARY KEY,
@@ -28,6 +58,7 @@ CREATE TABLE authorizations (
   order_row INTEGER NOT NULL REFERENCES orders,
   currency TEXT NOT NULL,
   authorized INTEGER NOT NULL,
+  is_amount_known INTEGER NOT NULL,
   captured INTEGER NOT NULL CHECK (captured >= 0),
   reserved INTEGER NOT NULL CHECK (reserved >= 0),
   excess INTEGER NOT NULL CHECK (excess >= 0),
@@ -40,17 +71,29 @@ CREATE TABLE authorizations (
   single TEXT NOT NULL CHECK (single = 'free' OR single = 'undecided' OR single = 'used'),
   freeze_at INTEGER,
   reads INTEGER NOT NULL,
+  ask_at INTEGER,                  -- when to ask the provider for what nobody has told
+  ask_until INTEGER,
+  ask_count INTEGER,
   epoch INTEGER NOT NULL,
   provider_captured INTEGER,
   provider_remaining INTEGER,
   provider_expires_at INTEGER,
+  watch_at INTEGER,                -- when anything is due about it next; null: nothing left to watch
+  lead_at INTEGER,
+  read_at INTEGER,
+  leads TEXT,                      -- JSON: expiries and leads that were looked at
+  reported INTEGER,
   UNIQUE (account, reference),
   -- S3: over our own movements, never more than was authorized. `excess` is above zero only when
   -- positive evidence of a capture arrived after its failure had been booked.
   CHECK (captured + reserved - excess <= authorized)
 ) STRICT;
 
-CREATE INDEX authorizations_collecting ON authorizations (freeze_at) WHERE waiting > 0;
+-- What is due is asked for account by account, so that none crowds out another.
+CREATE INDEX authorizations_watched ON authorizations (account, watch_at) WHERE watch_at IS NOT NULL;
+CREATE INDEX authorizations_asking ON authorizations (account, ask_at) WHERE ask_at IS NOT NULL;
+CREATE INDEX authorizations_read ON authorizations (read_at) WHERE read_at IS NOT NULL;
+CREATE INDEX authorizations_collecting ON authorizations (read_at) WHERE waiting > 0;
 
 CREATE TABLE shipments (
   shipment_row INTEGER PRIMARY KEY,
@@ -61,6 +104,7 @@ CREATE TABLE shipments (
   state TEXT NOT NULL CHECK (
     state = 'awaiting' OR state = 'waiting' OR state = 'covered' OR state = 'settled' OR state = 'refused'
   ),
+  says_final INTEGER NOT NULL,
   lines TEXT NOT NULL,             -- JSON: line and millionths
   amount INTEGER CHECK (amount >= 0),
   authorization_row INTEGER REFERENCES authorizations,
@@ -94,8 +138,10 @@ CREATE TABLE captures (
   capture_id BLOB NOT NULL,
   authorization_row INTEGER NOT NULL REFERENCES authorizations,
   order_row INTEGER NOT NULL REFERENCES orders,
-  shipment_row INTEGER NOT NULL REFERENCES shipments,
-  kind TEXT NOT NULL CHECK (kind = 'shipment' OR kind = 'batch' OR kind = 'deadline'),
+  shipment_row INTEGER REFERENCES shipments,     -- the last one in it; null for a fee
+  fee INTEGER CHECK ((fee IS NULL) = (shipment_row IS NOT NULL)),
+  fee_caused_by TEXT,
+  kind TEXT NOT NULL CHECK (kind = 'shipment' OR kind = 'batch' OR kind = 'deadline' OR kind = 'fee'),
   generation INTEGER NOT NULL,
   amount INTEGER NOT NULL CHECK (amount > 0),
   state TEXT NOT NULL CHECK (
@@ -121,16 +167,18 @@ CREATE TABLE captures (
   resolved_by TEXT,
   provider_reference TEXT,
   settled_at INTEGER,
+  account TEXT NOT NULL,           -- its authorization's, for the index
   is_corrected INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX captures_due ON captures (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX captures_fees ON captures (order_row) WHERE fee IS NOT NULL;
+CREATE INDEX captures_due ON captures (account, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX captures_open ON captures (authorization_row) WHERE is_open = 1;
 CREATE UNIQUE INDEX captures_open_id ON captures (capture_id) WHERE is_open = 1;
 
 -- S5: an intent never changes.
 CREATE TRIGGER captures_frozen
-BEFORE UPDATE OF capture_id, authorization_row, order_row, shipment_row, generation, amount ON captures
+BEFORE UPDATE OF capture_id, authorization_row, order_row, shipment_row, fee, generation, amount ON captures
 BEGIN SELECT RAISE(ABORT, 'an intent never changes'); END;
 
 -- S6: terminal states absorb.
@@ -174,7 +222,7 @@ CREATE TABLE events (
   kind TEXT NOT NULL,
   body BLOB NOT NULL,
   traceparent TEXT,
-  outcome_of INTEGER,              -- the shipment whose one outcome it is
+  outcome_of INTEGER,              -- the shipment, or a fee's capture, whose one outcome it is
   generation INTEGER
 ) STRICT;
 

@@ -6,7 +6,7 @@ use super::{Conditions, Found, IdPrefix, Page, Report, ReportError, find_ids, mi
 use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, DeadLetterId, OrderId};
-use crate::ledger::sqlite::load::read_dead_letter;
+use crate::ledger::sqlite::rows::read_dead_letter;
 
 /// Which dead letters.
 #[derive(Debug, Clone, Default)]

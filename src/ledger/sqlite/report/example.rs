@@ -16,7 +16,7 @@ use crate::capture::evidence::{
     ProviderBalance, Reading, Refusal, RefusalReason,
 };
 use crate::capture::notice::RawMessage;
-use crate::capture::policy::{AccountPolicy, Backoff, Captures, Policy};
+use crate::capture::policy::{AccountPolicy, Backoff, Captures, OnExpiry, Policy};
 use crate::capture::records::{AuthorizationKey, CaptureKey};
 use crate::capture::retry::Jitter;
 use crate::clock::{BootInstant, Moment, Timestamp};
@@ -211,7 +211,8 @@ impl Example {
         body["order_id"] = json!(order);
         body["shipment_id"] = json!(shipment);
         let raw = raw(&format!("evt-{order}-{shipment}"), body.to_string().as_bytes());
-        let Decoded { event_id, data_path, notice: Notice::Shipped(notice) } = message::decode(&raw).unwrap();
+        let Decoded { event_id, data_path, notice } = message::decode(&raw).unwrap();
+        let Notice::Shipped(notice) = notice else { panic!("{notice:?}") };
         let arrival = Arrival { notice: *notice, event_id, data_path, raw, start: true };
         self.execute(time, Command::Accept(Box::new(arrival)))
     }
@@ -226,7 +227,9 @@ impl Example {
     fn settle(&self, time: &str, before: Reply, evidence: Evidence) -> Reply {
         let (capture, epoch) = match before.ticket.expect("a call was begun").call {
             Call::Send { capture, epoch, .. } | Call::Look { capture, epoch } => (capture, epoch),
-            Call::Read { authorization, .. } => panic!("{authorization:?} is read, not captured"),
+            Call::Read { authorization, .. } | Call::ReadExpiry { authorization, .. } | Call::Ask { authorization } => {
+                panic!("{authorization:?} is read, not captured")
+            }
         };
         self.execute(time, Command::Settle(Box::new(Settle { capture, epoch, evidence, start: false })))
     }
@@ -250,13 +253,18 @@ fn policy() -> Policy {
         captures,
         resend_window,
         timeout: Duration::from_secs(30),
+        tells_expiry: false,
         authorization_lifetime: None,
+        on_expiry: if captures == Captures::Single { OnExpiry::MayCaptureInFull } else { OnExpiry::Void },
+        quantum: None,
+        minimum: None,
     };
     let accounts =
         [("flex", account(Captures::Multiple, Some(minutes(60)))), ("flitt-ge", account(Captures::Single, None))];
     Policy {
         deadline_margin: minutes(120),
         derived_deadline_margin: minutes(240),
+        expiring_leads: vec![minutes(48 * 60), minutes(12 * 60)],
         final_grace: minutes(15),
         quiet: minutes(15),
         awaiting_max: minutes(24 * 60),

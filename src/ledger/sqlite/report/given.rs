@@ -32,7 +32,7 @@ pub(super) fn workings(connection: &Connection, order: &Order) -> rusqlite::Resu
     let mut statement = connection.prepare_cached(GIVEN)?;
     let rows = statement.query_map([order.key.row()], read_given)?.collect::<rusqlite::Result<Vec<_>>>()?;
     let (keys, given): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-    let workings = plan.retrace(&order.progress, &given);
+    let workings = plan.retrace(&order.counted(&order.progress), &given);
     Ok(keys.into_iter().zip(workings).filter_map(|(key, working)| Some((key, working?))).collect())
 }
 

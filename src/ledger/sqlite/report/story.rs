@@ -9,13 +9,15 @@ use super::dead_letters;
 use super::{Found, IdPrefix, Report, ReportError, find_ids, given, required_instant};
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::plan::Working;
-use crate::capture::records::{Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment};
+use crate::capture::records::{
+    Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey,
+};
 use crate::capture::states::ShipmentState;
 use crate::clock::Timestamp;
 use crate::ids::{CaptureId, EventId, OrderId, ShipmentId};
 use crate::ledger::sqlite::codec::{corrupt, instant};
-use crate::ledger::sqlite::load::{read_authorization, read_capture, read_order, read_shipment};
 use crate::ledger::sqlite::report::Standing;
+use crate::ledger::sqlite::rows::{SELECT_ORDER, read_authorization, read_capture, read_order, read_shipment};
 
 /// Whose story.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,22 +189,26 @@ fn main_records(connection: &Connection, about: &About) -> rusqlite::Result<Opti
             let Some(capture) = capture_by_id(connection, *id)? else { return Ok(None) };
             // A replayed shipment has moved on to another capture.
             let covered = "s.order_row = ?1 AND (s.capture_row = ?2 OR s.shipment_row = ?3)";
-            let of = params![capture.order.row(), capture.key.row(), capture.shipment.row()];
+            let of = params![capture.order.row(), capture.key.row(), capture.shipment().map(ShipmentKey::row)];
             let shipments = shipments(connection, covered, of)?;
             return Ok(Some((order_by_key(connection, capture.order)?, shipments, vec![capture])));
         }
     };
-    let captures = captures(connection, &shipments)?;
+    let mut captures = captures(connection, &shipments)?;
+    if matches!(about, About::Order(_)) && order.fees > 0 {
+        captures.extend(fees(connection, &order)?);
+        captures.sort_by_key(|capture| capture.key);
+    }
     Ok(Some((order, shipments, captures)))
 }
 
 fn order_by_id(connection: &Connection, id: &OrderId) -> rusqlite::Result<Option<Order>> {
-    let mut statement = connection.prepare_cached("SELECT * FROM orders WHERE order_id = ?1")?;
+    let mut statement = connection.prepare_cached(&format!("{SELECT_ORDER} WHERE order_id = ?1"))?;
     statement.query_row([id.as_str()], read_order).optional()
 }
 
 fn order_by_key(connection: &Connection, key: OrderKey) -> rusqlite::Result<Order> {
-    connection.prepare_cached("SELECT * FROM orders WHERE order_row = ?1")?.query_row([key.row()], read_order)
+    connection.prepare_cached(&format!("{SELECT_ORDER} WHERE order_row = ?1"))?.query_row([key.row()], read_order)
 }
 
 fn shipments(connection: &Connection, which: &str, of: impl Params) -> rusqlite::Result<Vec<Shipment>> {
@@ -235,6 +241,12 @@ fn captures(connection: &Connection, shipments: &[Shipment]) -> rusqlite::Result
     keys.into_iter().map(|key| statement.query_row([key.row()], read_capture)).collect()
 }
 
+/// The captures of what an order owes beyond its shipments' amounts.
+fn fees(connection: &Connection, order: &Order) -> rusqlite::Result<Vec<Capture>> {
+    let sql = format!("{SELECT_CAPTURE} WHERE c.order_row = ?1 AND c.fee IS NOT NULL");
+    connection.prepare_cached(&sql)?.query_map([order.key.row()], read_capture)?.collect()
+}
+
 fn authorizations(
     connection: &Connection,
     order: &Order,
@@ -251,7 +263,7 @@ fn capture_story(connection: &Connection, capture: Capture) -> rusqlite::Result<
         "SELECT shipment_id FROM shipments WHERE order_row = ?1 AND (capture_row = ?2 OR shipment_row = ?3)
          ORDER BY shipment_row",
     )?;
-    let of = params![capture.order.row(), capture.key.row(), capture.shipment.row()];
+    let of = params![capture.order.row(), capture.key.row(), capture.shipment().map(ShipmentKey::row)];
     let shipments = statement.query_map(of, |row| {
         ShipmentId::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("a shipment's id is not an id"))
     })?;

@@ -1,0 +1,69 @@
+use clap::Parser;
+
+use super::super::testing;
+use super::*;
+use crate::ledger::sqlite::report::example::{self, Example};
+
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn run_at(now: &str, example: &Example, format: Format, arguments: &[&str]) -> String {
+    let line = std::iter::once("authorizations").chain(arguments.iter().copied());
+    let line = Line::try_parse_from(line).unwrap();
+    let list = |context: &mut Context| run(line.command, example::at(now), context);
+    let (ended, written) = testing::run(&example.path, format, list);
+    assert_eq!(ended, Ok(Exit::Done), "{arguments:?}");
+    String::from_utf8(written).unwrap()
+}
+
+#[test]
+fn the_list_says_where_money_is_about_to_be_lost() {
+    let example = Example::new();
+    insta::assert_snapshot!("list", run_at("09:30:00", &example, Format::Table, &["list"]));
+    let json = run_at("09:30:00", &example, Format::Json, &["list", "--account", "flitt-ge"]);
+    insta::assert_snapshot!("list.json", json);
+}
+
+#[test]
+fn filters_narrow_the_list_and_the_totals() {
+    let example = Example::new();
+    let earned = |listing: &serde_json::Value| {
+        let amounts = listing["authorizations"].as_array().unwrap().iter();
+        amounts.filter(|entry| entry["earned_uncaptured"] != "0.00").count()
+    };
+    let all: serde_json::Value = serde_json::from_str(&run_at("09:30:00", &example, Format::Json, &["list"])).unwrap();
+    let count = |listing: &serde_json::Value| listing["authorizations"].as_array().unwrap().len();
+    for (now, arguments, expected) in [
+        ("09:30:00", &["--expiring-within", "48h"][..], count(&all)),
+        ("09:30:00", &["--expiring-within", "11h"], 1),
+        ("09:30:00", &["--expiring-within", "1h"], 0),
+        ("20:00:01", &["--expiring-within", "1s"], 1),
+        ("09:30:00", &["--account", "flitt-ge"], 1),
+        ("09:30:00", &["--earned"], earned(&all)),
+        ("09:30:00", &["--limit", "1"], 1),
+    ] {
+        let arguments: Vec<_> = std::iter::once("list").chain(arguments.iter().copied()).collect();
+        let listing: serde_json::Value =
+            serde_json::from_str(&run_at(now, &example, Format::Json, &arguments)).unwrap();
+        assert_eq!(count(&listing), expected, "{arguments:?}");
+        let in_total: u64 =
+            listing["totals"].as_array().unwrap().iter().map(|t| t["authorizations"].as_u64().unwrap()).sum();
+        let is_limited = arguments.contains(&"--limit");
+        assert_eq!(in_total == u64::try_from(expected).unwrap(), !is_limited, "the totals are of all: {listing}");
+        assert_eq!(listing["has_more"], is_limited);
+    }
+    assert_eq!(
+        run_at("09:30:00", &example, Format::Table, &["list", "--account", "none"]),
+        "no authorization matches\n"
+    );
+}
+
+#[test]
+fn what_is_past_its_expiry_is_overdue() {
+    let example = Example::new();
+    let text = run_at("20:30:00", &example, Format::Table, &["list", "--expiring-within", "1s"]);
+    assert!(text.contains("over") && text.contains("overdue, in doubt"), "{text}");
+}

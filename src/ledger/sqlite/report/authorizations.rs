@@ -1,0 +1,189 @@
+//! Authorizations whose end is not known yet: where money is about to be lost.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row};
+
+use super::columns::money;
+use super::{Page, Report, ReportError, text};
+use crate::capture::policy::Policy;
+use crate::clock::{self, Timestamp};
+use crate::ids::{AccountName, OrderId, Reference};
+use crate::ledger::sqlite::codec::{corrupt, instant};
+use crate::money::{Currency, Money};
+
+/// Which authorizations.
+#[derive(Debug, Clone)]
+pub struct AuthorizationFilter {
+    /// Of this account.
+    pub account: Option<AccountName>,
+    /// That expire at this instant or earlier, or have.
+    pub expires_by: Option<Timestamp>,
+    /// Only those with money that is earned and not captured.
+    pub only_earned: bool,
+    /// At most so many, those that expire first.
+    pub limit: u32,
+}
+
+/// An authorization, as far as its end is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorizationSummary {
+    /// The account.
+    pub account: AccountName,
+    /// The authorization at the provider.
+    pub reference: Reference,
+    /// The order that registered it.
+    pub order: OrderId,
+    /// When it dies.
+    pub expires_at: Option<Timestamp>,
+    /// Was that derived from the account's settings rather than told?
+    pub expiry_is_derived: bool,
+    /// How much was authorized.
+    pub authorized: Money,
+    /// Captured by us.
+    pub captured: Money,
+    /// Shipped and not captured.
+    pub earned_uncaptured: Money,
+    /// Authorized, less captured and reserved, as in our events.
+    pub remaining: Money,
+    /// Captures that are planned.
+    pub planned: u32,
+    /// Captures that are being sent.
+    pub sending: u32,
+    /// Captures in doubt.
+    pub in_doubt: u32,
+    /// Shipments that collect.
+    pub collecting: u32,
+}
+
+/// What the authorizations of one currency come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorizationTotal {
+    /// How many.
+    pub authorizations: u64,
+    /// How much was authorized.
+    pub authorized: Money,
+    /// Captured by us.
+    pub captured: Money,
+    /// Shipped and not captured.
+    pub earned_uncaptured: Money,
+    /// Authorized, less captured and reserved, as in our events.
+    pub remaining: Money,
+}
+
+impl Report {
+    /// Authorizations that are watched or have open captures, those that expire first; and what all of
+    /// them come to, by currency, beyond the limit too.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`].
+    pub fn authorizations(
+        &self,
+        filter: &AuthorizationFilter,
+    ) -> Result<(Page<AuthorizationSummary>, Vec<AuthorizationTotal>), ReportError> {
+        self.ask(|connection| Ok((page(connection, filter)?, totals(connection, filter)?)))
+    }
+}
+
+/// Nothing is due about an authorization later than it expires, save another read of it. So what expires
+/// soon is at the beginning of an index, or among the few with an open capture.
+const CANDIDATES: &str = "
+    WITH RECURSIVE accounts (name) AS (
+      SELECT min(account) FROM authorizations WHERE watch_at IS NOT NULL
+      UNION ALL
+      SELECT (SELECT min(account) FROM authorizations WHERE watch_at IS NOT NULL AND account > name)
+      FROM accounts WHERE name IS NOT NULL),
+    candidates (authorization_row) AS (
+      SELECT authorization_row FROM accounts CROSS JOIN authorizations ON account = name
+      WHERE watch_at <= ?1
+      UNION
+      SELECT authorization_row FROM captures WHERE is_open = 1)";
+
+const FROM: &str = "
+    FROM candidates CROSS JOIN authorizations a USING (authorization_row)
+    WHERE (?2 IS NULL OR a.expires_at <= ?2) AND (?3 IS NULL OR a.account = ?3)
+      AND (?4 = 0 OR a.reserved + a.waiting_amount > 0)";
+
+fn parameters(filter: &AuthorizationFilter) -> Vec<Value> {
+    let micros = |at: Timestamp| Value::Integer(at.timestamp_micros());
+    // Twice: the longest rest before another read, spread.
+    let watched_by = filter.expires_by.map(|at| clock::after(at, 2 * Policy::REST_MAX));
+    vec![
+        watched_by.map_or(Value::Integer(i64::MAX), micros),
+        filter.expires_by.map_or(Value::Null, micros),
+        filter.account.as_ref().map_or(Value::Null, |name| text(name.as_str())),
+        Value::Integer(i64::from(filter.only_earned)),
+    ]
+}
+
+fn page(connection: &Connection, filter: &AuthorizationFilter) -> rusqlite::Result<Page<AuthorizationSummary>> {
+    let in_state = |state: &str| {
+        format!(
+            "(SELECT count(*) FROM captures c WHERE c.authorization_row = a.authorization_row AND c.is_open = 1
+              AND c.state = '{state}')"
+        )
+    };
+    let sql = format!(
+        "{CANDIDATES} SELECT a.account, a.reference, o.order_id, a.currency, a.expires_at, a.expiry_is_derived,
+           a.authorized, a.captured, a.reserved + a.waiting_amount AS earned,
+           max(0, a.authorized - a.captured - a.reserved) AS remaining,
+           a.planned, a.waiting, {} AS sending, {} AS in_doubt
+         {} ORDER BY a.expires_at IS NULL, a.expires_at, a.authorization_row LIMIT ?5",
+        in_state("sending"),
+        in_state("in_doubt"),
+        FROM.replacen("WHERE", "JOIN orders o USING (order_row) WHERE", 1),
+    );
+    let mut values = parameters(filter);
+    values.push(Value::Integer(i64::from(filter.limit) + 1));
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map(rusqlite::params_from_iter(values), read_summary)?;
+    let mut rows: Vec<AuthorizationSummary> = rows.collect::<rusqlite::Result<_>>()?;
+    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    Ok(Page { rows, has_more })
+}
+
+fn read_summary(row: &Row<'_>) -> rusqlite::Result<AuthorizationSummary> {
+    let currency = currency(row)?;
+    let id = |column: &str| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+    Ok(AuthorizationSummary {
+        account: AccountName::parse(id("account")?).map_err(|_| corrupt("an account's name is not an id"))?,
+        reference: Reference::parse(id("reference")?).map_err(|_| corrupt("a reference is not an id"))?,
+        order: OrderId::parse(id("order_id")?).map_err(|_| corrupt("an order's id is not an id"))?,
+        expires_at: instant(row, "expires_at")?,
+        expiry_is_derived: row.get("expiry_is_derived")?,
+        authorized: money(row, "authorized", currency)?,
+        captured: money(row, "captured", currency)?,
+        earned_uncaptured: money(row, "earned", currency)?,
+        remaining: money(row, "remaining", currency)?,
+        planned: row.get("planned")?,
+        sending: row.get("sending")?,
+        in_doubt: row.get("in_doubt")?,
+        collecting: row.get("waiting")?,
+    })
+}
+
+fn totals(connection: &Connection, filter: &AuthorizationFilter) -> rusqlite::Result<Vec<AuthorizationTotal>> {
+    let sql = format!(
+        "{CANDIDATES} SELECT a.currency, count(*) AS count, sum(a.authorized) AS authorized, sum(a.captured) AS captured,
+           sum(a.reserved + a.waiting_amount) AS earned,
+           sum(max(0, a.authorized - a.captured - a.reserved)) AS remaining
+         {FROM} GROUP BY a.currency ORDER BY a.currency"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map(rusqlite::params_from_iter(parameters(filter)), |row| {
+        let currency = currency(row)?;
+        Ok(AuthorizationTotal {
+            authorizations: row.get("count")?,
+            authorized: money(row, "authorized", currency)?,
+            captured: money(row, "captured", currency)?,
+            earned_uncaptured: money(row, "earned", currency)?,
+            remaining: money(row, "remaining", currency)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn currency(row: &Row<'_>) -> rusqlite::Result<Currency> {
+    Currency::parse(row.get_ref("currency")?.as_str()?).map_err(|_| corrupt("a currency is unknown"))
+}

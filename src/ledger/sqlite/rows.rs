@@ -1,0 +1,210 @@
+//! Whole rows to records.
+
+use rusqlite::Row;
+use uuid::Uuid;
+
+use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
+use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
+use crate::capture::evidence::ProviderBalance;
+use crate::capture::records::{
+    AmountMode, Ask, Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, Fee, Kept, KeptKey,
+    NamedBy, Order, OrderKey, Shipment, ShipmentKey, SingleUse, Watch,
+};
+use crate::capture::states::{CaptureState, ShipmentState};
+use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
+use crate::ledger::sqlite::codec::{self, Columns, corrupt};
+
+type Result<T> = rusqlite::Result<T>;
+
+/// Reads orders with [`read_order`], once it says which.
+pub(super) const SELECT_ORDER: &str = "SELECT o.*, p.plan FROM orders o LEFT JOIN plans p USING (order_row)";
+
+pub(super) fn read_order(row: &Row<'_>) -> Result<Order> {
+    let row = &mut Columns::of(row);
+    let modes = [AmountMode::Planned, AmountMode::Explicit];
+    Ok(Order {
+        key: OrderKey::new(row.next()?),
+        id: OrderId::parse(row.text()?).map_err(|_| corrupt("an order's id is not an id"))?,
+        mode: row.optional_word(&modes, |mode| mode.as_str())?,
+        progress: codec::progress_from_json(row.text()?)?,
+        is_cancelled: row.next()?,
+        is_closed: row.next()?,
+        closes_at: row.instant()?,
+        stored: row.next()?,
+        captured: row.next()?,
+        open: row.next()?,
+        fees: row.next()?,
+        refund_revision: row.next()?,
+        newest_authorization: row.next::<Option<i64>>()?.map(AuthorizationKey::new),
+        final_at: row.instant()?,
+        awaiting: row.next()?,
+        kept: row.next()?,
+        sequence: row.next()?,
+        plan: row.optional_text()?.map(codec::plan_from_json).transpose()?,
+    })
+}
+
+pub(super) fn read_authorization(row: &Row<'_>) -> Result<Authorization> {
+    let row = &mut Columns::of(row);
+    let uses = [SingleUse::Free, SingleUse::Undecided, SingleUse::Used];
+    let key = AuthorizationKey::new(row.next()?);
+    let account = AccountName::parse(row.text()?).map_err(|_| corrupt("an account's name is not an id"))?;
+    let reference = Reference::parse(row.text()?).map_err(|_| corrupt("a reference is not an id"))?;
+    let order = OrderKey::new(row.next()?);
+    let currency = row.currency()?;
+    Ok(Authorization {
+        key,
+        account,
+        reference,
+        order,
+        currency,
+        authorized: row.money(currency)?,
+        is_amount_known: row.next()?,
+        captured: row.money(currency)?,
+        reserved: row.money(currency)?,
+        excess: row.money(currency)?,
+        expires_at: row.instant()?,
+        expiry_is_derived: row.next()?,
+        planned: row.next()?,
+        in_flight: row.next()?,
+        waiting: row.next()?,
+        waiting_amount: row.money(currency)?,
+        single: row.word(&uses, |single| single.as_str())?,
+        freeze_at: row.instant()?,
+        reads: row.next()?,
+        ask: read_ask(row)?,
+        epoch: row.next()?,
+        provider: ProviderBalance {
+            captured: row.optional_money(Some(currency))?,
+            remaining: row.optional_money(Some(currency))?,
+            expires_at: row.instant()?,
+        },
+        watch: Watch {
+            at: row.instant()?,
+            lead_at: row.instant()?,
+            read_at: row.instant()?,
+            leads: row.optional_text()?.map(codec::leads_from_json).transpose()?.unwrap_or_default(),
+            reported: row.instant()?,
+        },
+    })
+}
+
+fn read_ask(row: &mut Columns<'_>) -> Result<Option<Ask>> {
+    let (at, until, count): (_, _, Option<u32>) = (row.instant()?, row.instant()?, row.next()?);
+    Ok(at.zip(until).zip(count).map(|((at, until), count)| Ask { at, until, count }))
+}
+
+pub(super) fn read_kept(row: &Row<'_>) -> Result<Kept> {
+    let row = &mut Columns::of(row);
+    Ok(Kept {
+        key: KeptKey::new(row.next()?),
+        order: OrderKey::new(row.next()?),
+        body_sha256: row.next()?,
+        kept_at: row.instant()?.ok_or_else(|| corrupt("a kept notice has no time"))?,
+        due_at: row.instant()?,
+        message: row.message()?,
+    })
+}
+
+/// The currency of its authorization, then the shipment, then its message.
+pub(super) fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
+    let row = &mut Columns::of(row);
+    let currency = row.optional_currency()?;
+    let mut shipment = Shipment {
+        key: ShipmentKey::new(row.next()?),
+        order: OrderKey::new(row.next()?),
+        id: ShipmentId::parse(row.text()?).map_err(|_| corrupt("a shipment's id is not an id"))?,
+        generation: row.next()?,
+        content: row.next()?,
+        state: row.word(&ShipmentState::ALL, |state| state.as_str())?,
+        says_final: row.next()?,
+        lines: codec::lines_from_json(row.text()?)?,
+        amount: row.optional_money(currency)?,
+        authorization: row.next::<Option<i64>>()?.map(AuthorizationKey::new),
+        capture: row.next::<Option<i64>>()?.map(CaptureKey::new),
+        reason: row.skip().optional_word(&FailureReason::ALL, |reason| reason.as_str())?,
+        accepted_at: row.instant()?.ok_or_else(|| corrupt("a shipment has no time"))?,
+        caused_by: row.next()?,
+        due_at: row.instant()?,
+        message: row.message()?,
+    };
+    if shipment.state.is_terminal() {
+        // Not deleted yet.
+        shipment.message = None;
+    }
+    Ok(shipment)
+}
+
+/// The currency of its authorization, then the capture.
+pub(super) fn read_capture(row: &Row<'_>) -> Result<Capture> {
+    let row = &mut Columns::of(row);
+    let kinds = [CaptureKind::Shipment, CaptureKind::Batch, CaptureKind::Deadline, CaptureKind::Fee];
+    let ways = [ResolvedBy::Response, ResolvedBy::Lookup, ResolvedBy::Local, ResolvedBy::Operator];
+    let currency = row.currency()?;
+    Ok(Capture {
+        key: CaptureKey::new(row.next()?),
+        id: CaptureId::from_uuid(Uuid::from_bytes(row.next()?)),
+        authorization: AuthorizationKey::new(row.next()?),
+        order: OrderKey::new(row.next()?),
+        named_by: read_name(row)?,
+        kind: row.word(&kinds, |kind| kind.as_str())?,
+        generation: row.next()?,
+        amount: row.money(currency)?,
+        state: row.word(&CaptureState::ALL, |state| state.as_str())?,
+        planned_at: row.skip().instant()?.ok_or_else(|| corrupt("a capture has no time"))?,
+        due_at: row.instant()?,
+        waits_turn: row.next()?,
+        progress: read_progress(row)?,
+        resolved_by: row.optional_word(&ways, |way| way.as_str())?,
+        provider_reference: row.next()?,
+        settled_at: row.instant()?,
+        is_corrected: row.skip().next()?,
+    })
+}
+
+fn read_name(row: &mut Columns<'_>) -> Result<NamedBy> {
+    let (shipment, number, caused_by): (Option<i64>, Option<u32>, _) = (row.next()?, row.next()?, row.next()?);
+    match (shipment, number) {
+        (Some(shipment), None) => Ok(NamedBy::Shipment(ShipmentKey::new(shipment))),
+        (None, Some(number)) => Ok(NamedBy::Fee(Fee { number, caused_by })),
+        (Some(_), Some(_)) | (None, None) => Err(corrupt("a capture is of a shipment or of a fee")),
+    }
+}
+
+fn read_progress(row: &mut Columns<'_>) -> Result<CaptureProgress> {
+    Ok(CaptureProgress {
+        attempts: row.next()?,
+        epoch: row.next()?,
+        doubtful: row.next()?,
+        failures: row.next()?,
+        looks: row.next()?,
+        window_from: row.instant()?,
+        send_by: row.instant()?,
+        doubt_since: row.instant()?,
+        is_pending: row.next()?,
+        refused: row.optional_text()?.map(codec::refusal_from_json).transpose()?,
+        terminal_seen_at: row.instant()?,
+        last_seen: row.next()?,
+    })
+}
+
+pub(super) fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
+    let row = &mut Columns::of(row);
+    Ok(DeadLetter {
+        id: DeadLetterId::from_uuid(Uuid::from_bytes(row.next()?)),
+        reason: row.word(&dead_letter::REASONS, |reason| reason)?,
+        path: row.next()?,
+        message: row.next()?,
+        provider_code: row.next()?,
+        fingerprint: row.next()?,
+        order: row.optional_text()?.and_then(|text| OrderId::parse(text).ok()),
+        shipment: row.optional_text()?.and_then(|text| ShipmentId::parse(text).ok()),
+        account: row.optional_text()?.and_then(|text| AccountName::parse(text).ok()),
+        shipment_key: row.next::<Option<i64>>()?.map(ShipmentKey::new),
+        first_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
+        last_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
+        count: row.next()?,
+        state: row.word(&DeadLetterState::ALL, |state| state.as_str())?,
+        raw: row.message()?,
+    })
+}
