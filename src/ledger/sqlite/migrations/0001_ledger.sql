@@ -107,7 +107,7 @@ CREATE TABLE shipments (
   says_final INTEGER NOT NULL,
   lines TEXT NOT NULL,             -- JSON: line and millionths
   amount INTEGER CHECK (amount >= 0),
-  authorization_row INTEGER REFERENCES authorizations,
+  authorization_row INTEGER,       -- its capture references it; this is written with every outcome
   capture_row INTEGER,
   collected_on INTEGER,            -- the authorization, where it is captured once for all its shipments
   reason TEXT,
