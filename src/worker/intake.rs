@@ -17,6 +17,9 @@ use crate::telemetry::metric;
 use crate::worker::executor::{Executor, Permit};
 use crate::worker::note;
 
+/// A group may always be so large: what does not find a permit then costs less than another sync.
+const GROUP_MIN: usize = 32;
+
 /// How long the intake waits for a free permit before it takes a group all the same.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -44,7 +47,7 @@ impl Intake for WorkIntake {
     /// deadlines get known and what needs no call goes on.
     async fn room(&self) -> usize {
         match tokio::time::timeout(BUSY_PAUSE, self.executor.free_permits()).await {
-            Ok(free) => free,
+            Ok(free) => free.max(GROUP_MIN),
             Err(_) => usize::MAX,
         }
     }
