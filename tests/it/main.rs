@@ -8,5 +8,6 @@ mod companions;
 mod crash;
 mod deadline;
 mod flow;
+mod orders;
 mod outage;
 mod support;

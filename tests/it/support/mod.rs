@@ -5,6 +5,7 @@
 //! process and starts its own, which works and is slow.
 
 pub mod audit;
+pub mod fixture;
 pub mod listener;
 pub mod order;
 pub mod worker;
