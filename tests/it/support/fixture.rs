@@ -34,7 +34,9 @@ pub fn compare(name: &str, order: &Order, margin: Duration, received: &[Received
     events.sort_by_key(|event| event["data"]["sequence"].as_u64());
     let times: Vec<_> = events.iter().map(|event| instant(&event["time"]).expect("an event has a time")).collect();
     assert!(times.is_sorted(), "{name}: what is counted up becomes true in this order: {times:?}");
-    events.iter_mut().for_each(|event| seen.normalise(event));
+    for event in &mut events {
+        seen.normalise(event);
+    }
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/orders/{name}.json"));
     let written = serde_json::to_string_pretty(&events).unwrap() + "\n";
