@@ -39,13 +39,31 @@ pub fn compare(name: &str, order: &Order, margin: Duration, received: &[Received
     }
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/orders/{name}.json"));
-    let written = serde_json::to_string_pretty(&events).unwrap() + "\n";
+    let events = Value::from(events);
     if std::env::var_os(REWRITE).is_some() {
-        std::fs::write(path, written).unwrap();
+        std::fs::write(path, format!("{events:#}\n")).unwrap();
         return;
     }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(written, expected, "{name}: the events are not those of {} ({REWRITE}=1 rewrites it)", path.display());
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut found = Vec::new();
+    differences("", &events, &serde_json::from_str(&expected).unwrap(), &mut found);
+    assert!(found.is_empty(), "{name}.json ({REWRITE}=1 rewrites it) says otherwise:\n{}", found.join("\n"));
+}
+
+/// Every value that is not as expected, with where it is.
+fn differences(path: &str, value: &Value, expected: &Value, found: &mut Vec<String>) {
+    let at = |key: &dyn std::fmt::Display| format!("{path}/{key}");
+    match (value, expected) {
+        (Value::Object(ours), Value::Object(theirs)) if ours.keys().eq(theirs.keys()) => {
+            ours.iter().for_each(|(key, value)| differences(&at(key), value, &theirs[key], found));
+        }
+        (Value::Array(ours), Value::Array(theirs)) if ours.len() == theirs.len() => {
+            let both = ours.iter().zip(theirs).enumerate();
+            both.for_each(|(index, (value, expected))| differences(&at(&index), value, expected, found));
+        }
+        _ if value == expected => {}
+        _ => found.push(format!("{path}: {value}, not {expected}")),
+    }
 }
 
 /// What the provider has told of this run.
