@@ -40,10 +40,9 @@ impl Rules {
         Self::of(&record.account, record.currency, context)
     }
 
-    /// Down to a multiple. The total of a plan is one, so a complete order still comes to it.
+    /// Down to a multiple.
     fn round(self, earned: Money) -> Money {
-        let minor = earned.minor() - earned.minor() % self.quantum;
-        Money::from_minor(minor, earned.currency()).expect("at most what was earned, and not negative")
+        plan::round_down(earned, self.quantum)
     }
 
     /// Is it a multiple?

@@ -24,7 +24,7 @@ use crate::capture::notice::{PlanFacts, PlanLineFacts, Quantity, ShippingPolicy}
 use crate::ids::LineId;
 use crate::money::{Currency, Money};
 
-pub use working::{FeeWorking, Given, LineWorking, Working};
+pub use working::{FeeWorking, Given, LineWorking, Rounding, Working};
 
 /// What one authorization owes for a whole order, spread over the order's lines.
 ///
@@ -234,6 +234,16 @@ impl Plan {
 /// When the two are in different currencies; a plan and its shipments share one.
 pub fn share_of(earned: Money, stored: Money) -> Money {
     earned.saturating_sub(stored).expect("a plan and its shipments have one currency")
+}
+
+/// Down to a multiple of `quantum` minor units. The total of a plan is one, so a complete order still
+/// comes to it.
+///
+/// # Panics
+/// When `quantum` is zero.
+pub fn round_down(earned: Money, quantum: i64) -> Money {
+    let minor = earned.minor() - earned.minor() % quantum;
+    Money::from_minor(minor, earned.currency()).expect("at most what was earned, and not negative")
 }
 
 fn check_lines<'a>(lines: impl Iterator<Item = (&'a LineId, Quantity)>) -> Result<(), PlanProblem> {

@@ -1,5 +1,7 @@
 //! Step 6 for captures: applies a verdict to the books, and hands on the turn.
 
+use chrono::TimeDelta;
+
 use crate::capture::ask;
 use crate::capture::books::Books;
 use crate::capture::collect;
@@ -78,12 +80,21 @@ fn note_balance(books: &mut Books, authorization: AuthorizationKey, balance: Pro
     }
     let record = books.authorization_mut(authorization);
     record.provider = known;
-    let is_news = record.expires_at != balance.expires_at || record.expiry_is_derived;
-    if balance.expires_at.is_some() && is_news {
-        record.expires_at = balance.expires_at;
+    let Some(told) = balance.expires_at else { return };
+    let has_moved = record.expires_at.is_none_or(|known| is_another(known, told));
+    if has_moved {
+        record.expires_at = Some(told);
+    }
+    if has_moved || record.expiry_is_derived {
         record.expiry_is_derived = false;
         due::move_deadline(books, authorization, context);
     }
+}
+
+/// Within a second it is the same expiry, told in finer or coarser parts: one in milliseconds, another
+/// in nanoseconds. Taken for another one, it would be warned of anew.
+fn is_another(known: Timestamp, told: Timestamp) -> bool {
+    told.signed_duration_since(known).abs() >= TimeDelta::seconds(1)
 }
 
 fn apply(books: &mut Books, capture: CaptureKey, verdict: Verdict, start: bool, context: Context<'_>) -> Reply {

@@ -21,6 +21,7 @@ use serde::Serialize;
 use super::text::{self, Amount, Instant};
 use super::{Context, Exit, Failure, Format, Listing, OrExit, table};
 use crate::capture::event::FailureReason;
+use crate::capture::policy::Policy;
 use crate::clock::{self, Timestamp};
 use crate::ids::{AccountName, OrderId, Reference, ShipmentId};
 use crate::ledger::sqlite::report::{About, Found, IdPrefix, Report, ShipmentFilter, ShipmentSummary, Standing, Story};
@@ -90,7 +91,10 @@ pub(super) fn run(command: Command, now: Timestamp, context: &mut Context) -> Re
     let report = context.report()?;
     match command {
         Command::List(args) => list(args, &report, now, context),
-        Command::Show(args) => show(&args.id, &report, now, context),
+        Command::Show(args) => {
+            let policy = context.settings()?.policy;
+            show(&args.id, &report, &policy, now, context)
+        }
     }
 }
 
@@ -175,8 +179,8 @@ fn listing_table(rows: &[Row<'_>], now: Timestamp) -> Table {
     table
 }
 
-fn show(id: &str, report: &Report, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
-    let Some(story) = find(id, report)? else {
+fn show(id: &str, report: &Report, policy: &Policy, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
+    let Some(story) = find(id, report, policy)? else {
         let message = format!(
             "the ledger has no order, shipment or capture `{}`: give an order, ORDER/SHIPMENT, or at least {} digits \
              of a capture's id. A shipment that was refused, or owed nothing, has no capture: look for its order. A \
@@ -194,16 +198,16 @@ fn show(id: &str, report: &Report, now: Timestamp, context: &mut Context) -> Res
 }
 
 /// An order comes first, since it may be called by a number; its id may contain a slash, too.
-fn find(id: &str, report: &Report) -> Result<Option<Story>, Failure> {
+fn find(id: &str, report: &Report, policy: &Policy) -> Result<Option<Story>, Failure> {
     for about in named(id) {
-        if let Some(story) = report.story(&about).or_exit(Exit::Ledger)? {
+        if let Some(story) = report.story(&about, policy).or_exit(Exit::Ledger)? {
             return Ok(Some(story));
         }
     }
     let Some(prefix) = IdPrefix::parse(id) else { return Ok(None) };
     match report.find_capture(prefix).or_exit(Exit::Ledger)? {
         Found::Nothing => Ok(None),
-        Found::One(capture) => report.story(&About::Capture(capture)).or_exit(Exit::Ledger),
+        Found::One(capture) => report.story(&About::Capture(capture), policy).or_exit(Exit::Ledger),
         Found::Several(ids) => Err(several(id, &ids)),
     }
 }

@@ -24,9 +24,19 @@ impl Write for Written {
 
 /// Runs `command` with settings that name the ledger at `path`.
 pub(super) fn run(path: &Path, format: Format, command: impl FnOnce(&mut Context) -> Result<Exit, Failure>) -> Ended {
+    run_with("", path, format, command)
+}
+
+/// The same with more in the settings.
+pub(super) fn run_with(
+    settings: &str,
+    path: &Path,
+    format: Format,
+    command: impl FnOnce(&mut Context) -> Result<Exit, Failure>,
+) -> Ended {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("holdfast.toml");
-    std::fs::write(&config, format!("[ledger]\nurl = \"sqlite:{}\"", path.display())).unwrap();
+    std::fs::write(&config, format!("[ledger]\nurl = \"sqlite:{}\"\n{settings}", path.display())).unwrap();
     let written = Written::default();
     let mut context = Context { output: Output::to(format, Box::new(written.clone())), config: Some(config) };
     let ended = command(&mut context).map_err(|failure| {

@@ -94,8 +94,8 @@ pub(super) struct Common<'a> {
     order_id: Id<'a>,
     /// The shipment; null for a fee.
     shipment_id: Option<Id<'a>>,
-    /// The capture: our `Idempotency-Key` and `merchant_reference_id` at the provider. Null where it
-    /// never came to one.
+    /// The capture: our `Idempotency-Key` and `merchant_reference_id` at the provider; where it never
+    /// came to one, what its id would have been. Null where the authorization was never known.
     capture_id: Option<Key>,
     /// What kind of capture.
     #[schemars(extend("enum" = ["shipment", "batch", "deadline", "fee", "zero"]))]

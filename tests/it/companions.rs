@@ -35,21 +35,3 @@ async fn what_nobody_tells_is_looked_up_and_what_is_cancelled_completes_the_orde
         world.check_books().await;
     }
 }
-
-#[tokio::test]
-async fn a_revision_below_what_was_captured_calls_for_a_refund() {
-    let world = World::new().await;
-    let mut order = world.order("ord-1", Account::Flex, &[("l1", 2, 9_000)]);
-    let worker = world.worker();
-    world.publish([order.registered(1), order.bare("a", &[("l1", 1)])]).await;
-    world.outcomes(1).await;
-    order.lines = vec![("l1", 2, 4_000)];
-    world.publish([order.registered(2)]).await;
-    let refund = world.events("refund_required", 1).await;
-    assert_eq!((refund[0].field("captured"), refund[0].field("difference")), ("45.00", "5.00"));
-    world.publish([order.bare("b", &[("l1", 1)])]).await;
-    let outcomes = world.outcomes(2).await;
-    assert!(outcomes.iter().any(|event| event.field("kind") == "zero"), "{outcomes:?}");
-    world.check_books().await;
-    worker.stop().await;
-}

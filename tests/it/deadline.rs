@@ -2,30 +2,15 @@
 
 use std::time::Duration;
 
-use holdfast::sandbox::{Fault, NewAuthorization, Operation, Rule, When};
-use uuid::Uuid;
+use holdfast::sandbox::{Fault, Operation, Rule, When};
 
-use crate::support::order::{Account, Order};
+use crate::support::order::Account;
 use crate::support::world::World;
-
-/// An order whose money is held for so long.
-fn order_for(world: &World, id: &str, account: Account, lines: &[(&'static str, u32, i64)], held: Duration) -> Order {
-    let reference = if account.is_single() { format!("{id}-ref") } else { Uuid::new_v4().to_string() };
-    let new = NewAuthorization {
-        protocol: Some(account.protocol()),
-        reference: Some(reference),
-        amount_minor: lines.iter().map(|(_, _, total)| total).sum(),
-        currency: account.currency().to_owned(),
-        lifetime_ms: Some(held.as_millis().try_into().unwrap()),
-        ..NewAuthorization::default()
-    };
-    Order::new(id, account, &world.sandbox.sandbox().authorize(new).unwrap(), lines)
-}
 
 #[tokio::test]
 async fn near_the_deadline_doubt_about_one_holds_up_nobody() {
     let world = World::new().await;
-    let order = order_for(&world, "ord-1", Account::Flex, &[("l1", 2, 5_000)], Duration::from_hours(1));
+    let order = world.order_held("ord-1", Account::Flex, &[("l1", 2, 5_000)], Duration::from_hours(1));
     // The first request gets no answer, and no look tells what became of it.
     let lost = Rule {
         operation: Operation::Capture,
@@ -58,10 +43,10 @@ const LONG_MARGIN: (&str, &str) = ("HOLDFAST_CAPTURE__DERIVED_DEADLINE_MARGIN", 
 async fn when_permits_are_short_what_expires_first_goes_first() {
     let world = World::new().await;
     let line = [("l1", 1, 1_000)];
-    let busy = order_for(&world, "busy", Account::Flex, &line, Duration::from_hours(1));
+    let busy = world.order_held("busy", Account::Flex, &line, Duration::from_hours(1));
     let hours = [30, 20, 10, 25, 5, 15];
     let orders = hours
-        .map(|hours| order_for(&world, &format!("in-{hours:02}h"), Account::Flex, &line, Duration::from_hours(hours)));
+        .map(|hours| world.order_held(&format!("in-{hours:02}h"), Account::Flex, &line, Duration::from_hours(hours)));
     world.fault_on_captures(Fault::Latency { ms: 1_000, when: When::Before }, Some(1));
     let worker = world.worker_with(&[("HOLDFAST_ACCOUNTS__FLEX__CONCURRENCY", "1")]);
     world.publish([busy.shipped("a", &[("l1", 1)])]).await;
@@ -77,7 +62,7 @@ async fn when_permits_are_short_what_expires_first_goes_first() {
 #[tokio::test]
 async fn money_about_to_be_lost_is_warned_of_and_its_end_is_told() {
     let world = World::new().await;
-    let order = order_for(&world, "ord-1", Account::Flex, &[("l1", 2, 5_000)], Duration::from_secs(4));
+    let order = world.order_held("ord-1", Account::Flex, &[("l1", 2, 5_000)], Duration::from_secs(4));
     let leads = ("HOLDFAST_CAPTURE__EXPIRING_LEADS", "2s, 1h");
     let worker = world.worker_with(&[leads]);
     world.publish([order.shipped("a", &[("l1", 1)])]).await;
@@ -101,7 +86,7 @@ async fn money_about_to_be_lost_is_warned_of_and_its_end_is_told() {
 #[tokio::test]
 async fn a_hold_that_the_provider_captures_by_itself_is_told_with_the_difference() {
     let world = World::new().await;
-    let order = order_for(&world, "ord-1", Account::Flitt, &[("tea", 1, 5_000)], Duration::from_secs(3));
+    let order = world.order_held("ord-1", Account::Flitt, &[("tea", 1, 5_000)], Duration::from_secs(3));
     let worker = world.worker();
     // Refused: nothing of it is ever captured by us, and the hold stands.
     world.publish([order.shipped("a", &[("tea", 2)])]).await;

@@ -10,5 +10,6 @@ mod crash;
 mod deadline;
 mod flow;
 mod official_client;
+mod orders;
 mod outage;
 mod support;

@@ -207,7 +207,7 @@ proptest! {
     #[test]
     fn every_line_stays_within_half_a_minor_unit_of_exact(order in any_order(), cancelling in any_cancelling()) {
         run(&order, &cancelling, |course| {
-            for line in course.plan.working(&course.progress, course.stored).lines {
+            for line in course.plan.working(&course.progress, course.stored, 1).lines {
                 let (shipped, ordered) = (i128::from(line.shipped.millionths()), i128::from(line.ordered.millionths()));
                 let rounded = i128::from(line.earned.minor()) * ordered;
                 let exact = i128::from(line.share.minor()) * shipped;
@@ -220,7 +220,7 @@ proptest! {
     #[test]
     fn the_fee_is_earned_as_its_policy_says(order in any_order(), cancelling in any_cancelling()) {
         run(&order, &cancelling, |course| {
-            let fee = course.plan.working(&course.progress, course.stored).fee;
+            let fee = course.plan.working(&course.progress, course.stored, 1).fee;
             let (whole, earned) = (i128::from(fee.whole.minor()), i128::from(fee.earned.minor()));
             let (goods, due) = (i128::from(course.goods()), i128::from(fee.goods_due.minor()));
             let is_anything_shipped = course.progress.iter().any(|at| !at.shipped.is_zero());
@@ -276,13 +276,13 @@ proptest! {
             }
             let stored = course.stored;
             let Some(amount) = course.ship(parcel) else { continue };
-            let working = course.plan.working(&course.progress, stored);
+            let working = course.plan.working(&course.progress, stored, 1);
             let lines: i64 = working.lines.iter().map(|line| line.earned.minor()).sum();
             prop_assert_eq!(lines, working.goods.minor());
             prop_assert_eq!(working.goods.minor() + working.fee.earned.minor(), working.earned.minor());
             prop_assert_eq!(working.earned.minor() - working.stored.minor(), amount.minor());
             prop_assert_eq!(working.amount, amount);
-            given.push(Given { lines: shipped_lines(parcel), amount });
+            given.push(Given { lines: shipped_lines(parcel), amount, quantum: 1 });
             workings.push(working);
         }
         for (again, working) in course.plan.retrace(&course.progress, &given).into_iter().zip(workings) {

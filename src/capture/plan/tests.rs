@@ -281,9 +281,9 @@ fn amounts_are_told_again_from_the_plan_and_what_was_cancelled_by_now() {
     let plan = register(&example());
     let given = |line: &str, units, amount| {
         let line = ShippedLine { line: LineId::parse(line).unwrap(), quantity: Quantity::units(units) };
-        Given { lines: vec![line], amount: eur(amount) }
+        Given { lines: vec![line], amount: eur(amount), quantum: 1 }
     };
-    let fee = |amount| Given { lines: Vec::new(), amount: eur(amount) };
+    let fee = |amount| Given { lines: Vec::new(), amount: eur(amount), quantum: 1 };
     let goods_due = |now: &[LineProgress], given: &[Given]| -> Vec<Option<i64>> {
         let workings = plan.retrace(now, given).into_iter();
         workings.map(|told| told.map(|working| working.fee.goods_due.minor())).collect()
@@ -306,4 +306,26 @@ fn amounts_are_told_again_from_the_plan_and_what_was_cancelled_by_now() {
     // Amounts of another plan, and a line that only that one knew; what comes after is told again.
     let other = [given("l1", 2, 3_000), given("l2", 1, 10), given("l3", 1, 10_337 - 3_010)];
     assert_eq!(goods_due(&[at(2, 0), at(1, 0)], &other), [None, None, Some(11_410)]);
+}
+
+#[test]
+fn where_amounts_are_multiples_the_rounding_is_told() {
+    let plan = register(&example());
+    let given = |units, amount, quantum| {
+        let line = ShippedLine { line: LineId::parse("l1").unwrap(), quantity: Quantity::units(units) };
+        Given { lines: vec![line], amount: eur(amount), quantum }
+    };
+    let rounding = |given: &[Given]| -> Vec<Option<Option<(i64, i64, i64)>>> {
+        let step = |working: Working| {
+            let of = |it: Rounding| (working.earned.minor(), it.quantum.minor(), it.rounded.minor());
+            working.rounding.map(of)
+        };
+        plan.retrace(&[at(2, 0), at(0, 0)], given).into_iter().map(|told| told.map(step)).collect()
+    };
+    // 15.63 and 31.27 have been earned.
+    let (first, second) = (Some(Some((1_563, 100, 1_500))), Some(Some((3_127, 100, 3_100))));
+    assert_eq!(rounding(&[given(1, 1_500, 100), given(1, 1_600, 100)]), [first, second]);
+    // The settings ask for multiples since then; or for others, and nobody knows of which.
+    assert_eq!(rounding(&[given(1, 1_563, 100), given(1, 1_537, 100)]), [Some(None), second]);
+    assert_eq!(rounding(&[given(1, 1_550, 100), given(1, 1_550, 100)]), [None, second]);
 }

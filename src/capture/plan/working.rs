@@ -3,13 +3,13 @@
 //! Every number comes from the functions that the amount itself comes from; there is no second
 //! formula here. It does not say when something happened, and words nothing.
 
-use super::{LineProgress, Plan, PlanLine, expected, line_owes, share_of, shipped};
+use super::{LineProgress, Plan, PlanLine, expected, line_owes, round_down, share_of, shipped};
 use crate::capture::notice::{Quantity, ShippedLine, ShippingPolicy};
 use crate::ids::LineId;
 use crate::money::Money;
 
-/// How one amount came about: lines and fee make what is earned so far, and the amount is that less
-/// what was stored before.
+/// How one amount came about: lines and fee make what is earned so far, rounded where the account has
+/// it so, and the amount is that less what was stored before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Working {
     /// The lines of which something has shipped so far, in the order of the plan.
@@ -20,6 +20,8 @@ pub struct Working {
     pub fee: FeeWorking,
     /// What all shipments so far have earned together: goods and fee.
     pub earned: Money,
+    /// That as a multiple; `None` where amounts need not be multiples of anything.
+    pub rounding: Option<Rounding>,
     /// The sum of the amounts of the shipments before.
     pub stored: Money,
     /// What was left for this one.
@@ -56,6 +58,15 @@ pub struct FeeWorking {
     pub earned: Money,
 }
 
+/// What is earned so far, where amounts must be multiples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rounding {
+    /// Of this.
+    pub quantum: Money,
+    /// What is earned, rounded down.
+    pub rounded: Money,
+}
+
 /// A shipment that was given an amount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
@@ -63,15 +74,19 @@ pub struct Given {
     pub lines: Vec<ShippedLine>,
     /// What it was given.
     pub amount: Money,
+    /// Minor units that amounts on its authorization must be multiples of; 1 where they need not.
+    pub quantum: i64,
 }
 
 impl Plan {
     /// How the amount of a shipment comes about, where `progress` is how far the order has come with
-    /// it, and `stored` what those before it were given.
+    /// it, `stored` what those before it were given, and amounts must be multiples of `quantum` minor
+    /// units.
     ///
     /// # Panics
-    /// When `progress` is not parallel to [`Plan::lines`], or `stored` in another currency.
-    pub fn working(&self, progress: &[LineProgress], stored: Money) -> Working {
+    /// When `progress` is not parallel to [`Plan::lines`], `stored` in another currency, or `quantum`
+    /// not positive.
+    pub fn working(&self, progress: &[LineProgress], stored: Money, quantum: i64) -> Working {
         let goods = self.goods(progress, shipped);
         let line = |(line, at): (&PlanLine, LineProgress)| LineWorking {
             line: line.line.clone(),
@@ -87,13 +102,15 @@ impl Plan {
             earned: self.money(self.fee_earned(goods, progress)),
         };
         let earned = self.earned(progress);
+        let rounded = round_down(earned, quantum);
         Working {
             lines: self.with_progress(progress).filter(|(_, at)| !at.shipped.is_zero()).map(line).collect(),
             goods: self.money(goods),
             fee,
             earned,
+            rounding: (quantum > 1).then(|| Rounding { quantum: self.money(quantum), rounded }),
             stored,
-            amount: share_of(earned, stored),
+            amount: share_of(rounded, stored),
         }
     }
 
@@ -102,9 +119,10 @@ impl Plan {
     /// is one without lines.
     ///
     /// Units that are cancelled by `now` may have been cancelled before or after a shipment, and all
-    /// that had not shipped may have counted as cancelled for a while: what leads to the stored amount
-    /// is what was. `None` where nothing does, because the plan was revised since, or more units were
-    /// cancelled than then.
+    /// that had not shipped may have counted as cancelled for a while; and amounts may have been free
+    /// to be anything when a shipment came: what leads to the stored amount is what was. `None` where
+    /// nothing does, because the plan was revised since, more units were cancelled than then, or
+    /// amounts had to be multiples of something else.
     ///
     /// # Panics
     /// When `now` is not parallel to [`Plan::lines`].
@@ -121,13 +139,13 @@ impl Plan {
             }
             let cancelled: [fn(Quantity, LineProgress, Quantity) -> Quantity; 3] =
                 [|_, _, _| Quantity::ZERO, |_, now, _| now.cancelled, |ordered, _, shipped| ordered.minus(shipped)];
-            let candidates = cancelled.into_iter().map(|cancelled| {
+            let candidates = cancelled.into_iter().flat_map(|cancelled| {
                 let at = |((line, now), &shipped): ((&PlanLine, &LineProgress), &Quantity)| LineProgress {
                     shipped,
                     cancelled: cancelled(line.ordered, *now, shipped),
                 };
                 let progress: Vec<_> = self.lines().iter().zip(now).zip(&so_far).map(at).collect();
-                self.working(&progress, before)
+                [given.quantum, 1].map(|quantum| self.working(&progress, before, quantum))
             });
             candidates.into_iter().find(|working| working.amount == given.amount)
         };

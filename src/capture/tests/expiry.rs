@@ -1,9 +1,12 @@
 //! Warnings before an authorization dies, and what is said of it afterwards.
 
+use chrono::TimeDelta;
+
 use crate::capture::decide::Note;
 use crate::capture::event::{AuthorizationEnd, AuthorizationWarning, Ending, EventContent};
 use crate::capture::evidence::{
-    Answer, AuthorizationStatus, AuthorizationView, ConfigurationFault, DoubtKind, ProviderBalance, Reading,
+    Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance,
+    Reading,
 };
 use crate::capture::policy::OnExpiry;
 use crate::capture::records::SingleUse;
@@ -157,6 +160,20 @@ fn an_expiry_that_moves_is_warned_of_anew_and_one_that_moves_back_is_not() {
         let warned: Vec<u64> = warnings(&mut world).iter().map(|warning| warning.lead.as_secs() / 3_600).collect();
         assert_eq!(warned, leads, "{moved_to}");
     }
+}
+
+#[test]
+fn an_expiry_told_in_finer_parts_has_not_moved() {
+    let mut world = World::new();
+    let reply = world.accept(draft("o", "s1").amount("10.00").on(authorized(OFTEN, "r", 11_900)));
+    assert_eq!(leads_at(&mut world, EXPIRY - 2 * DAY), [48]);
+    let told = Some(at(EXPIRY) + TimeDelta::microseconds(200_431));
+    let balance = ProviderBalance { expires_at: told, ..view(11_900).balance };
+    let proof = CaptureProof { amount: Some(gel(1_000)), provider_reference: None, balance };
+    world.answer(reply.ticket, Answer::Captured(proof));
+    assert_eq!(leads_at(&mut world, EXPIRY - 2 * DAY + 1), [0; 0]);
+    let record = world.authorization("r");
+    assert_eq!((record.expires_at, record.provider.expires_at), (Some(at(EXPIRY)), told));
 }
 
 #[test]

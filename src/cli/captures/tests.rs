@@ -98,6 +98,61 @@ fn a_capture_in_doubt_says_when_it_is_looked_up_next() {
     }
 }
 
+/// One of three units at 10.00, with its part of the delivery, 1.00.
+fn one_of_three() -> serde_json::Value {
+    let mut notice = example::planned(&[("l1", 1)]);
+    notice["plan"]["shipping_policy"] = serde_json::json!("prorate");
+    (notice["order_id"], notice["shipment_id"]) = (serde_json::json!("ord-1"), serde_json::json!("s1"));
+    notice
+}
+
+#[test]
+fn what_is_owed_beyond_the_shipments_is_told_with_its_events_and_its_working() {
+    let example = Example::empty();
+    example.ship_and_capture("09:00:00", "09:00:01", &one_of_three());
+    example.cancel("09:05:00", "ord-1");
+    example.capture_what_is_open("09:05:01", "09:05:02");
+    example.publish_all("09:05:03");
+    insta::assert_snapshot!("show.fee", written(&example, Format::Table, &["show", "ord-1"]));
+    let json = written(&example, Format::Json, &["show", "ord-1"]);
+    insta::assert_snapshot!("show.fee.json", json);
+
+    let order: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let capture = order["fees"][0]["capture_id"].as_str().unwrap();
+    let told: serde_json::Value = serde_json::from_str(&written(&example, Format::Json, &["show", capture])).unwrap();
+    assert_eq!((&told["fees"], told["shipments"].as_array().unwrap().len()), (&order["fees"], 0));
+    let told: serde_json::Value =
+        serde_json::from_str(&written(&example, Format::Json, &["show", "ord-1/s1"])).unwrap();
+    assert_eq!((&told["fees"], &told["shipments"]), (&serde_json::json!([]), &order["shipments"]));
+}
+
+#[test]
+fn what_is_owed_and_does_not_fit_is_told_too() {
+    let example = Example::empty();
+    let mut notice = one_of_three();
+    notice["authorization"]["amount"] = serde_json::json!("12.00");
+    example.ship_and_capture("09:00:00", "09:00:01", &notice);
+    example.cancel("09:05:00", "ord-1");
+    example.publish_all("09:05:03");
+    insta::assert_snapshot!("show.fee.refused", written(&example, Format::Table, &["show", "ord-1"]));
+}
+
+#[test]
+fn where_amounts_are_multiples_the_rounding_is_a_step_of_the_working() {
+    let example = Example::with_quantum("5.00");
+    example.ship_and_capture("09:00:00", "09:00:01", &one_of_three());
+    example.publish_all("09:00:03");
+    let settings = "[accounts.flex]\nprotocol = \"flex_pay\"\nbase_url = \"http://127.0.0.1:1/api\"\n\
+                    token_url = \"http://127.0.0.1:1/token\"\nclient_id = \"test\"\n\
+                    client_secret = { env = \"PATH\" }\nquantum = \"5.00\"\n";
+    let line = Line::try_parse_from(["captures", "show", "ord-1"]).unwrap();
+    let now = example::at("09:30:00");
+    let show = |context: &mut Context| super::run(line.command, now, context);
+    let (ended, written) = testing::run_with(settings, &example.path, Format::Table, show);
+    assert_eq!(ended, Ok(Exit::Done));
+    insta::assert_snapshot!("show.quantum", String::from_utf8(written).unwrap());
+}
+
 #[test]
 fn an_order_is_told_to_programs() {
     let example = Example::new();

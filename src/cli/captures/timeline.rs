@@ -10,7 +10,7 @@ use crate::capture::states::CaptureState;
 use crate::cli::output::{Output, aligned, table};
 use crate::cli::{Failure, text};
 use crate::clock::Timestamp;
-use crate::ledger::sqlite::report::{CaptureStory, ShipmentStory, Standing, Story};
+use crate::ledger::sqlite::report::{CaptureStory, FeeStory, ShipmentStory, Standing, Story, WrittenEvent};
 
 /// So long after it was due, what a worker does at once is late.
 const LATE: TimeDelta = TimeDelta::minutes(1);
@@ -32,6 +32,7 @@ pub(super) fn show(story: &Story, now: Timestamp, output: &mut Output) -> Result
     }
     let mut rows = table(&["ABOUT", "NOW", ""]);
     rows.add_rows(story.shipments.iter().map(|told| shipment_now(story, &told.shipment, now)));
+    rows.add_rows(story.fees.iter().filter(|fee| fee.capture.is_none()).map(refused_now));
     rows.add_rows(story.captures.iter().map(|told| capture_now(told, now)));
     output.table(rows)
 }
@@ -90,7 +91,7 @@ fn steps(story: &Story) -> Vec<Step> {
     let mut steps = Vec::new();
     steps.extend(story.shipments.iter().map(accepted));
     for told in &story.captures {
-        steps.push(planned(told));
+        steps.push(planned(story, told));
         steps.extend(history(told));
     }
     steps.extend(story.dead_letters.iter().map(|letter| Step {
@@ -102,7 +103,9 @@ fn steps(story: &Story) -> Vec<Step> {
             false,
         ),
     }));
-    steps.extend(story.shipments.iter().flat_map(events));
+    let of_shipments = story.shipments.iter().map(|told| (format!("shipment {}", told.shipment.id), &told.events));
+    let of_fees = story.fees.iter().map(|fee| (name(fee), &fee.events));
+    steps.extend(of_shipments.chain(of_fees).flat_map(|(about, written)| events(about, written)));
     steps.sort_by_key(|step| step.at);
     steps
 }
@@ -120,19 +123,23 @@ fn accepted(told: &ShipmentStory) -> Step {
     }
 }
 
-fn planned(told: &CaptureStory) -> Step {
+fn planned(story: &Story, told: &CaptureStory) -> Step {
     let capture = &told.capture;
-    let shipments: Vec<_> = told.shipments.iter().map(ToString::to_string).collect();
+    let shipments = || {
+        let shipments: Vec<_> = told.shipments.iter().map(ToString::to_string).collect();
+        format!("{} ({})", shipments.join(", "), capture.kind.as_str())
+    };
+    let owed = |fee: &FeeStory| {
+        let cause = fee.caused_by.as_deref().map_or("the end of the grace".to_owned(), |id| format!("event {id}"));
+        format!("what is owed beyond the shipments' amounts ({}); caused by {cause}", name(fee))
+    };
+    let fee = story.fees.iter().find(|fee| fee.capture == Some(capture.key));
+    let whose = fee.map_or_else(shipments, owed);
     Step {
         at: capture.planned_at,
         about: about(capture),
         what: "planned".to_owned(),
-        detail: format!(
-            "{} frozen and reserved, for {} ({})",
-            capture.amount,
-            shipments.join(", "),
-            capture.kind.as_str()
-        ),
+        detail: text::harmless(&format!("{} frozen and reserved, for {whose}", capture.amount), false),
     }
 }
 
@@ -145,20 +152,19 @@ fn history(told: &CaptureStory) -> impl Iterator<Item = Step> {
     })
 }
 
-fn events(told: &ShipmentStory) -> impl Iterator<Item = Step> {
-    told.events.iter().flat_map(|event| {
-        let step = |at, what: &str, detail: String| Step {
-            at,
-            about: format!("shipment {}", told.shipment.id),
-            what: what.to_owned(),
-            detail,
-        };
+fn events(about: String, written: &[WrittenEvent]) -> impl Iterator<Item = Step> {
+    written.iter().flat_map(move |event| {
+        let step = |at, what: &str, detail: String| Step { at, about: about.clone(), what: what.to_owned(), detail };
         let id = text::short(event.id.as_uuid());
         let unpublished = if event.published_at.is_none() { ", not published yet" } else { "" };
         let written = step(event.written_at, "event written", format!("{} {id}{unpublished}", event.kind));
         let published = event.published_at.map(|at| step(at, "event published", format!("{} {id}", event.kind)));
         std::iter::once(written).chain(published)
     })
+}
+
+fn name(fee: &FeeStory) -> String {
+    format!("fee {}", fee.number)
 }
 
 fn about(capture: &Capture) -> String {
@@ -210,6 +216,11 @@ fn ended_without_money(shipment: &Shipment) -> String {
     };
     let money = if reason == FailureReason::CapturedElsewhere { "money may have moved" } else { "no money moved" };
     format!("{}, {money}; {action}", reason.as_str())
+}
+
+fn refused_now(fee: &FeeStory) -> [String; 3] {
+    let words = format!("{}: no money moved; its dead letter says why", fee.amount);
+    [name(fee), Standing::Refused.as_str().to_owned(), words]
 }
 
 fn capture_now(told: &CaptureStory, now: Timestamp) -> [String; 3] {

@@ -10,7 +10,9 @@ use crate::capture::plan::{LineProgress, Plan, PlanLine};
 use crate::capture::records::{AmountMode, Authorization, Order, Shipment};
 use crate::cli::text::{Amount, Instant};
 use crate::ids::ShipmentId;
-use crate::ledger::sqlite::report::{CaptureStory, HistoryLine, ShipmentStory, Standing, Story, WrittenEvent};
+use crate::ledger::sqlite::report::{
+    CaptureStory, FeeStory, HistoryLine, ShipmentStory, Standing, Story, WrittenEvent,
+};
 use crate::money::Money;
 
 /// The story, ready to be written as JSON.
@@ -23,6 +25,7 @@ pub(super) fn view(story: &Story) -> impl Serialize {
         final_at: order.final_at.map(Instant),
         authorizations: story.authorizations.iter().map(AuthorizationView::from).collect(),
         shipments: story.shipments.iter().map(|shipment| shipment_view(story, shipment)).collect(),
+        fees: story.fees.iter().map(|fee| fee_view(story, fee)).collect(),
         captures: story.captures.iter().map(CaptureView::from).collect(),
         dead_letters: story.dead_letters.iter().map(DeadLetterView::from).collect(),
     }
@@ -36,6 +39,7 @@ struct StoryView<'a> {
     final_at: Option<Instant>,
     authorizations: Vec<AuthorizationView<'a>>,
     shipments: Vec<ShipmentView<'a>>,
+    fees: Vec<FeeView<'a>>,
     captures: Vec<CaptureView<'a>>,
     dead_letters: Vec<DeadLetterView<'a>>,
 }
@@ -171,6 +175,29 @@ fn shipment_view<'a>(story: &'a Story, told: &'a ShipmentStory) -> ShipmentView<
         caused_by: &shipment.caused_by,
         next_look_at: shipment.due_at.map(Instant),
         events: told.events.iter().map(EventView::from).collect(),
+    }
+}
+
+#[derive(Serialize)]
+struct FeeView<'a> {
+    number: u32,
+    amount: Amount,
+    currency: String,
+    working: Option<WorkingView<'a>>,
+    capture_id: Option<String>,
+    caused_by: Option<&'a str>,
+    events: Vec<EventView<'a>>,
+}
+
+fn fee_view<'a>(story: &'a Story, fee: &'a FeeStory) -> FeeView<'a> {
+    FeeView {
+        number: fee.number,
+        amount: Amount(fee.amount),
+        currency: currency(fee.amount),
+        working: fee.working.as_ref().map(WorkingView::from),
+        capture_id: fee.capture.and_then(|key| story.capture(key)).map(|capture| capture.id.to_string()),
+        caused_by: fee.caused_by.as_deref(),
+        events: fee.events.iter().map(EventView::from).collect(),
     }
 }
 

@@ -5,14 +5,14 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use crate::capture::notice::ShippingPolicy;
-use crate::capture::plan::{FeeWorking, LineWorking, Working};
+use crate::capture::plan::{FeeWorking, LineWorking, Rounding, Working};
 use crate::capture::records::AmountMode;
 use crate::cli::output::table;
 use crate::cli::text::Amount;
-use crate::ledger::sqlite::report::{ShipmentStory, Story};
+use crate::ledger::sqlite::report::Story;
 use crate::money::Money;
 
-/// The workings of a story's shipments. `None` where no plan gave an amount to any of them.
+/// The workings of a story's shipments and fees. `None` where no plan gave an amount to any of them.
 pub(super) fn amounts(story: &Story) -> Option<Table> {
     let plan = story.order.plan.as_ref().filter(|_| story.order.mode == Some(AmountMode::Planned))?;
     let earned = format!("EARNED ({})", plan.currency());
@@ -22,30 +22,37 @@ pub(super) fn amounts(story: &Story) -> Option<Table> {
     }
     for told in &story.shipments {
         if let Some(amount) = told.shipment.amount {
-            amounts.add_rows(rows(told, amount));
+            amounts.add_rows(rows(told.shipment.id.to_string(), told.working.as_ref(), amount));
         }
+    }
+    for fee in &story.fees {
+        amounts.add_rows(rows(format!("fee {}", fee.number), fee.working.as_ref(), fee.amount));
     }
     (!amounts.is_empty()).then_some(amounts)
 }
 
-fn rows(told: &ShipmentStory, amount: Money) -> Vec<[String; 5]> {
-    let id = told.shipment.id.to_string();
+fn rows(about: String, working: Option<&Working>, amount: Money) -> Vec<[String; 5]> {
     let row =
         |what: &str, [whole, shipped, earned]: [String; 3]| [String::new(), what.to_owned(), whole, shipped, earned];
     let result = |what: &str, amount| row(what, [String::new(), String::new(), major(amount)]);
-    let mut rows = match &told.working {
-        Some(working) => {
-            let lines = working.lines.iter().map(|line| row(&format!("line {}", line.line), of_line(line)));
-            let fee = Some(working.fee).filter(|fee| !fee.whole.is_zero());
-            let fee =
-                fee.map(|fee| row(&format!("delivery, {}", policy_words(fee.policy)), of_fee(&fee, working.goods)));
-            let earned = result("earned so far", working.earned);
-            lines.chain(fee).chain([earned, result("less the amounts before", working.stored)]).collect()
-        }
-        None => vec![row("the plan has changed since, or more was cancelled", [const { String::new() }; 3])],
+    let changed = || {
+        let words = "the plan or the account has changed since, or more was cancelled";
+        vec![row(words, [const { String::new() }; 3])]
     };
+    let steps = |working: &Working| {
+        let lines = working.lines.iter().map(|line| row(&format!("line {}", line.line), of_line(line)));
+        let fee = Some(working.fee).filter(|fee| !fee.whole.is_zero());
+        let fee = fee.map(|fee| row(&format!("delivery, {}", policy_words(fee.policy)), of_fee(&fee, working.goods)));
+        let earned = result("earned so far", working.earned);
+        let rounded =
+            |it: Rounding| result(&format!("rounded down to a multiple of {}", major(it.quantum)), it.rounded);
+        let rounded = working.rounding.map(rounded);
+        let before = result("less the amounts before", working.stored);
+        lines.chain(fee).chain([earned]).chain(rounded).chain([before]).collect()
+    };
+    let mut rows: Vec<_> = working.map_or_else(changed, steps);
     rows.push(result("amount", amount));
-    rows[0][0] = id;
+    rows[0][0] = about;
     rows
 }
 
@@ -90,6 +97,7 @@ pub(super) struct WorkingView<'a> {
     goods: Amount,
     shipping: FeeView,
     earned_so_far: Amount,
+    rounding: Option<RoundingView>,
     given_before: Amount,
     amount: Amount,
 }
@@ -109,6 +117,18 @@ struct FeeView {
     whole: Amount,
     goods_due: Amount,
     earned: Amount,
+}
+
+#[derive(Serialize)]
+struct RoundingView {
+    quantum: Amount,
+    rounded: Amount,
+}
+
+impl From<Rounding> for RoundingView {
+    fn from(rounding: Rounding) -> Self {
+        Self { quantum: Amount(rounding.quantum), rounded: Amount(rounding.rounded) }
+    }
 }
 
 impl<'a> From<&'a Working> for WorkingView<'a> {
@@ -131,6 +151,7 @@ impl<'a> From<&'a Working> for WorkingView<'a> {
                 earned: Amount(fee.earned),
             },
             earned_so_far: Amount(working.earned),
+            rounding: working.rounding.map(RoundingView::from),
             given_before: Amount(working.stored),
             amount: Amount(working.amount),
         }

@@ -15,7 +15,8 @@ mod captured;
 // what was set aside
 mod dead_letters;
 
-// what became of shipments
+// what became of shipments and fees
+mod fees;
 mod given;
 mod shipments;
 mod story;
@@ -39,7 +40,7 @@ pub use authorizations::{AuthorizationFilter, AuthorizationSummary, Authorizatio
 pub use captured::captured_by_reference;
 pub use dead_letters::{DeadLetterFilter, WholeDeadLetter};
 pub use shipments::{ShipmentFilter, ShipmentSummary, Standing};
-pub use story::{About, CaptureStory, HistoryLine, ShipmentStory, Story, WrittenEvent};
+pub use story::{About, CaptureStory, FeeStory, HistoryLine, ShipmentStory, Story, WrittenEvent};
 
 /// As many candidates are named for the beginning of an id that more than one thing has.
 const CANDIDATES_MAX: u32 = 5;

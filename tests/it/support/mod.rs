@@ -6,6 +6,7 @@
 
 pub mod adapter;
 pub mod audit;
+pub mod fixture;
 pub mod listener;
 pub mod order;
 pub mod worker;

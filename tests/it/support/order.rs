@@ -134,10 +134,18 @@ impl Order {
         notice
     }
 
-    /// `order.authorized`, naming the authorization and nothing that the provider could tell.
-    pub fn registered(&self, revision: u32) -> Value {
-        let mut event = self.event(&format!("registered-{revision}"), json!({ "plan": self.plan() }));
+    /// `order.authorized`, with everything there is to say.
+    pub fn authorized(&self) -> Value {
+        let mut event = self.event("authorized", json!({ "plan": self.plan() }));
         event["type"] = json!("order.authorized");
+        event["data"].as_object_mut().expect("an object").remove("shipment_id");
+        event
+    }
+
+    /// The same of a revision of the plan, naming the authorization and nothing that the provider could tell.
+    pub fn registered(&self, revision: u32) -> Value {
+        let mut event = self.authorized();
+        event["id"] = json!(format!("{}-registered-{revision}", self.id));
         event["data"]["plan"]["revision"] = json!(revision);
         let authorization = event["data"]["authorization"].as_object_mut().expect("an object");
         authorization.retain(|name, _| ["account", "reference", "currency"].contains(&name.as_str()));

@@ -75,7 +75,13 @@ impl World {
         self.order_with(id, account, lines, |_| {})
     }
 
-    /// The same, changed before the money is held.
+    /// The same, of which the money is held for so long.
+    pub fn order_held(&self, id: &str, account: Account, lines: &[(&'static str, u32, i64)], held: Duration) -> Order {
+        self.order_with(id, account, lines, |order| order.expires_at = order.created_at + held)
+    }
+
+    /// The same, changed before the money is held. Its reference comes from its id, and with it every
+    /// id that is derived from the two: they are the same in every run.
     pub fn order_with(
         &self,
         id: &str,
@@ -84,10 +90,11 @@ impl World {
         change: impl FnOnce(&mut Order),
     ) -> Order {
         let now = holdfast::clock::now();
+        let uuid = Uuid::new_v5(&Uuid::NAMESPACE_OID, id.as_bytes());
         let mut order = Order {
             id: id.to_owned(),
             account,
-            reference: if account.is_single() { format!("{id}-ref") } else { Uuid::new_v4().to_string() },
+            reference: if account.is_single() { format!("{id}-ref") } else { uuid.to_string() },
             authorized: 0,
             created_at: now,
             expires_at: now,
@@ -97,11 +104,13 @@ impl World {
         };
         change(&mut order);
         let amount_minor = if order.authorized == 0 { order.total() } else { order.authorized };
+        let held = (order.expires_at - order.created_at).num_milliseconds();
         let new = NewAuthorization {
             protocol: Some(account.protocol()),
             reference: Some(order.reference.clone()),
             amount_minor,
             currency: account.currency().to_owned(),
+            lifetime_ms: (held > 0).then(|| held.try_into().unwrap()),
             ..NewAuthorization::default()
         };
         let booked = self.sandbox.sandbox().authorize(new).unwrap();

@@ -17,7 +17,7 @@ use crate::capture::evidence::{
 };
 use crate::capture::notice::RawMessage;
 use crate::capture::policy::{AccountPolicy, Backoff, Captures, OnExpiry, Policy};
-use crate::capture::records::{AuthorizationKey, CaptureKey};
+use crate::capture::records::{AuthorizationKey, CaptureKey, OrderKey};
 use crate::capture::retry::Jitter;
 use crate::clock::{BootInstant, Moment, Timestamp};
 use crate::ids::AccountName;
@@ -34,6 +34,7 @@ pub(crate) fn at(time: &str) -> Timestamp {
 /// The file. Its ledger is still open, as if a worker were running.
 pub(crate) struct Example {
     pub(crate) path: PathBuf,
+    pub(crate) policy: Arc<Policy>,
     clock: Arc<Mutex<Timestamp>>,
     ledger: SqliteLedger,
     runtime: Runtime,
@@ -61,18 +62,31 @@ impl Example {
 
     /// A ledger in which nothing has happened.
     pub(crate) fn empty() -> Self {
+        Self::under(policy())
+    }
+
+    /// The same, where `flex` captures multiples only.
+    pub(crate) fn with_quantum(quantum: &str) -> Self {
+        let mut policy = policy();
+        let flex = AccountName::parse("flex").unwrap();
+        policy.accounts.get_mut(&flex).expect("configured").quantum = Some(quantum.parse().unwrap());
+        Self::under(policy)
+    }
+
+    fn under(policy: Policy) -> Self {
+        let policy = Arc::new(policy);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("holdfast.db");
         let clock = Arc::new(Mutex::new(at("09:00:00")));
         let now = Arc::clone(&clock);
         let environment = Environment {
-            policy: Arc::new(policy()),
+            policy: Arc::clone(&policy),
             clock: Arc::new(move || Moment { wall: *now.lock().unwrap(), boot: BootInstant::now() }),
             jitter: Arc::new(|| Jitter::NONE),
             encode: Arc::new(|event| message::event::encode(event, "/holdfast").into()),
         };
         let ledger = SqliteLedger::open(&path, environment).unwrap();
-        Self { path, clock, ledger, runtime: Runtime::new().unwrap(), directory }
+        Self { path, policy, clock, ledger, runtime: Runtime::new().unwrap(), directory }
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -197,6 +211,32 @@ impl Example {
         };
         let reading = Reading::Seen(Box::new(untouched()));
         self.execute(time, Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: true })))
+    }
+
+    /// `order.cancelled` comes, of everything that has not shipped.
+    pub(crate) fn cancel(&self, time: &str, order: &str) -> Reply {
+        let raw = raw(&format!("evt-{order}-cancelled"), json!({ "order_id": order }).to_string().as_bytes());
+        let raw = RawMessage { routing_key: "order.cancelled".to_owned(), ..raw };
+        let Decoded { event_id, data_path, notice } = message::decode(&raw).unwrap();
+        let Notice::Cancelled(notice) = notice else { panic!("{notice:?}") };
+        let arrival = Arrival { notice: *notice, event_id, data_path, raw, start: true };
+        self.execute(time, Command::Cancel(Box::new(arrival)))
+    }
+
+    /// The grace after the final notice of the only order is over.
+    pub(crate) fn close_order(&self, time: &str) -> Reply {
+        let file = rusqlite::Connection::open(&self.path).unwrap();
+        let row = file.query_row("SELECT order_row FROM orders", [], |row| row.get(0)).unwrap();
+        self.execute(time, Command::Due(Due::Order(OrderKey::new(row))))
+    }
+
+    /// The one capture that is open is sent, and captured.
+    pub(crate) fn capture_what_is_open(&self, sent: &str, answered: &str) {
+        let reply = self.execute(sent, Command::Due(Due::Capture(self.open_capture())));
+        let Some(Ticket { call: Call::Send { amount, .. }, .. }) = reply.ticket else { panic!("{reply:?}") };
+        let provider_reference = Some("cap-fee".to_owned());
+        let proof = CaptureProof { amount: Some(amount), provider_reference, balance: ProviderBalance::default() };
+        self.settle(answered, reply, Evidence::Answer(Answer::Captured(proof)));
     }
 
     /// The broker has confirmed every event.

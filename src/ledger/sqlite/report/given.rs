@@ -1,46 +1,80 @@
-//! The amounts that an order's shipments were given, and how each came about.
+//! The amounts that an order's shipments and fees were given, and how each came about.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row};
 
 use super::columns::money;
+use super::fees::Fee;
 use crate::capture::plan::{Given, Working};
+use crate::capture::policy::Policy;
 use crate::capture::records::{AmountMode, Order, ShipmentKey};
+use crate::ids::AccountName;
 use crate::ledger::sqlite::codec::{corrupt, lines_from_json};
-use crate::money::Currency;
+use crate::money::{Currency, Money};
 
-/// Shipments that were given an amount, in the order in which they were.
+/// Who was given an amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum To {
+    Shipment(ShipmentKey),
+    /// A fee, by its number in the order.
+    Fee(u32),
+}
+
+/// Shipments that were given an amount, each with the row that tells when.
 ///
 /// A shipment that is captured by itself has its capture, its success without a call or its refusal
 /// from the transaction that gave it its amount; rows are numbered in the order of writing. The
-/// amounts of shipments that are captured together are worked out anew in the order of acceptance.
+/// amounts of shipments that are captured together are worked out anew in the order of acceptance,
+/// when nothing is given any more: they have no such row.
 const GIVEN: &str = "
     WITH given AS (
-      SELECT s.shipment_row, s.lines, s.amount, a.currency, s.capture_row, s.collected_on,
+      SELECT s.shipment_row, s.lines, s.amount, a.account, a.currency, s.capture_row, s.collected_on,
              (SELECT min(event_row) FROM events WHERE outcome_of = s.shipment_row) AS outcome
       FROM shipments s JOIN authorizations a USING (authorization_row)
       WHERE s.order_row = ?1 AND s.amount IS NOT NULL
     )
-    SELECT shipment_row, lines, amount, currency FROM given
-    ORDER BY iif(collected_on IS NULL, min(coalesce(capture_row, outcome), coalesce(outcome, capture_row)), NULL)
-             NULLS LAST, shipment_row";
+    SELECT shipment_row, lines, amount, account, currency,
+           iif(collected_on IS NULL, min(coalesce(capture_row, outcome), coalesce(outcome, capture_row)), NULL) AS row
+    FROM given ORDER BY shipment_row";
 
-/// How the amounts of an order's shipments came about, as far as its plan can still tell.
-pub(super) fn workings(connection: &Connection, order: &Order) -> rusqlite::Result<BTreeMap<ShipmentKey, Working>> {
+/// How the amounts of an order's shipments and fees came about, as far as its plan and the settings
+/// can still tell.
+pub(super) fn workings(
+    connection: &Connection,
+    order: &Order,
+    fees: &[Fee],
+    policy: &Policy,
+) -> rusqlite::Result<BTreeMap<To, Working>> {
     let (Some(plan), Some(AmountMode::Planned)) = (&order.plan, order.mode) else { return Ok(BTreeMap::new()) };
     let mut statement = connection.prepare_cached(GIVEN)?;
-    let rows = statement.query_map([order.key.row()], read_given)?.collect::<rusqlite::Result<Vec<_>>>()?;
-    let (keys, given): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+    let shipments = statement.query_map([order.key.row()], |row| read_given(row, policy))?;
+    let mut all: Vec<(Option<i64>, To, Given)> = shipments.collect::<rusqlite::Result<_>>()?;
+    all.extend(fees.iter().map(|fee| {
+        let quantum = quantum_of(&fee.account, fee.amount, policy);
+        (Some(fee.row), To::Fee(fee.number), Given { lines: Vec::new(), amount: fee.amount, quantum })
+    }));
+    // The sort is stable.
+    all.sort_by_key(|(row, ..)| row.unwrap_or(i64::MAX));
+    let (who, given): (Vec<_>, Vec<_>) = all.into_iter().map(|(_, to, given)| (to, given)).unzip();
     let workings = plan.retrace(&order.counted(&order.progress), &given);
-    Ok(keys.into_iter().zip(workings).filter_map(|(key, working)| Some((key, working?))).collect())
+    Ok(who.into_iter().zip(workings).filter_map(|(to, working)| Some((to, working?))).collect())
 }
 
-fn read_given(row: &Row<'_>) -> rusqlite::Result<(ShipmentKey, Given)> {
+fn read_given(row: &Row<'_>, policy: &Policy) -> rusqlite::Result<(Option<i64>, To, Given)> {
     let currency = Currency::parse(row.get_ref("currency")?.as_str()?);
     let currency = currency.map_err(|_| corrupt("an authorization's currency is unknown"))?;
+    let account = AccountName::parse(row.get_ref("account")?.as_str()?);
+    let account = account.map_err(|_| corrupt("an authorization's account is not a name"))?;
     let lines = lines_from_json(row.get_ref("lines")?.as_str()?)?;
-    Ok((ShipmentKey::new(row.get("shipment_row")?), Given { lines, amount: money(row, "amount", currency)? }))
+    let amount = money(row, "amount", currency)?;
+    let given = Given { lines, amount, quantum: quantum_of(&account, amount, policy) };
+    Ok((row.get("row")?, To::Shipment(ShipmentKey::new(row.get("shipment_row")?)), given))
+}
+
+/// As the settings have it now.
+fn quantum_of(account: &AccountName, amount: Money, policy: &Policy) -> i64 {
+    policy.accounts.get(account).map_or(1, |account| account.quantum_in(amount.currency()))
 }
 
 #[cfg(test)]
@@ -48,18 +82,28 @@ mod tests {
     use serde_json::json;
 
     use super::super::example::{Example, collecting, planned};
-    use super::super::{About, ShipmentStory};
+    use super::super::{About, FeeStory, ShipmentStory, Story};
+    use super::*;
+    use crate::capture::event::CaptureKind;
     use crate::ids::OrderId;
 
-    /// Every shipment of `ord-1` with what those before it were given and its own amount.
+    fn story(example: &Example) -> Story {
+        let about = About::Order(OrderId::parse("ord-1").unwrap());
+        example.report().story(&about, &example.policy).unwrap().unwrap()
+    }
+
+    /// Every shipment of `ord-1` with what those before it were given and its own amount, and then
+    /// every fee.
     fn told(example: &Example) -> Vec<(String, i64, i64)> {
-        let story = example.report().story(&About::Order(OrderId::parse("ord-1").unwrap())).unwrap().unwrap();
-        let tell = |told: &ShipmentStory| {
-            let working = told.working.as_ref().expect("the plan tells it");
-            assert_eq!(Some(working.amount), told.shipment.amount);
-            (told.shipment.id.to_string(), working.stored.minor(), working.amount.minor())
+        let story = story(example);
+        let row = |name: String, working: &Option<Working>, amount: Option<Money>| {
+            let working = working.as_ref().expect("the plan tells it");
+            assert_eq!(Some(working.amount), amount);
+            (name, working.stored.minor(), working.amount.minor())
         };
-        story.shipments.iter().map(tell).collect()
+        let shipment = |told: &ShipmentStory| row(told.shipment.id.to_string(), &told.working, told.shipment.amount);
+        let fee = |fee: &FeeStory| row(format!("fee {}", fee.number), &fee.working, Some(fee.amount));
+        story.shipments.iter().map(shipment).chain(story.fees.iter().map(fee)).collect()
     }
 
     #[test]
@@ -90,5 +134,61 @@ mod tests {
         // After the grace the rest counts as cancelled, and the whole fee is due for 20.00 of goods.
         example.freeze_what_collects("09:20:00", "09:20:01");
         assert_eq!(told(&example), [("s1".to_owned(), 0, 1_250), ("s2".to_owned(), 1_250, 1_250)]);
+    }
+    #[test]
+    fn a_fee_is_given_an_amount_too_and_what_comes_after_it_is_told() {
+        let example = Example::empty();
+        let mut first = planned(&[("l1", 1)]);
+        first["plan"]["shipping_policy"] = json!("prorate");
+        example.ship_and_capture("09:00:00", "09:00:01", &with_ids("s1", &first));
+        // 10.00 and 1.00 of the fee; the rest of it is due for nothing more, and one ships after all.
+        let last = json!({ "lines": [{ "line_id": "l1", "quantity": 1 }], "final": true });
+        example.ship_and_capture("09:01:00", "09:01:01", &with_ids("s2", &last));
+        example.close_order("09:20:00");
+        example.ship("09:30:00", "ord-1", "s3", &json!({ "lines": [{ "line_id": "l2", "quantity": 1 }] }));
+        let expected = [("s1", 0, 1_100), ("s2", 1_100, 1_100), ("s3", 2_500, 2_000), ("fee 1", 2_200, 300)];
+        assert_eq!(told(&example), expected.map(|(name, stored, amount)| (name.to_owned(), stored, amount)));
+        let story = story(&example);
+        let kinds = |fee: &FeeStory| fee.events.iter().map(|event| event.kind.clone()).collect::<Vec<_>>();
+        assert_eq!((kinds(&story.fees[0]), story.fees[0].caused_by.as_deref()), (Vec::new(), None));
+        let capture = story.captures.iter().find(|told| Some(told.capture.key) == story.fees[0].capture).unwrap();
+        assert_eq!(capture.capture.kind, CaptureKind::Fee);
+    }
+
+    #[test]
+    fn a_refused_fee_is_told_by_its_event() {
+        let example = Example::empty();
+        let mut first = planned(&[("l1", 1)]);
+        first["plan"]["shipping_policy"] = json!("prorate");
+        first["authorization"]["amount"] = json!("12.00");
+        example.ship_and_capture("09:00:00", "09:00:01", &with_ids("s1", &first));
+        example.cancel("09:05:00", "ord-1");
+        let expected = [("s1", 0, 1_100), ("fee 1", 1_100, 400)];
+        assert_eq!(told(&example), expected.map(|(name, stored, amount)| (name.to_owned(), stored, amount)));
+        let story = story(&example);
+        let [fee] = &story.fees[..] else { panic!("{:?}", story.fees) };
+        assert_eq!((fee.capture, fee.caused_by.as_deref()), (None, Some("evt-ord-1-cancelled")));
+        assert_eq!(fee.events.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["capture.failed"]);
+    }
+
+    #[test]
+    fn where_amounts_are_multiples_the_rounding_is_a_step() {
+        let example = Example::with_quantum("1.00");
+        let mut first = planned(&[("l1", 1)]);
+        first["plan"]["lines"][0]["total"] = json!("32.00");
+        first["plan"]["total"] = json!("57.00");
+        example.ship("09:00:00", "ord-1", "s1", &first);
+        example.ship("09:01:00", "ord-1", "s2", &json!({ "lines": [{ "line_id": "l1", "quantity": 1 }] }));
+        let steps = story(&example).shipments.into_iter().map(|told| {
+            let working = told.working.unwrap();
+            (working.earned.minor(), working.rounding.unwrap().rounded.minor(), working.amount.minor())
+        });
+        assert_eq!(steps.collect::<Vec<_>>(), [(1_067, 1_000, 1_000), (2_133, 2_100, 1_100)]);
+    }
+
+    fn with_ids(shipment: &str, notice: &serde_json::Value) -> serde_json::Value {
+        let mut notice = notice.clone();
+        (notice["order_id"], notice["shipment_id"]) = (json!("ord-1"), json!(shipment));
+        notice
     }
 }

@@ -1,14 +1,17 @@
 //! The whole story of an order, a shipment or a capture, as the ledger has it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use uuid::Uuid;
 
 use super::dead_letters;
-use super::{Found, IdPrefix, Report, ReportError, find_ids, given, required_instant};
+use super::fees::{self, Fee};
+use super::given::{self, To};
+use super::{Found, IdPrefix, Report, ReportError, find_ids, required_instant};
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::plan::Working;
+use crate::capture::policy::Policy;
 use crate::capture::records::{
     Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey,
 };
@@ -18,6 +21,7 @@ use crate::ids::{CaptureId, EventId, OrderId, ShipmentId};
 use crate::ledger::sqlite::codec::{corrupt, instant};
 use crate::ledger::sqlite::report::Standing;
 use crate::ledger::sqlite::rows::{SELECT_ORDER, read_authorization, read_capture, read_order, read_shipment};
+use crate::money::Money;
 
 /// Whose story.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct Story {
     pub authorizations: Vec<Authorization>,
     /// The shipments, in the order of acceptance.
     pub shipments: Vec<ShipmentStory>,
+    /// What the order owed beyond its shipments' amounts, by number.
+    pub fees: Vec<FeeStory>,
     /// The captures, in the order of planning.
     pub captures: Vec<CaptureStory>,
     /// What was set aside about these shipments, without messages, the first first.
@@ -55,6 +61,23 @@ pub struct ShipmentStory {
     pub events: Vec<WrittenEvent>,
     /// How its amount came about. `None` where it has none, where its sender worked it out, and where
     /// the plan as it stands no longer leads to it.
+    pub working: Option<Working>,
+}
+
+/// What an order owed beyond its shipments' amounts, after a cancellation or a revision.
+#[derive(Debug, Clone)]
+pub struct FeeStory {
+    /// Its number in the order, from 1.
+    pub number: u32,
+    /// How much.
+    pub amount: Money,
+    /// Its capture; `None` where it was refused by our own rules, and never came to one.
+    pub capture: Option<CaptureKey>,
+    /// The id of the incoming event; `None` where the end of a grace brought it.
+    pub caused_by: Option<String>,
+    /// The events about it, in the order in which they were written.
+    pub events: Vec<WrittenEvent>,
+    /// How its amount came about. `None` where the plan as it stands no longer leads to it.
     pub working: Option<Working>,
 }
 
@@ -138,17 +161,27 @@ impl Report {
         self.ask(|connection| Ok(find_ids(connection, sql, prefix)?.map(CaptureId::from_uuid)))
     }
 
-    /// The whole story, or `None` where the ledger knows nothing of it.
+    /// The whole story, or `None` where the ledger knows nothing of it. The policy says what amounts
+    /// must be multiples of, which the ledger does not keep.
     ///
     /// # Errors
     /// [`ReportError::Read`].
-    pub fn story(&self, about: &About) -> Result<Option<Story>, ReportError> {
-        self.ask(|connection| tell(connection, about))
+    pub fn story(&self, about: &About, policy: &Policy) -> Result<Option<Story>, ReportError> {
+        self.ask(|connection| tell(connection, about, policy))
     }
 }
 
-fn tell(connection: &Connection, about: &About) -> rusqlite::Result<Option<Story>> {
-    let Some((order, shipments, captures)) = main_records(connection, about)? else { return Ok(None) };
+fn tell(connection: &Connection, about: &About, policy: &Policy) -> rusqlite::Result<Option<Story>> {
+    let Some((order, shipments, mut captures)) = main_records(connection, about)? else { return Ok(None) };
+    let mut fees = fees::of_order(connection, &order)?;
+    let mut workings = given::workings(connection, &order, &fees, policy)?;
+    if matches!(about, About::Order(_)) {
+        captures.extend(fees.iter().filter_map(|fee| fee.capture.clone()));
+        captures.sort_by_key(|capture| capture.key);
+    } else {
+        let is_meant = |fee: &Fee| fee.capture.as_ref().is_some_and(|its| captures.iter().any(|it| it.key == its.key));
+        fees.retain(is_meant);
+    }
     let authorizations = authorizations(connection, &order, &shipments)?;
     let mut dead_letters = dead_letters::of_order(connection, &order.id)?;
     if !matches!(about, About::Order(_)) {
@@ -157,14 +190,20 @@ fn tell(connection: &Connection, about: &About) -> rusqlite::Result<Option<Story
     }
     let captures = captures.into_iter().map(|capture| capture_story(connection, capture));
     let captures: Vec<_> = captures.collect::<rusqlite::Result<_>>()?;
-    let mut workings = given::workings(connection, &order)?;
     let shipments = shipments.into_iter().map(|shipment| {
         let events = events(connection, &order.id, &shipment, &captures)?;
-        let working = workings.remove(&shipment.key);
+        let working = workings.remove(&To::Shipment(shipment.key));
         Ok(ShipmentStory { shipment, events, working })
     });
     let shipments = shipments.collect::<rusqlite::Result<_>>()?;
-    Ok(Some(Story { order, authorizations, shipments, captures, dead_letters }))
+    let fees = fees.into_iter().map(|fee| fee_story(fee, &mut workings)).collect();
+    Ok(Some(Story { order, authorizations, shipments, fees, captures, dead_letters }))
+}
+
+fn fee_story(fee: Fee, workings: &mut BTreeMap<To, Working>) -> FeeStory {
+    let Fee { number, amount, caused_by, capture, events, .. } = fee;
+    let working = workings.remove(&To::Fee(number));
+    FeeStory { number, amount, capture: capture.map(|capture| capture.key), caused_by, events, working }
 }
 
 type MainRecords = (Order, Vec<Shipment>, Vec<Capture>);
@@ -194,11 +233,7 @@ fn main_records(connection: &Connection, about: &About) -> rusqlite::Result<Opti
             return Ok(Some((order_by_key(connection, capture.order)?, shipments, vec![capture])));
         }
     };
-    let mut captures = captures(connection, &shipments)?;
-    if matches!(about, About::Order(_)) && order.fees > 0 {
-        captures.extend(fees(connection, &order)?);
-        captures.sort_by_key(|capture| capture.key);
-    }
+    let captures = captures(connection, &shipments)?;
     Ok(Some((order, shipments, captures)))
 }
 
@@ -239,12 +274,6 @@ fn captures(connection: &Connection, shipments: &[Shipment]) -> rusqlite::Result
     }
     let mut statement = connection.prepare_cached(&format!("{SELECT_CAPTURE} WHERE c.capture_row = ?1"))?;
     keys.into_iter().map(|key| statement.query_row([key.row()], read_capture)).collect()
-}
-
-/// The captures of what an order owes beyond its shipments' amounts.
-fn fees(connection: &Connection, order: &Order) -> rusqlite::Result<Vec<Capture>> {
-    let sql = format!("{SELECT_CAPTURE} WHERE c.order_row = ?1 AND c.fee IS NOT NULL");
-    connection.prepare_cached(&sql)?.query_map([order.key.row()], read_capture)?.collect()
 }
 
 fn authorizations(
@@ -316,7 +345,7 @@ fn events(
     Ok(events.into_iter().map(|(_, event)| event).collect())
 }
 
-fn read_event(row: &Row<'_>) -> rusqlite::Result<WrittenEvent> {
+pub(super) fn read_event(row: &Row<'_>) -> rusqlite::Result<WrittenEvent> {
     Ok(WrittenEvent {
         id: EventId::from_uuid(Uuid::from_bytes(row.get("event_id")?)),
         kind: row.get("kind")?,

@@ -1,0 +1,135 @@
+//! What an order owes beyond its shipments' amounts: a capture of its own, or a refusal without one.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Deserialize;
+
+use super::story::{WrittenEvent, read_event};
+use crate::capture::records::{Capture, NamedBy, Order};
+use crate::ids::{AccountName, DeadLetterId, EventId};
+use crate::ledger::sqlite::codec::corrupt;
+use crate::ledger::sqlite::rows::read_capture;
+use crate::money::{Currency, Money};
+
+/// A fee, as the ledger has it.
+pub(super) struct Fee {
+    /// Its number in the order, from 1.
+    pub(super) number: u32,
+    pub(super) amount: Money,
+    pub(super) account: AccountName,
+    /// The id of the incoming event.
+    pub(super) caused_by: Option<String>,
+    /// `None` where it was refused without a call.
+    pub(super) capture: Option<Capture>,
+    /// The events about it, in the order in which they were written.
+    pub(super) events: Vec<WrittenEvent>,
+    /// The row that was written when it was given its amount.
+    pub(super) row: i64,
+}
+
+/// All of an order, by their numbers.
+pub(super) fn of_order(connection: &Connection, order: &Order) -> rusqlite::Result<Vec<Fee>> {
+    let mut fees = Vec::new();
+    for number in 1..=order.fees {
+        let fee = match captured(connection, order, number)? {
+            Some(fee) => Some(fee),
+            None => refused(connection, order, number)?,
+        };
+        fees.extend(fee);
+    }
+    Ok(fees)
+}
+
+fn captured(connection: &Connection, order: &Order, number: u32) -> rusqlite::Result<Option<Fee>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT a.currency, c.* FROM captures c JOIN authorizations a USING (authorization_row)
+         WHERE c.order_row = ?1 AND c.fee = ?2 ORDER BY c.capture_row",
+    )?;
+    let read = |row: &Row<'_>| Ok((read_capture(row)?, account(row.get_ref("account")?.as_str()?)?));
+    let found = statement.query_row(params![order.key.row(), number], read).optional()?;
+    let Some((capture, account)) = found else { return Ok(None) };
+    let NamedBy::Fee(fee) = &capture.named_by else { return Err(corrupt("a fee's capture has a shipment")) };
+    let caused_by = fee.caused_by.clone();
+    let events = events(connection, order, number, &capture)?;
+    let (amount, row) = (capture.amount, capture.key.row());
+    Ok(Some(Fee { number, amount, account, caused_by, capture: Some(capture), events, row }))
+}
+
+/// Its outcome, which has an index, and its correction, which has none, where there is one.
+fn events(
+    connection: &Connection,
+    order: &Order,
+    number: u32,
+    capture: &Capture,
+) -> rusqlite::Result<Vec<WrittenEvent>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT e.event_id, e.kind, o.written_at, o.published_at FROM events e JOIN outbox o USING (event_row)
+         WHERE e.outcome_of = ?1 ORDER BY e.event_row",
+    )?;
+    let outcomes = statement.query_map([capture.key.row()], read_event)?;
+    let mut events: Vec<WrittenEvent> = outcomes.collect::<rusqlite::Result<_>>()?;
+    if capture.is_corrected {
+        let id = EventId::of_fee("capture.corrected", &order.id, number, capture.generation);
+        let mut statement = connection.prepare_cached(
+            "SELECT e.event_id, e.kind, o.written_at, o.published_at FROM events e JOIN outbox o USING (event_row)
+             WHERE e.event_row > ?1 AND e.event_id = ?2 ORDER BY e.event_row LIMIT 1",
+        )?;
+        events.extend(statement.query_row(params![capture.key.row(), id.as_uuid().as_bytes()], read_event).optional()?);
+    }
+    Ok(events)
+}
+
+/// What the event about a refusal tells.
+#[derive(Deserialize)]
+struct Told {
+    account: String,
+    currency: String,
+    amount: String,
+    caused_by: Option<String>,
+}
+
+/// Only its event tells of it. That has no index but its row, which is later than the order's; so it is
+/// looked for only where a dead letter says that it is there.
+fn refused(connection: &Connection, order: &Order, number: u32) -> rusqlite::Result<Option<Fee>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT e.event_row, e.event_id, e.kind, e.body, o.written_at, o.published_at
+         FROM events e JOIN outbox o USING (event_row)
+         WHERE e.event_row > ?1 AND e.event_id = ?2
+           AND EXISTS (SELECT 1 FROM dead_letters WHERE dead_letter_id = ?3)
+         ORDER BY e.event_row LIMIT 1",
+    )?;
+    let event = EventId::of_fee("capture.failed", &order.id, number, 0).as_uuid();
+    let letter = DeadLetterId::of_fee(&order.id, number, 0).as_uuid();
+    let which = params![order.key.row(), event.as_bytes(), letter.as_bytes()];
+    let read = |row: &Row<'_>| {
+        let told: Told = told(row.get_ref("body")?.as_blob()?)?;
+        Ok(Fee {
+            number,
+            amount: amount(&told)?,
+            account: account(&told.account)?,
+            caused_by: told.caused_by,
+            capture: None,
+            events: vec![read_event(row)?],
+            row: row.get("event_row")?,
+        })
+    };
+    statement.query_row(which, read).optional()
+}
+
+fn told(body: &[u8]) -> rusqlite::Result<Told> {
+    #[derive(Deserialize)]
+    struct Event {
+        data: Told,
+    }
+    let event: Event = serde_json::from_slice(body).map_err(|_| corrupt("a fee's event does not tell its amount"))?;
+    Ok(event.data)
+}
+
+fn amount(told: &Told) -> rusqlite::Result<Money> {
+    let amount = Currency::parse(&told.currency).ok().zip(told.amount.parse().ok());
+    let amount = amount.and_then(|(currency, major)| Money::from_major(major, currency).ok());
+    amount.ok_or_else(|| corrupt("a fee's amount is none"))
+}
+
+fn account(name: &str) -> rusqlite::Result<AccountName> {
+    AccountName::parse(name).map_err(|_| corrupt("an account's name is none"))
+}
