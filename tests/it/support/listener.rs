@@ -20,6 +20,9 @@ use super::PATIENCE;
 /// The queue that events are read from.
 const QUEUE: &str = "test.events";
 
+/// How long the broker may take to answer before it is asked anew.
+pub const ANSWER_MAX: Duration = Duration::from_secs(5);
+
 /// The types that say how a shipment ended.
 pub const OUTCOMES: [&str; 3] = ["capture.succeeded", "capture.failed", "capture.unresolved"];
 
@@ -141,10 +144,12 @@ async fn listen(
     received: &Mutex<Vec<Received>>,
     count: &watch::Sender<usize>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let session = Session::open(settings, "test").await?;
-    let channel = session.channel().await?;
+    // A broker that is just starting, or dying, may never answer.
+    let session = tokio::time::timeout(ANSWER_MAX, Session::open(settings, "test")).await??;
+    let channel = tokio::time::timeout(ANSWER_MAX, session.channel()).await??;
     let options = BasicConsumeOptions::default();
-    let mut deliveries = channel.basic_consume(QUEUE.into(), "".into(), options, FieldTable::default()).await?;
+    let consuming = channel.basic_consume(QUEUE.into(), "".into(), options, FieldTable::default());
+    let mut deliveries = tokio::time::timeout(ANSWER_MAX, consuming).await??;
     while let Some(delivery) = deliveries.next().await {
         let delivery = delivery?;
         let text =
@@ -159,7 +164,7 @@ async fn listen(
         };
         received.lock().unwrap().push(event);
         count.send_modify(|count| *count += 1);
-        delivery.ack(BasicAckOptions::default()).await?;
+        tokio::time::timeout(ANSWER_MAX, delivery.ack(BasicAckOptions::default())).await??;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::PATIENCE;
 use super::audit;
-use super::listener::{Listener, Received};
+use super::listener::{ANSWER_MAX, Listener, Received};
 use super::order::{Account, Message, Order};
 use super::worker::Worker;
 
@@ -137,7 +137,8 @@ impl World {
     pub async fn publish(&self, messages: impl IntoIterator<Item = impl Into<Message>>) {
         let messages: Vec<Message> = messages.into_iter().map(Into::into).collect();
         let publishing = async {
-            while let Err(error) = publish_once(&self.broker, &messages).await {
+            let once = || tokio::time::timeout(ANSWER_MAX, publish_once(&self.broker, &messages));
+            while let Err(error) = once().await.unwrap_or_else(|late| Err(late.into())) {
                 assert!(self.broker_may_fail(), "publishing failed: {error}");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
