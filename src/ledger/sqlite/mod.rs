@@ -19,6 +19,9 @@ mod schema;
 // where both happen
 mod thread;
 
+// what operators ask of the worker
+pub mod desk;
+
 // what operators ask
 pub mod report;
 
@@ -66,6 +69,12 @@ const ENDED_MAX: usize = 2_048;
 
 /// How long they may wait, while anything is written at all.
 const ENDED_FOR: Duration = Duration::from_mins(1);
+
+/// So many times the lock is tried for, with a pause after each.
+const HOLD_TRIES: u32 = 5;
+
+/// The pause.
+const HOLD_PAUSE: Duration = Duration::from_millis(10);
 
 /// The ledger in one file.
 #[derive(Debug)]
@@ -148,11 +157,15 @@ fn hold(path: &Path) -> Result<File, LedgerError> {
     let lock_path = lock_path(path);
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
     let lock = lock.map_err(|error| open_error(&lock_path, &error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(LedgerError::Held { path: path.display().to_string() }),
-        Err(std::fs::TryLockError::Error(error)) => Err(open_error(&lock_path, &error)),
+    for _ in 0..HOLD_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            // A command that looks whether a worker runs has it for a moment too.
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(HOLD_PAUSE),
+            Err(std::fs::TryLockError::Error(error)) => return Err(open_error(&lock_path, &error)),
+        }
     }
+    Err(LedgerError::Held { path: path.display().to_string() })
 }
 
 fn lock_path(path: &Path) -> PathBuf {
