@@ -173,7 +173,8 @@ impl Executor {
                 Step::Look(reference, permit) => {
                     self.spawn(async move |executor| executor.look(reference, permit).await);
                 }
-                Step::Recall(due) => self.spawn(async move |executor| executor.recall(vec![due]).await),
+                Step::Recall(parked) => self.recall(lane, parked),
+                Step::Resumed => self.tell(lane),
                 Step::WakeAt(at) => return self.wake(lane, at),
                 Step::Nothing => return,
             }
@@ -232,13 +233,18 @@ impl Executor {
     }
 
     /// Brings forward what is parked.
-    pub(super) async fn recall(self: Arc<Self>, parked: Vec<Due>) {
-        let replies = self.execute(parked.into_iter().map(Command::Recall).collect()).await;
-        for reply in replies.into_iter().flatten().flatten() {
-            if let Some(ready) = &reply.ready {
-                self.enqueue(ready);
+    fn recall(self: &Arc<Self>, lane: &Arc<Lane>, parked: Vec<Due>) {
+        let lane = Arc::clone(lane);
+        self.spawn(async move |executor| {
+            let replies = executor.execute(parked.into_iter().map(Command::Recall).collect()).await;
+            for reply in replies.into_iter().flatten().flatten() {
+                if let Some(ready) = &reply.ready {
+                    lane.enqueue(ready);
+                }
             }
-        }
+            lane.has_recalled();
+            executor.pump(&lane);
+        });
     }
 
     /// Says where an account stands, if that has changed; what was parked in a suspension is recalled.
@@ -246,9 +252,9 @@ impl Executor {
         let Some(change) = lane.change() else { return };
         standing::tell(&lane.name, &change);
         standing::keep(&self.desk, lane);
-        if matches!(change.before, Standing::Suspended(_)) && change.now == Standing::Active {
-            let parked = lane.take_parked();
-            self.spawn(async move |executor| executor.recall(parked).await);
+        let rested = matches!(change.before, Standing::Suspended(_) | Standing::Paused(_));
+        if rested && change.now == Standing::Active {
+            self.recall(lane, lane.take_parked());
         }
     }
 

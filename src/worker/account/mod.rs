@@ -49,6 +49,7 @@ struct State {
     waiting: Waiting,
     /// What rests after a configuration fault, to be recalled once the account works again.
     parked: HashSet<Due>,
+    is_recalling: bool,
     /// What a look can ask about.
     last_reference: Option<Reference>,
     last_success: Option<Timestamp>,
@@ -73,8 +74,10 @@ pub(super) enum Step {
     Begin(Due, Permit),
     /// Look whether the account works, by a read that is not booked.
     Look(Reference, Permit),
-    /// Bring forward what is parked, so that it can try.
-    Recall(Due),
+    /// Bring forward what is parked, so that it can try; then say so by [`Lane::has_recalled`].
+    Recall(Vec<Due>),
+    /// A suspension ended for want of anything that could try: say so.
+    Resumed,
     /// Ask again at this instant.
     WakeAt(Instant),
     /// Nothing.
@@ -105,6 +108,7 @@ impl Lane {
             gate,
             waiting: Waiting::default(),
             parked: HashSet::new(),
+            is_recalling: false,
             last_reference: None,
             last_success,
             kept_success: last_success,
@@ -165,12 +169,15 @@ impl Lane {
     /// What to do while nothing waits: find out whether the account works.
     fn next_of_none(self: &Arc<Self>, state: &mut State, now: Instant) -> Step {
         if state.gate.awaits_trial() {
-            let Some(due) = state.parked.iter().next().copied() else {
+            return if state.is_recalling {
+                Step::Nothing
+            } else if state.parked.is_empty() {
                 state.gate.resume_untried(now);
-                return Step::Nothing;
+                Step::Resumed
+            } else {
+                state.is_recalling = true;
+                Step::Recall(state.parked.drain().collect())
             };
-            state.parked.remove(&due);
-            return Step::Recall(due);
         }
         if let Some(reference) = state.last_reference.clone().filter(|_| state.gate.awaits_call(now))
             && let Ok(pass) = state.gate.admit(now)
@@ -184,6 +191,11 @@ impl Lane {
     /// The timer for [`Step::WakeAt`] went off.
     pub(super) fn has_woken(&self) {
         self.state().timer = None;
+    }
+
+    /// What was to be recalled waits now, if it still has to.
+    pub(super) fn has_recalled(&self) {
+        self.state().is_recalling = false;
     }
 
     /// How many calls could be begun now.
