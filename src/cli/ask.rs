@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) fn ask(what: What, reason: &str, context: &mut Context) -> Result<Exit, Failure> {
     let LedgerUrl::Sqlite(path) = context.settings()?.ledger;
     let desk = Desk::open(&path).or_exit(Exit::Ledger)?;
-    let answer = ask_at(&desk, Request { by: who(), reason: reason.to_owned(), what })?;
+    let answer = ask_at(&desk, &Request { by: who(), reason: reason.to_owned(), what })?;
     match context.output.format() {
         Format::Json => context.output.json(&answer)?,
         Format::Table => context.output.line(&answer.message)?,
@@ -27,7 +27,7 @@ pub(super) fn ask(what: What, reason: &str, context: &mut Context) -> Result<Exi
     Ok(if answer.done { Exit::Done } else { Exit::Wrong })
 }
 
-fn ask_at(desk: &Desk, request: Request) -> Result<Answer, Failure> {
+fn ask_at(desk: &Desk, request: &Request) -> Result<Answer, Failure> {
     let nobody = |then: &str| {
         let message = format!("no worker runs on this ledger, {then}: start it with `holdfast run`, and ask again");
         Failure::new(Exit::Unreachable, message)
@@ -35,7 +35,7 @@ fn ask_at(desk: &Desk, request: Request) -> Result<Answer, Failure> {
     if !desk.is_served().or_exit(Exit::Ledger)? {
         return Err(nobody("so nothing was changed"));
     }
-    let row = desk.put(&request).or_exit(Exit::Ledger)?;
+    let row = desk.put(request).or_exit(Exit::Ledger)?;
     let asked = Instant::now();
     loop {
         if let Some(answer) = desk.answer_to(row).or_exit(Exit::Ledger)? {

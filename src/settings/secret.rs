@@ -14,10 +14,7 @@ use super::source::{Environment, Node, Place, Table, Value};
 const FORMS: &str = "{ file = \"…\" }, { env = \"…\" } or { credential = \"…\" }";
 
 /// Reads a secret that has to be there, and says which file it came from, if any.
-pub(super) fn required(
-    section: &mut Section<'_>,
-    key: &'static str,
-) -> Result<(SecretString, Option<PathBuf>), Noted> {
+pub(super) fn required(section: &mut Section<'_>, key: &'static str) -> Result<(SecretString, Option<PathBuf>), Noted> {
     let Some(node) = section.take(key) else { return Err(section.missing(key)) };
     resolve(section, key, node)
 }
@@ -48,11 +45,7 @@ pub(super) fn or_plain(
     }
 }
 
-fn resolve(
-    section: &mut Section<'_>,
-    key: &'static str,
-    node: Node,
-) -> Result<(SecretString, Option<PathBuf>), Noted> {
+fn resolve(section: &mut Section<'_>, key: &'static str, node: Node) -> Result<(SecretString, Option<PathBuf>), Noted> {
     let place = node.place.clone();
     let found = form(node).and_then(|(place, form)| Ok((place, form.read(section.environment())?, form)));
     match found {

@@ -24,12 +24,11 @@ pub(super) async fn carry_out(executor: &Arc<Executor>) -> Result<(), LedgerErro
     let executor = Arc::clone(executor);
     let work = move || {
         for (row, request) in desk.open_requests()? {
-            match request {
-                Some(request) => carry_out_one(&executor, row, &request)?,
-                None => {
-                    let message = "the worker does not know this request: it is of another version".to_owned();
-                    desk.answer(row, &refused(message))?;
-                }
+            if let Some(request) = request {
+                carry_out_one(&executor, row, &request)?;
+            } else {
+                let message = "the worker does not know this request: it is of another version".to_owned();
+                desk.answer(row, &refused(message))?;
             }
         }
         Ok(())
@@ -57,7 +56,10 @@ fn carry_out_one(executor: &Arc<Executor>, row: i64, request: &Request) -> Resul
 fn pause(lane: &Lane, request: &Request) -> String {
     lane.pause(format!("{} ({})", request.reason, request.by));
     let (waiting, in_flight) = lane.numbers();
-    format!("{} is paused: nothing more is sent; {in_flight} calls under way will be settled, {waiting} wait", lane.name)
+    format!(
+        "{} is paused: nothing more is sent; {in_flight} calls under way will be settled, {waiting} wait",
+        lane.name
+    )
 }
 
 fn resume(lane: &Lane) -> String {

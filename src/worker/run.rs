@@ -25,8 +25,8 @@ use crate::worker::executor::Executor;
 use crate::worker::gauges::Gauges;
 use crate::worker::intake::{DeadIntake, WorkIntake};
 use crate::worker::relay::{Outbox, Relay};
-use crate::worker::{requests, standing};
 use crate::worker::watch::{self as watching, Watch};
+use crate::worker::{requests, standing};
 
 /// Why a worker did not start, or had to end.
 #[derive(Debug, Error)]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use holdfast::sandbox::{Code, Fault, Operation, Rule, When};
+use holdfast::sandbox::{Channel, Code, Fault, Operation, Rule, When};
 use serde_json::Value;
 
 use crate::support::order::{Account, Order};
@@ -89,7 +89,7 @@ async fn a_secret_is_rotated_by_a_signal_and_what_was_parked_is_sent_at_once() {
 async fn an_odd_order_is_parked_alone_and_its_account_goes_on() {
     let world = World::new().await;
     let orders = orders(&world, Account::Flitt, 40);
-    let code = Fault::Code { code: Code::Number(1_014), when: When::Before, channel: Default::default() };
+    let code = Fault::Code { code: Code::Number(1_014), when: When::Before, channel: Channel::default() };
     let odd = Rule { reference: Some(orders[3].reference.clone()), operation: Operation::Capture, ..Rule::new(code) };
     world.faults(vec![odd]);
     let worker = world.worker();
@@ -165,7 +165,8 @@ async fn an_operator_pauses_and_resumes_an_account() {
     world.outcomes(40).await;
     assert_eq!(captured(&world, &flex), 20);
     world.check_books().await;
-    let kept = "SELECT count(*) FROM requests WHERE asked_by = 'olga' AND reason = 'their incident' AND answer NOT NULL";
+    let kept =
+        "SELECT count(*) FROM requests WHERE asked_by = 'olga' AND reason = 'their incident' AND answer NOT NULL";
     assert_eq!(world.count(kept), 3);
     worker.stop().await;
 }

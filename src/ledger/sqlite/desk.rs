@@ -15,7 +15,7 @@ use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
 use crate::ledger::LedgerError;
 use crate::ledger::sqlite::codec::{At, at, corrupt, instant};
-use crate::ledger::sqlite::{failed, lock_path, open_error, schema};
+use crate::ledger::sqlite::{failed, lock, open_error, schema};
 
 /// What an operator can ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,18 +106,7 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Open`] when that cannot be found out.
     pub fn is_served(&self) -> Result<bool, LedgerError> {
-        let path = lock_path(&self.path);
-        let lock = match std::fs::File::open(&path) {
-            Ok(lock) => lock,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(open_error(&path, &error)),
-        };
-        // Shared and given back at once: a worker that starts in this very moment is not kept out for long.
-        match lock.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(true),
-            Err(std::fs::TryLockError::Error(error)) => Err(open_error(&path, &error)),
-        }
+        lock::is_held(&self.path)
     }
 
     /// Puts a request; its row.
@@ -298,9 +287,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let desk = desk(&directory);
         assert!(!desk.is_served().expect("looked"));
-        let lock = super::super::hold(&directory.path().join("ledger.db")).expect("held");
+        let held = lock::hold(&directory.path().join("ledger.db")).expect("held");
         assert!(desk.is_served().expect("looked"));
-        drop(lock);
+        drop(held);
         assert!(!desk.is_served().expect("looked"));
     }
 }

@@ -30,9 +30,13 @@ pub(super) fn load(
             Command::Accept(arrival) => loader.arrival(arrival)?,
             Command::Register(arrival) => loader.told(&arrival.notice.order, Some(&arrival.notice.authorization))?,
             Command::Cancel(arrival) => loader.told(&arrival.notice.order, None)?,
-            Command::Due(Due::Capture(key)) | Command::Recall(Due::Capture(key)) => loader.capture_and_surroundings(*key)?,
+            Command::Due(Due::Capture(key)) | Command::Recall(Due::Capture(key)) => {
+                loader.capture_and_surroundings(*key)?;
+            }
             Command::Settle(settle) => loader.capture_and_surroundings(settle.capture)?,
-            Command::Due(Due::Authorization(key)) | Command::Recall(Due::Authorization(key)) => loader.authorization_and_shipments(*key)?,
+            Command::Due(Due::Authorization(key)) | Command::Recall(Due::Authorization(key)) => {
+                loader.authorization_and_shipments(*key)?;
+            }
             Command::Freeze(freeze) => loader.authorization_and_shipments(freeze.authorization)?,
             Command::Expire(expire) => loader.authorization_and_captures(expire.authorization)?,
             Command::Due(Due::Warning(key)) | Command::Recall(Due::Warning(key)) => loader.authorization(*key)?,

@@ -19,14 +19,17 @@ mod schema;
 // where both happen
 mod thread;
 
+// who holds the file
+mod lock;
+
 // what operators ask of the worker
 pub mod desk;
 
 // what operators ask
 pub mod report;
 
-use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -70,12 +73,6 @@ const ENDED_MAX: usize = 2_048;
 /// How long they may wait, while anything is written at all.
 const ENDED_FOR: Duration = Duration::from_mins(1);
 
-/// So many times the lock is tried for, with a pause after each.
-const HOLD_TRIES: u32 = 5;
-
-/// The pause.
-const HOLD_PAUSE: Duration = Duration::from_millis(10);
-
 /// The ledger in one file.
 #[derive(Debug)]
 pub struct SqliteLedger {
@@ -104,7 +101,7 @@ impl SqliteLedger {
     /// [`LedgerError::Held`] when another worker has it open; [`LedgerError::Open`] when it cannot be
     /// opened, is of a newer version, or does not take `journal_mode=WAL` and `synchronous=FULL`.
     pub fn open(path: &Path, environment: Environment) -> Result<Self, LedgerError> {
-        let lock = hold(path)?;
+        let lock = lock::hold(path)?;
         let connection = open_for_writing(path)?;
         Self::start(path, lock, connection, environment)
     }
@@ -150,28 +147,6 @@ fn failed(error: &rusqlite::Error) -> LedgerError {
 
 fn open_error(path: &Path, cause: &dyn std::fmt::Display) -> LedgerError {
     LedgerError::Open { path: path.display().to_string(), cause: cause.to_string() }
-}
-
-/// Takes the lock that keeps a second worker out.
-fn hold(path: &Path) -> Result<File, LedgerError> {
-    let lock_path = lock_path(path);
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
-    let lock = lock.map_err(|error| open_error(&lock_path, &error))?;
-    for _ in 0..HOLD_TRIES {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            // A command that looks whether a worker runs has it for a moment too.
-            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(HOLD_PAUSE),
-            Err(std::fs::TryLockError::Error(error)) => return Err(open_error(&lock_path, &error)),
-        }
-    }
-    Err(LedgerError::Held { path: path.display().to_string() })
-}
-
-fn lock_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    PathBuf::from(name)
 }
 
 fn open_for_writing(path: &Path) -> Result<Connection, LedgerError> {

@@ -11,6 +11,7 @@ use crate::settings::{Breaker as BreakerRules, Rate, Suspension as SuspensionRul
 
 use super::rate::Bucket;
 use super::signal::{Operation, Signal};
+use super::standing::Standing;
 
 /// What the settings say.
 #[derive(Debug, Clone, Copy)]
@@ -47,10 +48,17 @@ pub(super) struct Gate {
 
 #[derive(Debug)]
 enum Breaker {
-    Closed { failures: u32 },
-    Open { until: Instant, why: String },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Instant,
+        why: String,
+    },
     /// One call is under way; its answer decides.
-    HalfOpen { why: String },
+    HalfOpen {
+        why: String,
+    },
 }
 
 #[derive(Debug)]
@@ -64,7 +72,9 @@ struct Suspension {
 /// How far the search for an end of a suspension is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probe {
-    Rests { until: Instant },
+    Rests {
+        until: Instant,
+    },
     UnderWay,
     /// Reading works again; one capture may try.
     Trial,
@@ -77,19 +87,6 @@ pub(super) enum Pass {
     Ordinary,
     /// The one whose answer decides.
     Probe,
-}
-
-/// Where an account stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::worker) enum Standing {
-    /// It is used.
-    Active,
-    /// An operator has paused it.
-    Paused(String),
-    /// Its settings do not work.
-    Suspended(String),
-    /// Its provider does not work.
-    BreakerOpen(String),
 }
 
 impl Gate {

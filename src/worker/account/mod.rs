@@ -11,6 +11,9 @@ mod gate;
 // so many calls in a span of time
 mod rate;
 
+// where the account stands
+mod standing;
+
 // what an answer tells of the account
 mod signal;
 
@@ -27,9 +30,10 @@ use crate::ledger::sqlite::desk::AccountStatus;
 use crate::provider::{self, Provider};
 use crate::settings;
 
+pub(super) use gate::Rules;
 use gate::{Gate, Pass};
-pub(super) use gate::{Rules, Standing};
 pub(super) use signal::{Operation, Signal};
+pub(super) use standing::Standing;
 use waiting::Waiting;
 
 /// A last success is written down only where it is so much later than what was written: it is for
@@ -341,20 +345,5 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.lane.state().gate.take_back(self.pass, self.is_answered, Instant::now());
-    }
-}
-
-impl Standing {
-    /// The words for labels, the ledger and operators.
-    pub(super) const WORDS: [&'static str; 4] = ["active", "paused", "suspended", "breaker_open"];
-
-    /// Its word, and why.
-    pub(super) fn in_words(&self) -> (&'static str, Option<String>) {
-        match self {
-            Self::Active => ("active", None),
-            Self::Paused(why) => ("paused", Some(why.clone())),
-            Self::Suspended(why) => ("suspended", Some(why.clone())),
-            Self::BreakerOpen(why) => ("breaker_open", Some(why.clone())),
-        }
     }
 }

@@ -40,8 +40,8 @@ fn read(connection: &Connection) -> rusqlite::Result<BTreeMap<AccountName, Accou
         let name = status.account.clone();
         accounts.entry(name).or_default().status = Some(status);
     }
-    let mut statement =
-        connection.prepare("SELECT account, state, count(*) FROM captures WHERE is_open = 1 GROUP BY account, state")?;
+    let mut statement = connection
+        .prepare("SELECT account, state, count(*) FROM captures WHERE is_open = 1 GROUP BY account, state")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let summary = accounts.entry(name(row)?).or_default();
