@@ -124,7 +124,7 @@ async fn a_provider_that_is_down_for_long_is_spared_and_comes_back_gradually() {
     world.check_books().await;
     let in_vain = world.count("SELECT sum(attempts) - count(*) FROM captures");
     // What was under way when it went down, and one at a time from then on. With a backoff of at most a
-    // second and no breaker they were over a thousand.
+    // second and no breaker there were over two thousand.
     assert!((10..130).contains(&in_vain), "{in_vain} attempts in vain");
     let at_once = "SELECT count(*) FROM captures WHERE settled_at < 300000 + (
         SELECT min(settled_at) FROM captures WHERE settled_at > 3000000 + (SELECT min(planned_at) FROM captures))";
