@@ -37,6 +37,8 @@ pub enum Command {
     Collect(Box<RawMessage>),
     /// Something is due, or it is a capture's turn (T2).
     Due(Due),
+    /// What was parked for a fault of its account's configuration is due now: the account works again.
+    Recall(Due),
     /// A capture request, or a read about a capture, came to something (T3).
     Settle(Box<Settle>),
     /// The read before a single capture came to something (T3, and T2 of the capture).
@@ -356,6 +358,7 @@ fn carry_out(books: &mut Books, command: Command, context: Context<'_>) -> Reply
         Command::Reject(reject) => reject::reject(books, reject.rejection, reject.raw, context),
         Command::Collect(raw) => reject::collect(books, *raw, context),
         Command::Due(due) => due::due(books, due, context),
+        Command::Recall(due) => due::recall(books, due, context),
         Command::Settle(settle) => settle::settle(books, *settle, context),
         Command::Freeze(freeze) => collect::freeze(books, *freeze, context),
         Command::Expire(expire) => expiry::expire(books, *expire, context),

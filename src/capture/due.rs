@@ -12,7 +12,7 @@ use crate::capture::expiry;
 use crate::capture::kept;
 use crate::capture::outcome;
 use crate::capture::policy::Captures;
-use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
+use crate::capture::records::{Ask, AuthorizationKey, CaptureKey, ShipmentKey};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
@@ -56,6 +56,42 @@ fn due_capture(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> 
             Reply::nothing(Note::Nothing)
         }
     }
+}
+
+/// Brings forward what was parked, and says that it is ready. What is due for another reason by now
+/// comes early, which is harmless: nothing is concluded from when it is looked at.
+pub(super) fn recall(books: &mut Books, due: Due, context: Context<'_>) -> Reply {
+    let now = context.now.wall;
+    let authorization = match due {
+        Due::Capture(capture) => {
+            let Some(record) = books.captures().find(capture) else { return Reply::nothing(Note::Nothing) };
+            let rests = matches!(record.state, CaptureState::Planned | CaptureState::InDoubt);
+            if !rests || record.waits_turn {
+                return Reply::nothing(Note::Nothing);
+            }
+            let authorization = record.authorization;
+            let record = books.capture_mut(capture);
+            record.due_at = record.due_at.map(|at| at.min(now));
+            authorization
+        }
+        Due::Authorization(authorization) if books.authorizations().find(authorization).is_some() => {
+            let watch = books.watch_mut(authorization);
+            watch.read_at = watch.read_at.map(|at| at.min(now));
+            authorization
+        }
+        Due::Ask(authorization) if books.authorizations().find(authorization).is_some() => {
+            let record = books.authorization_mut(authorization);
+            record.ask = record.ask.map(|ask| Ask { at: ask.at.min(now), ..ask });
+            authorization
+        }
+        // Nothing of these is ever parked.
+        Due::Authorization(_) | Due::Ask(_) | Due::Shipment(_) | Due::Warning(_) | Due::Kept(_) | Due::Order(_) => {
+            return Reply::nothing(Note::Nothing);
+        }
+    };
+    let record = books.authorization(authorization);
+    let ready = Ready { due, account: record.account.clone(), deadline: record.expires_at };
+    Reply { ready: Some(ready), ..Reply::nothing(Note::Nothing) }
 }
 
 fn is_beyond_all_waits(at: Timestamp, context: Context<'_>) -> bool {

@@ -13,6 +13,8 @@ use crate::ledger::sqlite::report::Report;
 use crate::settings::{Effective, LedgerUrl, Settings, SettingsErrors};
 use crate::telemetry;
 
+mod accounts;
+mod ask;
 mod authorizations;
 mod captures;
 mod check;
@@ -65,6 +67,9 @@ enum Command {
     /// Show which authorizations expire soon, and what is at stake.
     #[command(subcommand)]
     Authorizations(authorizations::Command),
+    /// Show where each account stands; stop and resume one.
+    #[command(subcommand)]
+    Accounts(accounts::Command),
     /// Show what was set aside, and why.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -92,6 +97,7 @@ impl Command {
             Self::Publish(args) => wait_for(publish::run(args, context)),
             Self::Captures(command) => captures::run(command, clock::now(), context),
             Self::Authorizations(command) => authorizations::run(command, clock::now(), context),
+            Self::Accounts(command) => accounts::run(command, clock::now(), context),
             Self::DeadLetters(command) => dead_letters::run(command, clock::now(), context),
             Self::Check => check::run(context),
             Self::Demo => wait_for(demo::run(context)),

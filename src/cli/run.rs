@@ -16,7 +16,7 @@ Examples:
   HOLDFAST_BROKER__URL=amqp://guest:guest@127.0.0.1:5672/%2f holdfast run
 
 SIGTERM or SIGINT drains: nothing new is taken, calls in flight are settled, events are published.
-A second one ends at once, which is safe.";
+A second one ends at once, which is safe. SIGHUP reads the secrets anew that are in files.";
 
 /// Runs the worker until SIGTERM or SIGINT, or until the ledger fails. Never ends because the broker
 /// is away.
@@ -25,14 +25,21 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     let metrics = telemetry::start_metrics().or_exit(Exit::Wrong)?;
     // Taken before anything is started, so that a drain is a drain from the first moment.
     let mut signals = Signals::take().or_exit(Exit::Wrong)?;
+    let mut hang_up = signal(SignalKind::hangup()).or_exit(Exit::Wrong)?;
     let server = Server::bind(settings.http_listen).await.or_exit(Exit::Usage)?;
     let worker = Worker::start(&settings).await.map_err(|error| failure(&error))?;
     tracing::info!(http = %server.address(), accounts = settings.accounts.len(), "worker started");
     let stop_http = CancellationToken::new();
     let http = tokio::spawn(server.serve(worker.readiness(), metrics, stop_http.clone()));
-    let failed = tokio::select! {
-        () = signals.next() => false,
-        _ = worker.failed() => true,
+    let failed = loop {
+        tokio::select! {
+            () = signals.next() => break false,
+            _ = worker.failed() => break true,
+            _ = hang_up.recv() => {
+                tracing::info!("told by SIGHUP: secrets that are in files are read anew");
+                worker.renew_secrets();
+            }
+        }
     };
     if failed {
         tracing::error!("the ledger has failed: ending at once; what was in flight is in doubt until the next start");

@@ -174,10 +174,29 @@ fn what_does_not_exist_is_nothing() {
         for command in [
             Command::Due(Due::Capture(CaptureKey::new(99))),
             Command::Due(Due::Shipment(ShipmentKey::new(99))),
+            Command::Recall(Due::Capture(CaptureKey::new(99))),
+            Command::Recall(Due::Authorization(AuthorizationKey::new(99))),
+            Command::Recall(Due::Ask(AuthorizationKey::new(99))),
             Command::Settle(Box::new(Settle { capture: CaptureKey::new(99), epoch: 0, evidence, start: true })),
         ] {
             assert_eq!(backend.tell(command).note, Note::Nothing, "{}", backend.name);
         }
+    }
+}
+
+#[test]
+fn what_is_parked_can_be_recalled_and_is_due_then() {
+    for backend in Backend::all() {
+        let reply = backend.tell(sent("a", "1.00"));
+        let Call::Send { capture, epoch, .. } = reply.ticket.expect("sent").call else { panic!("a capture") };
+        let fault = ConfigurationFault { code: None, message: "a secret".to_owned(), may_have_executed: false };
+        let evidence = Evidence::Answer(Answer::Misconfigured(fault));
+        backend.tell(Command::Settle(Box::new(Settle { capture, epoch, evidence, start: false })));
+        assert!(backend.due(10).calls.is_empty(), "{}", backend.name);
+        let reply = backend.tell(Command::Recall(Due::Capture(capture)));
+        assert_eq!(reply.ready.map(|ready| ready.due), Some(Due::Capture(capture)), "{}", backend.name);
+        let due: Vec<Due> = backend.due(10).calls.into_iter().map(|ready| ready.due).collect();
+        assert_eq!(due, [Due::Capture(capture)], "{}", backend.name);
     }
 }
 

@@ -308,22 +308,30 @@ impl Store for Tables {
                     self.load_told(&mut books, &notice.order, Some(&notice.authorization), None);
                 }
                 Command::Cancel(arrival) => self.load_told(&mut books, &arrival.notice.order, None, None),
-                Command::Due(Due::Capture(key)) => self.load_capture(&mut books, *key),
+                Command::Due(Due::Capture(key)) | Command::Recall(Due::Capture(key)) => {
+                    self.load_capture(&mut books, *key);
+                }
                 Command::Settle(settle) => self.load_capture(&mut books, settle.capture),
-                Command::Due(Due::Authorization(key)) => self.load_on_authorization(&mut books, *key),
+                Command::Due(Due::Authorization(key)) | Command::Recall(Due::Authorization(key)) => {
+                    self.load_on_authorization(&mut books, *key);
+                }
                 Command::Freeze(freeze) => self.load_on_authorization(&mut books, freeze.authorization),
                 Command::Expire(expire) => self.load_on_authorization(&mut books, expire.authorization),
-                Command::Due(Due::Warning(key)) => self.load_authorization(&mut books, *key),
-                Command::Due(Due::Ask(key)) => self.load_asked(&mut books, *key),
+                Command::Due(Due::Warning(key)) | Command::Recall(Due::Warning(key)) => {
+                    self.load_authorization(&mut books, *key);
+                }
+                Command::Due(Due::Ask(key)) | Command::Recall(Due::Ask(key)) => self.load_asked(&mut books, *key),
                 Command::Learn(learn) => self.load_asked(&mut books, learn.authorization),
-                Command::Due(Due::Shipment(key)) => self.load_shipment(&mut books, *key),
-                Command::Due(Due::Kept(key)) => {
+                Command::Due(Due::Shipment(key)) | Command::Recall(Due::Shipment(key)) => {
+                    self.load_shipment(&mut books, *key);
+                }
+                Command::Due(Due::Kept(key)) | Command::Recall(Due::Kept(key)) => {
                     if let Some(kept) = self.kept.get(key) {
                         self.load_order(&mut books, kept.order);
                         books.load_kept(kept.clone());
                     }
                 }
-                Command::Due(Due::Order(key)) => self.load_closing(&mut books, *key),
+                Command::Due(Due::Order(key)) | Command::Recall(Due::Order(key)) => self.load_closing(&mut books, *key),
                 Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
             }
         }

@@ -71,10 +71,12 @@ pub(super) fn account(protocol: Protocol) -> Account {
     Account {
         name: AccountName::parse("test").expect("an id"),
         concurrency: 4,
+        rate_limit: None,
         timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(5),
         resend_window: None,
         authorization_lifetime: None,
+        secret_file: None,
         protocol,
     }
 }

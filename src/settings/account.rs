@@ -2,7 +2,10 @@
 //!
 //! Does not talk to a provider: whether the credentials are right is not known here.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
 
 use super::problem::Noted;
 use super::section::Section;
@@ -72,6 +75,7 @@ fn read_one(
 ) -> Result<(Account, AccountPolicy), Noted> {
     let kind = section.required("protocol", kind);
     let concurrency = section.with_default("concurrency", CONCURRENCY, value::integer(1, 10_000));
+    let rate_limit = section.optional("rate_limit", value::rate);
     let timeout = section.with_default("timeout", TIMEOUT, value::span);
     let connect_timeout = section.with_default("connect_timeout", CONNECT_TIMEOUT, value::span);
     *longest_timeout = (*longest_timeout).max(timeout.ok());
@@ -90,9 +94,9 @@ fn read_one(
     let minimum = section.optional("minimum", value::money);
     let lifetime = read_lifetime(&mut section, kind, margin);
     let protocol = match kind {
-        Kind::Flitt => read_cloudipsp(&mut section).map(Protocol::Flitt),
-        Kind::Fondy => read_cloudipsp(&mut section).map(Protocol::Fondy),
-        Kind::FlexPay => read_flex_pay(&mut section).map(Protocol::FlexPay),
+        Kind::Flitt => read_cloudipsp(&mut section).map(|(read, file)| (Protocol::Flitt(read), file)),
+        Kind::Fondy => read_cloudipsp(&mut section).map(|(read, file)| (Protocol::Fondy(read), file)),
+        Kind::FlexPay => read_flex_pay(&mut section).map(|(read, file)| (Protocol::FlexPay(read), file)),
     };
     let (captures, on_expiry, resend_default) = match kind {
         Kind::Flitt | Kind::Fondy => (Captures::Single, OnExpiry::MayCaptureInFull, None),
@@ -120,14 +124,17 @@ fn read_one(
         quantum: quantum?,
         minimum: minimum?,
     };
+    let (protocol, secret_file) = protocol?;
     let account = Account {
         name,
         concurrency: concurrency?,
+        rate_limit: rate_limit?,
         timeout: timeout?,
         connect_timeout: connect_timeout?,
         resend_window: resend_override,
         authorization_lifetime,
-        protocol: protocol?,
+        secret_file,
+        protocol,
     };
     Ok((account, policy))
 }
@@ -148,14 +155,14 @@ fn read_lifetime(section: &mut Section<'_>, kind: Kind, margin: Option<Duration>
     }
 }
 
-fn read_cloudipsp(section: &mut Section<'_>) -> Result<Cloudipsp, Noted> {
+fn read_cloudipsp(section: &mut Section<'_>) -> Result<(Cloudipsp, Option<PathBuf>), Noted> {
     let base_url = section.required("base_url", value::provider_url);
     let merchant_id = section.required("merchant_id", value::integer(1, u64::MAX));
-    let secret = secret::required(section, "secret");
-    Ok(Cloudipsp { base_url: base_url?, merchant_id: merchant_id?, secret: secret? })
+    let (secret, file) = secret::required(section, "secret")?;
+    Ok((Cloudipsp { base_url: base_url?, merchant_id: merchant_id?, secret }, file))
 }
 
-fn read_flex_pay(section: &mut Section<'_>) -> Result<FlexPay, Noted> {
+fn read_flex_pay(section: &mut Section<'_>) -> Result<(FlexPay, Option<PathBuf>), Noted> {
     let base_url = section.required("base_url", value::provider_url);
     let token = if section.has("token") {
         read_fixed_token(section)
@@ -164,14 +171,16 @@ fn read_flex_pay(section: &mut Section<'_>) -> Result<FlexPay, Noted> {
         let client_id = section.required("client_id", value::text);
         let client_secret = secret::required(section, "client_secret");
         token_url.and_then(|token_url| {
-            Ok(FlexPayToken::Fetched { token_url, client_id: client_id?, client_secret: client_secret? })
+            let (client_secret, file) = client_secret?;
+            Ok((FlexPayToken::Fetched { token_url, client_id: client_id?, client_secret }, file))
         })
     };
-    Ok(FlexPay { base_url: base_url?, token: token? })
+    let (token, file) = token?;
+    Ok((FlexPay { base_url: base_url?, token }, file))
 }
 
-fn read_fixed_token(section: &mut Section<'_>) -> Result<FlexPayToken, Noted> {
-    let token = secret::required(section, "token").map(FlexPayToken::Fixed);
+fn read_fixed_token(section: &mut Section<'_>) -> Result<(FlexPayToken, Option<PathBuf>), Noted> {
+    let token = secret::required(section, "token").map(|(token, file)| (FlexPayToken::Fixed(token), file));
     for key in ["token_url", "client_id", "client_secret"] {
         if let Some(node) = section.take(key) {
             let message = "cannot be given together with token: a token is either fixed or fetched".to_owned();
@@ -179,6 +188,40 @@ fn read_fixed_token(section: &mut Section<'_>) -> Result<FlexPayToken, Noted> {
         }
     }
     token
+}
+
+impl Account {
+    /// The same account with the secret that its file holds now; `None` where it has not changed, or
+    /// does not come from a file.
+    ///
+    /// # Errors
+    /// What is wrong with the file, with its path and without what is in it.
+    pub fn with_new_secret(&self) -> Result<Option<Self>, String> {
+        let Some(file) = &self.secret_file else { return Ok(None) };
+        let new = secret::read_file(file)?;
+        if new.is_empty() {
+            return Err(format!("names the file {}, which is empty", file.display()));
+        }
+        let mut account = self.clone();
+        let held = account.protocol.secret_mut();
+        if held.expose_secret() == new {
+            return Ok(None);
+        }
+        *held = new.into();
+        Ok(Some(account))
+    }
+}
+
+impl Protocol {
+    fn secret_mut(&mut self) -> &mut SecretString {
+        match self {
+            Self::Flitt(credentials) | Self::Fondy(credentials) => &mut credentials.secret,
+            Self::FlexPay(credentials) => match &mut credentials.token {
+                FlexPayToken::Fetched { client_secret, .. } => client_secret,
+                FlexPayToken::Fixed(token) => token,
+            },
+        }
+    }
 }
 
 fn kind(value: &Value) -> Result<Kind, String> {

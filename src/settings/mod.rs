@@ -16,6 +16,7 @@ use crate::capture::policy::Policy;
 use crate::ids::AccountName;
 
 mod account;
+mod breaker;
 mod broker;
 mod capture;
 mod ledger;
@@ -54,6 +55,10 @@ pub struct Settings {
     pub worker: Worker,
     /// The CloudEvents `source` of what we publish.
     pub event_source: String,
+    /// When an account rests because its provider does not work.
+    pub breaker: Breaker,
+    /// When an account rests because its own settings do not work.
+    pub suspension: Suspension,
     /// The configured accounts.
     pub accounts: Vec<Account>,
 }
@@ -116,6 +121,8 @@ fn read(tree: Table, findings: &mut Findings) -> Result<Settings, Noted> {
     let margin = rules.as_ref().ok().map(|rules| rules.policy.derived_deadline_margin);
     let accounts = account::read(root.section("accounts"), margin);
     let bounds = rules.as_ref().map(|rules| (rules.open_max, rules.disk_free_min)).map_err(|noted| *noted);
+    let breaker = breaker::read(root.section("breaker"));
+    let suspension = breaker::read_suspension(root.section("suspension"));
     let worker = worker::read(root.section("worker"), bounds, accounts.longest_timeout);
     root.finish();
 
@@ -129,6 +136,8 @@ fn read(tree: Table, findings: &mut Findings) -> Result<Settings, Noted> {
         policy,
         worker: worker?,
         event_source: event_source?,
+        breaker: breaker?,
+        suspension: suspension?,
         accounts,
     })
 }
@@ -214,6 +223,37 @@ pub struct Worker {
     pub outbox_age_max: Duration,
 }
 
+/// When an account rests because its provider does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    /// Opens after so many technical failures in a row.
+    pub failures: u32,
+    /// How long it is open before one call is let through; doubled when that fails too.
+    pub wait: Duration,
+    /// The longest such wait.
+    pub wait_max: Duration,
+    /// Over this span after a rest, calls at the same time rise from one to all that are allowed.
+    pub recovery: Duration,
+}
+
+/// When an account rests because its own settings do not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suspension {
+    /// After configuration faults for so many different authorizations, with no success in between.
+    pub faults: usize,
+    /// How often it is looked whether the account works again.
+    pub probe_interval: Duration,
+}
+
+/// So many calls in a span of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, at least one.
+    pub calls: u32,
+    /// In how long.
+    pub per: Duration,
+}
+
 /// One configured account.
 #[derive(Debug, Clone)]
 pub struct Account {
@@ -221,6 +261,8 @@ pub struct Account {
     pub name: AccountName,
     /// Calls under way at the same time, at most.
     pub concurrency: usize,
+    /// Calls begun in a span of time, at most.
+    pub rate_limit: Option<Rate>,
     /// Longest wait for one answer.
     pub timeout: Duration,
     /// Longest wait for a connection.
@@ -229,6 +271,8 @@ pub struct Account {
     pub resend_window: Option<Duration>,
     /// How long an authorization lives where nobody says so.
     pub authorization_lifetime: Option<Duration>,
+    /// The file that its one secret was read from; `None` for a variable, which never changes.
+    pub secret_file: Option<PathBuf>,
     /// Protocol and credentials.
     pub protocol: Protocol,
 }

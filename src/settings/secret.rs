@@ -13,8 +13,8 @@ use super::source::{Environment, Node, Place, Table, Value};
 
 const FORMS: &str = "{ file = \"…\" }, { env = \"…\" } or { credential = \"…\" }";
 
-/// Reads a secret that has to be there.
-pub(super) fn required(section: &mut Section<'_>, key: &'static str) -> Result<SecretString, Noted> {
+/// Reads a secret that has to be there, and says which file it came from, if any.
+pub(super) fn required(section: &mut Section<'_>, key: &'static str) -> Result<(SecretString, Option<PathBuf>), Noted> {
     let Some(node) = section.take(key) else { return Err(section.missing(key)) };
     resolve(section, key, node)
 }
@@ -36,7 +36,7 @@ pub(super) fn or_plain(
             Err(message) => Err(section.problem(key, Some(place), message)),
         },
         value @ (Value::Bare(_) | Value::Unsupported | Value::List(_) | Value::Table(_)) => {
-            let secret = resolve(section, key, Node { place: place.clone(), value })?;
+            let (secret, _) = resolve(section, key, Node { place: place.clone(), value })?;
             match shown(secrecy::ExposeSecret::expose_secret(&secret)) {
                 Ok(_) => Ok(secret),
                 Err(message) => Err(section.problem(key, Some(place), message)),
@@ -45,13 +45,14 @@ pub(super) fn or_plain(
     }
 }
 
-fn resolve(section: &mut Section<'_>, key: &'static str, node: Node) -> Result<SecretString, Noted> {
+fn resolve(section: &mut Section<'_>, key: &'static str, node: Node) -> Result<(SecretString, Option<PathBuf>), Noted> {
     let place = node.place.clone();
     let found = form(node).and_then(|(place, form)| Ok((place, form.read(section.environment())?, form)));
     match found {
         Ok((place, secret, form)) => {
             section.note_effective(key, form.describe(), place);
-            Ok(secret)
+            let file = form.file(section.environment());
+            Ok((secret, file))
         }
         Err(message) => Err(section.problem(key, Some(place), message)),
     }
@@ -75,27 +76,39 @@ impl Form {
 
     fn read(&self, environment: &Environment) -> Result<SecretString, String> {
         let secret = match self {
-            Self::File(path) => read_file(path)?,
             Self::Variable(name) => {
                 environment.get(name).cloned().ok_or_else(|| format!("names the variable {name}, which is not set"))?
             }
-            Self::Credential(name) => {
-                // systemd sets this for a unit with LoadCredential=: systemd.exec(5), "Credentials".
-                let directory = environment.get("CREDENTIALS_DIRECTORY").ok_or(
-                    "names a credential, but CREDENTIALS_DIRECTORY is not set: \
-                     start the worker from a systemd unit with LoadCredential=",
-                )?;
-                read_file(&Path::new(directory).join(name))?
-            }
+            Self::File(path) => read_file(path)?,
+            Self::Credential(name) => read_file(&credential(name, environment)?)?,
         };
         if secret.is_empty() {
             return Err(format!("is empty {}", self.describe()));
         }
         Ok(secret.into())
     }
+
+    /// The file that it is in, if it is in one that is known.
+    fn file(&self, environment: &Environment) -> Option<PathBuf> {
+        match self {
+            Self::File(path) => Some(path.clone()),
+            Self::Variable(_) => None,
+            Self::Credential(name) => credential(name, environment).ok(),
+        }
+    }
 }
 
-fn read_file(path: &Path) -> Result<String, String> {
+fn credential(name: &str, environment: &Environment) -> Result<PathBuf, String> {
+    // systemd sets this for a unit with LoadCredential=: systemd.exec(5), "Credentials".
+    let directory = environment.get("CREDENTIALS_DIRECTORY").ok_or(
+        "names a credential, but CREDENTIALS_DIRECTORY is not set: \
+         start the worker from a systemd unit with LoadCredential=",
+    )?;
+    Ok(Path::new(directory).join(name))
+}
+
+/// The contents of a file, without the last line end.
+pub(super) fn read_file(path: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("names the file {}, which cannot be read: {error}", path.display()))?;
     Ok(text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line)).to_owned())

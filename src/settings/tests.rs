@@ -202,7 +202,7 @@ my.toml:11: accounts.flitt-ge.base_url: must use https: http is for loopback onl
 my.toml:9: accounts.flitt-ge.merchant_id: is missing
 my.toml:12: accounts.flitt-ge.secret: is a secret and must not be written here: use { file = "…" }, { env = "…" } or { credential = "…" }
 my.toml:15: accounts.other.protocol: must be "flitt", "fondy" or "flex_pay"
-default (config/holdfast.toml:118): worker.drain_grace: must be at least 5m, the longest timeout of an account
+default (config/holdfast.toml:137): worker.drain_grace: must be at least 5m, the longest timeout of an account
 my.toml:8: brocker: is not a setting: did you mean `broker`?
 "#);
 }
@@ -349,5 +349,43 @@ fn without_account(path: &str) -> String {
     match path.split('.').collect::<Vec<_>>().as_slice() {
         ["accounts", _, key] => format!("accounts.{key}"),
         _ => path.to_owned(),
+    }
+}
+
+#[test]
+fn a_secret_in_a_file_can_be_read_anew_and_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("flitt");
+    std::fs::write(&file, "first\n").unwrap();
+    let from_file = format!("{{ file = \"{}\" }}", file.display());
+    let settings = load(&ACCOUNTS.replace("{ env = \"FLITT_SECRET\" }", &from_file), &[]);
+    let [flex, flitt] = &settings.accounts[..] else { panic!("two accounts") };
+    assert!(flex.with_new_secret().unwrap().is_none(), "a variable never changes");
+    assert!(flitt.with_new_secret().unwrap().is_none(), "the same as before");
+    std::fs::write(&file, "second\n").unwrap();
+    let renewed = flitt.with_new_secret().unwrap().expect("another secret");
+    let Protocol::Flitt(credentials) = &renewed.protocol else { panic!("Flitt") };
+    assert_eq!(credentials.secret.expose_secret(), "second");
+    assert!(renewed.with_new_secret().unwrap().is_none());
+    std::fs::write(&file, "\n").unwrap();
+    let problem = renewed.with_new_secret().unwrap_err();
+    assert!(problem.contains("is empty") && !problem.contains("second"), "{problem}");
+    std::fs::remove_file(&file).unwrap();
+    assert!(renewed.with_new_secret().unwrap_err().contains("cannot be read"));
+}
+
+#[test]
+fn a_rate_is_calls_in_a_span() {
+    let rate = |text: &str| {
+        let line = format!("rate_limit = \"{text}\"\nconcurrency = 2\nmerchant_id");
+        explain(&ACCOUNTS.replacen("merchant_id", &line, 1), &[])
+            .map(|(settings, _)| settings.accounts.iter().find_map(|account| account.rate_limit).unwrap())
+    };
+    for (text, calls, seconds) in [("50/s", 50, 1), ("600/m", 600, 60), ("1/h", 1, 3_600)] {
+        assert_eq!(rate(text).unwrap(), Rate { calls, per: Duration::from_secs(seconds) });
+    }
+    for text in ["50", "0/s", "-1/s", "1.5/s", "50/d", "/s", "many/s"] {
+        let errors = rate(text).unwrap_err();
+        assert!(errors.problems[0].message.contains("must be a rate such as"), "{text}");
     }
 }

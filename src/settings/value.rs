@@ -10,6 +10,7 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use url::{Host, Url};
 
+use super::Rate;
 use super::source::Value;
 use crate::money::parse_plain_decimal;
 
@@ -86,6 +87,22 @@ pub(super) fn decimal(least: f64, most: f64, expected: &'static str) -> impl Fn(
         let parsed = number_of(value).and_then(|text| f64::from_str(text).ok());
         parsed.filter(|number| (least..=most).contains(number)).ok_or_else(|| expected.to_owned())
     }
+}
+
+/// So many in a second, a minute or an hour.
+pub(super) fn rate(value: &Value) -> Result<Rate, String> {
+    let rate = text_of(value).and_then(|text| {
+        let (calls, unit) = text.split_once('/')?;
+        let per = match unit {
+            "s" => Duration::from_secs(1),
+            "m" => Duration::from_mins(1),
+            "h" => Duration::from_hours(1),
+            _ => return None,
+        };
+        let calls = calls.parse().ok().filter(|calls| (1..=1_000_000).contains(calls))?;
+        Some(Rate { calls, per })
+    });
+    rate.ok_or_else(|| "must be a rate such as \"50/s\", \"600/m\" or \"1000/h\"".to_owned())
 }
 
 /// Money in major units, as a decimal text like those of messages: more than nothing.

@@ -45,6 +45,12 @@ pub const OUTBOX_OLDEST: &str = "holdfast_outbox_oldest_age_seconds";
 pub const OUTBOX_PENDING: &str = "holdfast_outbox_pending";
 /// Alarms.
 pub const ALARM: &str = "holdfast_alarm";
+/// Where accounts stand.
+pub const ACCOUNT_STATE: &str = "holdfast_account_state";
+/// What is due and waits for a call.
+pub const ACCOUNT_WAITING: &str = "holdfast_account_waiting";
+/// Calls under way.
+pub const ACCOUNT_IN_FLIGHT: &str = "holdfast_account_in_flight";
 /// Captures without an outcome.
 pub const OPEN_CAPTURES: &str = "holdfast_open_captures";
 /// Deliveries received.
@@ -90,6 +96,9 @@ pub const TABLE: &[Metric] = &[
     gauge(OUTBOX_OLDEST, &[], "Age of the oldest event that is not published yet, 0 without one."),
     gauge(OUTBOX_PENDING, &[], "Events that are not published yet."),
     gauge(ALARM, &["name", "account"], "1 while the alarm lasts."),
+    gauge(ACCOUNT_STATE, &["account", "state"], "1 for where the account stands, 0 for the other states."),
+    gauge(ACCOUNT_WAITING, &["account"], "What is due and waits until the account can make another call."),
+    gauge(ACCOUNT_IN_FLIGHT, &["account"], "Calls to the account's provider that are under way."),
     gauge(OPEN_CAPTURES, &[], "Captures without an outcome."),
     counter(DELIVERIES, &[], "Deliveries received from the broker."),
     counter(REJECTED, &["reason"], "Deliveries that became dead letters."),

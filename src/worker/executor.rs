@@ -1,37 +1,35 @@
-//! Calls to providers: so many at a time per account, the earliest deadline first.
+//! Calls to providers: what each account allows, the earliest deadline first.
 //!
-//! A call needs a permit of its account. What is begun in the transaction that accepted it already
+//! A call needs a permit of its account (`worker::account`). What is begun in the transaction that accepted it already
 //! has one; what is found later waits here for one, in the order of its deadline. After an answer is
 //! booked, the permit goes on with the next capture of the same authorization, or back.
 
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::capture::decide::{Call, Command, Due, Evidence, Expire, Freeze, Learn, Ready, Reply, Settle, Ticket};
-use crate::capture::evidence::{Answer, Reading};
-use crate::clock::Timestamp;
+use crate::capture::decide::{Command, Due, Note, Ready, Reply, Ticket};
 use crate::crash;
-use crate::ids::AccountName;
+use crate::ids::{AccountName, Reference};
+use crate::ledger::sqlite::desk::Desk;
 use crate::ledger::{CommandFailed, Ledger, LedgerError};
-use crate::provider::{CaptureRequest, Provider};
-use crate::telemetry::metric;
+use crate::worker::account::{Lane, Operation, Permit, Signal, Standing, Step};
+use crate::worker::call::{self, Answered};
 use crate::worker::note;
 use crate::worker::relay::Outbox;
-
-/// Permission for one call under way.
-pub(super) type Permit = OwnedSemaphorePermit;
+use crate::worker::standing;
 
 /// Makes provider calls, and books what they come to.
 pub(super) struct Executor {
     ledger: Arc<dyn Ledger>,
+    desk: Arc<Desk>,
     outbox: Outbox,
-    lanes: HashMap<AccountName, Lane>,
+    lanes: HashMap<AccountName, Arc<Lane>>,
     calls: TaskTracker,
     /// Told when a permit was given back and nothing took it up.
     freed: Notify,
@@ -40,55 +38,19 @@ pub(super) struct Executor {
     failed: CancellationToken,
 }
 
-/// One account's calls.
-struct Lane {
-    provider: Arc<dyn Provider>,
-    permits: Arc<Semaphore>,
-    waiting: Mutex<Waiting>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    heap: BinaryHeap<Urgent>,
-    /// What is in the heap: the watch finds it again and again until it is begun. Not what is being
-    /// begun: that may be handed on before its own reply is here, and must not get lost.
-    known: HashSet<Due>,
-}
-
-/// Ordered so that the earliest deadline is the greatest.
-#[derive(PartialEq, Eq)]
-struct Urgent {
-    deadline: Timestamp,
-    due: Due,
-}
-
-impl Ord for Urgent {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other.deadline.cmp(&self.deadline).then_with(|| other.due.row().cmp(&self.due.row()))
-    }
-}
-
-impl PartialOrd for Urgent {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 impl Executor {
-    /// An executor for these accounts: name, adapter, and how many calls at a time.
+    /// An executor for these accounts.
     pub(super) fn new(
         ledger: Arc<dyn Ledger>,
+        desk: Arc<Desk>,
         outbox: Outbox,
-        accounts: impl IntoIterator<Item = (AccountName, Arc<dyn Provider>, usize)>,
+        lanes: impl IntoIterator<Item = Lane>,
     ) -> Self {
-        let lane = |(name, provider, concurrency)| {
-            let permits = Arc::new(Semaphore::new(concurrency));
-            (name, Lane { provider, permits, waiting: Mutex::default() })
-        };
         Self {
             ledger,
+            desk,
             outbox,
-            lanes: accounts.into_iter().map(lane).collect(),
+            lanes: lanes.into_iter().map(|lane| (lane.name.clone(), Arc::new(lane))).collect(),
             calls: TaskTracker::new(),
             freed: Notify::new(),
             is_draining: AtomicBool::new(false),
@@ -133,22 +95,18 @@ impl Executor {
         &*self.ledger
     }
 
-    /// A permit for a call to the account, if one is free and nothing waits for it.
+    /// A permit for a call to the account, if one can be made now and nothing waits for it.
     pub(super) fn try_permit(&self, account: &AccountName) -> Option<Permit> {
-        if self.is_draining.load(Ordering::Relaxed) {
+        if !self.may_start() {
             return None;
         }
-        let lane = self.lanes.get(account)?;
-        if !lane.waiting().heap.is_empty() {
-            return None;
-        }
-        Arc::clone(&lane.permits).try_acquire_owned().ok()
+        self.lanes.get(account)?.try_permit()
     }
 
     /// How many calls could be started now, over all accounts; waits until it is at least one.
     pub(super) async fn free_permits(&self) -> usize {
         loop {
-            let free: usize = self.lanes.values().map(|lane| lane.permits.available_permits()).sum();
+            let free: usize = self.lanes.values().map(|lane| lane.room()).sum();
             if free > 0 {
                 return free;
             }
@@ -157,10 +115,11 @@ impl Executor {
     }
 
     /// Gives a permit back.
-    fn release(self: &Arc<Self>, account: &AccountName, permit: Permit) {
+    fn release(self: &Arc<Self>, permit: Permit) {
+        let lane = Arc::clone(permit.lane());
         drop(permit);
         // Something may have come to wait for it meanwhile.
-        self.pump(account);
+        self.pump(&lane);
         self.freed.notify_one();
     }
 
@@ -171,12 +130,7 @@ impl Executor {
         }
         match (reply.ticket, permit) {
             (Some(ticket), Some(permit)) => self.spawn(async |executor| executor.make_calls(ticket, permit).await),
-            (None, Some(permit)) => {
-                drop(permit);
-                // Something may have come to wait for it meanwhile.
-                self.pump_all();
-                self.freed.notify_one();
-            }
+            (None, Some(permit)) => self.release(permit),
             (Some(_), None) => unreachable!("a ticket is given only to who has a permit"),
             (None, None) => {}
         }
@@ -187,40 +141,57 @@ impl Executor {
         self.lanes.contains_key(account)
     }
 
+    /// The lane of an account.
+    pub(super) fn lane(&self, account: &AccountName) -> Option<&Arc<Lane>> {
+        self.lanes.get(account)
+    }
+
+    /// All lanes.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        self.lanes.values()
+    }
+
+    /// Where requests are answered.
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
     /// Queues what is ready for a call.
     pub(super) fn enqueue(self: &Arc<Self>, ready: &Ready) {
-        let Some(lane) = self.lanes.get(&ready.account) else { return };
+        if let Some(lane) = self.lanes.get(&ready.account)
+            && lane.enqueue(ready)
         {
-            let mut waiting = lane.waiting();
-            if !waiting.known.insert(ready.due) {
-                return;
-            }
-            let deadline = ready.deadline.unwrap_or(Timestamp::MAX_UTC);
-            waiting.heap.push(Urgent { deadline, due: ready.due });
-        }
-        self.pump(&ready.account);
-    }
-
-    fn pump_all(self: &Arc<Self>) {
-        for account in self.lanes.keys() {
-            self.pump(account);
+            self.pump(lane);
         }
     }
 
-    /// Begins as much of what waits as there are permits.
-    fn pump(self: &Arc<Self>, account: &AccountName) {
-        let Some(lane) = self.lanes.get(account) else { return };
-        while !self.is_draining.load(Ordering::Relaxed) {
-            let mut waiting = lane.waiting();
-            if waiting.heap.is_empty() {
-                return;
+    /// Begins as much for an account as can be begun now.
+    pub(super) fn pump(self: &Arc<Self>, lane: &Arc<Lane>) {
+        while self.may_start() {
+            match lane.next() {
+                Step::Begin(due, permit) => self.spawn(async move |executor| executor.begin(due, permit).await),
+                Step::Look(reference, permit) => {
+                    self.spawn(async move |executor| executor.look(reference, permit).await);
+                }
+                Step::Recall(parked) => self.recall(lane, parked),
+                Step::Resumed => self.tell(lane),
+                Step::WakeAt(at) => return self.wake(lane, at),
+                Step::Nothing => return,
             }
-            let Ok(permit) = Arc::clone(&lane.permits).try_acquire_owned() else { return };
-            let Some(due) = waiting.pop() else { return };
-            drop(waiting);
-            let account = account.clone();
-            self.spawn(async move |executor| executor.begin(account, due, permit).await);
         }
+    }
+
+    /// Asks again for an account at this instant, if the worker is still there.
+    fn wake(self: &Arc<Self>, lane: &Arc<Lane>, at: Instant) {
+        let (executor, lane) = (Arc::downgrade(self), Arc::clone(lane));
+        tokio::spawn(async move {
+            tokio::time::sleep_until(at.into()).await;
+            lane.has_woken();
+            if let Some(executor) = executor.upgrade() {
+                executor.pump(&lane);
+                executor.freed.notify_one();
+            }
+        });
     }
 
     fn spawn<F>(self: &Arc<Self>, call: impl FnOnce(Arc<Self>) -> F)
@@ -231,7 +202,7 @@ impl Executor {
     }
 
     /// Begins what is due, and makes the calls that follow.
-    async fn begin(self: Arc<Self>, account: AccountName, due: Due, permit: Permit) {
+    async fn begin(self: Arc<Self>, due: Due, permit: Permit) {
         let replies = self.execute(vec![Command::Due(due)]).await;
         let Some(reply) = replies.and_then(|mut replies| replies.pop()) else { return };
         match reply {
@@ -239,13 +210,51 @@ impl Executor {
                 note::note(&reply);
                 match reply.ticket {
                     Some(ticket) => Arc::clone(&self).make_calls(ticket, permit).await,
-                    None => self.release(&account, permit),
+                    None => self.release(permit),
                 }
             }
             Err(error) => {
                 tracing::error!(%error, "what was due could not be begun: please report it");
-                self.release(&account, permit);
+                self.release(permit);
             }
+        }
+    }
+
+    /// Looks whether an account works, by a read that moves no money and is not booked.
+    async fn look(self: Arc<Self>, reference: Reference, mut permit: Permit) {
+        let lane = Arc::clone(permit.lane());
+        standing::renew_secret(&lane);
+        let reading = call::lookup(&*lane.provider(), &lane.name, &reference).await;
+        permit.answered(Operation::Lookup, &reference, &Signal::of_reading(&reading));
+        drop(permit);
+        self.tell(&lane);
+        self.pump(&lane);
+        self.freed.notify_one();
+    }
+
+    /// Brings forward what is parked.
+    fn recall(self: &Arc<Self>, lane: &Arc<Lane>, parked: Vec<Due>) {
+        let lane = Arc::clone(lane);
+        self.spawn(async move |executor| {
+            let replies = executor.execute(parked.into_iter().map(Command::Recall).collect()).await;
+            for reply in replies.into_iter().flatten().flatten() {
+                if let Some(ready) = &reply.ready {
+                    lane.enqueue(ready);
+                }
+            }
+            lane.has_recalled();
+            executor.pump(&lane);
+        });
+    }
+
+    /// Says where an account stands, if that has changed; what was parked in a suspension is recalled.
+    pub(super) fn tell(self: &Arc<Self>, lane: &Arc<Lane>) {
+        let Some(change) = lane.change() else { return };
+        standing::tell(&lane.name, &change);
+        standing::keep(&self.desk, lane);
+        let rested = matches!(change.before, Standing::Suspended(_) | Standing::Paused(_));
+        if rested && change.now == Standing::Active {
+            self.recall(lane, lane.take_parked());
         }
     }
 
@@ -253,18 +262,24 @@ impl Executor {
     ///
     /// What waits for a permit goes first, and is begun in the transaction that books the answer:
     /// one commit between two calls, not two.
-    async fn make_calls(self: Arc<Self>, first: Ticket, permit: Permit) {
-        let account = first.account.clone();
-        let Some(lane) = self.lanes.get(&account) else { return };
+    async fn make_calls(self: Arc<Self>, first: Ticket, mut permit: Permit) {
+        let lane = Arc::clone(permit.lane());
         let mut next = Some(first);
         while let Some(ticket) = next.take() {
-            let unbooked = interrupted(&ticket.call);
+            let unbooked = call::interrupted(&ticket.call);
+            let parks = call::due_of(&ticket.call);
             let mut waiting = None;
-            let may_hand_on = || {
-                waiting = self.next_waiting(lane);
-                waiting.is_none() && self.may_start()
+            let may_hand_on = |answered: Answered<'_>| {
+                permit.answered(answered.operation, answered.reference, &answered.signal);
+                self.tell(&lane);
+                if !self.may_start() {
+                    return false;
+                }
+                let may_go_on;
+                (may_go_on, waiting) = permit.go_on();
+                may_go_on && waiting.is_none()
             };
-            let command = call(&*lane.provider, ticket, may_hand_on).await;
+            let command = call::make(&*lane.provider(), ticket, may_hand_on).await;
             let commands = std::iter::once(command).chain(waiting.map(Command::Due)).collect();
             crash::point("before-T3");
             let replies = self.execute(commands).await;
@@ -274,6 +289,9 @@ impl Executor {
                 match reply {
                     Ok(reply) => {
                         note::note(&reply);
+                        if matches!(reply.note, Note::Parked(_)) && number == 0 {
+                            lane.park(parks);
+                        }
                         if let Some(ready) = &reply.ready {
                             self.enqueue(ready);
                         }
@@ -289,15 +307,7 @@ impl Executor {
                 }
             }
         }
-        self.release(&account, permit);
-    }
-
-    /// What waits most urgently for a permit, while calls may be started.
-    fn next_waiting(&self, lane: &Lane) -> Option<Due> {
-        if !self.may_start() {
-            return None;
-        }
-        lane.waiting().pop()
+        self.release(permit);
     }
 
     fn may_start(&self) -> bool {
@@ -313,96 +323,5 @@ impl Executor {
     pub(super) async fn drain(&self, grace: Duration) -> bool {
         self.calls.close();
         tokio::time::timeout(grace, self.calls.wait()).await.is_ok()
-    }
-}
-
-impl Waiting {
-    /// Takes out the most urgent, to be begun.
-    fn pop(&mut self) -> Option<Due> {
-        let urgent = self.heap.pop()?;
-        self.known.remove(&urgent.due);
-        Some(urgent.due)
-    }
-}
-
-impl Lane {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What becomes of a request whose answer cannot be booked: it is in doubt, and looked at again.
-fn interrupted(call: &Call) -> Option<Command> {
-    match call {
-        Call::Send { capture, epoch, .. } => Some(Command::Settle(Box::new(Settle {
-            capture: *capture,
-            epoch: *epoch,
-            evidence: Evidence::Interrupted,
-            start: false,
-        }))),
-        // The watch finds what was to be looked at again.
-        Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => None,
-    }
-}
-
-/// Makes one call, and returns the command that books what it came to. Once it has come to something,
-/// `start` says whether the command may begin another call with the same permit.
-async fn call(provider: &dyn Provider, ticket: Ticket, start: impl FnOnce() -> bool + Send) -> Command {
-    let Ticket { account, reference, call } = ticket;
-    let started = Instant::now();
-    match call {
-        Call::Send { capture, id, amount, epoch, send_by, .. } => {
-            let request = CaptureRequest { capture: id, reference, amount, send_by };
-            crash::point("before-send");
-            let answer = provider.capture(&request).await;
-            crash::point("after-answer");
-            measure(&account, "capture", started);
-            let evidence = evidence_label(&answer);
-            metrics::counter!(metric::ATTEMPTS, "account" => account.to_string(), "evidence" => evidence).increment(1);
-            Command::Settle(Box::new(Settle { capture, epoch, evidence: Evidence::Answer(answer), start: start() }))
-        }
-        Call::Look { capture, epoch } => {
-            let reading = lookup(provider, &account, &reference, started).await;
-            Command::Settle(Box::new(Settle { capture, epoch, evidence: Evidence::Reading(reading), start: start() }))
-        }
-        Call::Read { authorization, epoch } => {
-            let reading = lookup(provider, &account, &reference, started).await;
-            Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: start() }))
-        }
-        Call::ReadExpiry { authorization, epoch } => {
-            let reading = lookup(provider, &account, &reference, started).await;
-            Command::Expire(Box::new(Expire { authorization, epoch, reading }))
-        }
-        Call::Ask { authorization } => {
-            let reading = lookup(provider, &account, &reference, started).await;
-            Command::Learn(Box::new(Learn { authorization, reading }))
-        }
-    }
-}
-
-async fn lookup(
-    provider: &dyn Provider,
-    account: &AccountName,
-    reference: &crate::ids::Reference,
-    started: Instant,
-) -> Reading {
-    let reading = provider.lookup(reference).await;
-    measure(account, "lookup", started);
-    reading
-}
-
-fn measure(account: &AccountName, operation: &'static str, started: Instant) {
-    metrics::histogram!(metric::PROVIDER_CALL, "account" => account.to_string(), "operation" => operation)
-        .record(started.elapsed());
-}
-
-const fn evidence_label(answer: &Answer) -> &'static str {
-    match answer {
-        Answer::Captured(_) => "captured",
-        Answer::Pending => "pending",
-        Answer::Refused(_) => "refused",
-        Answer::Doubt(_) => "doubt",
-        Answer::NotExecuted(_) => "not_executed",
-        Answer::Misconfigured(_) => "misconfigured",
     }
 }

@@ -14,7 +14,8 @@ use crate::capture::notice::{RawMessage, Rejection, RejectionReason};
 use crate::crash;
 use crate::message::{self, Decoded, Notice};
 use crate::telemetry::metric;
-use crate::worker::executor::{Executor, Permit};
+use crate::worker::account::Permit;
+use crate::worker::executor::Executor;
 use crate::worker::note;
 
 /// A group may always be so large: what does not find a permit then costs less than another sync.

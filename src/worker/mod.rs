@@ -15,6 +15,18 @@ mod intake;
 // calls to providers
 mod executor;
 
+// one of them
+mod call;
+
+// what stands around every account
+mod account;
+
+// where accounts stand, said aloud
+mod standing;
+
+// what operators ask
+mod requests;
+
 // events out
 mod relay;
 

@@ -15,15 +15,18 @@ use crate::capture::retry::Jitter;
 use crate::clock::Moment;
 use crate::http::Readiness;
 use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::sqlite::desk::Desk;
 use crate::ledger::{Environment, Ledger, LedgerError};
 use crate::message;
 use crate::provider::{self, ConnectError};
-use crate::settings::{LedgerUrl, Settings};
+use crate::settings::{self, LedgerUrl, Settings};
+use crate::worker::account::{Lane, Rules};
 use crate::worker::executor::Executor;
 use crate::worker::gauges::Gauges;
 use crate::worker::intake::{DeadIntake, WorkIntake};
 use crate::worker::relay::{Outbox, Relay};
 use crate::worker::watch::{self as watching, Watch};
+use crate::worker::{requests, standing};
 
 /// Why a worker did not start, or had to end.
 #[derive(Debug, Error)]
@@ -68,11 +71,13 @@ impl Worker {
         let LedgerUrl::Sqlite(path) = &settings.ledger;
         let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(path, environment(settings))?);
         let (outbox, offered) = Outbox::new();
-        let mut accounts = Vec::with_capacity(settings.accounts.len());
-        for account in &settings.accounts {
-            accounts.push((account.name.clone(), provider::connect(account)?, account.concurrency));
+        let desk = Arc::new(Desk::open(path)?);
+        requests::refuse_old(&desk)?;
+        let executor = Arc::new(Executor::new(ledger, Arc::clone(&desk), outbox, lanes(settings, &desk)?));
+        for lane in executor.lanes() {
+            executor.tell(lane);
+            desk.set_status(&lane.status())?;
         }
-        let executor = Arc::new(Executor::new(ledger, outbox, accounts));
         watching::recover(&executor).await?;
         let broker = Arc::new(settings.broker.clone());
         let publisher = Arc::new(Publisher::spawn(Arc::clone(&broker)));
@@ -118,6 +123,15 @@ impl Worker {
         })
     }
 
+    /// Reads every secret anew that is in a file; a suspended account whose secret has changed is looked
+    /// at at once. A secret that cannot be used is said aloud, and the one before stays in use.
+    pub fn renew_secrets(&self) {
+        for lane in self.executor.lanes() {
+            standing::renew_secret(lane);
+            self.executor.pump(lane);
+        }
+    }
+
     /// How ready it is, now and from now on.
     pub fn readiness(&self) -> watch::Receiver<Readiness> {
         self.readiness.clone()
@@ -156,6 +170,22 @@ impl Worker {
             None => Ok(Stop::CallsLeft),
         }
     }
+}
+
+/// What stands around every account, as it is configured and as an earlier worker left it.
+fn lanes(settings: &Settings, desk: &Desk) -> Result<Vec<Lane>, WorkerError> {
+    let lane = |account: &settings::Account| {
+        let rules = Rules {
+            concurrency: account.concurrency,
+            rate: account.rate_limit,
+            breaker: settings.breaker,
+            suspension: settings.suspension,
+            retry_after_max: settings.policy.retry_after_max,
+        };
+        let kept = desk.kept(&account.name)?;
+        Ok(Lane::new(account.clone(), provider::connect(account)?, rules, kept.paused, kept.last_success))
+    };
+    settings.accounts.iter().map(lane).collect()
 }
 
 /// The rules, the real clock, real chance, and how events are written.

@@ -18,7 +18,7 @@ use crate::settings;
 use crate::telemetry::{self, metric};
 use crate::worker::executor::Executor;
 use crate::worker::gauges::{Gauges, age};
-use crate::worker::{intake, note};
+use crate::worker::{intake, note, requests, standing};
 
 /// Due items taken up in one tick, of each kind.
 const DUE_MAX: u32 = 4_096;
@@ -87,6 +87,7 @@ impl Watch {
     }
 
     async fn take_up_what_is_due(&self) -> Result<(), LedgerError> {
+        requests::carry_out(&self.executor).await?;
         let due = self.executor.ledger().find_due(DUE_MAX).await?;
         let mut at_once = due.others;
         for ready in due.calls {
@@ -121,6 +122,12 @@ impl Watch {
         let vitals = self.executor.ledger().vitals().await?;
         let now = clock::now();
         self.gauges.report(&vitals, now);
+        for lane in self.executor.lanes() {
+            standing::show(lane);
+            if lane.takes_new_success() {
+                standing::keep(self.executor.desk(), lane);
+            }
+        }
         self.hold_back(&vitals);
         self.raise_alarms(&vitals, now);
         let outbox_age = age(vitals.outbox_oldest, now);

@@ -1,6 +1,6 @@
 //! Authorizations that are captured several times: whose turn it is, and what comes of each.
 
-use crate::capture::decide::{Call, Evidence, Note};
+use crate::capture::decide::{Call, Command, Due, Evidence, Note};
 use crate::capture::event::{Correction, Event, EventContent, FailureReason, ResolvedBy};
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance,
@@ -114,6 +114,25 @@ fn a_fault_of_ours_longer_than_the_resend_window_does_not_either() {
     let ticket = world.due_call();
     let Call::Send { send_by, attempt: 2, .. } = ticket.expect("sent again").call else { panic!() };
     assert_eq!(send_by, world.clock.now().boot.plus(10 * SECOND));
+}
+
+#[test]
+fn what_is_parked_is_recalled_when_its_account_works_again() {
+    let mut world = World::new();
+    let ticket = world.accept(first("10.00")).ticket.expect("sent");
+    let Call::Send { capture, .. } = ticket.call else { panic!() };
+    let fault =
+        ConfigurationFault { code: Some("401".to_owned()), message: "token".to_owned(), may_have_executed: false };
+    world.answer(Some(ticket), Answer::Misconfigured(fault));
+    let due = Due::Capture(capture);
+    assert!(world.tell(Command::Due(due)).ticket.is_none(), "it rests");
+    let reply = world.tell(Command::Recall(due));
+    assert_eq!(reply.ready.expect("ready").due, due);
+    let ticket = world.tell(Command::Due(due)).ticket;
+    assert!(ticket.is_some());
+    assert!(world.tell(Command::Recall(due)).ready.is_none(), "it is being sent");
+    assert_eq!(world.answer(ticket, captured(Some(gel(1_000)))).note, Note::Captured(gel(1_000)));
+    assert!(world.tell(Command::Recall(due)).ready.is_none(), "it is over");
 }
 
 #[test]

@@ -253,6 +253,7 @@ pub(crate) fn body_of(command: &Command) -> Option<&Bytes> {
         Command::Reject(_)
         | Command::Collect(_)
         | Command::Due(_)
+        | Command::Recall(_)
         | Command::Settle(_)
         | Command::Freeze(_)
         | Command::Expire(_)

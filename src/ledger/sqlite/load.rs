@@ -30,17 +30,21 @@ pub(super) fn load(
             Command::Accept(arrival) => loader.arrival(arrival)?,
             Command::Register(arrival) => loader.told(&arrival.notice.order, Some(&arrival.notice.authorization))?,
             Command::Cancel(arrival) => loader.told(&arrival.notice.order, None)?,
-            Command::Due(Due::Capture(key)) => loader.capture_and_surroundings(*key)?,
+            Command::Due(Due::Capture(key)) | Command::Recall(Due::Capture(key)) => {
+                loader.capture_and_surroundings(*key)?;
+            }
             Command::Settle(settle) => loader.capture_and_surroundings(settle.capture)?,
-            Command::Due(Due::Authorization(key)) => loader.authorization_and_shipments(*key)?,
+            Command::Due(Due::Authorization(key)) | Command::Recall(Due::Authorization(key)) => {
+                loader.authorization_and_shipments(*key)?;
+            }
             Command::Freeze(freeze) => loader.authorization_and_shipments(freeze.authorization)?,
             Command::Expire(expire) => loader.authorization_and_captures(expire.authorization)?,
-            Command::Due(Due::Warning(key)) => loader.authorization(*key)?,
-            Command::Due(Due::Ask(key)) => loader.asked(*key)?,
+            Command::Due(Due::Warning(key)) | Command::Recall(Due::Warning(key)) => loader.authorization(*key)?,
+            Command::Due(Due::Ask(key)) | Command::Recall(Due::Ask(key)) => loader.asked(*key)?,
             Command::Learn(learn) => loader.asked(learn.authorization)?,
-            Command::Due(Due::Shipment(key)) => loader.shipment(*key)?,
-            Command::Due(Due::Kept(key)) => loader.kept(*key)?,
-            Command::Due(Due::Order(key)) => loader.closing(*key)?,
+            Command::Due(Due::Shipment(key)) | Command::Recall(Due::Shipment(key)) => loader.shipment(*key)?,
+            Command::Due(Due::Kept(key)) | Command::Recall(Due::Kept(key)) => loader.kept(*key)?,
+            Command::Due(Due::Order(key)) | Command::Recall(Due::Order(key)) => loader.closing(*key)?,
             Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
         }
     }

@@ -19,11 +19,17 @@ mod schema;
 // where both happen
 mod thread;
 
+// who holds the file
+mod lock;
+
+// what operators ask of the worker
+pub mod desk;
+
 // what operators ask
 pub mod report;
 
-use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -95,7 +101,7 @@ impl SqliteLedger {
     /// [`LedgerError::Held`] when another worker has it open; [`LedgerError::Open`] when it cannot be
     /// opened, is of a newer version, or does not take `journal_mode=WAL` and `synchronous=FULL`.
     pub fn open(path: &Path, environment: Environment) -> Result<Self, LedgerError> {
-        let lock = hold(path)?;
+        let lock = lock::hold(path)?;
         let connection = open_for_writing(path)?;
         Self::start(path, lock, connection, environment)
     }
@@ -141,24 +147,6 @@ fn failed(error: &rusqlite::Error) -> LedgerError {
 
 fn open_error(path: &Path, cause: &dyn std::fmt::Display) -> LedgerError {
     LedgerError::Open { path: path.display().to_string(), cause: cause.to_string() }
-}
-
-/// Takes the lock that keeps a second worker out.
-fn hold(path: &Path) -> Result<File, LedgerError> {
-    let lock_path = lock_path(path);
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
-    let lock = lock.map_err(|error| open_error(&lock_path, &error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(LedgerError::Held { path: path.display().to_string() }),
-        Err(std::fs::TryLockError::Error(error)) => Err(open_error(&lock_path, &error)),
-    }
-}
-
-fn lock_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    PathBuf::from(name)
 }
 
 fn open_for_writing(path: &Path) -> Result<Connection, LedgerError> {

@@ -6,6 +6,9 @@
 // columns by their name
 mod columns;
 
+// where accounts stand
+mod accounts;
+
 // what is about to be lost
 mod authorizations;
 
@@ -36,6 +39,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::sqlite::codec::{At, corrupt};
 use crate::ledger::sqlite::open_for_reading;
 
+pub use accounts::AccountSummary;
 pub use authorizations::{AuthorizationFilter, AuthorizationSummary, AuthorizationTotal};
 pub use captured::captured_by_reference;
 pub use dead_letters::{DeadLetterFilter, WholeDeadLetter};

@@ -1,5 +1,7 @@
 //! What only the file can show: its constraints, its lock, its version, and what happens when it fails.
 
+use std::path::PathBuf;
+
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -143,7 +145,7 @@ fn what_is_no_ledger_is_not_opened() {
 
 /// A ledger that cannot grow by a single page, which is what a full disk is to SQLite.
 fn with_no_room_left(path: &Path, environment: Environment) -> SqliteLedger {
-    let lock = hold(path).expect("nobody holds it");
+    let lock = lock::hold(path).expect("nobody holds it");
     let connection = open_for_writing(path).expect("a ledger");
     let pages: u32 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).expect("counted");
     connection.pragma_update(None, "max_page_count", pages).expect("set");

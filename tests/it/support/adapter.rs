@@ -45,6 +45,8 @@ pub fn connect_as(protocol: Protocol) -> Arc<dyn Provider> {
         connect_timeout: PATIENCE,
         resend_window: None,
         authorization_lifetime: None,
+        rate_limit: None,
+        secret_file: None,
         protocol,
     };
     provider::connect(&account).unwrap()

@@ -1,7 +1,7 @@
 //! Orders as the shipment side knows them, and the messages it sends about them.
 
 use holdfast::clock::Timestamp;
-use holdfast::sandbox::{BookedAuthorization, FLEX_CLIENT, FLITT_MERCHANT, FONDY_MERCHANT, Protocol};
+use holdfast::sandbox::{BookedAuthorization, FLEX_CLIENT, FLITT_MERCHANT, FONDY_MERCHANT, Protocol, TEST_SECRET};
 use serde_json::{Value, json};
 
 /// The three configured accounts, one per protocol.
@@ -29,6 +29,14 @@ impl Account {
         match self {
             Self::Flitt => FLITT_MERCHANT,
             Self::Fondy => FONDY_MERCHANT,
+            Self::Flex => FLEX_CLIENT,
+        }
+    }
+
+    /// Its secret at the sandbox.
+    pub const fn secret(self) -> &'static str {
+        match self {
+            Self::Flitt | Self::Fondy => TEST_SECRET,
             Self::Flex => FLEX_CLIENT,
         }
     }

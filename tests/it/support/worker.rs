@@ -118,6 +118,11 @@ impl Worker {
         self.signal(Signal::TERM);
     }
 
+    /// SIGHUP: secrets are read anew.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGKILL, at once.
     pub async fn kill9(&mut self) {
         self.signal(Signal::KILL);

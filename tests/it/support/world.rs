@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use holdfast::broker::session::Session;
 use holdfast::broker::topology::{self, Topology};
-use holdfast::sandbox::{Books, Fault, Faults, NewAuthorization, Operation, Rule, Running, Sandbox, TEST_SECRET};
+use holdfast::sandbox::{Books, Fault, Faults, NewAuthorization, Operation, Rule, Running, Sandbox};
 use holdfast::settings::Broker;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Confirmation};
@@ -183,6 +183,24 @@ impl World {
             .await
     }
 
+    /// Puts a secret where an account's is read from.
+    pub fn give_secret(&self, account: Account, secret: &str) {
+        std::fs::write(self.secret_file(account), secret).unwrap();
+    }
+
+    fn secret_file(&self, account: Account) -> PathBuf {
+        self.dir.path().join(format!("{}-secret", account.name()))
+    }
+
+    /// Runs a command of ours to its end: exit code, standard output and standard error.
+    pub async fn holdfast(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_holdfast"));
+        command.args(arguments).arg("--config").arg(self.config()).env("USER", "olga").env_remove("SUDO_USER");
+        let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("an end in time").unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
     /// The ledger, for reading, by a connection of our own.
     pub fn ledger(&self) -> Connection {
         self.open_ledger().unwrap()
@@ -244,10 +262,10 @@ impl World {
 
     fn settings(&self) -> String {
         let base = self.sandbox.base_url();
-        let secret = self.dir.path().join("merchant-secret");
-        let client_secret = self.dir.path().join("client-secret");
-        std::fs::write(&secret, TEST_SECRET).unwrap();
-        std::fs::write(&client_secret, Account::Flex.merchant()).unwrap();
+        for account in Account::ALL {
+            self.give_secret(account, account.secret());
+        }
+        let client_secret = self.secret_file(Account::Flex);
         let mut text = format!(
             r#"
 [broker]
@@ -274,6 +292,12 @@ disk_free_min = "1MiB"
 [retry]
 initial = "50ms"
 max = "1s"
+[breaker]
+wait = "100ms"
+wait_max = "500ms"
+recovery = "500ms"
+[suspension]
+probe_interval = "300ms"
 [worker]
 watch_interval = "50ms"
 relay_interval = "2s"
@@ -299,7 +323,7 @@ connect_timeout = "1s"
                  secret = {{ file = \"{secret}\" }}\ntimeout = \"2s\"\nconnect_timeout = \"1s\"\n",
                 name = account.name(),
                 merchant = account.merchant(),
-                secret = secret.display(),
+                secret = self.secret_file(account).display(),
             )
             .unwrap();
         }

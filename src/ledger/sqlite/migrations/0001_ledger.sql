@@ -259,3 +259,28 @@ CREATE TABLE dead_letters (
 ) STRICT;
 
 CREATE INDEX dead_letters_by_state ON dead_letters (state, reason);
+
+-- Where each account stands, as its worker last said; and whether an operator has paused it, which the
+-- next worker goes by.
+CREATE TABLE accounts (
+  account TEXT PRIMARY KEY,
+  state TEXT NOT NULL,
+  why TEXT,
+  since INTEGER NOT NULL,
+  last_success_at INTEGER,
+  paused_why TEXT                  -- not null while it is paused
+) STRICT, WITHOUT ROWID;
+
+-- What operators ask of the worker. The command that asks writes the row, the worker carries it out and
+-- answers, and the command reads the answer. The rows stay: they say who did what, when and why.
+CREATE TABLE requests (
+  request_row INTEGER PRIMARY KEY,
+  asked_at INTEGER NOT NULL,
+  asked_by TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  what TEXT NOT NULL,              -- JSON: the request and what it is about
+  answered_at INTEGER,
+  answer TEXT                      -- JSON: whether it was done, and words
+) STRICT;
+
+CREATE INDEX requests_open ON requests (request_row) WHERE answered_at IS NULL;

@@ -97,7 +97,7 @@ impl Example {
     pub(crate) fn end_worker(self) -> (PathBuf, tempfile::TempDir) {
         drop(self.ledger);
         // The writer thread lets go of the lock when it has closed the file.
-        std::fs::File::open(super::super::lock_path(&self.path)).unwrap().lock().unwrap();
+        std::fs::File::open(super::super::lock::lock_path(&self.path)).unwrap().lock().unwrap();
         (self.path, self.directory)
     }
 
