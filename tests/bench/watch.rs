@@ -25,7 +25,7 @@ use holdfast::capture::retry::Jitter;
 use holdfast::clock::{self, Moment, Timestamp};
 use holdfast::ids::{AccountName, OrderId, Reference, ShipmentId};
 use holdfast::ledger::sqlite::SqliteLedger;
-use holdfast::ledger::{Environment, Ledger, LedgerError};
+use holdfast::ledger::{Environment, Ledger};
 use holdfast::message;
 use holdfast::money::{Currency, Money};
 use holdfast::settings::Settings;
@@ -132,7 +132,6 @@ impl Side {
 /// A ledger that watches so many authorizations.
 fn filled(path: &Path, size: usize) -> anyhow::Result<SqliteLedger> {
     drop(open(path)?);
-    // Its threads let go of the file when they have ended.
     drop(open(path)?);
     let file = Connection::open(path)?;
     let now = clock::now();
@@ -169,12 +168,7 @@ fn filled(path: &Path, size: usize) -> anyhow::Result<SqliteLedger> {
 }
 
 fn open(path: &Path) -> anyhow::Result<SqliteLedger> {
-    loop {
-        match SqliteLedger::open(path, environment()?) {
-            Err(LedgerError::Held { .. }) => std::thread::yield_now(),
-            opened => return Ok(opened?),
-        }
-    }
+    Ok(SqliteLedger::open(path, environment()?)?)
 }
 
 /// The defaults, with three accounts.
