@@ -15,6 +15,7 @@ use crate::capture::decide::{Arrival, Context, Note, Reply};
 use crate::capture::due;
 use crate::capture::event::{CaptureKind, FailureReason};
 use crate::capture::notice::{RejectionReason, ShipmentNotice};
+use crate::capture::foreign;
 use crate::capture::outcome;
 use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, OrderKey, Shipment, ShipmentKey, SingleUse};
@@ -277,7 +278,7 @@ fn bind_multiple(
         return Reply::nothing(Note::Zero).about(outcome::subject(books, shipment));
     }
     let (waiting, total) = small::with_waiting(books, shipment, authorization, amount);
-    if let Some(message) = does_not_fit(total, books.authorization(authorization).remaining()) {
+    if let Some(message) = does_not_fit(total, foreign::room(books.authorization(authorization), context)) {
         return refuse(books, shipment, FailureReason::ExceedsAuthorization, &message, context);
     }
     if Rules::on(books, authorization, context).is_too_little(total) {

@@ -13,6 +13,7 @@ use crate::capture::expiry;
 use crate::capture::notice::{
     CancellationNotice, RawMessage, RegistrationNotice, Rejection, RejectionReason, ShipmentNotice,
 };
+use crate::capture::operator;
 use crate::capture::policy::Policy;
 use crate::capture::records::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
 use crate::capture::reject;
@@ -48,6 +49,8 @@ pub enum Command {
     Expire(Box<Expire>),
     /// The provider was asked for what nobody had told of an authorization (T3).
     Learn(Box<Learn>),
+    /// An operator asks for something by hand (T2 of a look, T3 of a capture closed by hand).
+    Operator(Box<Operator>),
     /// Outbox rows were published (T4).
     Published(Vec<i64>),
 }
@@ -163,6 +166,55 @@ pub struct Learn {
     pub authorization: AuthorizationKey,
     /// What was seen.
     pub reading: Reading,
+}
+
+/// What an operator asks for by hand.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    /// Who asks.
+    pub by: String,
+    /// Why.
+    pub why: String,
+    /// For what.
+    pub what: Intervention,
+}
+
+/// What an operator can do by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intervention {
+    /// Read a capture's authorization now. The caller holds a permit for the account.
+    Look {
+        /// The capture.
+        capture: CaptureKey,
+        /// Its id: that of another one is refused.
+        id: CaptureId,
+    },
+    /// End a capture in doubt.
+    Close {
+        /// The capture.
+        capture: CaptureKey,
+        /// Its id: that of another one is refused.
+        id: CaptureId,
+        /// As what.
+        closing: Closing,
+    },
+    /// End the halt of an authorization on which somebody else has captured money.
+    Resume {
+        /// The authorization.
+        authorization: AuthorizationKey,
+    },
+}
+
+/// How an operator closes a capture in doubt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closing {
+    /// The operator has found it at the provider: booked as captured.
+    Captured {
+        /// The provider's id of it.
+        reference: String,
+    },
+    /// Nobody knows. It keeps its reservation, and is never replayed.
+    Unresolved,
 }
 
 /// What came of a command.
@@ -324,6 +376,14 @@ pub enum Note {
         /// Given back to the payer.
         released: Money,
     },
+    /// Two reads have shown so much captured by somebody else: nothing is sent on the authorization.
+    Halted(Money),
+    /// That is over, for this reason.
+    Resumed(String),
+    /// An operator closed a capture in doubt without an answer.
+    Unresolved(Money),
+    /// What an operator asked for was not done, for this reason.
+    NotDone(String),
     /// Nothing: another turn, an old epoch, or already done.
     Nothing,
     /// Events were marked as published.
@@ -363,6 +423,7 @@ fn carry_out(books: &mut Books, command: Command, context: Context<'_>) -> Reply
         Command::Freeze(freeze) => collect::freeze(books, *freeze, context),
         Command::Expire(expire) => expiry::expire(books, *expire, context),
         Command::Learn(learn) => ask::learn(books, *learn, context),
+        Command::Operator(operator) => operator::carry_out(books, *operator, context),
         Command::Published(rows) => {
             books.published.extend(rows);
             Reply::nothing(Note::Published)

@@ -26,6 +26,7 @@ use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, Doubt, DoubtKind, NotExecuted,
     Reading, Refusal, RefusalReason,
 };
+use crate::capture::foreign;
 use crate::capture::outcome::Cause;
 use crate::capture::policy::{AccountPolicy, Captures};
 use crate::capture::records::{Authorization, Capture, CaptureProgress};
@@ -95,7 +96,7 @@ pub(super) fn judge(case: &Case<'_>, evidence: Evidence) -> Verdict {
 }
 
 /// E1: positive evidence, whoever brings it and whenever it comes.
-fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Verdict> {
+pub(super) fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Verdict> {
     let capture = case.capture;
     if is_about_another(case) {
         return None;
@@ -368,6 +369,9 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
     if case.authorization.in_flight > 1 {
         // Others were sent past it, so the balance means nothing for it: it is only read.
         return in_doubt(case, progress, None, "nothing captured yet; others are being sent".to_owned());
+    }
+    if foreign::is_halted(case.authorization, case.context) {
+        return in_doubt(case, progress, None, "nothing captured yet; its authorization is halted".to_owned());
     }
     if is_window_open(case, &progress) {
         return Verdict::Resend { progress };

@@ -39,6 +39,7 @@ mod companion;
 mod complete;
 mod expiry;
 mod fee;
+mod foreign;
 mod kept;
 mod register;
 pub(crate) mod reject;
@@ -50,6 +51,7 @@ pub mod retry;
 
 // 5 judge
 mod judge;
+mod operator;
 mod settle;
 
 // 6 what an end means

@@ -6,7 +6,7 @@ use crate::capture::complete;
 use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
 use crate::capture::decide::{Context, Subject};
 use crate::capture::event::{
-    Balance, CaptureKind, Correction, Event, EventContent, Failure, FailureReason, Outcome, ResolvedBy,
+    Balance, CaptureKind, Correction, Event, EventContent, Failure, FailureReason, OperatorNote, Outcome, ResolvedBy,
 };
 use crate::capture::evidence::Refusal;
 use crate::capture::fee;
@@ -67,6 +67,12 @@ pub(super) fn subject_of_capture(books: &Books, capture: CaptureKey) -> Subject 
 /// What a reply about an order is about.
 pub(super) fn subject_of_order(books: &Books, order: OrderKey) -> Subject {
     Subject { order: Some(books.order(order).id.clone()), ..Subject::default() }
+}
+
+/// What a reply about an authorization is about.
+pub(super) fn subject_of_authorization(books: &Books, authorization: AuthorizationKey) -> Subject {
+    let record = books.authorization(authorization);
+    Subject { account: Some(record.account.clone()), ..subject_of_order(books, record.order) }
 }
 
 /// Freezes the intent to capture `amount` for `shipments`, and reserves it.
@@ -187,6 +193,20 @@ pub(super) fn failed(books: &mut Books, capture: CaptureKey, cause: &Cause, cont
     complete::call_for_refund(books, books.capture(capture).order, None, context);
 }
 
+/// An operator has closed it without an answer: its reservation stays, and nothing is left to be replayed.
+pub(super) fn unresolved(books: &mut Books, capture: CaptureKey, by: OperatorNote, context: Context<'_>) {
+    books.move_capture(capture, CaptureState::Unresolved);
+    close(books, capture, ResolvedBy::Operator, context);
+    for shipment in books.covered_by(capture) {
+        books.move_shipment(shipment, ShipmentState::Settled);
+        let outcome = outcome_of(books, shipment, ResolvedBy::Operator);
+        announce_outcome(books, shipment, EventContent::Unresolved(Box::new(outcome), by.clone()), context);
+        books.shipment_mut(shipment).message = None;
+    }
+    fee::unresolved(books, capture, by, context);
+    complete::call_for_refund(books, books.capture(capture).order, None, context);
+}
+
 /// Positive evidence after a terminal outcome: booked, and said aloud.
 pub(super) fn corrected(
     books: &mut Books,
@@ -199,8 +219,12 @@ pub(super) fn corrected(
     let was = record.state;
     record.is_corrected = true;
     record.provider_reference = provider_reference;
+    let authorization = record.authorization;
     let kind = match was {
-        CaptureState::Unresolved => MovementKind::Capture,
+        CaptureState::Unresolved => {
+            books.authorization_mut(authorization).unresolved -= 1;
+            MovementKind::Capture
+        }
         CaptureState::Planned
         | CaptureState::Sending
         | CaptureState::InDoubt

@@ -382,6 +382,7 @@ fn the_vitals_are_counted() {
             outbox_pending: 5,
             outbox_oldest: Some(doubted),
             dead_letters: vec![("invalid".to_owned(), 2), ("undecodable".to_owned(), 1)],
+            halted: Vec::new(),
         };
         assert_eq!(backend.vitals(), expected, "{}", backend.name);
     }

@@ -78,6 +78,18 @@ pub(super) fn note(reply: &Reply) {
             subject,
             "the authorization is over, {captured_elsewhere} captured and not by us, {released} released: review it"
         ),
+        Note::Halted(amount) => say!(
+            error,
+            subject,
+            "halted: {amount} was captured by somebody else, nothing is sent on this one authorization: \
+             holdfast authorizations list --halted"
+        ),
+        Note::Resumed(why) => say!(warn, subject, "no longer halted: {why}"),
+        Note::Unresolved(amount) => {
+            say!(warn, subject, "closed by hand without an answer: {amount} stays reserved");
+            count(subject, "unresolved");
+        }
+        Note::NotDone(why) => say!(info, subject, "not done: {why}"),
         Note::Nothing | Note::Published => {}
     }
 }

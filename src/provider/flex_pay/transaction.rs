@@ -147,9 +147,16 @@ impl Transaction {
     }
 
     fn balance(&self, currency: Currency) -> Result<ProviderBalance, Inconclusive> {
+        let original = amount("original_amount", self.original_amount.as_deref(), currency)?;
+        let captured = amount("captured_amount", self.captured_amount.as_deref(), currency)?;
+        let remaining = amount("remaining_amount", self.remaining_amount.as_deref(), currency)?;
+        // There is no field of its own: it is what is in neither of the others.
+        let rest = |original: Money, part: Option<Money>| original.checked_sub(part?).ok();
+        let voided = original.and_then(|original| rest(rest(original, captured)?, remaining));
         Ok(ProviderBalance {
-            captured: amount("captured_amount", self.captured_amount.as_deref(), currency)?,
-            remaining: amount("remaining_amount", self.remaining_amount.as_deref(), currency)?,
+            captured,
+            voided,
+            remaining,
             expires_at: self.authorization_expiration.as_deref().and_then(exact::rfc3339),
         })
     }
