@@ -40,7 +40,7 @@ fn look(books: &mut Books, capture: CaptureKey, id: CaptureId, by: &OperatorNote
     if !is_configured(books, capture, context) {
         return refuse(due::NOT_CONFIGURED).about(subject);
     }
-    due::note(books, capture, "look asked for", format!("by {}: {}", by.who, by.why), context);
+    due::note(books, capture, "look asked for", format!("by {}", by.who), context);
     let record = books.capture(capture);
     if record.state == CaptureState::InDoubt {
         return due::look(books, capture, context).about(subject);

@@ -1,7 +1,10 @@
 //! `holdfast captures`: what became of orders, shipments and captures.
 //!
-//! It reads, while a worker may be writing, and changes nothing.
+//! It reads, while a worker may be writing. To look at one at its provider, and to close one by hand, it
+//! asks the worker.
 
+mod close;
+mod look;
 mod timeline;
 mod view;
 mod working;
@@ -47,6 +50,12 @@ pub(super) enum Command {
     /// Tell the story of an order, a shipment or a capture.
     #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Have the worker read captures at their providers now, and settle on what they say.
+    #[command(after_help = look::EXAMPLES)]
+    Look(look::Args),
+    /// End a capture in doubt by hand.
+    #[command(after_help = close::EXAMPLES)]
+    Close(close::Args),
 }
 
 /// Which shipments.
@@ -95,6 +104,8 @@ pub(super) fn run(command: Command, now: Timestamp, context: &mut Context) -> Re
             let policy = context.settings()?.policy;
             show(&args.id, &report, &policy, now, context)
         }
+        Command::Look(args) => look::run(&args, &report, context),
+        Command::Close(args) => close::run(args, &report, context),
     }
 }
 
@@ -180,7 +191,16 @@ fn listing_table(rows: &[Row<'_>], now: Timestamp) -> Table {
 }
 
 fn show(id: &str, report: &Report, policy: &Policy, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
-    let Some(story) = find(id, report, policy)? else {
+    let story = find_one(id, report, policy)?;
+    match context.output.format() {
+        Format::Json => context.output.json(&view::view(&story))?,
+        Format::Table => timeline::show(&story, now, &mut context.output)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn find_one(id: &str, report: &Report, policy: &Policy) -> Result<Story, Failure> {
+    find(id, report, policy)?.ok_or_else(|| {
         let message = format!(
             "the ledger has no order, shipment or capture `{}`: give an order, ORDER/SHIPMENT, or at least {} digits \
              of a capture's id. A shipment that was refused, or owed nothing, has no capture: look for its order. A \
@@ -188,13 +208,8 @@ fn show(id: &str, report: &Report, policy: &Policy, now: Timestamp, context: &mu
             text::harmless(id, false),
             IdPrefix::DIGITS_MIN
         );
-        return Err(Failure::new(Exit::Wrong, message));
-    };
-    match context.output.format() {
-        Format::Json => context.output.json(&view::view(&story))?,
-        Format::Table => timeline::show(&story, now, &mut context.output)?,
-    }
-    Ok(Exit::Done)
+        Failure::new(Exit::Wrong, message)
+    })
 }
 
 /// An order comes first, since it may be called by a number; its id may contain a slash, too.

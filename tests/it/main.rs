@@ -5,6 +5,7 @@
 mod accounts;
 mod adapters;
 mod bad_input;
+mod by_hand;
 mod broker;
 mod companions;
 mod crash;

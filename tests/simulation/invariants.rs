@@ -156,6 +156,8 @@ impl Memory {
                 "authorization.expiring" | "authorization.expired" => self.deadlines.told(told)?,
                 // How long ago something was is what says that a capture has failed.
                 "capture.corrected" if world.is_jumping() => {}
+                // Nobody knew, and nobody was told anything else.
+                "capture.corrected" if told.text("was") == "unresolved" => {}
                 "capture.corrected" => return Err(format!("S7: {:?} had to be corrected", told.shipment())),
                 _ => {}
             }
