@@ -9,7 +9,9 @@ use crate::capture::amount::{self, Rules};
 use crate::capture::books::{Books, OutcomeOf};
 use crate::capture::decide::{Context, Note, Reply};
 use crate::capture::due;
-use crate::capture::event::{CaptureKind, Correction, Event, EventContent, FailureReason, OperatorNote, Outcome, ResolvedBy};
+use crate::capture::event::{
+    CaptureKind, Correction, Event, EventContent, FailureReason, OperatorNote, Outcome, ResolvedBy,
+};
 use crate::capture::foreign;
 use crate::capture::outcome::{self, Cause, Intent, SetAside};
 use crate::capture::policy::Captures;

@@ -38,22 +38,25 @@ pub(super) fn needs_reads(record: &Authorization) -> bool {
     }
 }
 
-/// What can still be captured: by our books, and by the provider's last word, whichever is less. After
-/// the expiry that word is about the expiry, and the provider's answer says so better.
+/// What can still be captured: by our books, and by the provider's last word, whichever is less.
 pub(super) fn room(record: &Authorization, context: Context<'_>) -> Money {
     let ours = record.remaining();
+    left(record, context).filter(|held| held.minor() < ours.minor()).unwrap_or(ours)
+}
+
+/// What remains at the provider by its last word, where that can be relied on: not while foreign money is
+/// being found out about, and not after the expiry, of which its answer to a capture says more.
+fn left(record: &Authorization, context: Context<'_>) -> Option<Money> {
     let is_over = record.expires_at.is_some_and(|at| at <= context.now.wall);
-    let held = record.provider.remaining.filter(|_| !is_over && is_several(record, context));
-    held.filter(|held| held.minor() < ours.minor()).unwrap_or(ours)
+    record.provider.remaining.filter(|_| !is_over && !needs_reads(record) && is_several(record, context))
 }
 
 /// Why a planned capture cannot be captured any more: somebody has voided or captured what it was to be
-/// taken from. What remains at a provider never grows.
+/// taken from.
 pub(super) fn obstacle(books: &Books, capture: CaptureKey, context: Context<'_>) -> Option<Cause> {
     let capture = books.capture(capture);
     let record = books.authorization(capture.authorization);
-    let is_over = record.expires_at.is_some_and(|at| at <= context.now.wall);
-    let held = record.provider.remaining.filter(|_| !is_over && is_several(record, context))?;
+    let held = left(record, context)?;
     (capture.amount.fits(held) == Ok(false)).then(|| {
         let message = format!(
             "{} was earned, {held} remains at the provider: somebody else has voided or captured the rest",
@@ -134,7 +137,9 @@ pub(super) fn read(
             watch.read_at = Some(at);
             Some(Reply::nothing(Note::ReadAgain(words(amount))))
         }
-        Some(Foreign { standing: ForeignStanding::LetBe, amount: known, .. }) if amount.minor() <= known.minor() => None,
+        Some(Foreign { standing: ForeignStanding::LetBe, amount: known, .. }) if amount.minor() <= known.minor() => {
+            None
+        }
         Some(Foreign { standing: ForeignStanding::LetBe | ForeignStanding::Suspected, .. }) | None => {
             see(books, authorization, amount, context);
             Some(Reply::nothing(Note::ReadAgain(words(amount))))
@@ -192,12 +197,7 @@ fn is_known(record: &Authorization, amount: Money) -> bool {
 /// What the provider shows as captured, less what is ours: booked, or shown under the key of a capture
 /// that is not decided yet. Below zero where the view is older than our books. `None` where the two
 /// cannot be compared.
-fn difference(
-    books: &Books,
-    record: &Authorization,
-    view: &AuthorizationView,
-    context: Context<'_>,
-) -> Option<i64> {
+fn difference(books: &Books, record: &Authorization, view: &AuthorizationView, context: Context<'_>) -> Option<i64> {
     if view.currency != record.currency || !is_several(record, context) {
         return None;
     }

@@ -277,7 +277,8 @@ fn after_correction(books: &mut Books, capture: CaptureKey, context: Context<'_>
 }
 
 const USED: &str = "the authorization's one capture was used for the shipments before it";
-const PERHAPS_USED: &str = "the authorization's one capture may have been used: it was closed by hand without an answer";
+const PERHAPS_USED: &str =
+    "the authorization's one capture may have been used: it was closed by hand without an answer";
 
 fn use_up(books: &mut Books, authorization: AuthorizationKey, message: &str, context: Context<'_>) {
     books.authorization_mut(authorization).single = SingleUse::Used;

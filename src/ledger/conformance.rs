@@ -406,9 +406,8 @@ fn a_message_set_aside_again_is_announced_once() {
 
 #[test]
 fn a_halt_and_what_was_closed_by_hand_survive_a_restart() {
-    let by_hand = |what| {
-        Command::Operator(Box::new(Operator { by: "olga".to_owned(), why: "ticket".to_owned(), what }))
-    };
+    let by_hand =
+        |what| Command::Operator(Box::new(Operator { by: "olga".to_owned(), why: "ticket".to_owned(), what }));
     let theirs = || {
         let balance = ProviderBalance { captured: Some(gel(3_000)), remaining: Some(gel(7_000)), ..view(0).balance };
         AuthorizationView { balance, ..view(10_000) }

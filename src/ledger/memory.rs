@@ -16,7 +16,8 @@ use crate::capture::decide::{Arrival, Command, Due, Intervention};
 use crate::capture::event::Event;
 use crate::capture::notice::AuthorizationFacts;
 use crate::capture::records::{
-    Authorization, AuthorizationKey, Capture, CaptureKey, ForeignStanding, Kept, KeptKey, Order, OrderKey, Shipment, ShipmentKey,
+    Authorization, AuthorizationKey, Capture, CaptureKey, ForeignStanding, Kept, KeptKey, Order, OrderKey, Shipment,
+    ShipmentKey,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::Timestamp;

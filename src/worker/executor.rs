@@ -20,9 +20,9 @@ use crate::ledger::sqlite::desk::Desk;
 use crate::ledger::{CommandFailed, Ledger, LedgerError};
 use crate::worker::account::{Lane, Operation, Permit, Signal, Standing, Step};
 use crate::worker::call::{self, Answered};
-use crate::worker::{look, note};
 use crate::worker::relay::Outbox;
 use crate::worker::standing;
+use crate::worker::{look, note};
 
 /// Makes provider calls, and books what they come to.
 pub(super) struct Executor {

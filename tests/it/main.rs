@@ -5,8 +5,8 @@
 mod accounts;
 mod adapters;
 mod bad_input;
-mod by_hand;
 mod broker;
+mod by_hand;
 mod companions;
 mod crash;
 mod deadline;

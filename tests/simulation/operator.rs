@@ -41,8 +41,7 @@ impl World {
             let record = &tables.authorizations[&capture.authorization];
             (record.account.clone(), record.reference.clone())
         };
-        let is_there =
-            self.authorizations[&name].events.iter().any(|event| event.capture == Some(capture.id));
+        let is_there = self.authorizations[&name].events.iter().any(|event| event.capture == Some(capture.id));
         let closing = if is_there && self.rng.random() {
             self.fault(Fault::ClosedCaptured, "in doubt");
             Closing::Captured { reference: "found".to_owned() }

@@ -160,6 +160,19 @@ fn a_look_shows_foreign_money_and_a_capture_in_doubt_is_not_sent_again_on_a_halt
 }
 
 #[test]
+fn nothing_is_refused_for_it_while_it_is_halted() {
+    let mut world = halted();
+    world.clock.advance(2 * SECOND);
+    read(&mut world, reading(9_500, 500));
+    assert_eq!(world.accept(draft("o", "s4").amount("10.00")).note, Note::Planned(gel(1_000)));
+    assert_eq!(world.news(), []);
+    resume(&mut world);
+    while !world.do_due().is_empty() {}
+    let states = ["s2", "s3", "s4"].map(|shipment| state(&world, shipment));
+    assert_eq!(states, [CaptureState::Failed; 3], "nothing fits any more");
+}
+
+#[test]
 fn an_agreeing_read_lifts_it() {
     let mut world = halted();
     world.clock.advance(2 * SECOND);
@@ -224,10 +237,7 @@ fn the_deadline_margin_lifts_it() {
     // Both fit when they are begun, so that both are; the provider says which was too much.
     let [two, three] = <[_; 2]>::try_from(sent).expect("both at once: time is short");
     world.answer(Some(two), proof(2_000, 6_000));
-    let read_first = Refusal {
-        read_first: true,
-        ..refusal(RefusalReason::ExceedsAuthorization)
-    };
+    let read_first = Refusal { read_first: true, ..refusal(RefusalReason::ExceedsAuthorization) };
     world.answer(Some(three), Answer::Refused(read_first));
     world.clock.advance(2 * SECOND);
     let look = world.due_call();
@@ -285,18 +295,13 @@ fn the_end_of_the_authorization_is_the_end_of_the_halt() {
     world.clock.advance_to(at(7 * 24 * 3_600 + 1));
     for reply in world.do_due() {
         if let Some(Asked::Send { .. }) = reply.ticket.as_ref().map(asked) {
-            world.answer(reply.ticket, Answer::Refused(refusal(
-                RefusalReason::AuthorizationExpired,
-            )));
+            world.answer(reply.ticket, Answer::Refused(refusal(RefusalReason::AuthorizationExpired)));
         }
     }
     assert_eq!((state(&world, "s2"), state(&world, "s3")), (CaptureState::Failed, CaptureState::Failed));
     world.clock.advance(HOUR);
-    let expired = AuthorizationView {
-        status: AuthorizationStatus::Expired,
-        balance: balance(4_000, 0),
-        ..view(10_000)
-    };
+    let expired =
+        AuthorizationView { status: AuthorizationStatus::Expired, balance: balance(4_000, 0), ..view(10_000) };
     let over = read(&mut world, seen(expired));
     assert_eq!(over.note, Note::Expired { captured_elsewhere: gel(3_000), released: gel(6_000) });
     world.clock.advance(90 * 24 * HOUR);

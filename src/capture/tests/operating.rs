@@ -104,7 +104,9 @@ fn evidence_for_an_unresolved_capture_is_admitted_whoever_brings_it() {
         };
         assert_eq!(reply.note, Note::Corrected, "by look: {by_look}");
         let news = world.news();
-        let [Event { content: EventContent::Corrected(outcome, correction), .. }] = &news[..] else { panic!("{news:?}") };
+        let [Event { content: EventContent::Corrected(outcome, correction), .. }] = &news[..] else {
+            panic!("{news:?}")
+        };
         assert_eq!(*correction, Correction { was: "unresolved", now: "captured" });
         assert_eq!(outcome.amount, Some(gel(1_000)));
         assert_eq!(world.balance("r"), (10_000, 1_000, 2_000));
@@ -122,11 +124,8 @@ fn the_end_of_an_authorization_shows_what_became_of_an_unresolved_capture() {
     world.tell(close(&capture, Closing::Unresolved));
     world.clock.advance_to(at(7 * 24 * 3_600));
     let expired = || {
-        let balance = ProviderBalance {
-            captured: Some(gel(1_000)),
-            remaining: Some(gel(0)),
-            ..ProviderBalance::default()
-        };
+        let balance =
+            ProviderBalance { captured: Some(gel(1_000)), remaining: Some(gel(0)), ..ProviderBalance::default() };
         seen(AuthorizationView { status: AuthorizationStatus::Expired, balance, ..ours(capture.id) })
     };
     let ticket = world.due_call();

@@ -95,7 +95,10 @@ fn foreign_words(record: &Authorization, now: Timestamp) -> Option<String> {
             format!("{} may have been captured by somebody else, since {since}{next}", foreign.amount)
         }
         ForeignStanding::Seen => {
-            format!("{} was captured by somebody else, seen once, at {since}; a second read halts it{next}", foreign.amount)
+            format!(
+                "{} was captured by somebody else, seen once, at {since}; a second read halts it{next}",
+                foreign.amount
+            )
         }
         ForeignStanding::Halted => format!(
             "halted: {} was captured by somebody else, and nothing is sent on it since {since}{next}; lift it with \

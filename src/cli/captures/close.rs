@@ -78,7 +78,8 @@ fn which<'a>(id: &str, story: &'a Story) -> Result<&'a CaptureStory, Failure> {
         }
         (None, _) => {
             let states: Vec<&str> = story.captures.iter().map(|told| told.capture.state.as_str()).collect();
-            let states = if states.is_empty() { "it has none".to_owned() } else { format!("it is {}", states.join(", ")) };
+            let states =
+                if states.is_empty() { "it has none".to_owned() } else { format!("it is {}", states.join(", ")) };
             let id = text::harmless(id, false);
             let message = format!("`{id}` has no capture in doubt: {}, and that stands", states.replace('_', " "));
             Err(Failure::new(Exit::Wrong, message))

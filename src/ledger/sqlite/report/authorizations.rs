@@ -134,11 +134,10 @@ fn called(
     let of = params![reference.as_str(), account.map(AccountName::as_str)];
     let records: Vec<Authorization> = statement.query_map(of, read_authorization)?.collect::<rusqlite::Result<_>>()?;
     let story = |record: Authorization| {
-        let order = connection.query_row(
-            "SELECT order_id FROM orders WHERE order_row = ?1",
-            [record.order.row()],
-            |row| OrderId::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("an order's id is not an id")),
-        )?;
+        let order =
+            connection.query_row("SELECT order_id FROM orders WHERE order_row = ?1", [record.order.row()], |row| {
+                OrderId::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("an order's id is not an id"))
+            })?;
         let mut planned = connection.prepare_cached(
             "SELECT amount FROM captures WHERE authorization_row = ?1 AND is_open = 1 AND state = 'planned'
              ORDER BY capture_row",
