@@ -23,6 +23,8 @@ use crate::clock::{BootInstant, Moment, Timestamp};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
 use crate::money::Money;
 
+pub use crate::capture::operator::{Closing, Intervention, Operator};
+
 /// What can happen.
 #[derive(Debug, Clone)]
 pub enum Command {
@@ -166,55 +168,6 @@ pub struct Learn {
     pub authorization: AuthorizationKey,
     /// What was seen.
     pub reading: Reading,
-}
-
-/// What an operator asks for by hand.
-#[derive(Debug, Clone)]
-pub struct Operator {
-    /// Who asks.
-    pub by: String,
-    /// Why.
-    pub why: String,
-    /// For what.
-    pub what: Intervention,
-}
-
-/// What an operator can do by hand.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Intervention {
-    /// Read a capture's authorization now. The caller holds a permit for the account.
-    Look {
-        /// The capture.
-        capture: CaptureKey,
-        /// Its id: that of another one is refused.
-        id: CaptureId,
-    },
-    /// End a capture in doubt.
-    Close {
-        /// The capture.
-        capture: CaptureKey,
-        /// Its id: that of another one is refused.
-        id: CaptureId,
-        /// As what.
-        closing: Closing,
-    },
-    /// End the halt of an authorization on which somebody else has captured money.
-    Resume {
-        /// The authorization.
-        authorization: AuthorizationKey,
-    },
-}
-
-/// How an operator closes a capture in doubt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Closing {
-    /// The operator has found it at the provider: booked as captured.
-    Captured {
-        /// The provider's id of it.
-        reference: String,
-    },
-    /// Nobody knows. It keeps its reservation, and is never replayed.
-    Unresolved,
 }
 
 /// What came of a command.

@@ -56,6 +56,7 @@ mod settle;
 
 // 6 what an end means
 mod outcome;
+mod subject;
 
 // what goes out
 pub mod dead_letter;

@@ -4,7 +4,7 @@
 //! A look shortens no rule: what it shows is judged as what any other read shows.
 
 use crate::capture::books::Books;
-use crate::capture::decide::{Call, Closing, Context, Intervention, Note, Operator, Reply, Ticket};
+use crate::capture::decide::{Call, Context, Note, Reply, Ticket};
 use crate::capture::due;
 use crate::capture::event::{OperatorNote, ResolvedBy};
 use crate::capture::foreign;
@@ -15,6 +15,55 @@ use crate::capture::settle;
 use crate::capture::states::CaptureState;
 use crate::clock;
 use crate::ids::CaptureId;
+
+/// What an operator asks for by hand.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    /// Who asks.
+    pub by: String,
+    /// Why.
+    pub why: String,
+    /// For what.
+    pub what: Intervention,
+}
+
+/// What an operator can do by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intervention {
+    /// Read a capture's authorization now. The caller holds a permit for the account.
+    Look {
+        /// The capture.
+        capture: CaptureKey,
+        /// Its id: that of another one is refused.
+        id: CaptureId,
+    },
+    /// End a capture in doubt.
+    Close {
+        /// The capture.
+        capture: CaptureKey,
+        /// Its id: that of another one is refused.
+        id: CaptureId,
+        /// As what.
+        closing: Closing,
+    },
+    /// End the halt of an authorization on which somebody else has captured money.
+    Resume {
+        /// The authorization.
+        authorization: AuthorizationKey,
+    },
+}
+
+/// How an operator closes a capture in doubt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closing {
+    /// The operator has found it at the provider: booked as captured.
+    Captured {
+        /// The provider's id of it.
+        reference: String,
+    },
+    /// Nobody knows. It keeps its reservation, and is never replayed.
+    Unresolved,
+}
 
 /// Carries out what an operator asks for, or says why not.
 pub(super) fn carry_out(books: &mut Books, operator: Operator, context: Context<'_>) -> Reply {

@@ -4,7 +4,7 @@
 use crate::capture::books::{Books, Movement, MovementKind, OutcomeOf};
 use crate::capture::complete;
 use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
-use crate::capture::decide::{Context, Subject};
+use crate::capture::decide::Context;
 use crate::capture::event::{
     Balance, CaptureKind, Correction, Event, EventContent, Failure, FailureReason, OperatorNote, Outcome, ResolvedBy,
 };
@@ -17,6 +17,8 @@ use crate::capture::records::{
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, EventId, Reference, ShipmentId};
 use crate::money::Money;
+
+pub(super) use crate::capture::subject::{subject, subject_of_authorization, subject_of_capture, subject_of_order};
 
 /// Why a shipment ends without its money.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,39 +42,6 @@ impl Cause {
         let reason = refusal.reason.as_failure();
         Self { reason, provider_code: refusal.code, message: refusal.message, resolved_by }
     }
-}
-
-/// What a reply about a shipment is about.
-pub(super) fn subject(books: &Books, shipment: ShipmentKey) -> Subject {
-    let shipment = books.shipment(shipment);
-    Subject {
-        order: Some(books.order(shipment.order).id.clone()),
-        shipment: Some(shipment.id.clone()),
-        capture: shipment.capture.map(|key| books.capture(key).id),
-        account: shipment.authorization.map(|key| books.authorization(key).account.clone()),
-    }
-}
-
-/// What a reply about a capture is about: its last shipment, where it has one.
-pub(super) fn subject_of_capture(books: &Books, capture: CaptureKey) -> Subject {
-    let record = books.capture(capture);
-    let of_order = || {
-        let account = books.authorization(record.authorization).account.clone();
-        Subject { account: Some(account), ..subject_of_order(books, record.order) }
-    };
-    let subject = record.shipment().map_or_else(of_order, |shipment| subject(books, shipment));
-    Subject { capture: Some(record.id), ..subject }
-}
-
-/// What a reply about an order is about.
-pub(super) fn subject_of_order(books: &Books, order: OrderKey) -> Subject {
-    Subject { order: Some(books.order(order).id.clone()), ..Subject::default() }
-}
-
-/// What a reply about an authorization is about.
-pub(super) fn subject_of_authorization(books: &Books, authorization: AuthorizationKey) -> Subject {
-    let record = books.authorization(authorization);
-    Subject { account: Some(record.account.clone()), ..subject_of_order(books, record.order) }
 }
 
 /// Freezes the intent to capture `amount` for `shipments`, and reserves it.

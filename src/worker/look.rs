@@ -151,12 +151,17 @@ fn one_capture(event: &SeenCapture, capture: CaptureId) -> String {
 
 /// What became of the capture.
 fn became(note: &Note) -> String {
-    match note {
-        Note::Captured(amount) => format!("it is captured: {amount}"),
-        Note::Failed(reason) => format!("it has failed: {}", reason.as_str()),
-        Note::InDoubt(why) => format!("it stays in doubt: {why}"),
-        Note::Parked(why) => format!("it stays in doubt, and is looked at again later: {why}"),
-        Note::Corrected => "it was captured after all: a correction is booked and published".to_owned(),
-        _ => "nothing follows from it: it stands as before, or is sent again in its turn".to_owned(),
+    if let Note::Captured(amount) = note {
+        format!("it is captured: {amount}")
+    } else if let Note::Failed(reason) = note {
+        format!("it has failed: {}", reason.as_str())
+    } else if let Note::InDoubt(why) = note {
+        format!("it stays in doubt: {why}")
+    } else if let Note::Parked(why) = note {
+        format!("it stays in doubt, and is looked at again later: {why}")
+    } else if *note == Note::Corrected {
+        "it was captured after all: a correction is booked and published".to_owned()
+    } else {
+        "nothing follows from it: it stands as before, or is sent again in its turn".to_owned()
     }
 }

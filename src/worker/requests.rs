@@ -92,16 +92,16 @@ async fn intervene(executor: &Arc<Executor>, request: Request, what: Interventio
 
 fn in_words(note: &Note) -> Answer {
     let done = |message: String| Answer { done: true, message };
-    match note {
-        Note::Captured(amount) => {
-            done(format!("closed as captured: {amount} is booked, and capture.succeeded published"))
-        }
-        Note::Unresolved(amount) => {
-            done(format!("closed as unresolved: {amount} stays reserved, and capture.unresolved is published"))
-        }
-        Note::Resumed(_) => done("resumed: what fits is sent, the rest is refused".to_owned()),
-        Note::NotDone(why) => refused(why.clone()),
-        other => refused(format!("nothing was done: {other:?}")),
+    if let Note::Captured(amount) = note {
+        done(format!("closed as captured: {amount} is booked, and capture.succeeded published"))
+    } else if let Note::Unresolved(amount) = note {
+        done(format!("closed as unresolved: {amount} stays reserved, and capture.unresolved is published"))
+    } else if let Note::Resumed(_) = note {
+        done("resumed: what fits is sent, the rest is refused".to_owned())
+    } else if let Note::NotDone(why) = note {
+        refused(why.clone())
+    } else {
+        refused(format!("nothing was done: {note:?}"))
     }
 }
 

@@ -8,6 +8,8 @@ use crate::capture::states::CaptureState;
 use crate::capture::tests::support::*;
 use crate::ids::CaptureId;
 
+type Prepare = fn(&mut World);
+
 fn often(shipment: &str, amount: &str) -> Draft {
     draft("o", shipment).amount(amount).on(authorized(OFTEN, "r", 10_000))
 }
@@ -138,8 +140,8 @@ fn the_end_of_an_authorization_shows_what_became_of_an_unresolved_capture() {
 
 #[test]
 fn only_doubt_can_be_ended_by_hand() {
-    for (what, prepare) in [
-        ("planned", (|world: &mut World| drop(world.accept(often("s1", "10.00").no_permit()))) as fn(&mut World)),
+    let cases: [(&str, Prepare); 4] = [
+        ("planned", |world| drop(world.accept(often("s1", "10.00").no_permit()))),
         ("being sent", |world| drop(world.accept(often("s1", "10.00")))),
         ("captured", |world| {
             let one = world.accept(often("s1", "10.00"));
@@ -149,7 +151,8 @@ fn only_doubt_can_be_ended_by_hand() {
             let one = world.accept(often("s1", "10.00"));
             world.answer(one.ticket, Answer::Refused(refusal(crate::capture::evidence::RefusalReason::Declined)));
         }),
-    ] {
+    ];
+    for (what, prepare) in cases {
         for closing in [as_captured(), Closing::Unresolved] {
             let mut world = World::new();
             prepare(&mut world);

@@ -122,3 +122,19 @@ fn at_provider(record: &Authorization) -> String {
         parts.into_iter().filter_map(|(amount, word)| Some(format!("{} {word}", amount?))).collect();
     if parts.is_empty() { String::new() } else { format!("; the provider's last word: {}", parts.join(", ")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::sqlite::report::example::Example;
+
+    #[test]
+    fn whoever_has_to_say_yes_is_told_everything() {
+        let example = Example::new();
+        let story = find_one("ord-1001/s2", &example.report(), &example.policy).unwrap();
+        let told = which("ord-1001/s2", &story).unwrap();
+        let captured = consequences(&story, told, Some("pay-9\u{1b}"));
+        let unresolved = consequences(&story, told, None);
+        insta::assert_snapshot!("close", format!("{captured}\n\n----\n\n{unresolved}"));
+    }
+}
