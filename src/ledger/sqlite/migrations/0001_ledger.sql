@@ -1,6 +1,8 @@
 -- One row per thing, integer keys from one sequence, instants in microseconds since 1970, money in
 -- minor units. Ids are indexed only where something is looked up by them. Lists of words are checked
--- with OR: for an IN of more than two, SQLite builds a temporary table with every statement.
+-- with OR: for an IN of more than two, SQLite builds a temporary table with every statement. Triggers
+-- roll the whole transaction back, as the writer would: to abort one statement, SQLite has to keep a copy
+-- of every page that it changes.
 
 CREATE TABLE sequence (
   only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -85,7 +87,10 @@ CREATE TABLE authorizations (
   read_at INTEGER,
   leads TEXT,                      -- JSON: expiries and leads that were looked at
   reported INTEGER,
-  foreign_standing TEXT CHECK (foreign_standing IN ('suspected', 'seen', 'halted', 'let_be')),
+  foreign_standing TEXT CHECK (
+    foreign_standing = 'suspected' OR foreign_standing = 'seen' OR foreign_standing = 'halted'
+    OR foreign_standing = 'let_be'
+  ),
   foreign_amount INTEGER,          -- captured by somebody else, as it was seen last
   foreign_since INTEGER,
   UNIQUE (account, reference),
@@ -137,7 +142,7 @@ CREATE INDEX shipments_collected ON shipments (collected_on) WHERE collected_on 
 -- S6: an outcome stands. Only a new generation starts again.
 CREATE TRIGGER shipments_absorb BEFORE UPDATE OF state ON shipments
 WHEN OLD.state IN ('settled', 'refused') AND NEW.state <> OLD.state AND NEW.generation <= OLD.generation
-BEGIN SELECT RAISE(ABORT, 'the outcome of a shipment stands'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'the outcome of a shipment stands'); END;
 
 CREATE TABLE captures (
   capture_row INTEGER PRIMARY KEY,
@@ -186,15 +191,15 @@ CREATE INDEX captures_unresolved ON captures (authorization_row) WHERE state = '
 -- S5: an intent never changes.
 CREATE TRIGGER captures_frozen
 BEFORE UPDATE OF capture_id, authorization_row, order_row, shipment_row, fee, generation, amount ON captures
-BEGIN SELECT RAISE(ABORT, 'an intent never changes'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'an intent never changes'); END;
 
 -- S6: terminal states absorb.
 CREATE TRIGGER captures_absorb BEFORE UPDATE OF state ON captures
 WHEN OLD.is_open = 0 AND NEW.state <> OLD.state
-BEGIN SELECT RAISE(ABORT, 'the outcome of a capture stands'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'the outcome of a capture stands'); END;
 
 CREATE TRIGGER captures_stay BEFORE DELETE ON captures
-BEGIN SELECT RAISE(ABORT, 'captures are never deleted'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'captures are never deleted'); END;
 
 -- A capture reserves once, and is captured, released or corrected at most once each.
 CREATE TABLE movements (
@@ -207,9 +212,9 @@ CREATE TABLE movements (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER movements_append_only_update BEFORE UPDATE ON movements
-BEGIN SELECT RAISE(ABORT, 'movements are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'movements are append-only'); END;
 CREATE TRIGGER movements_append_only_delete BEFORE DELETE ON movements
-BEGIN SELECT RAISE(ABORT, 'movements are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'movements are append-only'); END;
 
 -- What attempts and looks showed, for people.
 CREATE TABLE history (
