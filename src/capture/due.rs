@@ -142,6 +142,7 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
     if !is_its_turn(books, capture, context) {
         // What is in flight ahead of it hands on the turn, or the end of the halt does; at the deadline
         // margin it goes anyway.
+        foreign::hold_back(books, capture, context);
         let deadline = collect::deadline(books, books.capture(capture).authorization, context);
         let record = books.capture_mut(capture);
         record.due_at = deadline;

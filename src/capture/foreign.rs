@@ -147,6 +147,16 @@ pub(super) fn read(
     }
 }
 
+/// A capture is planned, or due, and waits for the end of a halt: its history says so, once.
+pub(super) fn hold_back(books: &mut Books, capture: CaptureKey, context: Context<'_>) {
+    let (record, authorization) = (books.capture(capture), books.capture(capture).authorization);
+    let foreign = books.authorization(authorization).watch.foreign;
+    let foreign = foreign.filter(|_| is_halted(books.authorization(authorization), context) && !record.waits_turn);
+    if let Some(foreign) = foreign {
+        due::note(books, capture, "halted", words(foreign.amount), context);
+    }
+}
+
 /// The deadline margin has come: a halt is over.
 pub(super) fn end_at_deadline(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
     let record = books.authorization(authorization);
@@ -235,7 +245,9 @@ fn halt(books: &mut Books, authorization: AuthorizationKey, amount: Money, conte
     stand(books, authorization, ForeignStanding::Halted, amount, context);
     books.authorization_mut(authorization).reads = 0;
     for capture in books.planned_on(authorization) {
-        due::note(books, capture, "halted", words(amount), context);
+        if books.capture(capture).waits_turn {
+            due::note(books, capture, "halted", words(amount), context);
+        }
     }
     // When to read it next.
     expiry::read_again(books, authorization, 0, String::new(), context).with_note(Note::Halted(amount))

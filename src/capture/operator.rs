@@ -86,8 +86,8 @@ fn look(books: &mut Books, capture: CaptureKey, id: CaptureId, by: &OperatorNote
         return refuse("the ledger has no such capture");
     }
     let subject = outcome::subject_of_capture(books, capture);
-    if !is_configured(books, capture, context) {
-        return refuse(due::NOT_CONFIGURED).about(subject);
+    if let Some(why) = may_not_look(books, capture, context) {
+        return refuse(why).about(subject);
     }
     due::note(books, capture, "look asked for", format!("by {}", by.who), context);
     let record = books.capture(capture);
@@ -99,6 +99,16 @@ fn look(books: &mut Books, capture: CaptureKey, id: CaptureId, by: &OperatorNote
     let authorization = books.authorization(record.authorization);
     let (account, reference) = (authorization.account.clone(), authorization.reference.clone());
     Reply { ticket: Some(Ticket { account, reference, call }), ..Reply::nothing(Note::Looking) }.about(subject)
+}
+
+fn may_not_look(books: &Books, capture: CaptureKey, context: Context<'_>) -> Option<&'static str> {
+    let record = books.capture(capture);
+    let authorization = books.authorization(record.authorization);
+    let Some(account) = context.policy.accounts.get(&authorization.account) else { return Some(due::NOT_CONFIGURED) };
+    // Where there is one capture, only its amount tells whose it is.
+    let is_about_another = authorization.planned + authorization.in_flight > 0 && record.state.is_terminal();
+    (account.captures == Captures::Single && is_about_another)
+        .then_some("another capture of its authorization is under way, and a read would be about that: look at it")
 }
 
 /// Ends a capture in doubt by hand.
@@ -169,9 +179,4 @@ fn resume(books: &mut Books, authorization: AuthorizationKey, by: &OperatorNote,
 
 fn is_the_one(books: &Books, capture: CaptureKey, id: CaptureId) -> bool {
     books.captures().find(capture).is_some_and(|record| record.id == id)
-}
-
-fn is_configured(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool {
-    let account = &books.authorization(books.capture(capture).authorization).account;
-    context.policy.accounts.contains_key(account)
 }

@@ -78,7 +78,8 @@ fn send_next(world: &mut World, amount: i64, captured: i64) -> Reply {
 #[test]
 fn two_reads_quiet_apart_halt_one_authorization_and_no_other() {
     let mut world = halted();
-    assert_eq!(world.ledger.tables().history.iter().filter(|note| note.what == "halted").count(), 0);
+    let told = world.ledger.tables().history.iter().filter(|note| note.what == "halted").count();
+    assert_eq!(told, 2, "once for each that waits");
     let other = world.accept(draft("p", "p1").amount("5.00").on(authorized(OFTEN, "q", 10_000)));
     assert!(other.ticket.is_some(), "another authorization of the same account goes on");
     world.answer(other.ticket, captured(Some(gel(500))));

@@ -213,6 +213,26 @@ fn a_single_capture_that_is_closed_uses_its_authorization_up() {
 }
 
 #[test]
+fn a_look_at_a_single_capture_is_not_taken_for_one_at_the_capture_after_it() {
+    let mut world = World::new();
+    let plan = plan(&[("l1", 2, "20.00")], "0.00", "20.00");
+    world.accept(draft("o", "s1").line("l1", 1).on(authorized(ONCE, "r", 2_000)).plan(plan).last());
+    world.clock.advance(15 * MINUTE);
+    let read = world.due_call();
+    let sent = world.show(read, seen(view(2_000)));
+    world.accept(draft("o", "s2").line("l1", 1));
+    world.answer(sent.ticket, Answer::Refused(refusal(crate::capture::evidence::RefusalReason::Declined)));
+    let read = world.due_call();
+    let again = world.show(read, seen(view(2_000)));
+    world.answer(again.ticket, timeout());
+    // Both are of 10.00: a read of that amount would be about the second.
+    assert!(matches!(world.tell(look(&world.capture_of("s1"))).note, Note::NotDone(_)));
+    let ticket = world.tell(look(&world.capture_of("s2"))).ticket;
+    let shown = AuthorizationView { captures: vec![shown(None, gel(1_000))], ..view(2_000) };
+    assert_eq!(world.show(ticket, seen(shown)).note, Note::Captured(gel(1_000)));
+}
+
+#[test]
 fn a_fee_has_its_unresolved_event_too() {
     let mut world = World::new();
     let plan = plan(&[("l1", 1, "10.00"), ("l2", 1, "10.00")], "4.90", "24.90");
