@@ -157,12 +157,16 @@ CREATE TABLE captures (
   doubtful INTEGER NOT NULL,
   failures INTEGER NOT NULL,
   looks INTEGER NOT NULL,
-  window_from INTEGER,
+  window_from INTEGER,             -- by the wall clock, and by the machine's own: which run of it,
+  window_boot BLOB,
+  window_since_boot INTEGER,       -- and how many microseconds after its start
   send_by INTEGER,
   doubt_since INTEGER,
   is_pending INTEGER NOT NULL,
   refused TEXT,                    -- JSON: the refusal that waits to be confirmed
   terminal_seen_at INTEGER,
+  left_open TEXT,                  -- how the latest attempt that may have been executed left it open
+  since TEXT,                      -- what came of it since
   last_seen TEXT,
   resolved_by TEXT,
   provider_reference TEXT,
