@@ -196,7 +196,10 @@ mod tests {
             // Before it was marked: not by this clock.
             (here, -10, 990, None),
         ] {
-            let now = Moment { wall: wall + TimeDelta::seconds(by_the_wall), boot: BootInstant::of(boot, seconds(since_boot)) };
+            let now = Moment {
+                wall: wall + TimeDelta::seconds(by_the_wall),
+                boot: BootInstant::of(boot, seconds(since_boot)),
+            };
             assert_eq!(now.since(mark), expected.map(seconds), "{by_the_wall} {since_boot}");
         }
     }

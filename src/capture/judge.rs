@@ -203,8 +203,7 @@ fn refused(case: &Case<'_>, refusal: Refusal) -> Verdict {
     if case.capture.progress.doubtful == 0 && !refusal.read_first {
         return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Response));
     }
-    let mut progress = case.capture.progress.clone().left_open(LeftOpen::Refused);
-    progress.looks = 0;
+    let mut progress = CaptureProgress { looks: 0, ..case.capture.progress.clone().left_open(LeftOpen::Refused) };
     progress.doubt_since = progress.doubt_since.or(Some(case.context.now.wall));
     let why = words(refusal.code.as_deref(), &refusal.message);
     progress.refused = Some(refusal);
@@ -240,8 +239,7 @@ fn misconfigured(case: &Case<'_>, fault: &ConfigurationFault) -> Verdict {
     if progress.doubtful == 0 {
         return Verdict::PutOff { progress: unsent(progress), wait, parked: true, why };
     }
-    let due_at = clock::after(case.context.now.wall, wait);
-    Verdict::InDoubt { progress, due_at, parked: true, why }
+    Verdict::InDoubt { progress, due_at: clock::after(case.context.now.wall, wait), parked: true, why }
 }
 
 /// Nothing of the capture can have arrived, so that its resend window has not begun: kept, it would
@@ -279,9 +277,8 @@ fn judge_reading(case: &Case<'_>, reading: Reading) -> Verdict {
         }
         Reading::Misconfigured(fault) => {
             let why = words(fault.code.as_deref(), &fault.message);
-            progress.last_seen = Some(why.clone());
+            let progress = CaptureProgress { last_seen: Some(why.clone()), ..progress.then(Since::Parked) };
             let due_at = clock::after(case.context.now.wall, case.context.policy.parked_for);
-            let progress = progress.then(Since::Parked);
             Verdict::InDoubt { progress, due_at, parked: true, why }
         }
         Reading::Seen(view) => judge_view(case, progress, &view),

@@ -6,6 +6,7 @@ mod accounts;
 mod adapters;
 mod bad_input;
 mod broker;
+mod clocks;
 mod companions;
 mod crash;
 mod deadline;

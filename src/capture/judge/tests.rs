@@ -101,7 +101,15 @@ impl Known {
             settled_at: None,
             is_corrected: false,
         };
-        Self { account: account_name, capture, authorization, epoch: EPOCH, now: at(SENT + 1), moment: None, policy: policy() }
+        Self {
+            account: account_name,
+            capture,
+            authorization,
+            epoch: EPOCH,
+            now: at(SENT + 1),
+            moment: None,
+            policy: policy(),
+        }
     }
 
     /// The first attempt is under way.

@@ -272,6 +272,7 @@ CREATE TABLE accounts (
   why TEXT,
   since INTEGER NOT NULL,
   last_success_at INTEGER,
+  clock_skew_ms INTEGER,           -- how far its provider's clock is ahead of ours; null: not known
   paused_why TEXT                  -- not null while it is paused
 ) STRICT, WITHOUT ROWID;
 
