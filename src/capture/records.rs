@@ -8,7 +8,7 @@ use crate::capture::evidence::{ProviderBalance, Refusal};
 use crate::capture::notice::{RawMessage, ShippedLine};
 use crate::capture::plan::{LineProgress, Plan, PlanLine};
 use crate::capture::states::{CaptureState, ShipmentState};
-use crate::capture::why::{LeftOpen, Since};
+use crate::capture::why::{LeftOpen, Missing, Since};
 use crate::clock::{Mark, Timestamp};
 use crate::ids::{AccountName, CaptureId, OrderId, Reference, ShipmentId};
 use crate::money::{Currency, Money};
@@ -240,6 +240,8 @@ pub struct Shipment {
     pub content: [u8; 32],
     /// Where it stands.
     pub state: ShipmentState,
+    /// While it is awaiting: what it lacked when it was last looked at.
+    pub awaits: Option<Missing>,
     /// While it is awaiting: did any notice of it say that nothing more will ship?
     pub says_final: bool,
     /// What shipped.

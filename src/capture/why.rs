@@ -1,9 +1,11 @@
-//! Why a capture is not decided, as labels for people and programs.
+//! Why a shipment waits or a capture is not decided, as labels for people and programs.
 //!
 //! Nothing is decided by them: the rules are in `judge`, which sets them; the words are the command
 //! line's.
 
+use crate::capture::event::FailureReason;
 use crate::capture::evidence::DoubtKind;
+use crate::capture::notice::RejectionReason;
 use crate::capture::records::CaptureProgress;
 
 /// What the latest attempt that may have been executed was answered with, if with anything.
@@ -128,6 +130,49 @@ impl Since {
             Self::RefusedNothingYet => "refused_nothing_yet",
             Self::BalanceDiffers => "balance_differs",
             Self::OthersUnderWay => "others_under_way",
+        }
+    }
+}
+
+/// What a notice waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Missing {
+    /// Its authorization, or how much was authorized.
+    Authorization,
+    /// Its order's plan.
+    Plan,
+    /// Its account, in the settings.
+    Account,
+}
+
+impl Missing {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Authorization, Self::Plan, Self::Account];
+
+    /// The word in the ledger and in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorization => "authorization",
+            Self::Plan => "plan",
+            Self::Account => "account",
+        }
+    }
+
+    /// How a shipment ends for which it never became known.
+    pub(super) const fn as_failure(self) -> FailureReason {
+        match self {
+            Self::Authorization => FailureReason::UnknownAuthorization,
+            Self::Plan => FailureReason::UnknownPlan,
+            Self::Account => FailureReason::UnknownAccount,
+        }
+    }
+
+    /// How any other notice ends for which it never became known.
+    pub(super) const fn as_rejection(self) -> RejectionReason {
+        match self {
+            Self::Authorization => RejectionReason::UnknownAuthorization,
+            Self::Plan => RejectionReason::UnknownPlan,
+            Self::Account => RejectionReason::UnknownAccount,
         }
     }
 }

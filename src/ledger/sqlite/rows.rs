@@ -13,7 +13,7 @@ use crate::capture::records::{
     NamedBy, Order, OrderKey, Shipment, ShipmentKey, SingleUse, Watch,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
-use crate::capture::why::{LeftOpen, Since};
+use crate::capture::why::{LeftOpen, Missing, Since};
 use crate::clock::{BootId, BootInstant, Mark};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
 use crate::ledger::sqlite::codec::{self, Columns, corrupt};
@@ -121,6 +121,7 @@ pub(super) fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
         generation: row.next()?,
         content: row.next()?,
         state: row.word(&ShipmentState::ALL, |state| state.as_str())?,
+        awaits: row.optional_word(&Missing::ALL, |missing| missing.as_str())?,
         says_final: row.next()?,
         lines: codec::lines_from_json(row.text()?)?,
         amount: row.optional_money(currency)?,

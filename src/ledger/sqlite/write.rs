@@ -7,7 +7,7 @@ use crate::capture::dead_letter::{self, DeadLetter};
 use crate::capture::event::CaptureKind;
 use crate::capture::records::{Authorization, Capture, Kept, NamedBy, Order, Shipment, ShipmentKey};
 use crate::capture::states::ShipmentState;
-use crate::capture::why::{LeftOpen, Since};
+use crate::capture::why::{LeftOpen, Missing, Since};
 use crate::clock::Timestamp;
 use crate::ids::AccountName;
 use crate::ledger::OutboxRow;
@@ -211,9 +211,9 @@ fn write_watch(connection: &Connection, record: &Authorization) -> Result<()> {
 }
 
 const SHIPMENT: [&str; 2] = [
-    "INSERT INTO shipments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-    "UPDATE shipments SET generation = ?4, state = ?6, says_final = ?7, amount = ?9, authorization_row = ?10,
-     capture_row = ?11, collected_on = ?12, reason = ?13, due_at = ?16 WHERE shipment_row = ?1",
+    "INSERT INTO shipments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+    "UPDATE shipments SET generation = ?4, state = ?6, awaits = ?7, says_final = ?8, amount = ?10,
+     authorization_row = ?11, capture_row = ?12, collected_on = ?13, reason = ?14, due_at = ?17 WHERE shipment_row = ?1",
 ];
 
 fn write_shipment(table: &mut Table<'_>, entry: &Entry<Shipment>, collected_on: Option<i64>) -> Result<()> {
@@ -225,6 +225,7 @@ fn write_shipment(table: &mut Table<'_>, entry: &Entry<Shipment>, collected_on: 
         shipment.generation,
         shipment.content,
         shipment.state.as_str(),
+        shipment.awaits.map(Missing::as_str),
         shipment.says_final,
         codec::lines_to_json(&shipment.lines),
         shipment.amount.map(Money::minor),

@@ -104,6 +104,7 @@ CREATE TABLE shipments (
   state TEXT NOT NULL CHECK (
     state = 'awaiting' OR state = 'waiting' OR state = 'covered' OR state = 'settled' OR state = 'refused'
   ),
+  awaits TEXT,                     -- what it lacks, or lacked
   says_final INTEGER NOT NULL,
   lines TEXT NOT NULL,             -- JSON: line and millionths
   amount INTEGER CHECK (amount >= 0),
