@@ -10,6 +10,7 @@ mod clocks;
 mod companions;
 mod crash;
 mod deadline;
+mod doctor;
 mod flow;
 mod official_client;
 mod orders;
