@@ -136,7 +136,7 @@ impl Entry {
             in_flight: summary.in_flight,
             in_doubt: summary.in_doubt,
             last_success_at: status.and_then(|status| status.last_success).map(Instant),
-            clock_skew_seconds: status.and_then(|status| status.clock_skew).map(|skew| skew.as_seconds_f64()),
+            clock_skew_seconds: status.and_then(|status| status.clock_skew).map(TimeDelta::as_seconds_f64),
             clock_skew: status.and_then(|status| status.clock_skew),
         }
     }

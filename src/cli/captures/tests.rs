@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use clap::Parser;
 
 use super::super::testing;
@@ -130,8 +132,8 @@ fn every_label_has_its_sentences() {
         let explained = explained(&example, &sql);
         let words = |field: &str| explained[field].as_str().unwrap().to_owned();
         let (why, latest, settled_by) = (words("why"), words("latest"), words("settled_by"));
-        told +=
-            &format!("{label}\n  why             {why}\n  since then      {latest}\n  what settles it {settled_by}\n");
+        writeln!(told, "{label}\n  why             {why}\n  since then      {latest}\n  what settles it {settled_by}")
+            .unwrap();
     };
     tell("since = NULL, terminal_seen_at = send_by, left_open", LeftOpen::ALL[0].as_str());
     for how in LeftOpen::ALL {
