@@ -109,8 +109,8 @@ async fn a_wrong_secret_is_told_from_an_order_that_does_not_exist() {
     let found = Found::of(&world, &[]).await;
     assert_eq!(found.0, 1);
     found.is_well_but_for(&["account flitt-ge", "account flex"]);
-    found.says("account flitt-ge", "problem", "turned away: 1014");
-    found.says("account flex", "problem", "turned away: 40");
+    found.says("account flitt-ge", "problem", "not let in: 1014");
+    found.says("account flex", "problem", "not let in: 40");
     let only = Found::of(&world, &["--account", "fondy-eu"]).await;
     assert_eq!((only.0, only.1.len()), (0, 2));
 }

@@ -35,7 +35,7 @@ async fn check_one(account: &Account, skew_max: Duration) -> Vec<Check> {
                 fault.message.as_str(),
                 "check the account's secret, merchant or client, and URLs; a new secret in a file counts at once",
             ));
-            Check::wrong(about, format!("reached, and turned away: {code}{found}"), way_out)
+            Check::wrong(about, format!("not let in: {code}{found}"), way_out)
         }
         Trial::Unclear { why } => {
             let way_out = "ask the provider: captures would be in doubt";

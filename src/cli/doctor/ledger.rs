@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytesize::ByteSize;
 
-use super::{Check, Outcome};
+use super::Check;
 use crate::ledger::sqlite::health::{self, Place};
 use crate::settings::{LedgerUrl, Settings};
 
@@ -30,7 +30,10 @@ fn file(path: &Path, directory: &Path, is_served: Option<bool>) -> Check {
     }
     let health = match health::look(path) {
         Ok(health) => health,
-        Err(error) => return Check::from_words(Outcome::Problem, about, &error.to_string()),
+        Err(error) => {
+            let way_out = "check ledger.url: it has to name a ledger of this version, which its worker makes";
+            return Check::wrong(about, error.to_string(), way_out);
+        }
     };
     if !health.journal_mode.eq_ignore_ascii_case("wal") {
         let found = format!("{shown} has journal_mode {}, not WAL", health.journal_mode);
@@ -59,10 +62,11 @@ fn place(directory: &Path) -> Check {
     let way_out =
         "put ledger.url on a local disk that outlives the machine's stops: it is the memory of what was captured";
     match health::place(directory) {
-        Place::Disk => Check::ok(about, "no network file system, and not in memory"),
-        Place::Memory => Check::wrong(about, "in memory: it is gone when the machine stops", way_out),
-        Place::Network => Check::wrong(about, "on a network: locks and syncs cannot be relied on there", way_out),
-        Place::Container => Check::wrong(about, "in the layer of a container: it is gone with it", way_out),
+        None => Check::unknown(about, "the system does not tell what it is on"),
+        Some(Place::Disk) => Check::ok(about, "no network file system, and not in memory"),
+        Some(Place::Memory) => Check::wrong(about, "in memory: it is gone when the machine stops", way_out),
+        Some(Place::Network) => Check::wrong(about, "on a network: locks and syncs cannot be relied on there", way_out),
+        Some(Place::Container) => Check::wrong(about, "in the layer of a container: it is gone with it", way_out),
     }
 }
 

@@ -61,22 +61,53 @@ pub fn is_served(path: &Path) -> Result<bool, LedgerError> {
     lock::is_held(path)
 }
 
-/// What a directory is on. Numbers of file systems: statfs(2).
+/// What a directory is on; `None` where the system does not tell. Numbers of file systems: statfs(2).
 #[cfg(target_os = "linux")]
-pub fn place(directory: &Path) -> Place {
-    let Ok(found) = statfs(directory) else { return Place::Disk };
+pub fn place(directory: &Path) -> Option<Place> {
+    let found = statfs(directory).ok()?;
     // Some are written as negative numbers where the field is signed and narrow.
     let kind = u64::try_from(found.f_type).unwrap_or_default() & 0xffff_ffff;
-    match kind {
+    Some(match kind {
         0x0102_1994 | 0x8584_58f6 => Place::Memory,
         0x6969 | 0x517b | 0xff53_4d42 | 0xfe53_4d42 | 0x0102_1997 | 0x5346_414f => Place::Network,
         0x794c_7630 => Place::Container,
         _ => Place::Disk,
-    }
+    })
 }
 
 /// What a directory is on: not told by this system.
 #[cfg(not(target_os = "linux"))]
-pub fn place(_directory: &Path) -> Place {
-    Place::Disk
+pub fn place(_directory: &Path) -> Option<Place> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::sqlite::open_for_writing;
+
+    #[test]
+    fn a_ledger_is_looked_at_without_a_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("holdfast.db");
+        drop(open_for_writing(&path).unwrap());
+        let before = std::fs::read(&path).unwrap();
+        let health = look(&path).unwrap();
+        assert!(health.journal_mode == "wal" && health.is_sqlite_sound && health.bytes > 0, "{health:?}");
+        assert_eq!(is_served(&path).ok(), Some(false));
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        std::fs::write(&path, b"this is not a database, and it is long enough to be looked at as one").unwrap();
+        assert!(matches!(look(&path), Err(LedgerError::Open { .. })));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_is_told_from_a_disk() {
+        let shared_memory = Path::new("/dev/shm");
+        if shared_memory.exists() {
+            assert_eq!(place(shared_memory), Some(Place::Memory));
+        }
+        assert_eq!(place(Path::new("/nowhere")), None);
+        assert_ne!(place(Path::new(env!("CARGO_MANIFEST_DIR"))), None);
+    }
 }
