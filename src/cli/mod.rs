@@ -20,6 +20,7 @@ mod captures;
 mod check;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod failure;
 mod output;
 mod publish;
@@ -76,6 +77,9 @@ enum Command {
     /// Check the settings, and show what is in effect.
     #[command(after_help = check::EXAMPLES)]
     Check,
+    /// Check the live world: broker, ledger, and every account at its provider. Moves no money.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Args),
     /// See the whole job work, on a real broker with a pretend provider.
     #[command(after_help = demo::EXAMPLES)]
     Demo,
@@ -100,6 +104,7 @@ impl Command {
             Self::Accounts(command) => accounts::run(command, clock::now(), context),
             Self::DeadLetters(command) => dead_letters::run(command, clock::now(), context),
             Self::Check => check::run(context),
+            Self::Doctor(args) => wait_for(doctor::run(args, context)),
             Self::Demo => wait_for(demo::run(context)),
             Self::Sandbox(args) => {
                 wait_for(async { sandbox::run(args).await.or_exit(Exit::Unreachable).map(|()| Exit::Done) })
