@@ -15,6 +15,7 @@ use crate::telemetry;
 
 mod accounts;
 mod ask;
+mod audit;
 mod authorizations;
 mod captures;
 mod check;
@@ -73,6 +74,9 @@ enum Command {
     /// Show what was set aside, and why.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Hold the ledger against the provider's books, or against the order system's.
+    #[command(after_help = audit::EXAMPLES)]
+    Audit(audit::Args),
     /// Check the settings, and show what is in effect.
     #[command(after_help = check::EXAMPLES)]
     Check,
@@ -99,6 +103,7 @@ impl Command {
             Self::Authorizations(command) => authorizations::run(command, clock::now(), context),
             Self::Accounts(command) => accounts::run(command, clock::now(), context),
             Self::DeadLetters(command) => dead_letters::run(command, clock::now(), context),
+            Self::Audit(args) => wait_for(audit::run(args, context)),
             Self::Check => check::run(context),
             Self::Demo => wait_for(demo::run(context)),
             Self::Sandbox(args) => {

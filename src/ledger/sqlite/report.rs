@@ -12,7 +12,8 @@ mod accounts;
 // what is about to be lost
 mod authorizations;
 
-// what was captured in all
+// what was captured in all, and where
+mod books;
 mod captured;
 
 // what was set aside
@@ -41,6 +42,7 @@ use crate::ledger::sqlite::open_for_reading;
 
 pub use accounts::AccountSummary;
 pub use authorizations::{AuthorizationFilter, AuthorizationSummary, AuthorizationTotal};
+pub use books::Books;
 pub use captured::captured_by_reference;
 pub use dead_letters::{DeadLetterFilter, WholeDeadLetter};
 pub use shipments::{ShipmentFilter, ShipmentSummary, Standing};
