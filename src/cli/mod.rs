@@ -17,11 +17,13 @@ mod accounts;
 mod ask;
 mod audit;
 mod authorizations;
+mod backup;
 mod captures;
 mod check;
 mod dead_letters;
 mod demo;
 mod failure;
+mod manual;
 mod output;
 mod publish;
 mod run;
@@ -92,6 +94,15 @@ enum Command {
     /// Show the exchanges, queues and bindings that have to exist in RabbitMQ.
     #[command(after_help = topology::EXAMPLES)]
     Topology(topology::Args),
+    /// Copy the ledger, while a worker may be writing it.
+    #[command(after_help = backup::EXAMPLES)]
+    Backup(backup::Args),
+    /// Print what a shell needs to complete commands.
+    #[command(after_help = manual::COMPLETIONS_EXAMPLES)]
+    Completions(manual::CompletionsArgs),
+    /// Print the manual page, or write one for every command.
+    #[command(after_help = manual::MAN_EXAMPLES)]
+    Man(manual::ManArgs),
 }
 
 impl Command {
@@ -114,6 +125,9 @@ impl Command {
                 let settings = context.settings()?;
                 topology::run(&args, &settings.broker, &mut std::io::stdout()).or_exit(Exit::Usage).map(|()| Exit::Done)
             }
+            Self::Backup(args) => backup::run(&args, context),
+            Self::Completions(args) => manual::completions(&args, &mut std::io::stdout()),
+            Self::Man(args) => manual::man(&args, &mut std::io::stdout()),
         }
     }
 }

@@ -124,7 +124,10 @@ async fn an_audit_that_cannot_read_says_so_and_finds_no_difference() {
     world.publish(flex.iter().chain(&flitt).map(|order| order.shipped("s", &[("l1", 2)]))).await;
     world.outcomes(2 * COUNT).await;
     worker.stop().await;
-    let down = Rule { account: Some(holdfast::sandbox::FLEX_CLIENT.to_owned()), ..Rule::new(Fault::Reset { when: When::Before }) };
+    let down = Rule {
+        account: Some(holdfast::sandbox::FLEX_CLIENT.to_owned()),
+        ..Rule::new(Fault::Reset { when: When::Before })
+    };
     world.faults(vec![down]);
     let (code, verdict) = audit(&world, &["--rate", "2000", "--concurrency", "64"]).await;
     assert_eq!(code, 3, "{verdict}");

@@ -37,7 +37,7 @@ impl Report {
             let last = "SELECT coalesce(max(capture_row), 0) FROM temp.audited";
             self.connection.query_row(last, [], |row| row.get(0))
         };
-        let last = index().map_err(|cause| ReportError::Read { path: self.path.display().to_string(), cause })?;
+        let last = index().map_err(|cause| self.failed(cause))?;
         Ok(Books { report: self, last })
     }
 }
