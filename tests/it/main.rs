@@ -4,6 +4,7 @@
 
 mod accounts;
 mod adapters;
+mod audit;
 mod bad_input;
 mod broker;
 mod clocks;
