@@ -4,9 +4,11 @@
 //! asks the worker.
 
 mod close;
+mod explain;
 mod look;
 mod timeline;
 mod view;
+mod words;
 mod working;
 
 #[cfg(test)]
@@ -14,6 +16,7 @@ mod readme;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -27,7 +30,9 @@ use crate::capture::event::FailureReason;
 use crate::capture::policy::Policy;
 use crate::clock::{self, Timestamp};
 use crate::ids::{AccountName, OrderId, Reference, ShipmentId};
-use crate::ledger::sqlite::report::{About, Found, IdPrefix, Report, ShipmentFilter, ShipmentSummary, Standing, Story};
+use crate::ledger::sqlite::report::{
+    About, AccountSummary, Found, IdPrefix, Report, ShipmentFilter, ShipmentSummary, Standing, Story,
+};
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -190,11 +195,22 @@ fn listing_table(rows: &[Row<'_>], now: Timestamp) -> Table {
     table
 }
 
+/// A story, and what stands around it.
+struct Surroundings<'a> {
+    story: &'a Story,
+    policy: &'a Policy,
+    /// Where accounts stand, as their worker last said.
+    accounts: BTreeMap<AccountName, AccountSummary>,
+    now: Timestamp,
+}
+
 fn show(id: &str, report: &Report, policy: &Policy, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
     let story = find_one(id, report, policy)?;
+    let accounts = report.accounts().or_exit(Exit::Ledger)?;
+    let around = Surroundings { story: &story, policy, accounts, now };
     match context.output.format() {
-        Format::Json => context.output.json(&view::view(&story))?,
-        Format::Table => timeline::show(&story, now, &mut context.output)?,
+        Format::Json => context.output.json(&view::view(&around))?,
+        Format::Table => timeline::show(&around, &mut context.output)?,
     }
     Ok(Exit::Done)
 }

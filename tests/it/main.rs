@@ -4,12 +4,15 @@
 
 mod accounts;
 mod adapters;
+mod audit;
 mod bad_input;
 mod broker;
 mod by_hand;
+mod clocks;
 mod companions;
 mod crash;
 mod deadline;
+mod doctor;
 mod flow;
 mod official_client;
 mod orders;
