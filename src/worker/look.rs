@@ -61,7 +61,8 @@ async fn answer(executor: &Arc<Executor>, request: Request) -> Option<Answer> {
 async fn permit(executor: &Executor, account: &AccountName) -> Option<Permit> {
     let lane = Arc::clone(executor.lane(account)?);
     let wait = async {
-        while executor.may_start() {
+        // A pause lasts for as long as its operator says.
+        while executor.may_start() && lane.status().state != "paused" {
             let permit = lane.permit_ahead();
             if permit.is_some() {
                 return permit;

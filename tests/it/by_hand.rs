@@ -104,6 +104,11 @@ async fn a_look_by_hand_finds_what_happened() {
         let outcomes = world.outcomes(1).await;
         assert_eq!(outcomes[0].field("resolved_by"), "lookup");
         world.check_books().await;
+        // A pause is a pause.
+        runs(&world, 0, &["accounts", "pause", account.name(), "--reason", "their incident"]).await;
+        let said = runs(&world, 1, &["captures", "look", &capture_of(&order, "s1")]).await;
+        assert!(said.contains("no call can be made for") && said.contains("it is paused"), "{said}");
+        runs(&world, 0, &["accounts", "resume", account.name(), "--reason", "it is over"]).await;
         // What has ended is looked at, too; nothing follows.
         let again = runs(&world, 0, &["captures", "look", outcomes[0].field("capture_id"), "--output", "json"]).await;
         let looks: Value = serde_json::from_str(&again).unwrap();
