@@ -328,7 +328,7 @@ impl Store for Tables {
                     self.load_on_authorization(&mut books, *key);
                 }
                 Command::Freeze(freeze) => self.load_on_authorization(&mut books, freeze.authorization),
-                Command::Expire(expire) => self.load_on_authorization(&mut books, expire.authorization),
+                Command::Expire(expire) => self.load_asked(&mut books, expire.authorization),
                 Command::Due(Due::Warning(key)) | Command::Recall(Due::Warning(key)) => {
                     self.load_authorization(&mut books, *key);
                 }

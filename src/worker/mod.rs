@@ -30,6 +30,7 @@ mod requests;
 
 // events out
 mod relay;
+mod restoring;
 
 // what is due, and how we are doing
 mod watch;

@@ -29,6 +29,13 @@ pub(super) fn note(reply: &Reply) {
         }
         Note::Awaiting(reason) => say!(info, subject, "shipment waits: {} yet", reason.as_str().replace('_', " ")),
         Note::Kept(reason) => say!(info, subject, "notice waits: {} yet", reason.as_str().replace('_', " ")),
+        Note::AwaitingRead => say!(info, subject, "shipment waits: its authorization is read first"),
+        Note::Restored { adopted: 0, found: 0 } => say!(debug, subject, "read, and as the ledger says"),
+        Note::Restored { adopted, found } => say!(
+            info,
+            subject,
+            "read: {adopted} captures of ours adopted, {found} under keys of which the ledger has no notice"
+        ),
         Note::Registered => say!(debug, subject, "authorization and plan registered"),
         Note::Cancelled => say!(info, subject, "what has not shipped was cancelled"),
         Note::Refused(reason) => {

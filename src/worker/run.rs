@@ -16,6 +16,7 @@ use crate::clock::Moment;
 use crate::http::Readiness;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::sqlite::desk::Desk;
+use crate::ledger::sqlite::restore::Restoring;
 use crate::ledger::{Environment, Ledger, LedgerError};
 use crate::message;
 use crate::provider::{self, ConnectError};
@@ -25,6 +26,7 @@ use crate::worker::executor::Executor;
 use crate::worker::gauges::Gauges;
 use crate::worker::intake::{DeadIntake, WorkIntake};
 use crate::worker::relay::{Outbox, Relay};
+use crate::worker::restoring::Restore;
 use crate::worker::watch::{self as watching, Watch};
 use crate::worker::{requests, standing};
 
@@ -78,6 +80,7 @@ impl Worker {
             executor.tell(lane);
             desk.set_status(&lane.status())?;
         }
+        let restore = Restoring::open(path)?.map(|restoring| Restore::resume(restoring, &executor)).transpose()?;
         watching::recover(&executor).await?;
         let broker = Arc::new(settings.broker.clone());
         let publisher = Arc::new(Publisher::spawn(Arc::clone(&broker)));
@@ -108,6 +111,8 @@ impl Worker {
             publisher: publisher.status(),
             readiness,
             gauges: Gauges::default(),
+            restore,
+            longest_rest: settings.policy.longest_rest(),
             stop: stop_watch.clone(),
         };
         Ok(Self {

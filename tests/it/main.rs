@@ -17,4 +17,5 @@ mod flow;
 mod official_client;
 mod orders;
 mod outage;
+mod restore;
 mod support;

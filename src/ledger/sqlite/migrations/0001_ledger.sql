@@ -10,6 +10,16 @@ CREATE TABLE sequence (
 ) STRICT;
 INSERT INTO sequence VALUES (1, 1);
 
+-- The restore from a backup that this ledger is, or has come from. Nothing is captured between begin and
+-- end, whoever runs the worker.
+CREATE TABLE restores (
+  only INTEGER PRIMARY KEY CHECK (only = 1),
+  begun_at INTEGER NOT NULL,
+  ended_at INTEGER,
+  below_row INTEGER NOT NULL,      -- authorizations with smaller numbers were there when it began
+  read_first_until INTEGER NOT NULL -- new authorizations may be of the lost time until then
+) STRICT;
+
 CREATE TABLE orders (
   order_row INTEGER PRIMARY KEY,
   order_id TEXT NOT NULL UNIQUE,
@@ -93,6 +103,7 @@ CREATE TABLE authorizations (
   ),
   foreign_amount INTEGER,          -- captured by somebody else, as it was seen last
   foreign_since INTEGER,
+  restored TEXT,                   -- after a restore from a backup: 'unread', or JSON: what a read showed
   UNIQUE (account, reference),
   -- S3: over our own movements, never more than was authorized. `excess` is above zero only when
   -- positive evidence of a capture arrived after its failure had been booked.
@@ -104,6 +115,7 @@ CREATE INDEX authorizations_watched ON authorizations (account, watch_at) WHERE 
 CREATE INDEX authorizations_asking ON authorizations (account, ask_at) WHERE ask_at IS NOT NULL;
 CREATE INDEX authorizations_read ON authorizations (read_at) WHERE read_at IS NOT NULL;
 CREATE INDEX authorizations_collecting ON authorizations (read_at) WHERE waiting > 0;
+CREATE INDEX authorizations_unread ON authorizations (account, read_at) WHERE restored = 'unread';
 CREATE INDEX authorizations_halted ON authorizations (account) WHERE foreign_standing = 'halted';
 
 CREATE TABLE shipments (
