@@ -134,6 +134,34 @@ async fn a_provider_that_is_down_for_long_is_spared_and_comes_back_gradually() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doubt_is_resolved_while_others_wait_for_their_call() {
+    let world = World::new().await;
+    let orders = orders(&world, Account::Flex, 40);
+    let of_first = |operation, times, fault| Rule {
+        operation,
+        times,
+        reference: Some(orders[0].reference.clone()),
+        ..Rule::new(fault)
+    };
+    let slow = || Fault::Latency { ms: 50, when: When::Before };
+    let lost = of_first(Operation::Capture, Some(1), Fault::Reset { when: When::Before });
+    let looks = of_first(Operation::Lookup, None, slow());
+    world.faults(vec![lost, looks, Rule { operation: Operation::Capture, ..Rule::new(slow()) }]);
+    let mut worker = world.worker_with(&[("HOLDFAST_ACCOUNTS__FLEX__CONCURRENCY", "1")]);
+    worker.consuming().await;
+    world.publish(shipped(&orders)).await;
+    let outcomes = world.outcomes(40).await;
+    world.check_books().await;
+    // One look permits sending again; had the next one in the queue taken the permit, it would be looked
+    // at again and again until the queue is empty.
+    let looked = world.sandbox.sandbox().faults()[1].fired;
+    assert!((1..=2).contains(&looked), "looked at {looked} times");
+    let place = outcomes.iter().position(|event| event.field("reference") == orders[0].reference).unwrap();
+    assert!(place < 30, "the first one was settled as number {place}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_pauses_and_resumes_an_account() {
     let world = World::new().await;
     let (flex, fondy) = (orders(&world, Account::Flex, 20), orders(&world, Account::Fondy, 20));

@@ -138,6 +138,18 @@ fn automatic(stage: &Stage) -> u64 {
     u64::try_from(captures.filter(|capture| capture.automatic).count()).unwrap()
 }
 
+/// Reads that arrived at the providers.
+pub fn lookups(stage: &Stage) -> u64 {
+    let states = stage.sandboxes.iter().flat_map(|sandbox| sandbox.sandbox().faults());
+    // Every read meets every rule before the one that strikes it: the first one meets all.
+    let mut of_lookups = BTreeMap::new();
+    for state in states.filter(|state| state.rule.operation == Operation::Lookup) {
+        let met = of_lookups.entry(name(&state.rule.fault)).or_insert(0);
+        *met += state.met;
+    }
+    of_lookups.into_values().max().unwrap_or_default()
+}
+
 /// The table of them.
 pub fn told(stage: &Stage) -> String {
     let mut text = String::new();

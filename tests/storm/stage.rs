@@ -88,8 +88,6 @@ pub struct Progress {
     pub closing: usize,
     /// Capture requests.
     pub attempts: usize,
-    /// Captures that were looked up.
-    pub looks: usize,
 }
 
 impl Progress {
@@ -213,7 +211,6 @@ impl Stage {
             unpublished: count("SELECT count(*) FROM outbox WHERE published_at IS NULL"),
             closing: count("SELECT count(*) FROM orders WHERE closes_at IS NOT NULL"),
             attempts: count("SELECT coalesce(sum(attempts), 0) FROM captures"),
-            looks: count("SELECT count(*) FROM captures WHERE looks > 0 OR resolved_by = 'lookup'"),
         }
     }
 

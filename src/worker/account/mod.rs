@@ -324,8 +324,8 @@ impl Permit {
         }
     }
 
-    /// May another call be made with it? And which one waits for it?
-    pub(super) fn go_on(&mut self) -> (bool, Option<Due>) {
+    /// May another call be made with it? And which one waits for it, where it is `for_another`?
+    pub(super) fn go_on(&mut self, for_another: bool) -> (bool, Option<Due>) {
         let mut state = self.lane.state();
         state.gate.take_back(self.pass, self.is_answered, Instant::now());
         let Ok(pass) = state.gate.admit(Instant::now()) else {
@@ -334,7 +334,7 @@ impl Permit {
             return (false, None);
         };
         (self.pass, self.is_answered) = (pass, false);
-        let due = state.waiting.pop();
+        let due = if for_another { state.waiting.pop() } else { None };
         if let Some(due) = &due {
             state.parked.remove(due);
         }

@@ -123,11 +123,6 @@ impl Listener {
         assert_eq!(repeated, 0, "of {} events so many were published again", times.len());
     }
 
-    /// How much was received so far, and from now on.
-    pub fn counts(&self) -> watch::Receiver<Counts> {
-        self.counts.clone()
-    }
-
     /// Waits until so much was received.
     pub async fn reaches(&self, what: &str, enough: impl FnMut(&Counts) -> bool) {
         let mut counts = self.counts.clone();
