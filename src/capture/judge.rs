@@ -32,6 +32,9 @@ use crate::capture::records::{Authorization, Capture, CaptureProgress};
 use crate::capture::retry;
 use crate::capture::states::CaptureState;
 use crate::clock::{self, Timestamp};
+use crate::mutant::{self, Mutant};
+
+mod shortcuts;
 
 /// What is judged: a capture with its surroundings.
 pub(super) struct Case<'a> {
@@ -68,7 +71,8 @@ pub(super) fn judge(case: &Case<'_>, evidence: Evidence) -> Verdict {
         return verdict;
     }
     let progress = &case.capture.progress;
-    if case.epoch != progress.epoch || case.capture.state.is_terminal() {
+    let is_stale = case.epoch != progress.epoch && !mutant::on(Mutant::NoFence);
+    if is_stale || case.capture.state.is_terminal() {
         return Verdict::Nothing;
     }
     match (case.capture.state, evidence) {
@@ -178,6 +182,9 @@ fn with_doubt(case: &Case<'_>) -> CaptureProgress {
 }
 
 fn doubted(case: &Case<'_>, doubt: &Doubt) -> Verdict {
+    if let Some(verdict) = shortcuts::of_doubt(doubt) {
+        return verdict;
+    }
     let mut progress = with_doubt(case);
     let is_over = case.authorization.expires_at.is_some_and(|at| at <= case.context.now.wall);
     // E2 (c): after the expiry, any coded answer counts as the authorization's end.
@@ -198,7 +205,8 @@ fn pending(case: &Case<'_>) -> Verdict {
 
 /// E2 (a), where nothing else may have been executed; else it waits for (c).
 fn refused(case: &Case<'_>, refusal: Refusal) -> Verdict {
-    if case.capture.progress.doubtful == 0 && !refusal.read_first {
+    let is_first = case.capture.progress.doubtful == 0 && !refusal.read_first;
+    if is_first || mutant::on(Mutant::RejectIsFinal) {
         return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Response));
     }
     let mut progress = case.capture.progress.clone();
@@ -288,7 +296,7 @@ fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &Authorizati
     progress.looks += 1;
     progress.is_pending = view.has_pending_capture;
     if let Some(other) = view.captures.iter().find(|seen| is_ours(case, seen.capture)) {
-        return match case.account.captures {
+        return match shortcuts::captures(case.account.captures) {
             Captures::Single if is_about_another(case) => {
                 let message = "the authorization's one capture was used for the shipments before it";
                 Verdict::Failed(Cause::lookup(FailureReason::CaptureAlreadyUsed, message))
@@ -354,8 +362,11 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
 fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &AuthorizationView) -> Verdict {
     let (now, quiet) = (case.context.now.wall, case.context.policy.quiet);
     let quiet_from = progress.send_by.map_or(now, |at| clock::after(at, quiet));
-    let is_quiet = read_begun(case) >= quiet_from;
-    if let Some(refusal) = progress.refused.clone() {
+    let is_quiet = read_begun(case) >= quiet_from || mutant::on(Mutant::NoQuiet);
+    if let Some(verdict) = shortcuts::of_absence() {
+        return verdict;
+    }
+    if let Some(refusal) = progress.refused.clone().filter(|_| !mutant::on(Mutant::RefusalStaysOpen)) {
         // (a) confirmed by the read that it asked for, or (c).
         if progress.doubtful == 0 || is_quiet {
             return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Lookup));
@@ -373,7 +384,7 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
         return Verdict::Resend { progress };
     }
     let agrees = view.balance.captured == Some(case.authorization.captured);
-    if is_quiet && agrees {
+    if is_quiet && agrees && !mutant::on(Mutant::ReadOnlyAfterWindow) {
         let progress = CaptureProgress { window_from: None, ..progress };
         return Verdict::Resend { progress };
     }

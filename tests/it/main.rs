@@ -10,6 +10,8 @@ mod companions;
 mod crash;
 mod deadline;
 mod flow;
+#[cfg(debug_assertions)]
+mod mutants;
 mod official_client;
 mod orders;
 mod outage;

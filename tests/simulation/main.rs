@@ -17,6 +17,8 @@ mod deadlines;
 mod fault;
 mod invariants;
 mod mutant;
+#[cfg(debug_assertions)]
+mod mutants;
 mod network;
 mod provider;
 mod relay;

@@ -246,8 +246,13 @@ impl World {
         let ledger = self.ledger();
         let events = audit::event_ids(&ledger).len();
         self.listener.reaches("receipt of every published event", |counts| counts.different >= events).await;
-        let found = audit::differences(&ledger, &self.books(), &self.listener.received(), &self.sent());
+        let found = self.differences();
         assert!(found.is_empty(), "{} differences:\n{}", found.len(), found.join("\n"));
+    }
+
+    /// Every difference between provider, ledger and events as they are now.
+    pub fn differences(&self) -> Vec<String> {
+        audit::differences(&self.ledger(), &self.books(), &self.listener.received(), &self.sent())
     }
 
     fn settings(&self) -> String {
