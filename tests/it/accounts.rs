@@ -1,6 +1,7 @@
 //! What stands around every account: a wrong secret, an odd order, a long outage, an operator's pause.
 //! Nothing fails for any of them, and no other account takes notice.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use holdfast::sandbox::{Channel, Code, Fault, Operation, Rule, When};
@@ -21,8 +22,9 @@ fn shipped(orders: &[Order]) -> Vec<Value> {
 
 fn captured(world: &World, orders: &[Order]) -> usize {
     let books = world.books();
-    let captured = |order: &&Order| books.find(&order.reference).unwrap().captured_minor == order.total();
-    orders.iter().filter(captured).count()
+    let booked: HashMap<&str, i64> =
+        books.authorizations.iter().map(|booked| (booked.reference.as_str(), booked.captured_minor)).collect();
+    orders.iter().filter(|order| booked[order.reference.as_str()] == order.total()).count()
 }
 
 /// A line of `holdfast accounts list`.
@@ -40,20 +42,27 @@ async fn stands(world: &World, account: Account, state: &str) -> Value {
     standing(world, account).await
 }
 
-/// Hundreds of shipments on an account with a wrong secret, and as many on another one.
-async fn a_wrong_secret(account: Account, environment: &[(&str, &str)], by_signal: bool) {
-    const COUNT: usize = 200;
+/// So many shipments on an account with a wrong secret, and so many among them on another one.
+async fn a_wrong_secret(
+    account: Account,
+    (wrong, right): (usize, usize),
+    environment: &[(&str, &str)],
+    by_signal: bool,
+) {
     let world = World::new().await;
     world.give_secret(account, "a wrong one");
-    let wronged = orders(&world, account, COUNT);
-    let others = orders(&world, Account::Fondy, COUNT);
+    let wronged = orders(&world, account, wrong);
+    let others = orders(&world, Account::Fondy, right);
     let mut worker = world.worker_with(environment);
-    let mixed = shipped(&wronged).into_iter().zip(shipped(&others)).flat_map(|(one, other)| [one, other]);
-    world.publish(mixed).await;
-    world.outcomes(COUNT).await;
+    worker.consuming().await;
+    for (wronged, others) in wronged.chunks(100).zip(others.chunks(100 * right / wrong)) {
+        world.publish(shipped(wronged).into_iter().chain(shipped(others))).await;
+    }
+    world.outcomes(right).await;
     let line = stands(&world, account, "suspended").await;
     assert!(line["why"].as_str().is_some_and(|why| !why.is_empty()), "{line}");
-    assert_eq!((captured(&world, &others), captured(&world, &wronged)), (COUNT, 0));
+    assert_eq!((captured(&world, &others), captured(&world, &wronged)), (right, 0));
+    world.count_becomes("SELECT count(*) FROM shipments", i64::try_from(wrong + right).unwrap()).await;
     assert_eq!(standing(&world, Account::Fondy).await["state"], "active");
     let alarm = format!("holdfast_alarm{{name=\"account_suspended\",account=\"{}\"}}", account.name());
     worker.metric_becomes(&alarm, |value| value > 0.0).await;
@@ -65,9 +74,9 @@ async fn a_wrong_secret(account: Account, environment: &[(&str, &str)], by_signa
     if by_signal {
         worker.hang_up();
     }
-    let outcomes = world.outcomes(2 * COUNT).await;
+    let outcomes = world.outcomes(wrong + right).await;
     assert!(outcomes.iter().all(|event| event.kind == "capture.succeeded"), "nothing failed");
-    assert_eq!(captured(&world, &wronged), COUNT);
+    assert_eq!(captured(&world, &wronged), wrong);
     world.check_books().await;
     stands(&world, account, "active").await;
     worker.metric_becomes(&alarm, |value| value == 0.0).await;
@@ -76,13 +85,18 @@ async fn a_wrong_secret(account: Account, environment: &[(&str, &str)], by_signa
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_secret_fails_nothing_and_is_found_right_by_itself() {
-    a_wrong_secret(Account::Flitt, &[], false).await;
+    a_wrong_secret(Account::Flitt, (200, 200), &[], false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_is_rotated_by_a_signal_and_what_was_parked_is_sent_at_once() {
     let environment = [("HOLDFAST_SUSPENSION__PROBE_INTERVAL", "1h"), ("HOLDFAST_CAPTURE__PARKED_FOR", "1h")];
-    a_wrong_secret(Account::Flex, &environment, true).await;
+    a_wrong_secret(Account::Flex, (200, 200), &environment, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_secret_during_five_thousand_shipments_fails_none() {
+    a_wrong_secret(Account::Flex, (5_000, 500), &[], true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,8 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use holdfast::capture::decide::Call;
 use holdfast::capture::evidence::{
-    Answer, AuthorizationStatus, CaptureProof, ConfigurationFault, Doubt, DoubtKind, NotExecuted, ProviderBalance,
-    Reading, Refusal, RefusalReason,
+    Answer, CaptureProof, ConfigurationFault, Doubt, DoubtKind, NotExecuted, ProviderBalance, Reading,
 };
 use holdfast::ids::CaptureId;
 use holdfast::money::Money;
@@ -200,14 +199,6 @@ impl World {
         let kind = if is_broken { DoubtKind::ConnectionLost } else { DoubtKind::Timeout };
         let doubt = Doubt { kind, code: None, message: "no answer".to_owned(), retry_after: None };
         match call {
-            Call::Send { .. } if self.mutant == Some(Mutant::TimeoutIsRefusal) => {
-                Outcome::Answer(Answer::Refused(Refusal {
-                    reason: RefusalReason::Declined,
-                    code: None,
-                    message: "no answer".to_owned(),
-                    read_first: false,
-                }))
-            }
             Call::Send { .. } => Outcome::Answer(Answer::Doubt(doubt)),
             Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => {
                 Outcome::Reading(Reading::Unclear(doubt))
@@ -247,7 +238,7 @@ impl World {
             Wire::Read => Outcome::Reading(Reading::Seen(Box::new(authorization.view(now)))),
         };
         let outcome = match reply {
-            ReplyAs::Itself => self.misread(outcome),
+            ReplyAs::Itself => outcome,
             ReplyAs::Nothing => return,
             ReplyAs::Instead(outcome) => outcome,
         };
@@ -255,22 +246,6 @@ impl World {
         let waiting = jobs.filter(|waiting| waiting.id == job).find(|job| matches!(job.stage, Stage::Sent { .. }));
         if let Some(waiting) = waiting {
             waiting.stage = Stage::Answered(outcome);
-        }
-    }
-
-    /// What a wrong adapter makes of an answer; a right one leaves it as it is.
-    fn misread(&self, outcome: Outcome) -> Outcome {
-        match (self.mutant, outcome) {
-            (Some(Mutant::UsedIsCaptured), Outcome::Answer(Answer::Doubt(doubt))) if doubt.code.is_some() => {
-                Outcome::Answer(Answer::Captured(proof_of(None)))
-            }
-            (Some(Mutant::AbsenceIsVoid), Outcome::Reading(Reading::Seen(mut view))) => {
-                if view.captures.is_empty() && !view.has_pending_capture {
-                    view.status = AuthorizationStatus::Voided;
-                }
-                Outcome::Reading(Reading::Seen(view))
-            }
-            (_, outcome) => outcome,
         }
     }
 }
