@@ -13,6 +13,7 @@ mod write;
 
 // rows and tables
 mod codec;
+mod prepared;
 mod rows;
 mod schema;
 
@@ -345,7 +346,8 @@ impl Store for FileStore {
     }
 
     fn roll_back(&mut self) -> Result<(), LedgerError> {
-        self.statement("ROLLBACK")
+        // What was refused may have rolled it back already.
+        if self.connection.is_autocommit() { Ok(()) } else { self.statement("ROLLBACK") }
     }
 }
 

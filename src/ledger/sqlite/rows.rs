@@ -16,8 +16,13 @@ use crate::ledger::sqlite::codec::{self, Columns, corrupt};
 
 type Result<T> = rusqlite::Result<T>;
 
-/// Reads orders with [`read_order`], once it says which.
-pub(super) const SELECT_ORDER: &str = "SELECT o.*, p.plan FROM orders o LEFT JOIN plans p USING (order_row)";
+/// Reads an order with [`read_order`], by its id.
+pub(super) const ORDER_BY_ID: &str =
+    "SELECT o.*, p.plan FROM orders o LEFT JOIN plans p USING (order_row) WHERE order_id = ?1";
+
+/// Reads an order with [`read_order`], by its row.
+pub(super) const ORDER_BY_ROW: &str =
+    "SELECT o.*, p.plan FROM orders o LEFT JOIN plans p USING (order_row) WHERE order_row = ?1";
 
 pub(super) fn read_order(row: &Row<'_>) -> Result<Order> {
     let row = &mut Columns::of(row);
