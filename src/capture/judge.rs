@@ -34,8 +34,6 @@ use crate::capture::states::CaptureState;
 use crate::clock::{self, Timestamp};
 use crate::mutant::{self, Mutant};
 
-mod shortcuts;
-
 /// What is judged: a capture with its surroundings.
 pub(super) struct Case<'a> {
     pub(super) capture: &'a Capture,
@@ -71,8 +69,7 @@ pub(super) fn judge(case: &Case<'_>, evidence: Evidence) -> Verdict {
         return verdict;
     }
     let progress = &case.capture.progress;
-    let is_stale = case.epoch != progress.epoch && !mutant::on(Mutant::NoFence);
-    if is_stale || case.capture.state.is_terminal() {
+    if (case.epoch != progress.epoch && !mutant::on(Mutant::NoFence)) || case.capture.state.is_terminal() {
         return Verdict::Nothing;
     }
     match (case.capture.state, evidence) {
@@ -164,7 +161,7 @@ fn judge_answer(case: &Case<'_>, answer: Answer) -> Verdict {
         ),
         Answer::Pending => pending(case),
         Answer::Refused(refusal) => refused(case, refusal),
-        Answer::Doubt(doubt) => doubted(case, &doubt),
+        Answer::Doubt(doubt) => shortcuts::of_doubt(&doubt).unwrap_or_else(|| doubted(case, &doubt)),
         Answer::NotExecuted(reason) => not_executed(case, reason),
         Answer::Misconfigured(fault) => misconfigured(case, &fault),
     }
@@ -182,9 +179,6 @@ fn with_doubt(case: &Case<'_>) -> CaptureProgress {
 }
 
 fn doubted(case: &Case<'_>, doubt: &Doubt) -> Verdict {
-    if let Some(verdict) = shortcuts::of_doubt(doubt) {
-        return verdict;
-    }
     let mut progress = with_doubt(case);
     let is_over = case.authorization.expires_at.is_some_and(|at| at <= case.context.now.wall);
     // E2 (c): after the expiry, any coded answer counts as the authorization's end.
@@ -205,8 +199,7 @@ fn pending(case: &Case<'_>) -> Verdict {
 
 /// E2 (a), where nothing else may have been executed; else it waits for (c).
 fn refused(case: &Case<'_>, refusal: Refusal) -> Verdict {
-    let is_first = case.capture.progress.doubtful == 0 && !refusal.read_first;
-    if is_first || mutant::on(Mutant::RejectIsFinal) {
+    if (case.capture.progress.doubtful == 0 && !refusal.read_first) || mutant::on(Mutant::RejectIsFinal) {
         return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Response));
     }
     let mut progress = case.capture.progress.clone();
@@ -323,7 +316,7 @@ fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &Authorizati
         return judge_terminal(case, progress, view.status);
     }
     progress.terminal_seen_at = None;
-    judge_absence(case, progress, view)
+    shortcuts::of_absence().unwrap_or_else(|| judge_absence(case, progress, view))
 }
 
 /// When the read that is judged was begun, which is what absence in it is worth. It may be settled much
@@ -363,9 +356,6 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
     let (now, quiet) = (case.context.now.wall, case.context.policy.quiet);
     let quiet_from = progress.send_by.map_or(now, |at| clock::after(at, quiet));
     let is_quiet = read_begun(case) >= quiet_from || mutant::on(Mutant::NoQuiet);
-    if let Some(verdict) = shortcuts::of_absence() {
-        return verdict;
-    }
     if let Some(refusal) = progress.refused.clone().filter(|_| !mutant::on(Mutant::RefusalStaysOpen)) {
         // (a) confirmed by the read that it asked for, or (c).
         if progress.doubtful == 0 || is_quiet {
@@ -405,5 +395,6 @@ fn words(code: Option<&str>, message: &str) -> String {
     code.map_or_else(|| message.to_owned(), |code| format!("{code}: {message}"))
 }
 
+mod shortcuts;
 #[cfg(test)]
 mod tests;

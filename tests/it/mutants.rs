@@ -88,7 +88,10 @@ async fn new_key_on_used() {
         world.publish([order.shipped("a", &[("l1", 1)])]).await;
         world.outcomes(1).await;
         worker.stop().await;
-        assert_eq!(world.books().find(&order.reference).unwrap().capture_requests, if mutant.is_empty() { 2 } else { 3 });
+        assert_eq!(
+            world.books().find(&order.reference).unwrap().capture_requests,
+            if mutant.is_empty() { 2 } else { 3 }
+        );
         world.differences()
     })
     .await;

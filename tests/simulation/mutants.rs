@@ -43,7 +43,8 @@ fn catch(mutant: Mutant, promises: &[&str], near: u64) {
     let is_right = |caught: &Failure| promises.iter().any(|promise| caught.what.contains(promise));
     let mut worlds = (near..near + WORLDS).filter_map(|seed| mutant::with(Some(mutant), || live(seed)).err());
     let name = mutant.as_str();
-    let caught = worlds.find(is_right).unwrap_or_else(|| panic!("{name} breaks none of {promises:?} in {WORLDS} worlds"));
+    let caught =
+        worlds.find(is_right).unwrap_or_else(|| panic!("{name} breaks none of {promises:?} in {WORLDS} worlds"));
     let control = live(caught.seed);
     assert!(control.is_ok(), "the same world without {name} fails too");
     say(&format!("{name}: seed {}: {:.200}", caught.seed, caught.what));

@@ -168,7 +168,7 @@ impl World {
     /// Nothing will come: the connection breaks at once, or nobody says a word.
     fn maybe_lose_connection(&mut self, job: &mut Job) {
         if self.rng.random() {
-            job.stage = Stage::Answered(self.silence(&job.ticket.call, true));
+            job.stage = Stage::Answered(silence(&job.ticket.call, true));
         }
     }
 
@@ -192,18 +192,6 @@ impl World {
             if captures_once { Fault::Hold } else { Fault::WrongAmount },
         ];
         Some(faults[self.rng.random_range(0..faults.len())])
-    }
-
-    /// What silence is, to this worker.
-    pub fn silence(&self, call: &Call, is_broken: bool) -> Outcome {
-        let kind = if is_broken { DoubtKind::ConnectionLost } else { DoubtKind::Timeout };
-        let doubt = Doubt { kind, code: None, message: "no answer".to_owned(), retry_after: None };
-        match call {
-            Call::Send { .. } => Outcome::Answer(Answer::Doubt(doubt)),
-            Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => {
-                Outcome::Reading(Reading::Unclear(doubt))
-            }
-        }
     }
 
     fn doubt(&mut self, kind: DoubtKind) -> Answer {
@@ -246,6 +234,18 @@ impl World {
         let waiting = jobs.filter(|waiting| waiting.id == job).find(|job| matches!(job.stage, Stage::Sent { .. }));
         if let Some(waiting) = waiting {
             waiting.stage = Stage::Answered(outcome);
+        }
+    }
+}
+
+/// What silence is: a request in doubt, or a read that shows nothing.
+pub fn silence(call: &Call, is_broken: bool) -> Outcome {
+    let kind = if is_broken { DoubtKind::ConnectionLost } else { DoubtKind::Timeout };
+    let doubt = Doubt { kind, code: None, message: "no answer".to_owned(), retry_after: None };
+    match call {
+        Call::Send { .. } => Outcome::Answer(Answer::Doubt(doubt)),
+        Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => {
+            Outcome::Reading(Reading::Unclear(doubt))
         }
     }
 }

@@ -285,7 +285,7 @@ impl World {
         self.log(|| format!("a ghost goes on with {:?}", job.stage));
         match job.stage {
             Stage::Permitted => self.send(&mut job)?,
-            Stage::Sent { .. } if job.is_overdue(self.clock.elapsed()) => self.give_up(&mut job),
+            Stage::Sent { .. } if job.is_overdue(self.clock.elapsed()) => job.give_up(),
             Stage::Sent { .. } => {}
             Stage::Answered(_) => return self.settle_ghost(&job),
         }

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use holdfast::broker::session::Session;
 use holdfast::broker::topology::{self, Topology};
-use holdfast::sandbox::{Books, FLEX_CLIENT, FLITT_MERCHANT, FONDY_MERCHANT, Protocol, Running, Sandbox, Settings, TEST_SECRET};
+use holdfast::sandbox::{
+    Books, FLEX_CLIENT, FLITT_MERCHANT, FONDY_MERCHANT, Protocol, Running, Sandbox, Settings, TEST_SECRET,
+};
 use holdfast::settings::Broker;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Confirmation};
@@ -174,9 +176,8 @@ impl Stage {
                 let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
                 let (exchange, key) = (self.broker.orders_exchange.as_str().into(), "order.shipped".into());
                 let body = notice.to_string();
-                confirms.push(
-                    channel.basic_publish(exchange, key, options, body.as_bytes(), properties).await.unwrap(),
-                );
+                confirms
+                    .push(channel.basic_publish(exchange, key, options, body.as_bytes(), properties).await.unwrap());
             }
             let confirmed = futures_util::future::try_join_all(confirms).await.unwrap();
             assert!(confirmed.iter().all(|one| matches!(one, Confirmation::Ack(None))), "all are queued");
@@ -220,8 +221,7 @@ impl Stage {
                      || ' looks ' || c.looks || ' ' || coalesce(c.last_seen, '')
                    FROM captures c JOIN authorizations a USING (authorization_row) WHERE c.is_open = 1 LIMIT 20";
         let mut statement = ledger.prepare(sql).unwrap();
-        let lines: Vec<String> =
-            statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        let lines: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
         lines.join("\n")
     }
 
@@ -295,8 +295,12 @@ drain_grace = "10s"
         for account in self.accounts() {
             let base = self.sandboxes[account.provider].base_url();
             let of_protocol = match account.protocol {
-                Protocol::Flitt => format!("protocol = \"flitt\"\nbase_url = \"{base}\"\nmerchant_id = {FLITT_MERCHANT}\nsecret = {{ env = \"SECRET\" }}"),
-                Protocol::Fondy => format!("protocol = \"fondy\"\nbase_url = \"{base}\"\nmerchant_id = {FONDY_MERCHANT}\nsecret = {{ env = \"SECRET\" }}"),
+                Protocol::Flitt => format!(
+                    "protocol = \"flitt\"\nbase_url = \"{base}\"\nmerchant_id = {FLITT_MERCHANT}\nsecret = {{ env = \"SECRET\" }}"
+                ),
+                Protocol::Fondy => format!(
+                    "protocol = \"fondy\"\nbase_url = \"{base}\"\nmerchant_id = {FONDY_MERCHANT}\nsecret = {{ env = \"SECRET\" }}"
+                ),
                 Protocol::FlexPay => format!(
                     "protocol = \"flex_pay\"\nbase_url = \"{base}/api/flexpay\"\n\
                      token_url = \"{base}/api/auth/v1/oauth/token\"\nclient_id = \"{FLEX_CLIENT}\"\n\

@@ -69,12 +69,8 @@ pub async fn reach(stage: &Stage, orders: &[Order], published: &[Value]) -> Verd
     let written = events(&ledger);
     stage.listener.reaches("receipt of every event", |counts| counts.different >= written.len()).await;
     let received = stage.listener.received();
-    let mut court = Court {
-        differences: Vec::new(),
-        theirs: theirs(stage),
-        ours: captures(&ledger),
-        captured: HashMap::new(),
-    };
+    let mut court =
+        Court { differences: Vec::new(), theirs: theirs(stage), ours: captures(&ledger), captured: HashMap::new() };
     for capture in court.ours.values().filter(|capture| capture.state == "captured") {
         court.captured.entry(capture.name.clone()).or_default().push(capture.id.clone());
     }
@@ -110,7 +106,8 @@ impl Court {
             if is_single && booked.captures.len() > 1 {
                 found.push(format!("S1 {name:?} was captured {} times", booked.captures.len()));
             }
-            let mut keys: Vec<_> = booked.captures.iter().filter_map(|one| one.merchant_reference_id.as_ref()).collect();
+            let mut keys: Vec<_> =
+                booked.captures.iter().filter_map(|one| one.merchant_reference_id.as_ref()).collect();
             keys.sort_unstable();
             keys.dedup();
             if !is_single && keys.len() != booked.captures.len() {
@@ -220,7 +217,8 @@ impl Court {
             if event.kind == "capture.succeeded" {
                 let whole = minor(event.field("capture_amount"), &booked.currency);
                 let its = booked.captures.iter().find(|theirs| theirs.merchant_reference_id.as_deref() == Some(id));
-                let is_true = if is_single(&name) { is_there(whole) } else { its.is_some_and(|its| its.amount_minor == whole) };
+                let is_true =
+                    if is_single(&name) { is_there(whole) } else { its.is_some_and(|its| its.amount_minor == whole) };
                 if !is_true {
                     found.push(format!("S7 {:?} succeeded with {whole}: {:?}", event.about(), booked.captures));
                 }
@@ -232,14 +230,18 @@ impl Court {
             let is_elsewhere = reason == "captured_elsewhere";
             let may_have_moved = event.json["data"]["money_may_have_moved"] == true;
             // The one capture of the authorization may have gone to shipments after this one.
-            let was_told = self.captured.get(&name).is_some_and(|ids| is_single(&name) && !ids.contains(&id.to_owned()));
+            let was_told =
+                self.captured.get(&name).is_some_and(|ids| is_single(&name) && !ids.contains(&id.to_owned()));
             let is_taken = booked.captures.iter().any(|theirs| is_its(&theirs)) && !was_told;
             let is_true = match (may_have_moved, reason) {
                 (true, _) => is_elsewhere && booked.captures.iter().any(|theirs| theirs.automatic),
                 (false, "authorization_expired") => booked.has_ended && !is_taken,
                 (false, _) => !is_taken,
             };
-            if !is_true || event.kind != "capture.failed" || self.ours.get(id).is_some_and(|ours| ours.state == "captured") {
+            if !is_true
+                || event.kind != "capture.failed"
+                || self.ours.get(id).is_some_and(|ours| ours.state == "captured")
+            {
                 found.push(format!("S7 {:?} {} as {reason}: {:?}", event.about(), event.kind, booked.captures));
             }
         }

@@ -19,7 +19,7 @@ pub(super) fn of_doubt(doubt: &Doubt) -> Option<Verdict> {
     }
     let is_used = doubt.code.as_deref() == Some(KEY_USED);
     (mutant::on(Mutant::UsedIsSuccess) && is_used)
-        .then(|| Verdict::Captured { resolved_by: ResolvedBy::Response, provider_reference: None })
+        .then_some(Verdict::Captured { resolved_by: ResolvedBy::Response, provider_reference: None })
 }
 
 /// Absence is no failure.
