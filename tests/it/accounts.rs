@@ -147,8 +147,8 @@ async fn a_provider_that_is_down_for_long_is_spared_and_comes_back_gradually() {
     worker.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn doubt_is_resolved_while_others_wait_for_their_call() {
+/// Doubt is resolved while others wait for their call, whatever it is that they wait for.
+async fn doubt_is_resolved_while_others_wait(scarce: (&str, &str)) {
     let world = World::new().await;
     let orders = orders(&world, Account::Flex, 40);
     let of_first = |operation, times, fault| Rule {
@@ -161,7 +161,7 @@ async fn doubt_is_resolved_while_others_wait_for_their_call() {
     let lost = of_first(Operation::Capture, Some(1), Fault::Reset { when: When::Before });
     let looks = of_first(Operation::Lookup, None, slow());
     world.faults(vec![lost, looks, Rule { operation: Operation::Capture, ..Rule::new(slow()) }]);
-    let mut worker = world.worker_with(&[("HOLDFAST_ACCOUNTS__FLEX__CONCURRENCY", "1")]);
+    let mut worker = world.worker_with(&[scarce]);
     worker.consuming().await;
     world.publish(shipped(&orders)).await;
     let outcomes = world.outcomes(40).await;
@@ -173,6 +173,16 @@ async fn doubt_is_resolved_while_others_wait_for_their_call() {
     let place = outcomes.iter().position(|event| event.field("reference") == orders[0].reference).unwrap();
     assert!(place < 30, "the first one was settled as number {place}");
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doubt_is_resolved_while_others_wait_for_a_permit() {
+    doubt_is_resolved_while_others_wait(("HOLDFAST_ACCOUNTS__FLEX__CONCURRENCY", "1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doubt_is_resolved_while_others_wait_for_the_rate() {
+    doubt_is_resolved_while_others_wait(("HOLDFAST_ACCOUNTS__FLEX__RATE_LIMIT", "10/s")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

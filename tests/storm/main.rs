@@ -24,6 +24,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use stage::{Progress, Stage};
+use support::worker::Worker;
 
 /// Captures that must have been made, whatever failed beside them.
 const CAPTURES: usize = 20_000;
@@ -55,12 +56,14 @@ async fn twenty_thousand_captures_while_everything_fails_at_once() {
     for quarter in 1..=3 {
         stage.until(|progress| progress.ended >= shipments / 4 * quarter).await;
         worker.kill9().await;
+        assert_no_fault_of_ours(&worker);
         drop(worker);
         stage.keys_may_be_forgotten().await;
         worker = stage.worker();
     }
     stage.until(|progress| progress.is_at_rest(shipments)).await;
     let took = began.elapsed();
+    assert_no_fault_of_ours(&worker);
     worker.stop().await;
     // What a provider does late, it has done by now.
     stage.late_work_is_done().await;
@@ -83,6 +86,13 @@ async fn twenty_thousand_captures_while_everything_fails_at_once() {
     faults::assert_all_struck(&stage);
     // One before each single capture, and some for each doubt: providers are spared, whatever they do.
     assert!(lookups < 2 * u64::try_from(found.captured).unwrap(), "{lookups} look-ups");
+}
+
+/// What breaks an invariant is set aside, and would not show in the books.
+fn assert_no_fault_of_ours(worker: &Worker) {
+    let log = worker.log();
+    let fault = log.lines().find(|line| line.contains("please report it"));
+    assert_eq!(fault, None, "Holdfast says that it has a fault");
 }
 
 /// Not through `eprintln`: the verdict of a run of minutes is worth seeing even if it held.

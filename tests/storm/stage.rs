@@ -29,8 +29,9 @@ use crate::support::{self, depth};
 const TIMEOUT_MS: u64 = 1_200;
 pub const SILENT_MS: u64 = TIMEOUT_MS + 200;
 
-/// Work that is done after the worker has given up, and well before what it does not see means anything.
-pub const LATE_MS: u64 = TIMEOUT_MS + 300;
+/// Work that is done long after the worker has given up, and has looked, but before what a look does not
+/// see means anything.
+pub const LATE_MS: u64 = TIMEOUT_MS + 1_500;
 
 /// What is not there so long after the last moment of sending will never be there.
 const QUIET_MS: u64 = 4_000;

@@ -7,26 +7,11 @@
 use std::time::{Duration, Instant};
 
 use crate::ids::Reference;
-use crate::settings::{Breaker as BreakerRules, Rate, Suspension as SuspensionRules};
 
 use super::rate::Bucket;
+use super::rules::Rules;
 use super::signal::{Operation, Signal};
 use super::standing::Standing;
-
-/// What the settings say.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::worker) struct Rules {
-    /// Calls at the same time, at most.
-    pub(in crate::worker) concurrency: usize,
-    /// Calls in a span of time, at most.
-    pub(in crate::worker) rate: Option<Rate>,
-    /// When the breaker opens, and how it closes.
-    pub(in crate::worker) breaker: BreakerRules,
-    /// When the account is suspended, and how it resumes.
-    pub(in crate::worker) suspension: SuspensionRules,
-    /// The longest wait that the provider can impose.
-    pub(in crate::worker) retry_after_max: Duration,
-}
 
 /// One account's gate.
 #[derive(Debug)]
@@ -110,10 +95,25 @@ impl Gate {
     /// # Errors
     /// When to ask again; `None` where time alone changes nothing.
     pub(super) fn admit(&mut self, now: Instant) -> Result<Pass, Option<Instant>> {
+        self.admit_by(now, Bucket::take)
+    }
+
+    /// Lets a second call about the same through: what a look permits to be sent. Waiting for the rate it
+    /// would be too old to be sent; what comes after it waits longer instead.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub(super) fn admit_second(&mut self, now: Instant) -> Result<Pass, Option<Instant>> {
+        self.admit_by(now, Bucket::overdraw)
+    }
+
+    fn admit_by(
+        &mut self,
+        now: Instant,
+        take: fn(&mut Bucket, Instant) -> Result<(), Instant>,
+    ) -> Result<Pass, Option<Instant>> {
         let pass = self.may_admit(now)?;
-        if let Some(bucket) = &mut self.bucket {
-            bucket.take(now).map_err(Some)?;
-        }
+        self.bucket.as_mut().map_or(Ok(()), |bucket| take(bucket, now)).map_err(Some)?;
         if pass == Pass::Probe {
             self.begin_probe();
         }
