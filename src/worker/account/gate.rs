@@ -4,7 +4,7 @@
 //! (`Retry-After`), and the numbers of the settings. None of them fails anything or counts an attempt:
 //! what is held back waits. Does no I/O and reads no clock.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::ids::Reference;
 
@@ -95,30 +95,32 @@ impl Gate {
     /// # Errors
     /// When to ask again; `None` where time alone changes nothing.
     pub(super) fn admit(&mut self, now: Instant) -> Result<Pass, Option<Instant>> {
-        self.admit_by(now, Bucket::take)
+        let pass = self.may_admit(now)?;
+        if let Some(bucket) = &mut self.bucket {
+            bucket.take(now).map_err(Some)?;
+        }
+        Ok(self.let_through(pass))
     }
 
-    /// Lets a second call about the same through: what a look permits to be sent. Waiting for the rate it
-    /// would be too old to be sent; what comes after it waits longer instead.
+    /// Lets a second call about the same through: what a look permits to be sent. It does not wait for the
+    /// rate, or the permission would be lost; what comes after it waits longer instead.
     ///
     /// # Errors
     /// As [`Self::admit`].
     pub(super) fn admit_second(&mut self, now: Instant) -> Result<Pass, Option<Instant>> {
-        self.admit_by(now, Bucket::overdraw)
+        let pass = self.may_admit(now)?;
+        if let Some(bucket) = &mut self.bucket {
+            bucket.overdraw(now);
+        }
+        Ok(self.let_through(pass))
     }
 
-    fn admit_by(
-        &mut self,
-        now: Instant,
-        take: fn(&mut Bucket, Instant) -> Result<(), Instant>,
-    ) -> Result<Pass, Option<Instant>> {
-        let pass = self.may_admit(now)?;
-        self.bucket.as_mut().map_or(Ok(()), |bucket| take(bucket, now)).map_err(Some)?;
+    fn let_through(&mut self, pass: Pass) -> Pass {
         if pass == Pass::Probe {
             self.begin_probe();
         }
         self.in_flight += 1;
-        Ok(pass)
+        pass
     }
 
     fn may_admit(&self, now: Instant) -> Result<Pass, Option<Instant>> {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::settings::{Breaker as BreakerRules, Rate, Suspension as SuspensionRules};
 
 use super::*;
