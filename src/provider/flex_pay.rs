@@ -26,7 +26,8 @@ use crate::settings::{self, Account, FlexPayToken};
 
 use super::answer::Inconclusive;
 use super::http::{self, Client, Outgoing, Reply};
-use super::{Capabilities, CaptureRequest, ConnectError, Idempotency, Provider};
+use super::trial;
+use super::{Capabilities, CaptureRequest, ConnectError, Idempotency, Provider, ServerClock, Trial};
 
 use token::Tokens;
 
@@ -155,6 +156,14 @@ impl Provider for FlexPay {
                 Err(shown) => shown.into(),
             }
         })
+    }
+
+    fn try_out(&self) -> BoxFuture<'_, Trial> {
+        Box::pin(async { Trial::of(self.lookup(&trial::nothing()).await, codes::TRANSACTION_NOT_FOUND) })
+    }
+
+    fn clock(&self) -> &ServerClock {
+        self.client.clock()
     }
 }
 

@@ -26,6 +26,9 @@ mod lock;
 // what operators ask of the worker
 pub mod desk;
 
+// whether the file can be relied on
+pub mod health;
+
 // what operators ask
 pub mod report;
 

@@ -106,6 +106,7 @@ CREATE TABLE shipments (
   state TEXT NOT NULL CHECK (
     state = 'awaiting' OR state = 'waiting' OR state = 'covered' OR state = 'settled' OR state = 'refused'
   ),
+  awaits TEXT,                     -- what it lacks, or lacked
   says_final INTEGER NOT NULL,
   lines TEXT NOT NULL,             -- JSON: line and millionths
   amount INTEGER CHECK (amount >= 0),
@@ -159,12 +160,16 @@ CREATE TABLE captures (
   doubtful INTEGER NOT NULL,
   failures INTEGER NOT NULL,
   looks INTEGER NOT NULL,
-  window_from INTEGER,
+  window_from INTEGER,             -- by the wall clock, and by the machine's own: which run of it,
+  window_boot BLOB,
+  window_since_boot INTEGER,       -- and how many microseconds after its start
   send_by INTEGER,
   doubt_since INTEGER,
   is_pending INTEGER NOT NULL,
   refused TEXT,                    -- JSON: the refusal that waits to be confirmed
   terminal_seen_at INTEGER,
+  left_open TEXT,                  -- how the latest attempt that may have been executed left it open
+  since TEXT,                      -- what came of it since
   last_seen TEXT,
   resolved_by TEXT,
   provider_reference TEXT,
@@ -270,6 +275,7 @@ CREATE TABLE accounts (
   why TEXT,
   since INTEGER NOT NULL,
   last_success_at INTEGER,
+  clock_skew_ms INTEGER,           -- how far its provider's clock is ahead of ours; null: not known
   paused_why TEXT                  -- not null while it is paused
 ) STRICT, WITHOUT ROWID;
 
