@@ -134,11 +134,13 @@ impl Stage {
         self.sandboxes[provider].sandbox().books()
     }
 
-    /// The next worker.
+    /// The next worker. A shortcut may be switched on in it, to see that the verdict finds it.
     pub fn worker(&self) -> Worker {
         let number = self.workers.fetch_add(1, Ordering::Relaxed);
-        let secrets = [("SECRET", TEST_SECRET), ("CLIENT_SECRET", FLEX_CLIENT)];
-        Worker::spawn(&self.config(), self.dir.path().join(format!("worker-{number}.log")), &secrets)
+        let mutant = std::env::var("HOLDFAST_TEST_MUTANT").unwrap_or_default();
+        let environment =
+            [("SECRET", TEST_SECRET), ("CLIENT_SECRET", FLEX_CLIENT), ("HOLDFAST_TEST_MUTANT", mutant.as_str())];
+        Worker::spawn(&self.config(), self.dir.path().join(format!("worker-{number}.log")), &environment)
     }
 
     fn config(&self) -> PathBuf {
