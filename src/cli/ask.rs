@@ -17,14 +17,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks, and shows the answer.
 pub(super) fn ask(what: What, reason: &str, context: &mut Context) -> Result<Exit, Failure> {
-    let LedgerUrl::Sqlite(path) = context.settings()?.ledger;
-    let desk = Desk::open(&path).or_exit(Exit::Ledger)?;
-    let answer = ask_at(&desk, &Request { by: who(), reason: reason.to_owned(), what })?;
+    let answer = request(what, reason, context)?;
     match context.output.format() {
         Format::Json => context.output.json(&answer)?,
         Format::Table => context.output.line(&answer.message)?,
     }
     Ok(if answer.done { Exit::Done } else { Exit::Wrong })
+}
+
+/// Asks, and returns the answer.
+pub(super) fn request(what: What, reason: &str, context: &Context) -> Result<Answer, Failure> {
+    let LedgerUrl::Sqlite(path) = context.settings()?.ledger;
+    let desk = Desk::open(&path).or_exit(Exit::Ledger)?;
+    ask_at(&desk, &Request { by: who(), reason: reason.to_owned(), what })
 }
 
 fn ask_at(desk: &Desk, request: &Request) -> Result<Answer, Failure> {

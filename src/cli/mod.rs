@@ -20,6 +20,7 @@ mod authorizations;
 mod backup;
 mod captures;
 mod check;
+mod confirm;
 mod dead_letters;
 mod demo;
 mod doctor;

@@ -12,15 +12,16 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::capture::books::{Books, HistoryNote, Movement, OutcomeOf};
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
-use crate::capture::decide::{Arrival, Command, Due};
+use crate::capture::decide::{Arrival, Command, Due, Intervention};
 use crate::capture::event::Event;
 use crate::capture::notice::AuthorizationFacts;
 use crate::capture::records::{
-    Authorization, AuthorizationKey, Capture, CaptureKey, Kept, KeptKey, Order, OrderKey, Shipment, ShipmentKey,
+    Authorization, AuthorizationKey, Capture, CaptureKey, ForeignStanding, Kept, KeptKey, Order, OrderKey, Shipment,
+    ShipmentKey,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::Timestamp;
-use crate::ids::{DeadLetterId, OrderId, ShipmentId};
+use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
 use crate::ledger::fold::{self, Store, StoreError};
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 
@@ -160,7 +161,18 @@ impl Tables {
             outbox_pending: count(self.unpublished.len()),
             outbox_oldest: self.unpublished.values().min().copied(),
             dead_letters: dead_letters.into_iter().collect(),
+            halted: self.halted(),
         }
+    }
+
+    fn halted(&self) -> Vec<(AccountName, u64)> {
+        let mut halted = BTreeMap::new();
+        for record in self.authorizations.values() {
+            if record.watch.foreign.is_some_and(|foreign| foreign.standing == ForeignStanding::Halted) {
+                *halted.entry(record.account.clone()).or_default() += 1;
+            }
+        }
+        halted.into_iter().collect()
     }
 
     fn oldest_awaiting(&self) -> Option<Timestamp> {
@@ -322,6 +334,12 @@ impl Store for Tables {
                 }
                 Command::Due(Due::Ask(key)) | Command::Recall(Due::Ask(key)) => self.load_asked(&mut books, *key),
                 Command::Learn(learn) => self.load_asked(&mut books, learn.authorization),
+                Command::Operator(operator) => match operator.what {
+                    Intervention::Look { capture, .. } | Intervention::Close { capture, .. } => {
+                        self.load_capture(&mut books, capture);
+                    }
+                    Intervention::Resume { authorization } => self.load_on_authorization(&mut books, authorization),
+                },
                 Command::Due(Due::Shipment(key)) | Command::Recall(Due::Shipment(key)) => {
                     self.load_shipment(&mut books, *key);
                 }

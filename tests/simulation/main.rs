@@ -20,6 +20,7 @@ mod mutant;
 #[cfg(debug_assertions)]
 mod mutants;
 mod network;
+mod operator;
 mod provider;
 mod relay;
 mod scenario;

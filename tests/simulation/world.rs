@@ -193,7 +193,8 @@ impl World {
                 self.meddle();
                 Ok(())
             }
-            31..80 => self.ghost_step(),
+            31..36 => self.operate(),
+            36..80 => self.ghost_step(),
             80..250 => {
                 self.tick_randomly();
                 Ok(())

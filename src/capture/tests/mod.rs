@@ -17,5 +17,7 @@ mod registering;
 // from the plan to the outcome
 mod crashes;
 mod expiry;
+mod halting;
+mod operating;
 mod several;
 mod single;
