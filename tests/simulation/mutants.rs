@@ -28,7 +28,7 @@ is_caught! {
     replan_on_change: ReplanOnChange breaks ["an intent never changes"], near 4;
     replan_on_change_key_has_amount: ReplanWithNewKey breaks ["an intent never changes"], near 4;
     resend_after_horizon: ResendAfterHorizon breaks ["S1"], near 4;
-    no_send_deadline: NoSendDeadline breaks ["S1", "S7"], near 122;
+    no_send_deadline: NoSendDeadline breaks ["S1", "S7"], near 534;
     no_fence: NoFence breaks ["S11"], near 0;
     read_only_after_window: ReadOnlyAfterWindow breaks ["L1"], near 0;
     refusal_stays_open: RefusalStaysOpen breaks ["L1"], near 6;
