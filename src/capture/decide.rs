@@ -16,6 +16,7 @@ use crate::capture::notice::{
 use crate::capture::policy::Policy;
 use crate::capture::records::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
 use crate::capture::reject;
+use crate::capture::replay::{self, Replay, Replayed, WhyNot};
 use crate::capture::retry::Jitter;
 use crate::capture::settle;
 use crate::clock::{BootInstant, Moment, Timestamp};
@@ -50,6 +51,8 @@ pub enum Command {
     Learn(Box<Learn>),
     /// Outbox rows were published (T4).
     Published(Vec<i64>),
+    /// An operator tries something again that ended without its money (T1).
+    Replay(Box<Replay>),
 }
 
 /// A decoded notice.
@@ -328,6 +331,10 @@ pub enum Note {
     Nothing,
     /// Events were marked as published.
     Published,
+    /// A dead letter was replayed.
+    Replayed(Replayed),
+    /// A dead letter was not replayed, and stays as it was.
+    NotReplayed(WhyNot),
 }
 
 /// What the core decides with: rules, time, chance.
@@ -350,7 +357,7 @@ pub fn decide(books: &mut Books, command: Command, context: Context<'_>) -> Repl
     reply
 }
 
-fn carry_out(books: &mut Books, command: Command, context: Context<'_>) -> Reply {
+pub(super) fn carry_out(books: &mut Books, command: Command, context: Context<'_>) -> Reply {
     match command {
         Command::Accept(arrival) => accept::accept(books, *arrival, context),
         Command::Register(arrival) => companion::register(books, *arrival, context),
@@ -367,6 +374,7 @@ fn carry_out(books: &mut Books, command: Command, context: Context<'_>) -> Reply
             books.published.extend(rows);
             Reply::nothing(Note::Published)
         }
+        Command::Replay(again) => replay::replay(books, *again, context),
     }
 }
 

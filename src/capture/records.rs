@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::ids::{AccountName, CaptureId, OrderId, Reference, ShipmentId};
 use crate::money::{Currency, Money};
 
-pub use crate::capture::keys::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
+pub use crate::capture::keys::{AuthorizationKey, CaptureKey, JobKey, KeptKey, OrderKey, ShipmentKey};
 pub use crate::capture::watch::{Lead, Watch};
 
 /// An order: its plan, and how much of it has shipped.

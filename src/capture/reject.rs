@@ -58,10 +58,14 @@ pub(super) fn reject(books: &mut Books, rejection: Rejection, raw: RawMessage, c
         shipment: rejection.shipment.clone(),
         account: None,
         shipment_key: None,
+        fee: None,
+        generation: 0,
+        amount: None,
         first_seen_at: context.now.wall,
         last_seen_at: context.now.wall,
         count: 1,
         state: DeadLetterState::Open,
+        job: None,
         raw: Some(raw),
     });
     if is_new {
@@ -95,10 +99,14 @@ pub(super) fn collect(books: &mut Books, raw: RawMessage, context: Context<'_>) 
         shipment: None,
         account: None,
         shipment_key: None,
+        fee: None,
+        generation: 0,
+        amount: None,
         first_seen_at: context.now.wall,
         last_seen_at: context.now.wall,
         count: 1,
         state: DeadLetterState::Open,
+        job: None,
         raw: Some(raw),
     });
     Reply::nothing(Note::Collected(id))

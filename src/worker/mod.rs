@@ -27,6 +27,9 @@ mod standing;
 // what operators ask
 mod requests;
 
+// what ended without its money, tried again
+mod replay;
+
 // events out
 mod relay;
 

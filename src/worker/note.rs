@@ -78,6 +78,14 @@ pub(super) fn note(reply: &Reply) {
             subject,
             "the authorization is over, {captured_elsewhere} captured and not by us, {released} released: review it"
         ),
+        Note::Replayed(_) => {
+            say!(info, subject, "replayed");
+            metrics::counter!(metric::REPLAYED, "result" => "replayed").increment(1);
+        }
+        Note::NotReplayed(why) => {
+            say!(warn, subject, "not replayed: {}", why.message);
+            metrics::counter!(metric::REPLAYED, "result" => "not_replayed").increment(1);
+        }
         Note::Nothing | Note::Published => {}
     }
 }

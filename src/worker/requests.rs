@@ -9,6 +9,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::sqlite::desk::{Answer, Desk, Request, What};
 use crate::worker::account::Lane;
 use crate::worker::executor::Executor;
+use crate::worker::replay;
 
 /// Refuses what was asked while no worker ran.
 pub(super) fn refuse_old(desk: &Desk) -> Result<(), LedgerError> {
@@ -37,15 +38,25 @@ pub(super) async fn carry_out(executor: &Arc<Executor>) -> Result<(), LedgerErro
 }
 
 fn carry_out_one(executor: &Arc<Executor>, row: i64, request: &Request) -> Result<(), LedgerError> {
-    let (What::PauseAccount { account } | What::ResumeAccount { account }) = &request.what;
+    match &request.what {
+        What::PauseAccount { account } | What::ResumeAccount { account } => {
+            change_account(executor, row, request, account)
+        }
+        What::StartReplay { .. }
+        | What::PauseReplay { .. }
+        | What::ResumeReplay { .. }
+        | What::StopReplay { .. }
+        | What::DiscardDeadLetters { .. }
+        | What::RestoreDeadLetters { .. } => replay::carry_out(executor, row, request),
+    }
+}
+
+fn change_account(executor: &Arc<Executor>, row: i64, request: &Request, account: &str) -> Result<(), LedgerError> {
     let Some(lane) = AccountName::parse(account).ok().and_then(|name| executor.lane(&name)) else {
         let answer = refused(format!("no account of that name is configured: {}", names(executor)));
         return executor.desk().answer(row, &answer).map(drop);
     };
-    let message = match &request.what {
-        What::PauseAccount { .. } => pause(lane, request),
-        What::ResumeAccount { .. } => resume(lane),
-    };
+    let message = if matches!(request.what, What::PauseAccount { .. }) { pause(lane, request) } else { resume(lane) };
     tracing::warn!(account = lane.name.as_str(), by = request.by, reason = request.reason, "asked for: {message}");
     executor.desk().set_pause(row, &lane.status(), &Answer { done: true, message })?;
     executor.tell(lane);
