@@ -17,5 +17,6 @@ mod registering;
 // from the plan to the outcome
 mod crashes;
 mod expiry;
+mod replaying;
 mod several;
 mod single;

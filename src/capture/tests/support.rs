@@ -258,7 +258,8 @@ pub(crate) fn body_of(command: &Command) -> Option<&Bytes> {
         | Command::Freeze(_)
         | Command::Expire(_)
         | Command::Learn(_)
-        | Command::Published(_) => None,
+        | Command::Published(_)
+        | Command::Replay(_) => None,
     }
 }
 
@@ -409,6 +410,16 @@ impl World {
     pub(crate) fn remember(&mut self, message: &Command) {
         let body = body_of(message).expect("a message").clone();
         self.messages.insert(body, message.clone());
+    }
+
+    /// The command that a message came to.
+    pub(crate) fn messages_by_body(&self, body: &Bytes) -> Command {
+        self.messages.get(body).cloned().expect("every message is remembered")
+    }
+
+    /// A test has changed the tables by hand.
+    pub(crate) fn forget_before(&mut self) {
+        self.before = self.ledger.tables().clone();
     }
 
     pub(crate) fn accept(&mut self, draft: Draft) -> Reply {

@@ -106,7 +106,7 @@ fn a_body_that_is_cut_or_not_text_is_said_so() {
 
     let cut = json(&example, &["show", id(1)]);
     assert_eq!((&cut["body_is_cut"], cut["body"].as_str().unwrap().len()), (&Value::from(true), 65_536));
-    assert_eq!(cut["body_sha256"], text::hex(&dead_letter::sha256(&large)));
+    assert_eq!(cut["body_sha256"], text::hex(&crate::capture::dead_letter::sha256(&large)));
     let shown = written(&example, Format::Table, &["show", id(1)]);
     assert!(shown.contains("only the first 65536 bytes of the body are kept"), "{shown}");
 }
