@@ -13,4 +13,5 @@ mod flow;
 mod official_client;
 mod orders;
 mod outage;
+mod replay;
 mod support;
