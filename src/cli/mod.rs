@@ -18,6 +18,7 @@ mod ask;
 mod authorizations;
 mod captures;
 mod check;
+mod confirm;
 mod dead_letters;
 mod demo;
 mod failure;

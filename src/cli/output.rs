@@ -126,22 +126,6 @@ impl Output {
         unless_broken_pipe(written)
     }
 
-    /// Asks, on standard error, and waits for the answer; anything but a yes is a no.
-    ///
-    /// # Errors
-    /// Where nobody is there to answer.
-    pub fn confirm(&self, question: &str) -> Result<bool, Failure> {
-        if !self.terminal || !std::io::stdin().is_terminal() || self.format == Format::Json {
-            let message = format!("{question} Nobody is here to answer: pass --yes to mean it");
-            return Err(Failure::new(Exit::Usage, message));
-        }
-        let mut asked = std::io::stderr();
-        write!(asked, "{question} [y/N] ").and_then(|()| asked.flush()).or_exit(Exit::Wrong)?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).or_exit(Exit::Wrong)?;
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-    }
-
     /// Says something about what is going on, on standard error: no part of the result.
     pub fn notice(&self, text: &str) {
         // Nobody is left to tell if this cannot be written.

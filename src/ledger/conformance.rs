@@ -740,11 +740,9 @@ impl Pair {
             Step::Replay { order, shipment, single, generation } => {
                 let (order, shipment) = (format!("o{order}{single}"), format!("s{shipment}"));
                 let letter = DeadLetterId::of_shipment(&order_id(&order), &shipment_id(&shipment), *generation);
-                let is_its = |command: &&Command| match command {
-                    Command::Accept(arrival) => {
-                        arrival.notice.order.as_str() == order && arrival.notice.shipment.as_str() == shipment
-                    }
-                    _ => false,
+                let is_its = |command: &&Command| {
+                    let Command::Accept(arrival) = command else { return false };
+                    arrival.notice.order.as_str() == order && arrival.notice.shipment.as_str() == shipment
                 };
                 let message = self.accepted.iter().find(is_its).cloned();
                 vec![Command::Replay(Box::new(Replay { letter, job: JobKey::new(1), message }))]

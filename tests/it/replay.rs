@@ -233,8 +233,8 @@ async fn an_operator_stops_a_replay_discards_and_takes_back() {
     for (arguments, words) in [
         (&["dead-letters", "replay", "--reason", "x", "--yes"][..], "say which dead letters"),
         (&["dead-letters", "replay", "--all", "--yes"], "say why with --reason"),
-        (&["dead-letters", "replay", "--all", "--reason", "x"], "Replay 30 dead letters, 599.70 USD?"),
-        (&["dead-letters", "discard", "--all", "--reason", "x"], "Discard 30 dead letters, 599.70 USD?"),
+        (&["dead-letters", "replay", "--all", "--reason", "x"], "there is nobody to be asked"),
+        (&["dead-letters", "discard", "--all", "--reason", "x"], "there is nobody to be asked"),
     ] {
         let (code, _, said) = world.holdfast(arguments).await;
         assert!(code == 2 && said.contains(words), "{code} {said}");

@@ -20,6 +20,7 @@ mod mutant;
 mod network;
 mod provider;
 mod relay;
+mod replays;
 mod scenario;
 mod worker;
 mod world;

@@ -4,6 +4,7 @@ use super::choice::Which;
 use super::verdict::{self, Sum};
 use super::{Context, Exit, Failure, OrExit, ask};
 use crate::capture::dead_letter::DeadLetterState;
+use crate::cli::confirm::confirm;
 use crate::clock::Timestamp;
 use crate::ledger::sqlite::desk::{Chosen, What};
 use crate::ledger::sqlite::report::DeadLetterFilter;
@@ -53,9 +54,7 @@ pub(super) fn run(args: Args, change: Change, now: Timestamp, context: &mut Cont
     let groups = report.dead_letter_groups(&filter).or_exit(Exit::Ledger)?.rows;
     let sums: Vec<Sum> = verdict::add_up(groups.into_iter().flat_map(|group| group.amounts));
     let worth = if sums.is_empty() { String::new() } else { format!(", {}", verdict::sums_in_words(&sums)) };
-    if !args.yes && !context.output.confirm(&format!("{verb} {letters} dead letters{worth}?"))? {
-        return Err(Failure::new(Exit::Wrong, "nothing was changed"));
-    }
+    confirm(&format!("{verb} {letters} dead letters{worth}?"), args.yes)?;
     let chosen = Chosen { choice, up_to, letters };
     let what = match change {
         Change::Discard => What::DiscardDeadLetters { chosen },

@@ -4,6 +4,7 @@ use super::choice::Which;
 use super::verdict::Verdict;
 use super::{Context, Exit, Failure, OrExit, ask, follow};
 use crate::capture::dead_letter::DeadLetterState;
+use crate::cli::confirm::confirm;
 use crate::clock::{Moment, Timestamp};
 use crate::dead_letter;
 use crate::ledger::sqlite::desk::{Chosen, Pace, What};
@@ -103,10 +104,8 @@ pub(super) fn run(args: Args, now: Timestamp, context: &mut Context) -> Result<E
     }
     if !args.yes {
         verdict.show(context)?;
-        if !context.output.confirm(&format!("Replay {}?", verdict.in_words()))? {
-            return Err(Failure::new(Exit::Wrong, "nothing was changed"));
-        }
     }
+    confirm(&format!("Replay {}?", verdict.in_words()), args.yes)?;
     let letters = u64::try_from(verdict.dead_letters).unwrap_or(u64::MAX);
     let chosen = Chosen { choice, up_to: rehearsal.up_to, letters };
     let pace = Pace { canary: args.canary.into(), rate: args.rate.into(), failures_max: args.max_failures.into() };
