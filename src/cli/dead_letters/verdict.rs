@@ -88,11 +88,13 @@ impl<'a> Verdict<'a> {
     pub(super) fn of(rehearsal: &'a Rehearsal) -> Self {
         let letters = &rehearsal.letters;
         let mut groups: BTreeMap<&str, Vec<&Rehearsed>> = BTreeMap::new();
-        let mut would_not: BTreeMap<&'static str, (usize, &str)> = BTreeMap::new();
+        // Two amounts do not make two reasons.
+        let mut would_not: BTreeMap<(&'static str, String), (usize, &str)> = BTreeMap::new();
         for rehearsed in letters {
             groups.entry(&rehearsed.letter.fingerprint).or_default().push(rehearsed);
             if let Err(why) = &rehearsed.verdict {
-                would_not.entry(why.kind.as_str()).or_insert((0, &why.message)).0 += 1;
+                let shape = why.message.chars().filter(|c| !c.is_ascii_digit()).collect();
+                would_not.entry((why.kind.as_str(), shape)).or_insert((0, &why.message)).0 += 1;
             }
         }
         let mut groups: Vec<Group<'a>> =
@@ -105,7 +107,7 @@ impl<'a> Verdict<'a> {
             groups,
             would_not: would_not
                 .into_iter()
-                .map(|(why_not, (dead_letters, why))| WouldNot { why_not, dead_letters, why })
+                .map(|((why_not, _), (dead_letters, why))| WouldNot { why_not, dead_letters, why })
                 .collect(),
             each: letters.iter().map(each).collect(),
         }
@@ -141,7 +143,7 @@ impl<'a> Verdict<'a> {
             return Ok(());
         }
         output.line("\nwould not be replayed, and stay as they are:")?;
-        let mut reasons = table(&["DEAD LETTERS", "WHY NOT", "WHAT TO DO"]);
+        let mut reasons = table(&["DEAD LETTERS", "WHY NOT", "WHAT TO KNOW"]);
         for why in &self.would_not {
             reasons.add_row([
                 why.dead_letters.to_string(),
