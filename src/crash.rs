@@ -1,8 +1,8 @@
 //! Named crash points, for tests only: release builds have none.
 //!
 //! `HOLDFAST_TEST_CRASH_AT=after-T1:3` kills the process with SIGKILL, as a power cut would, the third
-//! time it passes the point `after-T1`.
-
+//! time it passes the point `after-T1`. `HOLDFAST_TEST_STOP_AT` does the same with SIGSTOP: the process
+//! stands still there until somebody sends SIGCONT.
 //!
 //! The points, in the order of the flow: before and after `T1`, `ack`, `send`, `answer`, `T3`,
 //! `publish`, `confirm` and `T4`.
@@ -11,36 +11,64 @@
 #[cfg(debug_assertions)]
 const ON_THE_WIRE: std::time::Duration = std::time::Duration::from_millis(30);
 
-/// Dies here, when the environment says so and this is a debug build.
+/// How long it takes at most until a process that has sent itself SIGSTOP stands still.
+#[cfg(debug_assertions)]
+const STANDING_STILL: std::time::Duration = std::time::Duration::from_millis(30);
+
+/// Dies or stands still here, when the environment says so and this is a debug build.
 #[cfg(debug_assertions)]
 pub fn point(name: &'static str) {
-    if is_wanted(name) {
+    if CRASH.is_at(name) {
         die();
+    }
+    if STOP.is_at(name) {
+        stop();
     }
 }
 
-/// Dies a moment later: what was just handed over has left the process by then.
+/// Dies or stands still a moment later: what was just handed over has left the process by then.
 #[cfg(debug_assertions)]
 pub fn point_soon(name: &'static str) {
-    if is_wanted(name) {
-        std::thread::spawn(|| {
+    let (dies, stops) = (CRASH.is_at(name), STOP.is_at(name));
+    if dies || stops {
+        std::thread::spawn(move || {
             std::thread::sleep(ON_THE_WIRE);
-            die();
+            if dies {
+                die();
+            }
+            stop();
         });
     }
 }
 
 #[cfg(debug_assertions)]
-fn is_wanted(name: &'static str) -> bool {
-    use std::sync::LazyLock;
-    use std::sync::atomic::{AtomicI64, Ordering};
+static CRASH: Wanted = Wanted(std::sync::LazyLock::new(|| Wanted::read("HOLDFAST_TEST_CRASH_AT")));
 
-    static WANTED: LazyLock<Option<(String, AtomicI64)>> = LazyLock::new(|| {
-        let wanted = std::env::var("HOLDFAST_TEST_CRASH_AT").ok()?;
+#[cfg(debug_assertions)]
+static STOP: Wanted = Wanted(std::sync::LazyLock::new(|| Wanted::read("HOLDFAST_TEST_STOP_AT")));
+
+/// A point, and how often it is still to be passed.
+#[cfg(debug_assertions)]
+struct Wanted(std::sync::LazyLock<Option<(String, std::sync::atomic::AtomicI64)>>);
+
+#[cfg(debug_assertions)]
+impl Wanted {
+    fn read(variable: &str) -> Option<(String, std::sync::atomic::AtomicI64)> {
+        let wanted = std::env::var(variable).ok()?;
         let (name, passes) = wanted.split_once(':')?;
-        Some((name.to_owned(), AtomicI64::new(passes.parse().ok()?)))
-    });
-    WANTED.as_ref().is_some_and(|(wanted, passes)| wanted == name && passes.fetch_sub(1, Ordering::SeqCst) == 1)
+        Some((name.to_owned(), passes.parse().ok().map(std::sync::atomic::AtomicI64::new)?))
+    }
+
+    fn is_at(&self, name: &str) -> bool {
+        let passes = |passes: &std::sync::atomic::AtomicI64| passes.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        self.0.as_ref().is_some_and(|(wanted, left)| wanted == name && passes(left) == 1)
+    }
+}
+
+#[cfg(debug_assertions)]
+fn stop() {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+    std::thread::sleep(STANDING_STILL);
 }
 
 #[cfg(debug_assertions)]

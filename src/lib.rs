@@ -21,6 +21,9 @@ pub mod worker;
 // what ended without its money
 pub mod dead_letter;
 
+// whether the books are right
+pub mod audit;
+
 // three pretend providers with real books
 pub mod sandbox;
 

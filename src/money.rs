@@ -93,16 +93,16 @@ impl Money {
         if major.is_sign_negative() && !major.is_zero() {
             return Err(MoneyError::Negative);
         }
-        if major.trunc() >= Decimal::from(MAJOR_LIMIT) {
+        let exponent = currency.exponent();
+        // Trailing zeros change nothing.
+        let major = if major.scale() > exponent { major.normalize() } else { major };
+        let Some(zeros) = exponent.checked_sub(major.scale()) else {
+            return Err(MoneyError::TooManyDecimals { currency, exponent });
+        };
+        let minor = major.mantissa().checked_mul(10_i128.pow(zeros)).ok_or(MoneyError::TooLarge)?;
+        if minor >= i128::from(MAJOR_LIMIT) * 10_i128.pow(exponent) {
             return Err(MoneyError::TooLarge);
         }
-        let major = major.normalize();
-        let exponent = currency.exponent();
-        if major.scale() > exponent {
-            return Err(MoneyError::TooManyDecimals { currency, exponent });
-        }
-        let factor = 10_i128.pow(exponent - major.scale());
-        let minor = major.mantissa().checked_mul(factor).ok_or(MoneyError::TooLarge)?;
         let minor = i64::try_from(minor).map_err(|_| MoneyError::TooLarge)?;
         Self::from_minor(minor, currency)
     }

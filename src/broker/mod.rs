@@ -9,6 +9,9 @@ pub mod session;
 /// Exchanges, queues and bindings.
 pub mod topology;
 
+/// A live broker, looked at.
+pub mod inspect;
+
 /// From a queue to the worker.
 pub mod consumer;
 

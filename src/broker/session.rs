@@ -135,6 +135,23 @@ impl Address {
     }
 }
 
+/// Where a broker listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) is_tls: bool,
+}
+
+impl Endpoint {
+    /// Where `broker.url` points.
+    pub(crate) fn of(settings: &Broker) -> Result<Self, BrokerError> {
+        let uri = parse(settings)?;
+        let is_tls = uri.scheme == AMQPScheme::AMQPS;
+        Ok(Self { host: uri.authority.host, port: uri.authority.port, is_tls })
+    }
+}
+
 /// What an open connection tells.
 #[derive(Debug)]
 pub(crate) enum Change {

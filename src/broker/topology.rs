@@ -318,7 +318,7 @@ fn queue_definition(queue: &Queue, vhost: &str) -> Value {
     json!({ "name": queue.name, "vhost": vhost, "durable": true, "auto_delete": false, "arguments": arguments })
 }
 
-async fn exchange(session: &Session, exchange: &Exchange, passive: bool) -> Result<(), BrokerError> {
+pub(super) async fn exchange(session: &Session, exchange: &Exchange, passive: bool) -> Result<(), BrokerError> {
     let name = short("an exchange name", &exchange.name)?;
     let options = ExchangeDeclareOptions { passive, durable: true, ..ExchangeDeclareOptions::default() };
     // A refusal closes the channel: each object gets its own.
@@ -335,13 +335,13 @@ async fn exchange(session: &Session, exchange: &Exchange, passive: bool) -> Resu
     })
 }
 
-async fn queue(session: &Session, queue: &Queue, passive: bool) -> Result<(), BrokerError> {
+pub(super) async fn queue(session: &Session, queue: &Queue, passive: bool) -> Result<lapin::Queue, BrokerError> {
     let name = short("a queue name", &queue.name)?;
     let options = QueueDeclareOptions { passive, durable: true, ..QueueDeclareOptions::default() };
     let channel = session.channel().await?;
     let declaring = channel.queue_declare(name, options, queue.table());
     let declared = session.limited("declaring a queue", declaring).await;
-    declared.map(drop).map_err(|error| {
+    declared.map_err(|error| {
         let missing = TopologyError::Missing { kind: "queue", name: queue.name.clone() };
         explain(error, "queue", &queue.name, missing)
     })

@@ -22,6 +22,7 @@ use crate::capture::register::{self, Applied, Told};
 use crate::capture::reject;
 use crate::capture::small;
 use crate::capture::states::ShipmentState;
+use crate::capture::why::Missing;
 use crate::money::Money;
 
 /// Why a notice goes no further.
@@ -44,34 +45,6 @@ pub(super) enum Stop {
         /// With the numbers.
         message: String,
     },
-}
-
-/// What is not known yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Missing {
-    Authorization,
-    Plan,
-    Account,
-}
-
-impl Missing {
-    /// How a shipment ends for which it never became known.
-    pub(super) const fn as_failure(self) -> FailureReason {
-        match self {
-            Self::Authorization => FailureReason::UnknownAuthorization,
-            Self::Plan => FailureReason::UnknownPlan,
-            Self::Account => FailureReason::UnknownAccount,
-        }
-    }
-
-    /// How any other notice ends for which it never became known.
-    pub(super) const fn as_rejection(self) -> RejectionReason {
-        match self {
-            Self::Authorization => RejectionReason::UnknownAuthorization,
-            Self::Plan => RejectionReason::UnknownPlan,
-            Self::Account => RejectionReason::UnknownAccount,
-        }
-    }
 }
 
 impl Stop {
@@ -223,6 +196,7 @@ pub(super) fn insert_shipment(
         generation: 0,
         content,
         state: ShipmentState::Awaiting,
+        awaits: None,
         says_final: false,
         lines: arrival.notice.lines.clone(),
         amount: None,

@@ -1,12 +1,13 @@
 //! Notices that come before what they need: kept, acknowledged, and looked at again when the missing
 //! part arrives. They do not wait for ever.
 
-use crate::capture::accept::{self, Missing};
+use crate::capture::accept;
 use crate::capture::books::Books;
 use crate::capture::decide::{Arrival, Context, Note, Reply};
 use crate::capture::event::FailureReason;
 use crate::capture::outcome;
 use crate::capture::records::ShipmentKey;
+use crate::capture::why::Missing;
 use crate::clock::{self, Timestamp};
 
 /// Keeps a notice until what it lacks is known, or refuses it when it has waited long enough.
@@ -33,6 +34,7 @@ pub(super) fn wait(
     let subject = outcome::subject(books, shipment);
     let waiting = books.shipment_mut(shipment);
     waiting.due_at = Some(next);
+    waiting.awaits = Some(missing);
     waiting.message = Some(arrival.raw);
     waiting.says_final |= arrival.notice.is_final;
     Reply::nothing(Note::Awaiting(reason)).about(subject)

@@ -1,7 +1,7 @@
 //! Step 3 for what is told of an order beside its shipments: `order.authorized` registers, or revises;
 //! `order.cancelled` takes away what has not shipped. Either waits for what it lacks.
 
-use crate::capture::accept::{Missing, Stop};
+use crate::capture::accept::Stop;
 use crate::capture::books::Books;
 use crate::capture::complete;
 use crate::capture::decide::{Arrival, Context, Note, Reply};
@@ -11,6 +11,7 @@ use crate::capture::outcome;
 use crate::capture::plan::{LineProgress, Plan};
 use crate::capture::records::{AmountMode, Order, OrderKey};
 use crate::capture::register::{self, Told};
+use crate::capture::why::Missing;
 
 /// Registers an order's authorization and plan, or a revision of its plan.
 pub(super) fn register(books: &mut Books, arrival: Arrival<RegistrationNotice>, context: Context<'_>) -> Reply {

@@ -14,6 +14,7 @@ use crate::capture::outcome;
 use crate::capture::policy::Captures;
 use crate::capture::records::{Ask, AuthorizationKey, CaptureKey, ShipmentKey};
 use crate::capture::states::{CaptureState, ShipmentState};
+use crate::capture::window;
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
 
@@ -198,9 +199,9 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
     let (account, reference) = (authorization.account.clone(), authorization.reference.clone());
     let window = context.policy.accounts.get(&account).and_then(|account| account.resend_window);
     let now = context.now.wall;
-    let window_from = record.progress.window_from.unwrap_or(now);
-    let send_by = clock::after(now, context.policy.send_within);
-    let send_by = window.map_or(send_by, |window| send_by.min(clock::after(window_from, window)));
+    let window_from = record.progress.window_from.unwrap_or(context.now);
+    let left = context.policy.send_within.min(window::left(Some(window_from), window, context.now));
+    let send_by = clock::after(now, left);
     books.move_capture(capture, CaptureState::Sending);
     let record = books.capture_mut(capture);
     record.due_at = None;
@@ -211,7 +212,6 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
     progress.refused = None;
     progress.window_from = Some(window_from);
     progress.send_by = Some(progress.send_by.map_or(send_by, |before| before.max(send_by)));
-    let left = send_by.signed_duration_since(now).to_std().unwrap_or_default();
     let call = Call::Send {
         capture,
         id: record.id,

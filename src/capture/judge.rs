@@ -31,6 +31,8 @@ use crate::capture::policy::{AccountPolicy, Captures};
 use crate::capture::records::{Authorization, Capture, CaptureProgress};
 use crate::capture::retry;
 use crate::capture::states::CaptureState;
+use crate::capture::why::{LeftOpen, Since};
+use crate::capture::window;
 use crate::clock::{self, Timestamp};
 
 /// What is judged: a capture with its surroundings.
@@ -76,7 +78,7 @@ pub(super) fn judge(case: &Case<'_>, evidence: Evidence) -> Verdict {
         (CaptureState::Sending, Evidence::Interrupted) => {
             // Looked at once: at start-up there is no reason to wait.
             let why = "the worker stopped while the request was under way";
-            in_doubt_until(with_doubt(case), case.context.now.wall, why.to_owned())
+            in_doubt_until(with_doubt(case, LeftOpen::Interrupted), case.context.now.wall, why.to_owned())
         }
         (CaptureState::InDoubt, Evidence::Interrupted) => {
             // A new epoch: what the old worker may still be reading was begun nobody knows when.
@@ -167,8 +169,8 @@ fn judge_answer(case: &Case<'_>, answer: Answer) -> Verdict {
 }
 
 /// The progress after the attempt under way may have been executed.
-fn with_doubt(case: &Case<'_>) -> CaptureProgress {
-    let mut progress = case.capture.progress.clone();
+fn with_doubt(case: &Case<'_>, how: LeftOpen) -> CaptureProgress {
+    let mut progress = case.capture.progress.clone().left_open(how);
     progress.doubtful += 1;
     progress.failures = 0;
     progress.looks = 0;
@@ -178,7 +180,7 @@ fn with_doubt(case: &Case<'_>) -> CaptureProgress {
 }
 
 fn doubted(case: &Case<'_>, doubt: &Doubt) -> Verdict {
-    let mut progress = with_doubt(case);
+    let mut progress = with_doubt(case, doubt.kind.into());
     let is_over = case.authorization.expires_at.is_some_and(|at| at <= case.context.now.wall);
     // E2 (c): after the expiry, any coded answer counts as the authorization's end.
     progress.refused = (is_over && doubt.kind == DoubtKind::Coded).then(|| Refusal {
@@ -191,7 +193,7 @@ fn doubted(case: &Case<'_>, doubt: &Doubt) -> Verdict {
 }
 
 fn pending(case: &Case<'_>) -> Verdict {
-    let mut progress = with_doubt(case);
+    let mut progress = with_doubt(case, LeftOpen::Pending);
     progress.is_pending = true;
     in_doubt(case, progress, None, "created at the provider, not approved yet".to_owned())
 }
@@ -201,8 +203,7 @@ fn refused(case: &Case<'_>, refusal: Refusal) -> Verdict {
     if case.capture.progress.doubtful == 0 && !refusal.read_first {
         return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Response));
     }
-    let mut progress = case.capture.progress.clone();
-    progress.looks = 0;
+    let mut progress = CaptureProgress { looks: 0, ..case.capture.progress.clone().left_open(LeftOpen::Refused) };
     progress.doubt_since = progress.doubt_since.or(Some(case.context.now.wall));
     let why = words(refusal.code.as_deref(), &refusal.message);
     progress.refused = Some(refusal);
@@ -211,7 +212,7 @@ fn refused(case: &Case<'_>, refusal: Refusal) -> Verdict {
 
 /// E6: sent later; still in doubt where an earlier attempt may have been executed.
 fn not_executed(case: &Case<'_>, reason: NotExecuted) -> Verdict {
-    let mut progress = case.capture.progress.clone();
+    let mut progress = case.capture.progress.clone().then(Since::NotExecuted);
     let policy = case.context.policy;
     let wait = retry::delay(
         &policy.backoff,
@@ -230,15 +231,15 @@ fn not_executed(case: &Case<'_>, reason: NotExecuted) -> Verdict {
 
 /// E5: parked, and tried again later.
 fn misconfigured(case: &Case<'_>, fault: &ConfigurationFault) -> Verdict {
-    let mut progress = if fault.may_have_executed { with_doubt(case) } else { case.capture.progress.clone() };
+    let may_have = fault.may_have_executed.then(|| with_doubt(case, LeftOpen::Misconfigured));
+    let mut progress = may_have.unwrap_or_else(|| case.capture.progress.clone()).then(Since::Parked);
     let wait = case.context.policy.parked_for;
     let why = words(fault.code.as_deref(), &fault.message);
     progress.last_seen = Some(why.clone());
     if progress.doubtful == 0 {
         return Verdict::PutOff { progress: unsent(progress), wait, parked: true, why };
     }
-    let due_at = clock::after(case.context.now.wall, wait);
-    Verdict::InDoubt { progress, due_at, parked: true, why }
+    Verdict::InDoubt { progress, due_at: clock::after(case.context.now.wall, wait), parked: true, why }
 }
 
 /// Nothing of the capture can have arrived, so that its resend window has not begun: kept, it would
@@ -271,11 +272,12 @@ fn judge_reading(case: &Case<'_>, reading: Reading) -> Verdict {
     match reading {
         Reading::Unclear(doubt) => {
             progress.looks += 1;
-            in_doubt(case, progress, doubt.retry_after, words(doubt.code.as_deref(), &doubt.message))
+            let why = words(doubt.code.as_deref(), &doubt.message);
+            in_doubt(case, progress.then(Since::LookFailed), doubt.retry_after, why)
         }
         Reading::Misconfigured(fault) => {
             let why = words(fault.code.as_deref(), &fault.message);
-            progress.last_seen = Some(why.clone());
+            let progress = CaptureProgress { last_seen: Some(why.clone()), ..progress.then(Since::Parked) };
             let due_at = clock::after(case.context.now.wall, case.context.policy.parked_for);
             Verdict::InDoubt { progress, due_at, parked: true, why }
         }
@@ -299,16 +301,18 @@ fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &Authorizati
             }
             Captures::Multiple => {
                 let why = format!("captured under our key with {} instead of {}", other.amount, case.capture.amount);
-                in_doubt(case, progress, None, why)
+                in_doubt(case, progress.then(Since::OtherAmount), None, why)
             }
         };
     }
     if view.currency != case.authorization.currency {
-        return in_doubt(case, progress, None, format!("the provider shows it in {}", view.currency));
+        let why = format!("the provider shows it in {}", view.currency);
+        return in_doubt(case, progress.then(Since::OtherCurrency), None, why);
     }
     if view.has_pending_capture {
         progress.terminal_seen_at = None;
-        return in_doubt(case, progress, None, "created at the provider, not approved yet".to_owned());
+        let why = "created at the provider, not approved yet".to_owned();
+        return in_doubt(case, progress.then(Since::StillPending), None, why);
     }
     // Captured in full, and not by us: nothing remains that a request of ours could still take.
     if view.status.is_terminal() || view.status == AuthorizationStatus::FullyCaptured {
@@ -347,7 +351,7 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
     if read_begun(case) >= conclusive_at {
         return Verdict::Failed(Cause::lookup(reason, words));
     }
-    in_doubt_until(progress, conclusive_at, words.to_owned())
+    in_doubt_until(progress.then(Since::OverOnce), conclusive_at, words.to_owned())
 }
 
 /// Nothing of ours is there, and the authorization is not terminal. That alone proves nothing.
@@ -363,13 +367,15 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
         let why = words(refusal.code.as_deref(), &refusal.message);
         // Not beyond any wait: a clock that was set back may have left it there.
         let longest = clock::after(now, case.context.policy.longest_wait());
-        return in_doubt_until(progress, quiet_from.min(longest), why);
+        return in_doubt_until(progress.then(Since::RefusedNothingYet), quiet_from.min(longest), why);
     }
     if case.authorization.in_flight > 1 {
         // Others were sent past it, so the balance means nothing for it: it is only read.
-        return in_doubt(case, progress, None, "nothing captured yet; others are being sent".to_owned());
+        let why = "nothing captured yet; others are being sent".to_owned();
+        return in_doubt(case, progress.then(Since::OthersUnderWay), None, why);
     }
-    if is_window_open(case, &progress) {
+    // A permit that was not used opens no window.
+    if !window::left(progress.window_from, case.account.resend_window, case.context.now).is_zero() {
         return Verdict::Resend { progress };
     }
     let agrees = view.balance.captured == Some(case.authorization.captured);
@@ -377,17 +383,13 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
         let progress = CaptureProgress { window_from: None, ..progress };
         return Verdict::Resend { progress };
     }
-    let why = if agrees { "nothing captured yet" } else { "nothing captured yet; the balance differs from our books" };
     let next = next_look(case, &progress, None);
-    in_doubt_until(progress, if agrees { next.min(quiet_from) } else { next }, why.to_owned())
-}
-
-/// E4: may the same key be sent again without a permitting read? A permit that was not used opens no
-/// window, and a clock that was set back before the window's beginning closes it.
-fn is_window_open(case: &Case<'_>, progress: &CaptureProgress) -> bool {
-    let Some(window) = case.account.resend_window else { return true };
-    let now = case.context.now.wall;
-    progress.window_from.is_some_and(|from| from <= now && now < clock::after(from, window))
+    if agrees {
+        let progress = progress.then(Since::NothingYet);
+        return in_doubt_until(progress, next.min(quiet_from), "nothing captured yet".to_owned());
+    }
+    let why = "nothing captured yet; the balance differs from our books".to_owned();
+    in_doubt_until(progress.then(Since::BalanceDiffers), next, why)
 }
 
 fn words(code: Option<&str>, message: &str) -> String {

@@ -2,7 +2,6 @@
 //! again when the missing part arrives, in the order in which they and the order's shipments came. They
 //! do not wait for ever: they end as dead letters.
 
-use crate::capture::accept::Missing;
 use crate::capture::books::Books;
 use crate::capture::dead_letter;
 use crate::capture::decide::{Arrival, Context, Note, Reply};
@@ -10,6 +9,7 @@ use crate::capture::notice::{RawMessage, RejectionReason};
 use crate::capture::outcome;
 use crate::capture::records::{Kept, KeptKey, OrderKey};
 use crate::capture::reject;
+use crate::capture::why::Missing;
 use crate::clock;
 use crate::ids::OrderId;
 

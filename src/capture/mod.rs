@@ -50,10 +50,12 @@ pub mod replay;
 // whose turn it is, and when
 mod due;
 pub mod retry;
+mod window;
 
 // 5 judge
 mod judge;
 mod settle;
+pub mod why;
 
 // 6 what an end means
 mod outcome;

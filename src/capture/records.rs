@@ -8,7 +8,8 @@ use crate::capture::evidence::{ProviderBalance, Refusal};
 use crate::capture::notice::{RawMessage, ShippedLine};
 use crate::capture::plan::{LineProgress, Plan, PlanLine};
 use crate::capture::states::{CaptureState, ShipmentState};
-use crate::clock::Timestamp;
+use crate::capture::why::{LeftOpen, Missing, Since};
+use crate::clock::{Mark, Timestamp};
 use crate::ids::{AccountName, CaptureId, OrderId, Reference, ShipmentId};
 use crate::money::{Currency, Money};
 
@@ -239,6 +240,8 @@ pub struct Shipment {
     pub content: [u8; 32],
     /// Where it stands.
     pub state: ShipmentState,
+    /// While it is awaiting: what it lacked when it was last looked at.
+    pub awaits: Option<Missing>,
     /// While it is awaiting: did any notice of it say that nothing more will ship?
     pub says_final: bool,
     /// What shipped.
@@ -361,7 +364,7 @@ pub struct CaptureProgress {
     /// Looks since it came into doubt.
     pub looks: u32,
     /// When the current resend window began: the first send, or the first after a permitting read.
-    pub window_from: Option<Timestamp>,
+    pub window_from: Option<Mark>,
     /// No attempt so far can have been sent after this instant.
     pub send_by: Option<Timestamp>,
     /// Since when it is in doubt.
@@ -372,6 +375,10 @@ pub struct CaptureProgress {
     pub refused: Option<Refusal>,
     /// The first of two reads that show the authorization terminal and nothing captured.
     pub terminal_seen_at: Option<Timestamp>,
+    /// How the latest attempt that may have been executed left it open.
+    pub left_open: Option<LeftOpen>,
+    /// What came of it since.
+    pub since: Option<Since>,
     /// What was seen last, in words, for people.
     pub last_seen: Option<String>,
 }

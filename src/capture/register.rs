@@ -3,7 +3,7 @@
 
 use rust_decimal::Decimal;
 
-use crate::capture::accept::{Missing, Stop};
+use crate::capture::accept::Stop;
 use crate::capture::amount::Rules;
 use crate::capture::ask;
 use crate::capture::books::Books;
@@ -17,6 +17,7 @@ use crate::capture::notice::{AuthorizationFacts, PlanFacts, Quantity, Registrati
 use crate::capture::plan::{LineProgress, Plan};
 use crate::capture::policy::Captures;
 use crate::capture::records::{Authorization, AuthorizationKey, Order, OrderKey, SingleUse};
+use crate::capture::why::Missing;
 use crate::clock::{self, Timestamp};
 use crate::ids::OrderId;
 use crate::money::Money;

@@ -7,6 +7,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
 use clap::Subcommand;
 use comfy_table::Table;
 use serde::Serialize;
@@ -26,7 +27,9 @@ Examples:
 
 States: active; paused (by an operator); suspended (its own settings do not work, and it is looked at
 again by itself); breaker open (its provider does not work, the same); not configured (it has open
-captures, and the settings do not have it); unknown (no worker has had it yet).";
+captures, and the settings do not have it); unknown (no worker has had it yet).
+
+CLOCK is how far the provider's clock is ahead of this machine's or behind it, by its answers.";
 
 const PAUSE_EXAMPLES: &str = "\
 Examples:
@@ -111,6 +114,9 @@ struct Entry {
     in_flight: u64,
     in_doubt: u64,
     last_success_at: Option<Instant>,
+    clock_skew_seconds: Option<f64>,
+    #[serde(skip)]
+    clock_skew: Option<TimeDelta>,
 }
 
 impl Entry {
@@ -130,13 +136,15 @@ impl Entry {
             in_flight: summary.in_flight,
             in_doubt: summary.in_doubt,
             last_success_at: status.and_then(|status| status.last_success).map(Instant),
+            clock_skew_seconds: status.and_then(|status| status.clock_skew).map(TimeDelta::as_seconds_f64),
+            clock_skew: status.and_then(|status| status.clock_skew),
         }
     }
 }
 
 fn rows_table(rows: &[Entry], now: Timestamp) -> Table {
     let mut table =
-        table(&["ACCOUNT", "STATE", "SINCE (UTC)", "WAITING", "IN FLIGHT", "IN DOUBT", "LAST SUCCESS", "WHY"]);
+        table(&["ACCOUNT", "STATE", "SINCE (UTC)", "WAITING", "IN FLIGHT", "IN DOUBT", "LAST SUCCESS", "CLOCK", "WHY"]);
     for entry in rows {
         table.add_row([
             entry.account.clone(),
@@ -146,6 +154,7 @@ fn rows_table(rows: &[Entry], now: Timestamp) -> Table {
             entry.in_flight.to_string(),
             entry.in_doubt.to_string(),
             text::or_nothing(entry.last_success_at.map(|Instant(at)| format!("{} ago", text::span(at, now)))),
+            text::or_nothing(entry.clock_skew.map(text::skew)),
             text::or_nothing(entry.why.as_deref().map(|why| text::harmless(why, false))),
         ]);
     }

@@ -2,8 +2,10 @@
 //!
 //! It reads, while a worker may be writing, and changes nothing.
 
+mod explain;
 mod timeline;
 mod view;
+mod words;
 mod working;
 
 #[cfg(test)]
@@ -11,6 +13,7 @@ mod readme;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -24,7 +27,9 @@ use crate::capture::event::FailureReason;
 use crate::capture::policy::Policy;
 use crate::clock::{self, Timestamp};
 use crate::ids::{AccountName, OrderId, Reference, ShipmentId};
-use crate::ledger::sqlite::report::{About, Found, IdPrefix, Report, ShipmentFilter, ShipmentSummary, Standing, Story};
+use crate::ledger::sqlite::report::{
+    About, AccountSummary, Found, IdPrefix, Report, ShipmentFilter, ShipmentSummary, Standing, Story,
+};
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -179,6 +184,15 @@ fn listing_table(rows: &[Row<'_>], now: Timestamp) -> Table {
     table
 }
 
+/// A story, and what stands around it.
+struct Surroundings<'a> {
+    story: &'a Story,
+    policy: &'a Policy,
+    /// Where accounts stand, as their worker last said.
+    accounts: BTreeMap<AccountName, AccountSummary>,
+    now: Timestamp,
+}
+
 fn show(id: &str, report: &Report, policy: &Policy, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
     let Some(story) = find(id, report, policy)? else {
         let message = format!(
@@ -190,9 +204,11 @@ fn show(id: &str, report: &Report, policy: &Policy, now: Timestamp, context: &mu
         );
         return Err(Failure::new(Exit::Wrong, message));
     };
+    let accounts = report.accounts().or_exit(Exit::Ledger)?;
+    let around = Surroundings { story: &story, policy, accounts, now };
     match context.output.format() {
-        Format::Json => context.output.json(&view::view(&story))?,
-        Format::Table => timeline::show(&story, now, &mut context.output)?,
+        Format::Json => context.output.json(&view::view(&around))?,
+        Format::Table => timeline::show(&around, &mut context.output)?,
     }
     Ok(Exit::Done)
 }

@@ -15,13 +15,17 @@ use crate::telemetry;
 
 mod accounts;
 mod ask;
+mod audit;
 mod authorizations;
+mod backup;
 mod captures;
 mod check;
 mod confirm;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod failure;
+mod manual;
 mod output;
 mod publish;
 mod run;
@@ -74,9 +78,15 @@ enum Command {
     /// Show what was set aside, and why.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Hold the ledger against the provider's books, or against the order system's.
+    #[command(after_help = audit::EXAMPLES)]
+    Audit(audit::Args),
     /// Check the settings, and show what is in effect.
     #[command(after_help = check::EXAMPLES)]
     Check,
+    /// Check the live world: broker, ledger, and every account at its provider. Moves no money.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Args),
     /// See the whole job work, on a real broker with a pretend provider.
     #[command(after_help = demo::EXAMPLES)]
     Demo,
@@ -89,6 +99,15 @@ enum Command {
     /// Show the exchanges, queues and bindings that have to exist in RabbitMQ.
     #[command(after_help = topology::EXAMPLES)]
     Topology(topology::Args),
+    /// Copy the ledger, while a worker may be writing it.
+    #[command(after_help = backup::EXAMPLES)]
+    Backup(backup::Args),
+    /// Print what a shell needs to complete commands.
+    #[command(after_help = manual::COMPLETIONS_EXAMPLES)]
+    Completions(manual::CompletionsArgs),
+    /// Print the manual page, or write one for every command.
+    #[command(after_help = manual::MAN_EXAMPLES)]
+    Man(manual::ManArgs),
 }
 
 impl Command {
@@ -100,7 +119,9 @@ impl Command {
             Self::Authorizations(command) => authorizations::run(command, clock::now(), context),
             Self::Accounts(command) => accounts::run(command, clock::now(), context),
             Self::DeadLetters(command) => dead_letters::run(command, clock::now(), context),
+            Self::Audit(args) => wait_for(audit::run(args, context)),
             Self::Check => check::run(context),
+            Self::Doctor(args) => wait_for(doctor::run(args, context)),
             Self::Demo => wait_for(demo::run(context)),
             Self::Sandbox(args) => {
                 wait_for(async { sandbox::run(args).await.or_exit(Exit::Unreachable).map(|()| Exit::Done) })
@@ -110,6 +131,9 @@ impl Command {
                 let settings = context.settings()?;
                 topology::run(&args, &settings.broker, &mut std::io::stdout()).or_exit(Exit::Usage).map(|()| Exit::Done)
             }
+            Self::Backup(args) => backup::run(&args, context),
+            Self::Completions(args) => manual::completions(&args, &mut std::io::stdout()),
+            Self::Man(args) => manual::man(&args, &mut std::io::stdout()),
         }
     }
 }

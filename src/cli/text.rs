@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use chrono::SecondsFormat;
+use chrono::{SecondsFormat, TimeDelta};
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
@@ -27,6 +27,15 @@ pub(super) fn span(from: Timestamp, to: Timestamp) -> String {
         60..3_600 => format!("{}m", seconds / 60),
         3_600..86_400 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// How far another clock is ahead of ours, in whole seconds.
+pub(super) fn skew(ahead: TimeDelta) -> String {
+    match ahead.num_seconds() {
+        0 => "agrees".to_owned(),
+        seconds @ 1.. => format!("{seconds}s ahead"),
+        seconds @ ..0 => format!("{}s behind", seconds.unsigned_abs()),
     }
 }
 
@@ -137,8 +146,6 @@ impl Serialize for Amount {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-
     use super::*;
 
     #[test]
@@ -155,6 +162,15 @@ mod tests {
             (8_640_000, "100d"),
         ] {
             assert_eq!(span(from, from + TimeDelta::seconds(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_skew_is_in_words() {
+        for (milliseconds, text) in
+            [(0, "agrees"), (-999, "agrees"), (999, "agrees"), (61_400, "61s ahead"), (-61_400, "61s behind")]
+        {
+            assert_eq!(skew(TimeDelta::milliseconds(milliseconds)), text);
         }
     }
 

@@ -454,6 +454,34 @@ fn look(backend: &mut Backend, after: std::time::Duration, reading: Reading) -> 
     backend.tell(Command::Settle(Box::new(Settle { capture, epoch, evidence, start: true })))
 }
 
+/// E4: how long ago the first send was is known after a restart of the worker, and not after one of the
+/// machine, nor when its clock was stepped meanwhile.
+#[test]
+fn a_resend_window_outlives_the_worker_and_not_the_machine() {
+    type Restart = fn(&ManualClock);
+    let restarts: [(&str, Restart, bool); 4] = [
+        ("the worker alone", |_| {}, true),
+        ("the machine", |clock| clock.reboot(SECOND), false),
+        ("the machine, which is up for as long again", |clock| clock.reboot(clock.now().boot.since_boot()), false),
+        ("the worker, and the clock was set back", |clock| clock.set_back(20 * SECOND), false),
+    ];
+    for (what, restart, is_open) in restarts {
+        for mut backend in Backend::all() {
+            let begun = backend.tell(sent("o", "10.00"));
+            backend.tell(settle(begun, Answer::Doubt(doubt(DoubtKind::Timeout))));
+            restart(&backend.clock);
+            backend.reopen();
+            let reply = look(&mut backend, MINUTE, seen(view(10_000)));
+            let name = backend.name;
+            assert_eq!(reply.ticket.is_some(), is_open, "{what}, {name}: {reply:?}");
+            if !is_open {
+                let reply = look(&mut backend, 16 * MINUTE, seen(view(10_000)));
+                assert!(reply.ticket.is_some(), "{what}, {name}: the read of E4 permits it: {reply:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_was_seen_before_a_restart_counts_after_it() {
     for mut backend in Backend::all() {

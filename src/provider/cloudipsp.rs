@@ -28,7 +28,8 @@ use crate::settings::{self, Account};
 
 use super::answer::Inconclusive;
 use super::http::{self, Client, Outgoing, Reply};
-use super::{Capabilities, CaptureRequest, ConnectError, Idempotency, Provider};
+use super::trial;
+use super::{Capabilities, CaptureRequest, ConnectError, Idempotency, Provider, ServerClock, Trial};
 
 /// The version of the protocol; 1.0 is deprecated, 2.0 wraps the same fields in base64.
 const VERSION: &str = "1.0.1";
@@ -114,6 +115,14 @@ impl Provider for Cloudipsp {
                 Err(shown) => shown.into(),
             }
         })
+    }
+
+    fn try_out(&self) -> BoxFuture<'_, Trial> {
+        Box::pin(async { Trial::of(self.lookup(&trial::nothing()).await, codes::ORDER_NOT_FOUND) })
+    }
+
+    fn clock(&self) -> &ServerClock {
+        self.client.clock()
     }
 }
 

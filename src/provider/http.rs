@@ -22,11 +22,11 @@ use crate::clock::BootInstant;
 use crate::crash;
 use crate::settings::Account;
 
-use super::ConnectError;
 use super::answer::Inconclusive;
+use super::{ConnectError, ServerClock};
 
 use body::{GuardedBody, SendByPassed};
-pub(super) use reply::{Reply, StatusClass};
+pub(super) use reply::{Reply, StatusClass, http_date};
 
 /// A connection that idles longer is closed by us. Shorter than what load balancers commonly allow
 /// (60 s), so that a request is seldom written to a connection that the other side is closing.
@@ -50,6 +50,7 @@ pub(super) struct Outgoing {
 #[derive(Clone)]
 pub(super) struct Client {
     inner: reqwest::Client,
+    clock: Arc<ServerClock>,
 }
 
 impl Client {
@@ -80,7 +81,12 @@ impl Client {
             builder = builder.https_only(true);
         }
         let inner = builder.build().map_err(|source| ConnectError::Client { account: account.name.clone(), source })?;
-        Ok(Self { inner })
+        Ok(Self { inner, clock: Arc::default() })
+    }
+
+    /// What time it is at the other side.
+    pub(super) fn clock(&self) -> &ServerClock {
+        &self.clock
     }
 
     /// Sends the request, once.
@@ -102,8 +108,10 @@ impl Client {
             let body = GuardedBody::new(bytes, send_by, Arc::clone(&handed_over));
             *request.body_mut() = Some(reqwest::Body::wrap(body));
         }
+        let asked = BootInstant::now();
         match self.inner.execute(request).await {
             Ok(response) => {
+                self.clock.learn(response.headers(), asked, BootInstant::now());
                 crash::point("before-answer");
                 Ok(Reply::read(response).await)
             }

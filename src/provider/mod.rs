@@ -16,6 +16,9 @@ use crate::ids::{AccountName, CaptureId, Reference};
 use crate::money::Money;
 use crate::settings::{Account, Protocol};
 
+pub use server_clock::{ClockSkew, ServerClock};
+pub use trial::Trial;
+
 // the protocols
 mod cloudipsp;
 mod flex_pay;
@@ -27,6 +30,10 @@ mod answer;
 mod exact;
 mod http;
 mod redact;
+
+// the provider's clock, and whether an account works
+mod server_clock;
+mod trial;
 
 // a real server for the tests
 #[cfg(test)]
@@ -81,6 +88,12 @@ pub trait Provider: Send + Sync {
 
     /// Reads the authorization's truth. Moves no money.
     fn lookup<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Reading>;
+
+    /// Finds out whether the account works: reads an authorization that does not exist.
+    fn try_out(&self) -> BoxFuture<'_, Trial>;
+
+    /// What time it is there, by the answers so far.
+    fn clock(&self) -> &ServerClock;
 }
 
 /// The provider that an account is at. Checks the account's URLs and credentials; sends nothing.

@@ -221,6 +221,8 @@ pub struct Worker {
     pub relay_interval: Duration,
     /// Outbox older than this makes the worker not ready.
     pub outbox_age_max: Duration,
+    /// A provider's clock further than this from ours is an alarm.
+    pub clock_skew_max: Duration,
 }
 
 /// When an account rests because its provider does not work.

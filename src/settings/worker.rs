@@ -17,6 +17,7 @@ pub(super) fn read(
     let watch_interval = section.required("watch_interval", value::span);
     let relay_interval = section.required("relay_interval", value::span);
     let outbox_age_max = section.required("outbox_age_max", value::span);
+    let clock_skew_max = section.required("clock_skew_max", value::span);
 
     if let (Ok(grace), Some(longest)) = (drain_grace, longest_timeout)
         && grace < longest
@@ -34,5 +35,6 @@ pub(super) fn read(
         watch_interval: watch_interval?,
         relay_interval: relay_interval?,
         outbox_age_max: outbox_age_max?,
+        clock_skew_max: clock_skew_max?,
     })
 }

@@ -51,6 +51,8 @@ pub const ACCOUNT_STATE: &str = "holdfast_account_state";
 pub const ACCOUNT_WAITING: &str = "holdfast_account_waiting";
 /// Calls under way.
 pub const ACCOUNT_IN_FLIGHT: &str = "holdfast_account_in_flight";
+/// How far providers' clocks are ahead of ours.
+pub const CLOCK_SKEW: &str = "holdfast_clock_skew_seconds";
 /// Captures without an outcome.
 pub const OPEN_CAPTURES: &str = "holdfast_open_captures";
 /// Deliveries received.
@@ -100,6 +102,7 @@ pub const TABLE: &[Metric] = &[
     gauge(ALARM, &["name", "account"], "1 while the alarm lasts."),
     gauge(ACCOUNT_STATE, &["account", "state"], "1 for where the account stands, 0 for the other states."),
     gauge(ACCOUNT_WAITING, &["account"], "What is due and waits until the account can make another call."),
+    gauge(CLOCK_SKEW, &["account"], "How far the provider's clock is ahead of ours, by its answers; below 0: behind."),
     gauge(ACCOUNT_IN_FLIGHT, &["account"], "Calls to the account's provider that are under way."),
     gauge(OPEN_CAPTURES, &[], "Captures without an outcome."),
     counter(DELIVERIES, &[], "Deliveries received from the broker."),

@@ -11,10 +11,12 @@ use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 
 mod alarm;
+mod meter;
 /// The names of all metrics, in one table.
 pub mod metric;
 
 pub use alarm::{alarm, clear};
+pub use meter::{count_attempt, count_outcome, note_call};
 
 /// Why telemetry did not start.
 #[derive(Debug, Error)]

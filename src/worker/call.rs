@@ -9,7 +9,7 @@ use crate::capture::evidence::{Answer, Reading};
 use crate::crash;
 use crate::ids::{AccountName, Reference};
 use crate::provider::{CaptureRequest, Provider};
-use crate::telemetry::metric;
+use crate::telemetry;
 use crate::worker::account::{Operation, Signal};
 
 /// What becomes of a request whose answer cannot be booked: it is in doubt, and looked at again.
@@ -83,9 +83,8 @@ async fn send(provider: &dyn Provider, account: &AccountName, request: &CaptureR
     crash::point("before-send");
     let answer = provider.capture(request).await;
     crash::point("after-answer");
-    measure(account, "capture", started);
-    let evidence = evidence_label(&answer);
-    metrics::counter!(metric::ATTEMPTS, "account" => account.to_string(), "evidence" => evidence).increment(1);
+    telemetry::note_call(account, "capture", started.elapsed());
+    telemetry::count_attempt(account, evidence_label(&answer));
     answer
 }
 
@@ -93,13 +92,8 @@ async fn send(provider: &dyn Provider, account: &AccountName, request: &CaptureR
 pub(super) async fn lookup(provider: &dyn Provider, account: &AccountName, reference: &Reference) -> Reading {
     let started = Instant::now();
     let reading = provider.lookup(reference).await;
-    measure(account, "lookup", started);
+    telemetry::note_call(account, "lookup", started.elapsed());
     reading
-}
-
-fn measure(account: &AccountName, operation: &'static str, started: Instant) {
-    metrics::histogram!(metric::PROVIDER_CALL, "account" => account.to_string(), "operation" => operation)
-        .record(started.elapsed());
 }
 
 const fn evidence_label(answer: &Answer) -> &'static str {

@@ -91,6 +91,9 @@ pub(super) fn note(reply: &Reply) {
 }
 
 fn count(subject: &Subject, outcome: &'static str) {
-    let account = subject.account.as_ref().map_or_else(String::new, ToString::to_string);
-    metrics::counter!(metric::CAPTURES, "account" => account, "outcome" => outcome).increment(1);
+    // A shipment that was refused before its account was known belongs to none.
+    match &subject.account {
+        Some(account) => telemetry::count_outcome(account, outcome),
+        None => metrics::counter!(metric::CAPTURES, "account" => "", "outcome" => outcome).increment(1),
+    }
 }

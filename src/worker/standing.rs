@@ -3,6 +3,9 @@
 //! Does not decide where an account stands: `worker::account` does.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
 
 use crate::ids::AccountName;
 use crate::ledger::sqlite::desk::Desk;
@@ -48,6 +51,23 @@ pub(super) fn show(lane: &Lane) {
     let count = |number: usize| gauge_value(u64::try_from(number).unwrap_or(u64::MAX));
     metrics::gauge!(metric::ACCOUNT_WAITING, "account" => lane.name.to_string()).set(count(waiting));
     metrics::gauge!(metric::ACCOUNT_IN_FLIGHT, "account" => lane.name.to_string()).set(count(in_flight));
+}
+
+/// Shows how far the provider's clock is from ours, and says so aloud where that is far. Nothing, while
+/// it is not known.
+pub(super) fn watch_clock(lane: &Lane, max: Duration) {
+    let Some(ahead) = lane.clock_skew() else { return };
+    metrics::gauge!(metric::CLOCK_SKEW, "account" => lane.name.to_string()).set(ahead.as_seconds_f64());
+    if ahead.abs().to_std().is_ok_and(|skew| skew <= max) {
+        return telemetry::clear("clock_skew", Some(&lane.name));
+    }
+    let seconds = ahead.num_seconds().unsigned_abs();
+    let where_it_is = if ahead > TimeDelta::zero() { "ahead of" } else { "behind" };
+    let message = format!(
+        "the clock of the account's provider is {seconds} s {where_it_is} ours: check this machine's time \
+         synchronisation; deadlines are kept by its clock"
+    );
+    telemetry::alarm("clock_skew", Some(&lane.name), &message);
 }
 
 /// Keeps for operators where an account stands. They can do without it for once: a failure is only said.

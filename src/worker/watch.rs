@@ -124,7 +124,8 @@ impl Watch {
         self.gauges.report(&vitals, now);
         for lane in self.executor.lanes() {
             standing::show(lane);
-            if lane.takes_new_success() {
+            standing::watch_clock(lane, self.bounds.clock_skew_max);
+            if lane.takes_news() {
                 standing::keep(self.executor.desk(), lane);
             }
         }

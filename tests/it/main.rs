@@ -4,11 +4,14 @@
 
 mod accounts;
 mod adapters;
+mod audit;
 mod bad_input;
 mod broker;
+mod clocks;
 mod companions;
 mod crash;
 mod deadline;
+mod doctor;
 mod flow;
 mod official_client;
 mod orders;

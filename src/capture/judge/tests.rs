@@ -8,7 +8,7 @@ use crate::capture::tests::support::{
     MINUTE, OFTEN, ONCE, SECOND, account, at, captured, currency, doubt, gel, not_executed, policy, reference, refusal,
     seen, shown, view,
 };
-use crate::clock::{BootInstant, Moment};
+use crate::clock::{BootId, BootInstant, Moment};
 use crate::ids::CaptureId;
 use uuid::Uuid;
 
@@ -18,6 +18,12 @@ const SENT: i64 = 0;
 const SEND_BY: i64 = 10;
 const WINDOW_END: i64 = 900;
 const QUIET_FROM: i64 = SEND_BY + 900;
+
+/// On a machine whose clocks agree.
+fn moment(wall: Timestamp) -> Moment {
+    let since = (wall - at(0)).to_std().unwrap_or_default();
+    Moment { wall, boot: BootInstant::from_boot(since) }
+}
 
 fn ours() -> CaptureId {
     CaptureId::from_uuid(Uuid::from_u128(1))
@@ -35,6 +41,8 @@ struct Known {
     authorization: Authorization,
     epoch: u32,
     now: Timestamp,
+    /// On both clocks, where they disagree.
+    moment: Option<Moment>,
     policy: Policy,
 }
 
@@ -83,7 +91,7 @@ impl Known {
                 attempts: 1,
                 epoch: EPOCH,
                 doubtful: u32::from(state == CaptureState::InDoubt),
-                window_from: Some(at(SENT)),
+                window_from: Some(moment(at(SENT))),
                 send_by: Some(at(SEND_BY)),
                 doubt_since: (state == CaptureState::InDoubt).then(|| at(SENT)),
                 ..CaptureProgress::default()
@@ -93,7 +101,15 @@ impl Known {
             settled_at: None,
             is_corrected: false,
         };
-        Self { account: account_name, capture, authorization, epoch: EPOCH, now: at(SENT + 1), policy: policy() }
+        Self {
+            account: account_name,
+            capture,
+            authorization,
+            epoch: EPOCH,
+            now: at(SENT + 1),
+            moment: None,
+            policy: policy(),
+        }
     }
 
     /// The first attempt is under way.
@@ -133,7 +149,7 @@ impl Known {
     fn context(&self) -> Context<'_> {
         Context {
             policy: &self.policy,
-            now: Moment { wall: self.now, boot: BootInstant::now() },
+            now: self.moment.unwrap_or_else(|| moment(self.now)),
             jitter: retry::Jitter::NONE,
         }
     }
@@ -616,7 +632,7 @@ fn e4_resends_freely_within_the_window_and_not_a_second_longer() {
         assert_eq!(word(&Known::in_doubt(OFTEN).asked_at(now).shown(view(10_000))), expected, "at {now}");
     }
     let kept = Known::in_doubt(OFTEN).asked_at(WINDOW_END - 1).shown(view(10_000));
-    assert_eq!(progress_of(&kept).window_from, Some(at(SENT)), "the window does not move");
+    assert_eq!(progress_of(&kept).window_from, Some(moment(at(SENT))), "the window does not move");
     let unlimited = Known::in_doubt(ONCE).asked_at(10_000_000).shown(view(10_000));
     assert_eq!(word(&unlimited), "resend");
 }
@@ -652,9 +668,25 @@ fn e4_a_permit_that_was_not_used_is_no_window() {
 }
 
 #[test]
-fn e4_a_clock_that_stepped_back_opens_no_window() {
-    let stepped = Known::in_doubt(OFTEN).asked_at(SENT - 3_600);
-    assert_eq!(word(&stepped.shown(view(10_000))), "doubt");
+fn e4_a_clock_that_stepped_or_a_machine_that_started_anew_opens_no_window() {
+    let boot = |id, since| BootInstant::of(BootId::from_uuid(Uuid::from_u128(id)), SECOND * since);
+    // A minute after the first send, in truth.
+    for (wall, now, expected) in [
+        (SENT + 60, boot(0, 60), "resend"),
+        (SENT - 3_600, boot(0, 60), "doubt"),
+        (SENT + 30, boot(0, 60), "doubt"),
+        (SENT + 90, boot(0, 60), "doubt"),
+        (SENT + 60, boot(1, 60), "doubt"),
+        (SENT + 60, boot(1, 5), "doubt"),
+        // The read of E4, after it.
+        (QUIET_FROM, boot(1, 5), "resend"),
+    ] {
+        let known = Known::in_doubt(OFTEN).asked_at(wall);
+        let known = known.but(|known| known.moment = Some(Moment { wall: known.now, boot: now }));
+        assert_eq!(word(&known.shown(view(10_000))), expected, "at {wall} by the wall, {now:?}");
+        let same_amount = known.but(|known| known.account = ONCE);
+        assert_eq!(word(&same_amount.shown(view(10_000))), "resend", "safe for ever");
+    }
 }
 
 #[test]

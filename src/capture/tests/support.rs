@@ -27,7 +27,7 @@ use crate::capture::policy::{AccountPolicy, Backoff, Captures, OnExpiry, Policy}
 use crate::capture::records::{Authorization, Capture, CaptureKey, Order, Shipment};
 use crate::capture::retry::Jitter;
 use crate::capture::tests::invariants;
-use crate::clock::{BootInstant, Moment, Timestamp};
+use crate::clock::{BootId, BootInstant, Moment, Timestamp};
 use crate::ids::{AccountName, CaptureId, LineId, OrderId, Reference, ShipmentId};
 use crate::ledger::memory::{MemoryLedger, Tables};
 use crate::ledger::{DueNow, Environment, Executed, Ledger as _};
@@ -128,6 +128,12 @@ impl ManualClock {
     pub(crate) fn set_back(&self, span: Duration) {
         let mut now = self.0.lock().expect("no test panics while it moves the clock");
         now.wall = crate::clock::before(now.wall, span);
+    }
+
+    /// The machine is started anew, and is up for `since` already. The wall clock goes on.
+    pub(crate) fn reboot(&self, since: Duration) {
+        let mut now = self.0.lock().expect("no test panics while it moves the clock");
+        now.boot = BootInstant::of(BootId::from_uuid(uuid::Uuid::new_v4()), since);
     }
 
     pub(crate) fn advance_to(&self, wall: Timestamp) {

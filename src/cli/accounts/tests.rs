@@ -27,7 +27,7 @@ fn without_a_worker_nothing_is_changed_and_it_says_so() {
 fn the_list_has_what_is_open_and_where_accounts_stand() {
     let (path, _directory) = Example::new().end_worker();
     let desk = Desk::open(&path).unwrap();
-    let account = AccountName::parse("flitt-ge").unwrap();
+    let account = AccountName::parse("flex").unwrap();
     let row = desk
         .put(&Request {
             by: "olga".to_owned(),
@@ -41,6 +41,7 @@ fn the_list_has_what_is_open_and_where_accounts_stand() {
         why: Some("maintenance (olga)".to_owned()),
         since: clock::now(),
         last_success: None,
+        clock_skew: Some(TimeDelta::milliseconds(-61_250)),
     };
     desk.set_pause(row, &status, &Answer { done: true, message: "paused".to_owned() }).unwrap();
     let (ended, written) = run_over(&path, Format::Json, Command::List);
@@ -54,6 +55,8 @@ fn the_list_has_what_is_open_and_where_accounts_stand() {
         let open = ["waiting", "in_flight", "in_doubt"].map(|name| account[name].as_u64().unwrap());
         assert!(open.iter().sum::<u64>() > 0, "{account}");
     }
+    let skews: Vec<_> = accounts.iter().map(|account| &account["clock_skew_seconds"]).collect();
+    assert!(skews.contains(&&serde_json::json!(-61.25)), "{skews:?}");
     let (_, written) = run_over(&path, Format::Table, Command::List);
     let text = String::from_utf8(written).unwrap();
     assert!(text.contains("no worker runs on this ledger: this is how the last one left it"), "{text}");

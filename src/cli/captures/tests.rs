@@ -1,8 +1,24 @@
+use std::fmt::Write as _;
+
 use clap::Parser;
 
 use super::super::testing;
 use super::*;
+use crate::capture::why::{LeftOpen, Since};
 use crate::ledger::sqlite::report::example::{self, Example};
+
+/// Those of the example.
+const ACCOUNTS: &str = "
+[accounts.flex]
+protocol = \"flex_pay\"
+base_url = \"http://127.0.0.1:1/api\"
+token = { env = \"PATH\" }
+[accounts.flitt-ge]
+protocol = \"flitt\"
+base_url = \"http://127.0.0.1:1\"
+merchant_id = 1
+secret = { env = \"PATH\" }
+";
 
 #[derive(Debug, Parser)]
 struct Line {
@@ -16,7 +32,7 @@ fn run(path: &std::path::Path, format: Format, arguments: &[&str]) -> testing::E
 
 fn run_at(now: &str, path: &std::path::Path, format: Format, arguments: &[&str]) -> testing::Ended {
     let line = Line::try_parse_from(std::iter::once("captures").chain(arguments.iter().copied())).unwrap();
-    testing::run(path, format, |context| super::run(line.command, example::at(now), context))
+    testing::run_with(ACCOUNTS, path, format, |context| super::run(line.command, example::at(now), context))
 }
 
 fn written(example: &Example, format: Format, arguments: &[&str]) -> String {
@@ -93,9 +109,124 @@ fn a_capture_in_doubt_says_when_it_is_looked_up_next() {
         let (ended, written) = run_at(now, &example.path, Format::Table, &["show", "ord-1001/s2"]);
         assert_eq!(ended, Ok(Exit::Done));
         let written = String::from_utf8(written).unwrap();
+        assert!(written.contains("(last seen: 503: service unavailable)"), "{written}");
         let last = written.lines().last().unwrap();
-        assert!(last.contains("Last seen: 503: service unavailable.") && last.ends_with(words), "{last}");
+        assert!(last.contains("next") && last.ends_with(words), "{last}");
     }
+}
+
+/// What is told of the capture of ord-1001/s2, which is in doubt, after a change by hand.
+fn explained(example: &Example, sql: &str) -> serde_json::Value {
+    rusqlite::Connection::open(&example.path).unwrap().execute_batch(sql).unwrap();
+    let told: serde_json::Value =
+        serde_json::from_str(&written(example, Format::Json, &["show", "ord-1001/s2"])).unwrap();
+    told["captures"][0]["explained"].clone()
+}
+
+#[test]
+fn every_label_has_its_sentences() {
+    let example = Example::new();
+    let mut told = String::new();
+    let mut tell = |column: &str, label: &str| {
+        let sql = format!("UPDATE captures SET {column} = '{label}' WHERE state = 'in_doubt'");
+        let explained = explained(&example, &sql);
+        let words = |field: &str| explained[field].as_str().unwrap().to_owned();
+        let (why, latest, settled_by) = (words("why"), words("latest"), words("settled_by"));
+        writeln!(told, "{label}\n  why             {why}\n  since then      {latest}\n  what settles it {settled_by}")
+            .unwrap();
+    };
+    tell("since = NULL, terminal_seen_at = send_by, left_open", LeftOpen::ALL[0].as_str());
+    for how in LeftOpen::ALL {
+        tell("left_open", how.as_str());
+    }
+    tell("left_open", LeftOpen::NoAnswer.as_str());
+    for since in Since::ALL {
+        tell("since", since.as_str());
+    }
+    insta::assert_snapshot!("show.labels", told);
+}
+
+#[test]
+fn what_is_planned_says_why_it_was_not_sent() {
+    let example = Example::new();
+    let told = |sql: &str| {
+        let planned =
+            "UPDATE captures SET state = 'planned', waits_turn = 0 WHERE state = 'in_doubt' OR state = 'planned'";
+        let explained = explained(&example, &format!("{planned}; {sql}"));
+        let words = |field: &str| explained[field].as_str().unwrap().to_owned();
+        format!("{}: {}; {}", words("label"), words("why"), words("next"))
+    };
+    let change = |columns: &str| format!("UPDATE captures SET {columns} WHERE state = 'planned'");
+    for (sql, words) in [
+        (
+            change("since = 'not_executed', last_seen = 'connection refused', attempts = 3"),
+            "not_executed: its last attempt, of 3, was certainly not executed: connection refused; it was to be sent \
+             again at 2026-11-20 09:08:01 (21m ago): is a worker running?",
+        ),
+        (
+            change("since = 'parked', last_seen = '401: check the credentials'"),
+            "parked: it rests, because the account's settings do not work, and has not failed: 401: check the \
+             credentials; it was to be sent again at 2026-11-20 09:08:01 (21m ago): is a worker running?",
+        ),
+        (
+            change("attempts = 0, since = NULL, due_at = NULL"),
+            "ready: it has not been sent yet; it is sent as soon as there is a permit for its account",
+        ),
+        (
+            change("waits_turn = 1"),
+            "waits_turn: another capture of its authorization is being sent or in doubt, and they go one at a time; it \
+             is sent when its turn comes",
+        ),
+    ] {
+        assert_eq!(told(&sql), words);
+    }
+}
+
+#[test]
+fn an_account_that_rests_is_why_nothing_happens() {
+    let example = Example::new();
+    let stand = |state: &str| {
+        let since = example::at("09:10:00").timestamp_micros();
+        format!(
+            "INSERT OR REPLACE INTO accounts (account, state, why, since) VALUES ('flex', '{state}', 'a reason', {since})"
+        )
+    };
+    for (state, words) in [
+        ("active", None),
+        (
+            "paused",
+            Some(
+                "its account flex is paused since 2026-11-20 09:10:00 (20m ago) (a reason): nothing is asked or sent until `holdfast accounts resume flex`",
+            ),
+        ),
+        (
+            "suspended",
+            Some(
+                "its account flex is suspended since 2026-11-20 09:10:00 (20m ago) (a reason): nothing is asked or sent until its settings work, which is tried by itself",
+            ),
+        ),
+        (
+            "breaker_open",
+            Some(
+                "the provider of its account flex does not work since 2026-11-20 09:10:00 (20m ago) (a reason): nothing is asked or sent until it does, which is tried by itself",
+            ),
+        ),
+    ] {
+        let explained = explained(&example, &stand(state));
+        assert_eq!(explained["held_up_by"].as_str(), words);
+        let waits = explained["next"].as_str().unwrap().contains("when that is over, not before 2026-11-20 09:08:01");
+        assert_eq!(waits, words.is_some(), "{explained}");
+    }
+    let unknown = |context: &mut Context| {
+        let line = Line::try_parse_from(["captures", "show", "ord-1001/s2"]).unwrap();
+        super::run(line.command, example::at("09:30:00"), context)
+    };
+    let (_, written) = testing::run(&example.path, Format::Table, unknown);
+    let written = String::from_utf8(written).unwrap();
+    assert!(
+        written.contains("its account flex is not in the settings: nothing is asked or sent until it is"),
+        "{written}"
+    );
 }
 
 /// One of three units at 10.00, with its part of the delivery, 1.00.

@@ -1,8 +1,8 @@
 //! A story for people: the money, then what happened line by line, how the amounts came about, and
 //! how things stand and what happens next, in words.
 
-use chrono::TimeDelta;
-
+use super::Surroundings;
+use super::explain;
 use super::working;
 use crate::capture::event::{FailureReason, NextAction};
 use crate::capture::records::{Authorization, Capture, Shipment};
@@ -12,11 +12,9 @@ use crate::cli::{Failure, text};
 use crate::clock::Timestamp;
 use crate::ledger::sqlite::report::{CaptureStory, FeeStory, ShipmentStory, Standing, Story, WrittenEvent};
 
-/// So long after it was due, what a worker does at once is late.
-const LATE: TimeDelta = TimeDelta::minutes(1);
-
 /// Writes the story.
-pub(super) fn show(story: &Story, now: Timestamp, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn show(around: &Surroundings<'_>, output: &mut Output) -> Result<(), Failure> {
+    let (story, now) = (around.story, around.now);
     let authorizations = story.authorizations.iter().map(|record| authorization_facts(record, now));
     output.table(aligned(order_facts(story).into_iter().chain(authorizations)))?;
     output.line("")?;
@@ -31,10 +29,34 @@ pub(super) fn show(story: &Story, now: Timestamp, output: &mut Output) -> Result
         output.line("")?;
     }
     let mut rows = table(&["ABOUT", "NOW", ""]);
-    rows.add_rows(story.shipments.iter().map(|told| shipment_now(story, &told.shipment, now)));
+    rows.add_rows(story.shipments.iter().map(|told| shipment_now(story, &told.shipment)));
     rows.add_rows(story.fees.iter().filter(|fee| fee.capture.is_none()).map(refused_now));
-    rows.add_rows(story.captures.iter().map(|told| capture_now(told, now)));
+    rows.add_rows(story.captures.iter().map(|told| capture_now(&told.capture, now)));
+    output.table(rows)?;
+    let open = what_is_open(around);
+    if open.is_empty() {
+        return Ok(());
+    }
+    output.line("")?;
+    let mut rows = table(&["ABOUT", "QUESTION", "ANSWER"]);
+    rows.add_rows(open);
     output.table(rows)
+}
+
+/// What is not decided: why, what would settle it, and what happens next.
+fn what_is_open(around: &Surroundings<'_>) -> Vec<[String; 3]> {
+    let shipments = around.story.shipments.iter().filter_map(|told| {
+        Some((format!("shipment {}", told.shipment.id), explain::shipment(&told.shipment, around)?))
+    });
+    let captures = around.story.captures.iter();
+    let captures = captures.filter_map(|told| Some((about(&told.capture), explain::capture(&told.capture, around)?)));
+    let mut lines = Vec::new();
+    for (about, explained) in shipments.chain(captures) {
+        for (number, [question, answer]) in explained.lines().enumerate() {
+            lines.push([if number == 0 { about.clone() } else { String::new() }, question, answer]);
+        }
+    }
+    lines
 }
 
 fn order_facts(story: &Story) -> Vec<[String; 2]> {
@@ -171,15 +193,12 @@ fn about(capture: &Capture) -> String {
     format!("capture {}", text::short(capture.id.as_uuid()))
 }
 
-fn shipment_now(story: &Story, shipment: &Shipment, now: Timestamp) -> [String; 3] {
+fn shipment_now(story: &Story, shipment: &Shipment) -> [String; 3] {
     let standing = story.standing(shipment);
     let words = match standing {
         None => "its capture cannot be found".to_owned(),
-        Some(Standing::Awaiting) => {
-            let next = shipment.due_at.map(|at| format!("; {}", due("looked at again", at, now)));
-            format!("acknowledged, but its plan, authorization or account is not known yet{}", next.unwrap_or_default())
-        }
-        Some(Standing::Waiting) => waiting_now(story, shipment, now),
+        Some(Standing::Awaiting) => "acknowledged, and waits for something to become known".to_owned(),
+        Some(Standing::Waiting) => "accepted, and waits to be captured with others".to_owned(),
         Some(Standing::Planned) => "its money is about to be captured".to_owned(),
         Some(Standing::Sending) => "its money is being captured".to_owned(),
         Some(Standing::InDoubt) => "its money may have moved; that is being found out".to_owned(),
@@ -191,19 +210,6 @@ fn shipment_now(story: &Story, shipment: &Shipment, now: Timestamp) -> [String; 
     };
     let state = standing.map_or(text::NOTHING, Standing::as_str);
     [format!("shipment {}", shipment.id), state.to_owned(), words]
-}
-
-fn waiting_now(story: &Story, shipment: &Shipment, now: Timestamp) -> String {
-    let freeze_at = shipment.authorization.and_then(|key| story.authorization(key)).and_then(|record| record.freeze_at);
-    let until = match freeze_at {
-        Some(at) if at <= now => "all of it is captured as soon as the provider has been read".to_owned(),
-        Some(at) => format!(
-            "all of it is captured when the order is complete or final, at the latest at {}",
-            text::instant_and_distance(at, now)
-        ),
-        None => "all of it is captured when the order is complete or final".to_owned(),
-    };
-    format!("it collects with others, since its authorization can be captured once; {until}")
 }
 
 fn ended_without_money(shipment: &Shipment) -> String {
@@ -223,12 +229,15 @@ fn refused_now(fee: &FeeStory) -> [String; 3] {
     [name(fee), Standing::Refused.as_str().to_owned(), words]
 }
 
-fn capture_now(told: &CaptureStory, now: Timestamp) -> [String; 3] {
-    let capture = &told.capture;
+fn capture_now(capture: &Capture, now: Timestamp) -> [String; 3] {
     let words = match capture.state {
-        CaptureState::Planned => planned_now(capture, now),
+        CaptureState::Planned => "it is to be sent".to_owned(),
         CaptureState::Sending => format!("attempt {} is under way", capture.progress.attempts),
-        CaptureState::InDoubt => in_doubt_now(capture, now),
+        CaptureState::InDoubt => {
+            let since =
+                capture.progress.doubt_since.map(|at| format!(" since {}", text::instant_and_distance(at, now)));
+            format!("money may have moved{}", since.unwrap_or_default())
+        }
         CaptureState::Captured => format!("the provider captured it{}", settled(capture)),
         CaptureState::Failed if capture.is_corrected => {
             format!("so it was booked, but later evidence shows that it was captured{}", settled(capture))
@@ -240,49 +249,6 @@ fn capture_now(told: &CaptureStory, now: Timestamp) -> [String; 3] {
         CaptureState::Unresolved => format!("closed by hand, its amount stays reserved{}", settled(capture)),
     };
     [about(capture), capture.state.as_str().to_owned(), format!("{}: {words}", capture.amount)]
-}
-
-fn planned_now(capture: &Capture, now: Timestamp) -> String {
-    let seen = capture.progress.last_seen.as_deref();
-    let seen = seen.map(|seen| format!(" Last seen: {}.", text::harmless(seen, false))).unwrap_or_default();
-    if capture.waits_turn {
-        return "it waits its turn behind another capture of its authorization".to_owned();
-    }
-    match (capture.due_at, capture.progress.attempts) {
-        (None, _) => "it is sent as soon as there is a permit for its account".to_owned(),
-        (Some(at), 0) => format!("it {}", due("sent", at, now)),
-        (Some(at), attempts) => {
-            let attempts =
-                if attempts == 1 { "its attempt was".to_owned() } else { format!("its {attempts} attempts were") };
-            format!("{attempts} certainly not executed.{seen} It {}", due("sent again", at, now))
-        }
-    }
-}
-
-/// What was last seen, and when somebody looks next.
-fn in_doubt_now(capture: &Capture, now: Timestamp) -> String {
-    let progress = &capture.progress;
-    let since = progress.doubt_since.map(|at| format!(" since {}", text::instant_and_distance(at, now)));
-    let seen = progress.last_seen.as_deref().map(|seen| text::harmless(seen, false));
-    let looks = if progress.looks == 1 { "once".to_owned() } else { format!("{} times", progress.looks) };
-    let next = capture.due_at.map_or_else(|| "is not looked up again".to_owned(), |at| due("looked up", at, now));
-    format!(
-        "money may have moved{}. Last seen: {}. Looked up {looks} since its last attempt; it {next}",
-        since.unwrap_or_default(),
-        seen.as_deref().unwrap_or("nothing"),
-    )
-}
-
-/// When something is done next; and a hint where nobody seems to be there to do it.
-fn due(what: &str, at: Timestamp, now: Timestamp) -> String {
-    let instant = text::instant_and_distance(at, now);
-    if at > now {
-        format!("is {what} at {instant}")
-    } else if now.signed_duration_since(at) < LATE {
-        format!("is {what} now, due at {instant}")
-    } else {
-        format!("was to be {what} at {instant}: is a worker running?")
-    }
 }
 
 fn settled(capture: &Capture) -> String {

@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use super::Surroundings;
+use super::explain::{self, Explained};
 use super::working::{WorkingView, policy_word};
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::event::{FailureReason, ResolvedBy};
@@ -16,7 +18,8 @@ use crate::ledger::sqlite::report::{
 use crate::money::Money;
 
 /// The story, ready to be written as JSON.
-pub(super) fn view(story: &Story) -> impl Serialize {
+pub(super) fn view(around: &Surroundings<'_>) -> impl Serialize {
+    let story = around.story;
     let order = &story.order;
     StoryView {
         order_id: order.id.as_str(),
@@ -24,9 +27,9 @@ pub(super) fn view(story: &Story) -> impl Serialize {
         plan: order.plan.as_ref().map(|plan| plan_view(plan, order)),
         final_at: order.final_at.map(Instant),
         authorizations: story.authorizations.iter().map(AuthorizationView::from).collect(),
-        shipments: story.shipments.iter().map(|shipment| shipment_view(story, shipment)).collect(),
+        shipments: story.shipments.iter().map(|shipment| shipment_view(around, shipment)).collect(),
         fees: story.fees.iter().map(|fee| fee_view(story, fee)).collect(),
-        captures: story.captures.iter().map(CaptureView::from).collect(),
+        captures: story.captures.iter().map(|told| capture_view(around, told)).collect(),
         dead_letters: story.dead_letters.iter().map(DeadLetterView::from).collect(),
     }
 }
@@ -142,6 +145,7 @@ struct ShipmentView<'a> {
     accepted_at: Instant,
     caused_by: &'a str,
     next_look_at: Option<Instant>,
+    explained: Option<Explained>,
     events: Vec<EventView<'a>>,
 }
 
@@ -151,7 +155,8 @@ struct LineView<'a> {
     quantity: String,
 }
 
-fn shipment_view<'a>(story: &'a Story, told: &'a ShipmentStory) -> ShipmentView<'a> {
+fn shipment_view<'a>(around: &Surroundings<'a>, told: &'a ShipmentStory) -> ShipmentView<'a> {
+    let story = around.story;
     let shipment: &Shipment = &told.shipment;
     let authorization = shipment.authorization.and_then(|key| story.authorization(key));
     let capture = shipment.capture.and_then(|key| story.capture(key));
@@ -174,6 +179,7 @@ fn shipment_view<'a>(story: &'a Story, told: &'a ShipmentStory) -> ShipmentView<
         accepted_at: Instant(shipment.accepted_at),
         caused_by: &shipment.caused_by,
         next_look_at: shipment.due_at.map(Instant),
+        explained: explain::shipment(shipment, around),
         events: told.events.iter().map(EventView::from).collect(),
     }
 }
@@ -241,36 +247,36 @@ struct CaptureView<'a> {
     in_doubt_since: Option<Instant>,
     looks: u32,
     last_seen: Option<&'a str>,
+    explained: Option<Explained>,
     resolved_by: Option<&'static str>,
     provider_reference: Option<&'a str>,
     settled_at: Option<Instant>,
     history: Vec<HistoryView<'a>>,
 }
 
-impl<'a> From<&'a CaptureStory> for CaptureView<'a> {
-    fn from(told: &'a CaptureStory) -> Self {
-        let capture = &told.capture;
-        Self {
-            capture_id: capture.id.to_string(),
-            kind: capture.kind.as_str(),
-            generation: capture.generation,
-            amount: Amount(capture.amount),
-            currency: currency(capture.amount),
-            shipment_ids: told.shipments.iter().map(ShipmentId::as_str).collect(),
-            state: capture.state.as_str(),
-            is_corrected: capture.is_corrected,
-            attempts: capture.progress.attempts,
-            planned_at: Instant(capture.planned_at),
-            next_at: capture.due_at.map(Instant),
-            waits_turn: capture.waits_turn,
-            in_doubt_since: capture.progress.doubt_since.filter(|_| !capture.state.is_terminal()).map(Instant),
-            looks: capture.progress.looks,
-            last_seen: capture.progress.last_seen.as_deref(),
-            resolved_by: capture.resolved_by.map(ResolvedBy::as_str),
-            provider_reference: capture.provider_reference.as_deref(),
-            settled_at: capture.settled_at.map(Instant),
-            history: told.history.iter().map(HistoryView::from).collect(),
-        }
+fn capture_view<'a>(around: &Surroundings<'a>, told: &'a CaptureStory) -> CaptureView<'a> {
+    let capture = &told.capture;
+    CaptureView {
+        capture_id: capture.id.to_string(),
+        kind: capture.kind.as_str(),
+        generation: capture.generation,
+        amount: Amount(capture.amount),
+        currency: currency(capture.amount),
+        shipment_ids: told.shipments.iter().map(ShipmentId::as_str).collect(),
+        state: capture.state.as_str(),
+        is_corrected: capture.is_corrected,
+        attempts: capture.progress.attempts,
+        planned_at: Instant(capture.planned_at),
+        next_at: capture.due_at.map(Instant),
+        waits_turn: capture.waits_turn,
+        in_doubt_since: capture.progress.doubt_since.filter(|_| !capture.state.is_terminal()).map(Instant),
+        looks: capture.progress.looks,
+        last_seen: capture.progress.last_seen.as_deref(),
+        explained: explain::capture(capture, around),
+        resolved_by: capture.resolved_by.map(ResolvedBy::as_str),
+        provider_reference: capture.provider_reference.as_deref(),
+        settled_at: capture.settled_at.map(Instant),
+        history: told.history.iter().map(HistoryView::from).collect(),
     }
 }
 

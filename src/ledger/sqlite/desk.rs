@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +104,8 @@ pub struct AccountStatus {
     pub since: Timestamp,
     /// When something last worked.
     pub last_success: Option<Timestamp>,
+    /// How far its provider's clock is ahead of ours, where that is known.
+    pub clock_skew: Option<TimeDelta>,
 }
 
 /// What an earlier worker left about an account.
@@ -262,10 +265,13 @@ fn write_answer(transaction: &Transaction<'_>, row: i64, answer: &Answer) -> rus
 }
 
 fn write_status(transaction: &Transaction<'_>, status: &AccountStatus) -> rusqlite::Result<()> {
-    let AccountStatus { account, state, why, since, last_success } = status;
-    let sql = "INSERT INTO accounts (account, state, why, since, last_success_at) VALUES (?1, ?2, ?3, ?4, ?5)
-               ON CONFLICT (account) DO UPDATE SET state = ?2, why = ?3, since = ?4, last_success_at = ?5";
-    transaction.execute(sql, params![account.as_str(), state, why, At(*since), at(*last_success)]).map(drop)
+    let AccountStatus { account, state, why, since, last_success, clock_skew } = status;
+    let sql = "INSERT INTO accounts (account, state, why, since, last_success_at, clock_skew_ms)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+               ON CONFLICT (account) DO UPDATE SET
+               state = ?2, why = ?3, since = ?4, last_success_at = ?5, clock_skew_ms = ?6";
+    let skew = clock_skew.map(|skew| skew.num_milliseconds());
+    transaction.execute(sql, params![account.as_str(), state, why, At(*since), at(*last_success), skew]).map(drop)
 }
 
 #[cfg(test)]
@@ -310,6 +316,7 @@ mod tests {
             why: why.map(str::to_owned),
             since: clock::now(),
             last_success: None,
+            clock_skew: None,
         };
         let answer = Answer { done: true, message: "paused".to_owned() };
         desk.set_pause(row, &status("paused", Some("maintenance")), &answer).expect("paused");

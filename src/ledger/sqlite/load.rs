@@ -1,6 +1,6 @@
 //! Loads the records that commands touch.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Params, Statement, params};
 
 use crate::capture::books::Books;
 use crate::capture::dead_letter::DeadLetter;
@@ -11,8 +11,10 @@ use crate::capture::plan::Plan;
 use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, KeptKey, Order, OrderKey, ShipmentKey};
 use crate::capture::replay::Replay;
 use crate::ids::{DeadLetterId, OrderId};
+use crate::ledger::sqlite::prepared::Prepared;
 use crate::ledger::sqlite::rows::{
-    DEAD_LETTER, SELECT_ORDER, read_authorization, read_capture, read_dead_letter, read_kept, read_order, read_shipment,
+    DEAD_LETTER, ORDER_BY_ID, ORDER_BY_ROW, read_authorization, read_capture, read_dead_letter, read_kept, read_order,
+    read_shipment,
 };
 
 type Result<T> = rusqlite::Result<T>;
@@ -25,7 +27,7 @@ pub(super) fn load(
     is_single: &dyn Fn(&Authorization) -> bool,
 ) -> Result<Books> {
     let books = kept.map_or_else(|| empty(connection), Ok)?;
-    let mut loader = Loader { connection, books, is_single };
+    let mut loader = Loader::new(connection, books, is_single);
     for command in commands {
         loader.command(command)?;
     }
@@ -50,9 +52,30 @@ struct Loader<'a> {
     books: Books,
     /// Is an authorization captured once, for all its shipments?
     is_single: &'a dyn Fn(&Authorization) -> bool,
+    // What every new shipment asks for.
+    order_by_id: Prepared<'a>,
+    shipment_by_id: Prepared<'a>,
+    authorization_by_name: Prepared<'a>,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    fn new(connection: &'a Connection, books: Books, is_single: &'a dyn Fn(&Authorization) -> bool) -> Self {
+        Self {
+            connection,
+            books,
+            is_single,
+            order_by_id: Prepared::new(connection, ORDER_BY_ID),
+            shipment_by_id: Prepared::new(
+                connection,
+                "SELECT shipment_row FROM shipments WHERE order_row = ?1 AND shipment_id = ?2",
+            ),
+            authorization_by_name: Prepared::new(
+                connection,
+                "SELECT authorization_row FROM authorizations WHERE account = ?1 AND reference = ?2",
+            ),
+        }
+    }
+
     fn command(&mut self, command: &Command) -> Result<()> {
         match command {
             Command::Accept(arrival) => self.arrival(arrival)?,
@@ -102,7 +125,10 @@ impl Loader<'_> {
         }
         if let Some(fee) = fee {
             let sql = "SELECT capture_row FROM captures WHERE order_row = ?1 AND fee = ?2 AND generation = ?3";
-            if let Some(capture) = self.row_of(sql, params![order.row(), fee, generation])? {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let capture = statement.query_row((order.row(), fee, generation), |row| row.get(0)).optional()?;
+            drop(statement);
+            if let Some(capture) = capture {
                 self.capture(CaptureKey::new(capture))?;
             }
         }
@@ -121,11 +147,8 @@ impl Loader<'_> {
     fn arrival(&mut self, arrival: &Arrival) -> Result<()> {
         let notice = &arrival.notice;
         if let Some(order) = self.order_by_id(&notice.order)? {
-            let shipment = self.row_of(
-                "SELECT shipment_row FROM shipments WHERE order_row = ?1 AND shipment_id = ?2",
-                params![order.row(), notice.shipment.as_str()],
-            )?;
-            if let Some(shipment) = shipment {
+            let by_id = params![order.row(), notice.shipment.as_str()];
+            if let Some(shipment) = row(self.shipment_by_id.get()?, by_id)? {
                 self.shipment(ShipmentKey::new(shipment))?;
             }
             self.awaiting(order)?;
@@ -162,8 +185,10 @@ impl Loader<'_> {
     }
 
     fn closing(&mut self, order: OrderKey) -> Result<()> {
-        let sql = "SELECT order_row FROM orders WHERE order_row = ?1";
-        if self.row_of(sql, [order.row()])?.is_some() {
+        let mut statement = self.connection.prepare_cached("SELECT order_row FROM orders WHERE order_row = ?1")?;
+        let known = row(&mut statement, [order.row()])?;
+        drop(statement);
+        if known.is_some() {
             self.order(order)?;
             self.collecting(order)?;
         }
@@ -229,17 +254,10 @@ impl Loader<'_> {
         if let Some(known) = self.books.authorization_key(&facts.account, &facts.reference) {
             return Ok(Some(known));
         }
-        let known = self.row_of(
-            "SELECT authorization_row FROM authorizations WHERE account = ?1 AND reference = ?2",
-            params![facts.account.as_str(), facts.reference.as_str()],
-        )?;
-        let known = known.map(AuthorizationKey::new);
+        let by_name = params![facts.account.as_str(), facts.reference.as_str()];
+        let known = row(self.authorization_by_name.get()?, by_name)?.map(AuthorizationKey::new);
         known.map_or(Ok(()), |key| self.authorization(key))?;
         Ok(known)
-    }
-
-    fn row_of(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Option<i64>> {
-        self.connection.prepare_cached(sql)?.query_row(parameters, |row| row.get(0)).optional()
     }
 
     fn rows_of(&self, sql: &str, of: i64) -> Result<Vec<i64>> {
@@ -251,11 +269,7 @@ impl Loader<'_> {
         if let Some(key) = self.books.order_key(id) {
             return Ok(Some(key));
         }
-        let order = self
-            .connection
-            .prepare_cached(&format!("{SELECT_ORDER} WHERE order_id = ?1"))?
-            .query_row([id.as_str()], read_order)
-            .optional()?;
+        let order = self.order_by_id.get()?.query_row([id.as_str()], read_order).optional()?;
         order.map(|order| self.keep_order(order)).transpose()
     }
 
@@ -263,10 +277,7 @@ impl Loader<'_> {
         if self.books.orders().contains(key) {
             return Ok(());
         }
-        let order = self
-            .connection
-            .prepare_cached(&format!("{SELECT_ORDER} WHERE order_row = ?1"))?
-            .query_row([key.row()], read_order)?;
+        let order = self.connection.prepare_cached(ORDER_BY_ROW)?.query_row([key.row()], read_order)?;
         self.keep_order(order).map(drop)
     }
 
@@ -377,4 +388,9 @@ impl Loader<'_> {
         }
         Ok(())
     }
+}
+
+/// The one column of the row that there may be.
+fn row(statement: &mut Statement<'_>, parameters: impl Params) -> Result<Option<i64>> {
+    statement.query_row(parameters, |row| row.get(0)).optional()
 }

@@ -13,6 +13,7 @@ mod write;
 
 // rows and tables
 mod codec;
+mod prepared;
 mod rows;
 mod schema;
 
@@ -27,6 +28,9 @@ pub mod replays;
 
 // what operators ask of the worker
 pub mod desk;
+
+// whether the file can be relied on
+pub mod health;
 
 // what operators ask
 pub mod report;
@@ -347,7 +351,8 @@ impl Store for FileStore {
     }
 
     fn roll_back(&mut self) -> Result<(), LedgerError> {
-        self.statement("ROLLBACK")
+        // What was refused may have rolled it back already.
+        if self.connection.is_autocommit() { Ok(()) } else { self.statement("ROLLBACK") }
     }
 }
 

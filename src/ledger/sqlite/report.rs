@@ -12,7 +12,8 @@ mod accounts;
 // what is about to be lost
 mod authorizations;
 
-// what was captured in all
+// what was captured in all, and where
+mod books;
 mod captured;
 
 // what was set aside
@@ -44,6 +45,7 @@ use crate::ledger::sqlite::open_for_reading;
 
 pub use accounts::AccountSummary;
 pub use authorizations::{AuthorizationFilter, AuthorizationSummary, AuthorizationTotal};
+pub use books::Books;
 pub use captured::captured_by_reference;
 pub use dead_letters::{Choice, DeadLetterFilter, DeadLetterGroup, WholeDeadLetter};
 pub use replays::{Rehearsal, Rehearsed, ReplayOutcome, ReplayReport};
@@ -93,13 +95,40 @@ impl Report {
         Ok(Self { connection: open_for_reading(path)?, path: path.to_owned() })
     }
 
+    /// Writes a copy of the ledger, as it is at this instant, into a new file.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`]: the ledger cannot be read, or the copy cannot be written.
+    pub fn copy_to(&self, to: &Path) -> Result<(), ReportError> {
+        let copied = self.connection.execute("VACUUM INTO ?1", [to.to_string_lossy()]);
+        copied.map(drop).map_err(|cause| self.failed(cause))
+    }
+
+    /// Checks every page and index of the file, and counts the captures in it.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`]: it cannot be read, or is damaged.
+    pub fn check(&self) -> Result<u64, ReportError> {
+        self.ask(|connection| {
+            let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+            if found != "ok" {
+                return Err(corrupt("the file is damaged: `PRAGMA integrity_check` has more"));
+            }
+            connection.query_row("SELECT count(*) FROM captures", [], |row| row.get(0))
+        })
+    }
+
     /// Asks within one transaction, so that all answers are of one instant.
     fn ask<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReportError> {
         let ask = || {
             let snapshot = self.connection.unchecked_transaction()?;
             question(&snapshot)
         };
-        ask().map_err(|cause| ReportError::Read { path: self.path.display().to_string(), cause })
+        ask().map_err(|cause| self.failed(cause))
+    }
+
+    fn failed(&self, cause: rusqlite::Error) -> ReportError {
+        ReportError::Read { path: self.path.display().to_string(), cause }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Whole rows to records.
 
+use std::time::Duration;
+
 use rusqlite::Row;
 use uuid::Uuid;
 
@@ -11,13 +13,20 @@ use crate::capture::records::{
     NamedBy, Order, OrderKey, Shipment, ShipmentKey, SingleUse, Watch,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
+use crate::capture::why::{LeftOpen, Missing, Since};
+use crate::clock::{BootId, BootInstant, Mark};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
 use crate::ledger::sqlite::codec::{self, Columns, corrupt};
 
 type Result<T> = rusqlite::Result<T>;
 
-/// Reads orders with [`read_order`], once it says which.
-pub(super) const SELECT_ORDER: &str = "SELECT o.*, p.plan FROM orders o LEFT JOIN plans p USING (order_row)";
+/// Reads an order with [`read_order`], by its id.
+pub(super) const ORDER_BY_ID: &str =
+    "SELECT o.*, p.plan FROM orders o LEFT JOIN plans p USING (order_row) WHERE order_id = ?1";
+
+/// Reads an order with [`read_order`], by its row.
+pub(super) const ORDER_BY_ROW: &str =
+    "SELECT o.*, p.plan FROM orders o LEFT JOIN plans p USING (order_row) WHERE order_row = ?1";
 
 pub(super) fn read_order(row: &Row<'_>) -> Result<Order> {
     let row = &mut Columns::of(row);
@@ -117,6 +126,7 @@ pub(super) fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
         generation: row.next()?,
         content: row.next()?,
         state: row.word(&ShipmentState::ALL, |state| state.as_str())?,
+        awaits: row.optional_word(&Missing::ALL, |missing| missing.as_str())?,
         says_final: row.next()?,
         lines: codec::lines_from_json(row.text()?)?,
         amount: row.optional_money(currency)?,
@@ -178,21 +188,30 @@ fn read_progress(row: &mut Columns<'_>) -> Result<CaptureProgress> {
         doubtful: row.next()?,
         failures: row.next()?,
         looks: row.next()?,
-        window_from: row.instant()?,
+        window_from: read_mark(row)?,
         send_by: row.instant()?,
         doubt_since: row.instant()?,
         is_pending: row.next()?,
         refused: row.optional_text()?.map(codec::refusal_from_json).transpose()?,
         terminal_seen_at: row.instant()?,
+        left_open: row.optional_word(&LeftOpen::ALL, |how| how.as_str())?,
+        since: row.optional_word(&Since::ALL, |since| since.as_str())?,
         last_seen: row.next()?,
     })
+}
+
+fn read_mark(row: &mut Columns<'_>) -> Result<Option<Mark>> {
+    let (wall, boot, since_boot): (_, Option<[u8; 16]>, Option<u64>) = (row.instant()?, row.next()?, row.next()?);
+    Ok(wall.zip(boot).zip(since_boot).map(|((wall, boot), micros)| {
+        let boot = BootInstant::of(BootId::from_uuid(Uuid::from_bytes(boot)), Duration::from_micros(micros));
+        Mark { wall, boot }
+    }))
 }
 
 /// Reads dead letters with [`read_dead_letter`], followed by body and origin, or by two nulls.
 pub(super) const DEAD_LETTER: &str = "dead_letter_id, reason, path, message, provider_code, fingerprint, order_id,
      shipment_id, account, shipment_row, fee, generation, currency, amount, first_seen_at, last_seen_at, count, state,
      job_row";
-
 pub(super) fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
     let row = &mut Columns::of(row);
     Ok(DeadLetter {

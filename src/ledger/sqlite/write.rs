@@ -1,6 +1,6 @@
 //! Writes what changed. Only columns that may change are ever updated.
 
-use rusqlite::{CachedStatement, Connection, Params, params};
+use rusqlite::{Connection, Params, params};
 
 use crate::capture::books::{Announcement, Books, Change, Entry};
 use crate::capture::dead_letter::{self, DeadLetter};
@@ -8,10 +8,12 @@ use crate::capture::event::CaptureKind;
 use crate::capture::records::{Authorization, Capture, JobKey, Kept, NamedBy, Order, Shipment, ShipmentKey};
 use crate::capture::replay::{ReplayRecord, ReplayResult};
 use crate::capture::states::ShipmentState;
+use crate::capture::why::{LeftOpen, Missing, Since};
 use crate::clock::Timestamp;
 use crate::ids::AccountName;
 use crate::ledger::OutboxRow;
 use crate::ledger::sqlite::codec::{self, At, at};
+use crate::ledger::sqlite::prepared::Prepared;
 use crate::money::Money;
 
 type Result<T> = rusqlite::Result<T>;
@@ -74,31 +76,24 @@ fn is_captured_with_others(books: &Books, shipment: &Shipment) -> bool {
     shipment.state == ShipmentState::Waiting || capture.is_some_and(|capture| capture.kind == CaptureKind::Batch)
 }
 
-/// The two statements of a table, each looked up once in a group.
+/// The two statements of a table.
 struct Table<'a> {
-    connection: &'a Connection,
-    sql: [&'static str; 2],
-    insert: Option<CachedStatement<'a>>,
-    update: Option<CachedStatement<'a>>,
+    insert: Prepared<'a>,
+    update: Prepared<'a>,
 }
 
 impl<'a> Table<'a> {
-    const fn new(connection: &'a Connection, sql: [&'static str; 2]) -> Self {
-        Self { connection, sql, insert: None, update: None }
+    const fn new(connection: &'a Connection, [insert, update]: [&'static str; 2]) -> Self {
+        Self { insert: Prepared::new(connection, insert), update: Prepared::new(connection, update) }
     }
 
     /// Inserts or updates. Both take the same parameters, one for each column of the table in its
     /// order; an update leaves out those that never change.
     fn put(&mut self, change: Change, columns: impl Params) -> Result<()> {
-        let [insert, update] = self.sql;
-        let (statement, sql) = match change {
+        let statement = match change {
             Change::None => return Ok(()),
-            Change::Inserted => (&mut self.insert, insert),
-            Change::Updated => (&mut self.update, update),
-        };
-        let statement = match statement {
-            Some(statement) => statement,
-            None => statement.insert(self.connection.prepare_cached(sql)?),
+            Change::Inserted => self.insert.get()?,
+            Change::Updated => self.update.get()?,
         };
         statement.execute(columns).map(drop)
     }
@@ -216,9 +211,9 @@ fn write_watch(connection: &Connection, record: &Authorization) -> Result<()> {
 }
 
 const SHIPMENT: [&str; 2] = [
-    "INSERT INTO shipments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-    "UPDATE shipments SET generation = ?4, state = ?6, says_final = ?7, amount = ?9, authorization_row = ?10,
-     capture_row = ?11, collected_on = ?12, reason = ?13, due_at = ?16 WHERE shipment_row = ?1",
+    "INSERT INTO shipments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+    "UPDATE OR ROLLBACK shipments SET generation = ?4, state = ?6, awaits = ?7, says_final = ?8, amount = ?10,
+     authorization_row = ?11, capture_row = ?12, collected_on = ?13, reason = ?14, due_at = ?17 WHERE shipment_row = ?1",
 ];
 
 fn write_shipment(table: &mut Table<'_>, entry: &Entry<Shipment>, collected_on: Option<i64>) -> Result<()> {
@@ -230,6 +225,7 @@ fn write_shipment(table: &mut Table<'_>, entry: &Entry<Shipment>, collected_on: 
         shipment.generation,
         shipment.content,
         shipment.state.as_str(),
+        shipment.awaits.map(Missing::as_str),
         shipment.says_final,
         codec::lines_to_json(&shipment.lines),
         shipment.amount.map(Money::minor),
@@ -271,16 +267,18 @@ pub(super) fn delete_messages(connection: &Connection, shipments: &[i64]) -> Res
 
 const CAPTURE: [&str; 2] = [
     "INSERT INTO captures VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
-    "UPDATE captures SET state = ?11, is_open = ?12, due_at = ?14, waits_turn = ?15, attempts = ?16, epoch = ?17,
-     doubtful = ?18, failures = ?19, looks = ?20, window_from = ?21, send_by = ?22, doubt_since = ?23,
-     is_pending = ?24, refused = ?25, terminal_seen_at = ?26, last_seen = ?27, resolved_by = ?28,
-     provider_reference = ?29, settled_at = ?30, is_corrected = ?32 WHERE capture_row = ?1",
+     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)",
+    "UPDATE OR ROLLBACK captures SET state = ?11, is_open = ?12, due_at = ?14, waits_turn = ?15, attempts = ?16, epoch = ?17,
+     doubtful = ?18, failures = ?19, looks = ?20, window_from = ?21, window_boot = ?22,
+     window_since_boot = ?23, send_by = ?24, doubt_since = ?25, is_pending = ?26, refused = ?27,
+     terminal_seen_at = ?28, left_open = ?29, since = ?30, last_seen = ?31, resolved_by = ?32,
+     provider_reference = ?33, settled_at = ?34, is_corrected = ?36 WHERE capture_row = ?1",
 ];
 
 fn write_capture(table: &mut Table<'_>, entry: &Entry<Capture>, account: &AccountName) -> Result<()> {
     let capture = &entry.value;
     let (id, progress) = (capture.id.as_uuid(), &capture.progress);
+    let window = progress.window_from;
     let fee = match &capture.named_by {
         NamedBy::Shipment(_) => None,
         NamedBy::Fee(fee) => Some(fee),
@@ -306,12 +304,16 @@ fn write_capture(table: &mut Table<'_>, entry: &Entry<Capture>, account: &Accoun
         progress.doubtful,
         progress.failures,
         progress.looks,
-        at(progress.window_from),
+        at(window.map(|mark| mark.wall)),
+        window.map(|mark| *mark.boot.boot().as_uuid().as_bytes()),
+        window.map(|mark| i64::try_from(mark.boot.since_boot().as_micros()).unwrap_or(i64::MAX)),
         at(progress.send_by),
         at(progress.doubt_since),
         progress.is_pending,
         progress.refused.as_ref().map(codec::refusal_to_json),
         at(progress.terminal_seen_at),
+        progress.left_open.map(LeftOpen::as_str),
+        progress.since.map(Since::as_str),
         progress.last_seen,
         capture.resolved_by.map(crate::capture::event::ResolvedBy::as_str),
         capture.provider_reference,

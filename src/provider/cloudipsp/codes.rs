@@ -7,6 +7,9 @@ use crate::capture::evidence::RefusalReason;
 
 use super::super::answer::CodeClass;
 
+/// The order does not exist. Said only after the signature was found right.
+pub(super) const ORDER_NOT_FOUND: &str = "1018";
+
 /// What a code says of a capture request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {

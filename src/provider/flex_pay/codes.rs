@@ -7,6 +7,9 @@ use crate::capture::evidence::RefusalReason;
 
 use super::super::answer::CodeClass;
 
+/// The transaction does not exist.
+pub(super) const TRANSACTION_NOT_FOUND: &str = "TRANSACTION_NOT_FOUND";
+
 /// A `codeName`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
@@ -41,7 +44,7 @@ impl Code {
             "LINE_EXPIRED_ERROR" => Self::LineExpired,
             "AUTH_EXPIRED_ERROR" => Self::AuthExpired,
             "CURRENCY_MISMATCH_ERROR" => Self::CurrencyMismatch,
-            "TRANSACTION_NOT_FOUND" => Self::TransactionNotFound,
+            TRANSACTION_NOT_FOUND => Self::TransactionNotFound,
             "INCORRECT_ORDER_ID" => Self::IncorrectOrderId,
             "INVALID_INPUT" => Self::InvalidInput,
             "NOT_READABLE_INPUT" => Self::NotReadableInput,

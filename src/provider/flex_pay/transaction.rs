@@ -3,7 +3,9 @@
 //! Source: the object `Transaction` of the reference pages. `original_amount` is the sum of what was
 //! captured, voided and remains. Unknown fields and events are ignored; a missing one shows nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::ops::Deref;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -68,32 +70,48 @@ fn success(reply: &Reply) -> Result<&[u8], Failure> {
     Err(Failure::Coded(CodedError::new(&error.code_name, &error.message.unwrap_or_default(), class)))
 }
 
+/// Borrows from the body of the reply.
 #[derive(Deserialize)]
-struct Transaction {
-    id: String,
-    status: Option<String>,
-    currency: Option<String>,
-    original_amount: Option<Box<RawValue>>,
-    remaining_amount: Option<Box<RawValue>>,
-    captured_amount: Option<Box<RawValue>>,
-    authorization_expiration: Option<String>,
-    created: Option<String>,
-    events: Option<Vec<Event>>,
+struct Transaction<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    status: Option<Text<'a>>,
+    currency: Option<Text<'a>>,
+    original_amount: Option<&'a RawValue>,
+    remaining_amount: Option<&'a RawValue>,
+    captured_amount: Option<&'a RawValue>,
+    authorization_expiration: Option<Text<'a>>,
+    created: Option<Text<'a>>,
+    events: Option<Vec<Event<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Event {
-    id: Option<String>,
+struct Event<'a> {
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
     #[serde(rename = "type")]
-    kind: Option<String>,
-    amount: Option<Box<RawValue>>,
-    currency: Option<String>,
-    merchant_reference_id: Option<String>,
+    kind: Option<Text<'a>>,
+    amount: Option<&'a RawValue>,
+    currency: Option<Text<'a>>,
+    merchant_reference_id: Option<Text<'a>>,
 }
 
-impl Transaction {
+/// A text that is borrowed unless it has escapes. (`serde` borrows a `Cow` in no other type.)
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a> Transaction<'a> {
     /// A transaction that is ours.
-    fn parse(body: &[u8], id: Uuid) -> Result<Self, Inconclusive> {
+    fn parse(body: &'a [u8], id: Uuid) -> Result<Self, Inconclusive> {
         let transaction: Self =
             serde_json::from_slice(body).map_err(|_| Inconclusive::unreadable("the answer is not a transaction"))?;
         if Uuid::try_parse(&transaction.id) == Ok(id) {
@@ -134,7 +152,7 @@ impl Transaction {
             // There is no card, and it is captured as one.
             is_card: true,
             currency,
-            authorized: amount("original_amount", self.original_amount.as_deref(), currency)?,
+            authorized: amount("original_amount", self.original_amount, currency)?,
             balance,
             captures: self.capture_events()?.map(|event| self.seen(event)).collect::<Result<_, _>>()?,
             has_pending_capture: false,
@@ -148,8 +166,8 @@ impl Transaction {
 
     fn balance(&self, currency: Currency) -> Result<ProviderBalance, Inconclusive> {
         Ok(ProviderBalance {
-            captured: amount("captured_amount", self.captured_amount.as_deref(), currency)?,
-            remaining: amount("remaining_amount", self.remaining_amount.as_deref(), currency)?,
+            captured: amount("captured_amount", self.captured_amount, currency)?,
+            remaining: amount("remaining_amount", self.remaining_amount, currency)?,
             expires_at: self.authorization_expiration.as_deref().and_then(exact::rfc3339),
         })
     }
@@ -172,7 +190,7 @@ impl Transaction {
     }
 
     /// Every capture, each once. Without a list of events nothing can be said to be missing from it.
-    fn capture_events(&self) -> Result<impl Iterator<Item = &Event>, Inconclusive> {
+    fn capture_events(&self) -> Result<impl Iterator<Item = &Event<'a>>, Inconclusive> {
         let events =
             self.events.as_ref().ok_or_else(|| Inconclusive::unreadable("the transaction has no list of events"))?;
         let mut known = BTreeSet::new();
@@ -182,9 +200,9 @@ impl Transaction {
             .filter(move |event| event.id.as_deref().is_none_or(|id| known.insert(id))))
     }
 
-    fn seen(&self, event: &Event) -> Result<SeenCapture, Inconclusive> {
+    fn seen(&self, event: &Event<'_>) -> Result<SeenCapture, Inconclusive> {
         let currency = currency(event.currency.as_deref().or(self.currency.as_deref()))?;
-        let amount = amount("a capture's amount", event.amount.as_deref(), currency)?
+        let amount = amount("a capture's amount", event.amount, currency)?
             .ok_or_else(|| Inconclusive::unreadable("a capture has no amount"))?;
         Ok(SeenCapture {
             capture: event.key(),
@@ -194,7 +212,7 @@ impl Transaction {
     }
 }
 
-impl Event {
+impl Event<'_> {
     /// Our key, where the event has one of that form.
     fn key(&self) -> Option<CaptureId> {
         let key = Uuid::try_parse(self.merchant_reference_id.as_deref()?).ok()?;

@@ -140,6 +140,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     Some(wait.min(RETRY_AFTER_MAX))
 }
 
-fn http_date(text: &str) -> Option<Timestamp> {
+/// An instant as HTTP writes it (RFC 9110, 5.6.7).
+pub(in crate::provider) fn http_date(text: &str) -> Option<Timestamp> {
     DateTime::parse_from_rfc2822(text).ok().map(|date| date.with_timezone(&Utc))
 }

@@ -24,10 +24,10 @@ use std::time::Instant;
 use chrono::TimeDelta;
 
 use crate::capture::decide::{Due, Ready};
-use crate::clock::{self, Timestamp};
+use crate::clock::{self, Moment, Timestamp};
 use crate::ids::{AccountName, Reference};
 use crate::ledger::sqlite::desk::AccountStatus;
-use crate::provider::{self, Provider};
+use crate::provider::{self, ClockSkew, Provider};
 use crate::settings;
 
 pub(super) use gate::Rules;
@@ -39,6 +39,9 @@ use waiting::Waiting;
 /// A last success is written down only where it is so much later than what was written: it is for
 /// people, and costs a sync of the disk.
 const KEPT_EVERY: TimeDelta = TimeDelta::seconds(10);
+
+/// The same for how far its provider's clock is from ours.
+const KEPT_SKEW: TimeDelta = TimeDelta::seconds(1);
 
 /// One account's calls.
 pub(super) struct Lane {
@@ -59,6 +62,9 @@ struct State {
     last_success: Option<Timestamp>,
     /// As it was last given to be kept.
     kept_success: Option<Timestamp>,
+    /// As it was last known: another secret makes another adapter, which has heard no answer yet.
+    clock_skew: Option<TimeDelta>,
+    kept_skew: Option<TimeDelta>,
     /// As it was last told.
     told: Standing,
     since: Timestamp,
@@ -116,6 +122,8 @@ impl Lane {
             last_reference: None,
             last_success,
             kept_success: last_success,
+            clock_skew: None,
+            kept_skew: None,
             told: Standing::Active,
             since: clock::now(),
             timer: None,
@@ -273,16 +281,28 @@ impl Lane {
             why,
             since: state.since,
             last_success: state.last_success,
+            clock_skew: state.clock_skew,
         }
     }
 
-    /// Has anything worked so much later than what is kept says that it is worth keeping?
-    pub(super) fn takes_new_success(&self) -> bool {
+    /// How far the provider's clock is ahead of ours, by its last answers.
+    pub(super) fn clock_skew(&self) -> Option<TimeDelta> {
         let mut state = self.state();
-        let State { last_success: Some(last), kept_success: kept, .. } = *state else { return false };
-        let is_news = kept.is_none_or(|kept| last.signed_duration_since(kept) > KEPT_EVERY);
+        let ClockSkew(skew) = state.provider.clock().skew(Moment::now())?;
+        state.clock_skew = Some(skew);
+        Some(skew)
+    }
+
+    /// Has anything worked so much later than what is kept says, or has a clock gone so far from it, that
+    /// it is worth keeping?
+    pub(super) fn takes_news(&self) -> bool {
+        let mut state = self.state();
+        let State { last_success, kept_success, clock_skew, kept_skew, .. } = *state;
+        let is_later = |last: Timestamp| kept_success.is_none_or(|kept| last - kept > KEPT_EVERY);
+        let is_off = |skew: TimeDelta| kept_skew.is_none_or(|kept| (skew - kept).abs() > KEPT_SKEW);
+        let is_news = last_success.is_some_and(is_later) || clock_skew.is_some_and(is_off);
         if is_news {
-            state.kept_success = Some(last);
+            (state.kept_success, state.kept_skew) = (last_success, clock_skew);
         }
         is_news
     }

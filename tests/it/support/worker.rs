@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -123,6 +123,31 @@ impl Worker {
         self.signal(Signal::HUP);
     }
 
+    /// SIGSTOP: it stands still, wherever it is.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT: it goes on, and does not know that it stood still.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Waits until it stands still.
+    pub async fn stands_still(&mut self) {
+        let options = WaitOptions::UNTRACED | WaitOptions::NOHANG;
+        let stopped = async {
+            loop {
+                if let Some((_, status)) = waitpid(Some(self.pid()), options).unwrap() {
+                    assert!(status.stopped(), "it ended instead");
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, stopped).await.expect("it stands still in time");
+    }
+
     /// SIGKILL, at once.
     pub async fn kill9(&mut self) {
         self.signal(Signal::KILL);
@@ -148,8 +173,12 @@ impl Worker {
     }
 
     fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
         let pid = self.child.id().expect("the worker has not ended");
-        kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+        Pid::from_raw(pid.try_into().unwrap()).unwrap()
     }
 }
 

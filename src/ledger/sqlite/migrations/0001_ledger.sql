@@ -1,6 +1,8 @@
 -- One row per thing, integer keys from one sequence, instants in microseconds since 1970, money in
 -- minor units. Ids are indexed only where something is looked up by them. Lists of words are checked
--- with OR: for an IN of more than two, SQLite builds a temporary table with every statement.
+-- with OR: for an IN of more than two, SQLite builds a temporary table with every statement. Triggers
+-- roll the whole transaction back, as the writer would: to abort one statement, SQLite has to keep a copy
+-- of every page that it changes.
 
 CREATE TABLE sequence (
   only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -105,6 +107,7 @@ CREATE TABLE shipments (
   state TEXT NOT NULL CHECK (
     state = 'awaiting' OR state = 'waiting' OR state = 'covered' OR state = 'settled' OR state = 'refused'
   ),
+  awaits TEXT,                     -- what it lacks, or lacked
   says_final INTEGER NOT NULL,
   lines TEXT NOT NULL,             -- JSON: line and millionths
   amount INTEGER CHECK (amount >= 0),
@@ -132,7 +135,7 @@ CREATE INDEX shipments_collected ON shipments (collected_on) WHERE collected_on 
 -- S6: an outcome stands. Only a new generation starts again.
 CREATE TRIGGER shipments_absorb BEFORE UPDATE OF state ON shipments
 WHEN OLD.state IN ('settled', 'refused') AND NEW.state <> OLD.state AND NEW.generation <= OLD.generation
-BEGIN SELECT RAISE(ABORT, 'the outcome of a shipment stands'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'the outcome of a shipment stands'); END;
 
 CREATE TABLE captures (
   capture_row INTEGER PRIMARY KEY,
@@ -158,12 +161,16 @@ CREATE TABLE captures (
   doubtful INTEGER NOT NULL,
   failures INTEGER NOT NULL,
   looks INTEGER NOT NULL,
-  window_from INTEGER,
+  window_from INTEGER,             -- by the wall clock, and by the machine's own: which run of it,
+  window_boot BLOB,
+  window_since_boot INTEGER,       -- and how many microseconds after its start
   send_by INTEGER,
   doubt_since INTEGER,
   is_pending INTEGER NOT NULL,
   refused TEXT,                    -- JSON: the refusal that waits to be confirmed
   terminal_seen_at INTEGER,
+  left_open TEXT,                  -- how the latest attempt that may have been executed left it open
+  since TEXT,                      -- what came of it since
   last_seen TEXT,
   resolved_by TEXT,
   provider_reference TEXT,
@@ -180,15 +187,15 @@ CREATE UNIQUE INDEX captures_open_id ON captures (capture_id) WHERE is_open = 1;
 -- S5: an intent never changes.
 CREATE TRIGGER captures_frozen
 BEFORE UPDATE OF capture_id, authorization_row, order_row, shipment_row, fee, generation, amount ON captures
-BEGIN SELECT RAISE(ABORT, 'an intent never changes'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'an intent never changes'); END;
 
 -- S6: terminal states absorb.
 CREATE TRIGGER captures_absorb BEFORE UPDATE OF state ON captures
 WHEN OLD.is_open = 0 AND NEW.state <> OLD.state
-BEGIN SELECT RAISE(ABORT, 'the outcome of a capture stands'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'the outcome of a capture stands'); END;
 
 CREATE TRIGGER captures_stay BEFORE DELETE ON captures
-BEGIN SELECT RAISE(ABORT, 'captures are never deleted'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'captures are never deleted'); END;
 
 -- A capture reserves once, and is captured, released or corrected at most once each.
 CREATE TABLE movements (
@@ -201,9 +208,9 @@ CREATE TABLE movements (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER movements_append_only_update BEFORE UPDATE ON movements
-BEGIN SELECT RAISE(ABORT, 'movements are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'movements are append-only'); END;
 CREATE TRIGGER movements_append_only_delete BEFORE DELETE ON movements
-BEGIN SELECT RAISE(ABORT, 'movements are append-only'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'movements are append-only'); END;
 
 -- What attempts and looks showed, for people.
 CREATE TABLE history (
@@ -311,6 +318,7 @@ CREATE TABLE accounts (
   why TEXT,
   since INTEGER NOT NULL,
   last_success_at INTEGER,
+  clock_skew_ms INTEGER,           -- how far its provider's clock is ahead of ours; null: not known
   paused_why TEXT                  -- not null while it is paused
 ) STRICT, WITHOUT ROWID;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use rusqlite::{Connection, Row};
 
 use super::{Report, ReportError};
@@ -34,7 +35,8 @@ impl Report {
 
 fn read(connection: &Connection) -> rusqlite::Result<BTreeMap<AccountName, AccountSummary>> {
     let mut accounts: BTreeMap<AccountName, AccountSummary> = BTreeMap::new();
-    let mut statement = connection.prepare("SELECT account, state, why, since, last_success_at FROM accounts")?;
+    let mut statement =
+        connection.prepare("SELECT account, state, why, since, last_success_at, clock_skew_ms FROM accounts")?;
     for status in statement.query_map([], read_status)? {
         let status = status?;
         let name = status.account.clone();
@@ -63,6 +65,7 @@ fn read_status(row: &Row<'_>) -> rusqlite::Result<AccountStatus> {
         why: row.get("why")?,
         since: instant(row, "since")?.ok_or_else(|| corrupt("an account stands there since never"))?,
         last_success: instant(row, "last_success_at")?,
+        clock_skew: row.get::<_, Option<i64>>("clock_skew_ms")?.and_then(TimeDelta::try_milliseconds),
     })
 }
 

@@ -20,7 +20,9 @@ use crate::clock::Timestamp;
 use crate::ids::{CaptureId, EventId, OrderId, ShipmentId};
 use crate::ledger::sqlite::codec::{corrupt, instant};
 use crate::ledger::sqlite::report::Standing;
-use crate::ledger::sqlite::rows::{SELECT_ORDER, read_authorization, read_capture, read_order, read_shipment};
+use crate::ledger::sqlite::rows::{
+    ORDER_BY_ID, ORDER_BY_ROW, read_authorization, read_capture, read_order, read_shipment,
+};
 use crate::money::Money;
 
 /// Whose story.
@@ -238,12 +240,12 @@ fn main_records(connection: &Connection, about: &About) -> rusqlite::Result<Opti
 }
 
 fn order_by_id(connection: &Connection, id: &OrderId) -> rusqlite::Result<Option<Order>> {
-    let mut statement = connection.prepare_cached(&format!("{SELECT_ORDER} WHERE order_id = ?1"))?;
+    let mut statement = connection.prepare_cached(ORDER_BY_ID)?;
     statement.query_row([id.as_str()], read_order).optional()
 }
 
 fn order_by_key(connection: &Connection, key: OrderKey) -> rusqlite::Result<Order> {
-    connection.prepare_cached(&format!("{SELECT_ORDER} WHERE order_row = ?1"))?.query_row([key.row()], read_order)
+    connection.prepare_cached(ORDER_BY_ROW)?.query_row([key.row()], read_order)
 }
 
 fn shipments(connection: &Connection, which: &str, of: impl Params) -> rusqlite::Result<Vec<Shipment>> {

@@ -1,0 +1,226 @@
+//! `holdfast audit`: the ledger against the provider's books, or against the order system's.
+//!
+//! It reads, and changes nothing, here or there. What agrees is counted, what differs is listed.
+
+mod file;
+mod provider;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use comfy_table::Table;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use super::text::{self, Amount};
+use super::{Context, Exit, Failure, Format, table};
+use crate::audit::Difference;
+use crate::ids::{AccountName, Reference};
+use crate::money::{Currency, Money};
+
+/// How it is used.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  holdfast audit
+  holdfast audit --account flex --rate 200
+  holdfast audit --after 48211
+  holdfast audit --shipments shipped.csv
+
+Every capture in the ledger is held against what its provider shows of the authorization. The worker may
+go on meanwhile: what is open is counted and left out, and a difference is looked at twice before it is
+told. Ctrl-C ends it with what was found so far, and says how to go on.
+
+The file for --shipments is CSV with a header line, or one JSON object per line, with order_id,
+shipment_id, and if it is to be compared amount (a decimal such as 119.00) and currency. It is held
+against the ledger only. It should have every shipment of the orders that it names.
+
+Differences: missing_in_ledger, missing_at_provider, amount_differs, duplicate, foreign (not ours, or
+not in the file), not_captured (ended without its money). Exit code 1 if there are any, 3 if something
+could not be read.";
+
+/// Which books.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Compare with this file of shipments instead of the provider's books
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["account", "after", "rate", "concurrency"])]
+    shipments: Option<PathBuf>,
+    /// Only this account
+    #[arg(long, value_name = "NAME", value_parser = AccountName::parse)]
+    account: Option<AccountName>,
+    /// Go on behind this place, where an audit has stopped
+    #[arg(long, value_name = "PLACE", default_value = "0", value_parser = clap::value_parser!(i64).range(0..))]
+    after: i64,
+    /// Reads a second, at most; the worker's own come on top
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// Reads under way at the same time, at most
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=512))]
+    concurrency: u16,
+}
+
+pub(super) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
+    let verdict = match &args.shipments {
+        Some(path) => file::audit(path, context)?,
+        None => provider::audit(&args, context).await?,
+    };
+    match context.output.format() {
+        Format::Json => context.output.json(&verdict)?,
+        Format::Table => verdict.show(context)?,
+    }
+    Ok(verdict.exit())
+}
+
+/// What an audit came to.
+#[derive(Debug, Default, Serialize)]
+struct Verdict {
+    /// What the other books are.
+    #[serde(skip)]
+    other: &'static str,
+    /// What agrees: captures or shipments.
+    agreed: u64,
+    /// How much agrees, by currency.
+    agreed_amounts: Vec<Sum>,
+    /// What is open in the ledger, and was not compared.
+    open: u64,
+    differences: Vec<Row>,
+    /// Authorizations that could not be read.
+    unread: Vec<Unread>,
+    /// Where to go on; absent where it has come to its end.
+    stopped_after: Option<i64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Sum {
+    currency: String,
+    amount: Amount,
+}
+
+/// One difference.
+#[derive(Debug, Serialize)]
+struct Row {
+    kind: &'static str,
+    account: Option<String>,
+    reference: Option<String>,
+    order_id: Option<String>,
+    shipment_id: Option<String>,
+    capture_id: Option<String>,
+    ledger: Option<Side>,
+    other: Option<Side>,
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Side {
+    amount: Amount,
+    currency: String,
+}
+
+impl From<Money> for Side {
+    fn from(money: Money) -> Self {
+        Self { amount: Amount(money), currency: money.currency().to_string() }
+    }
+}
+
+/// An authorization that could not be read.
+#[derive(Debug, Serialize)]
+struct Unread {
+    account: String,
+    reference: String,
+    why: String,
+}
+
+impl Row {
+    fn new(at: Option<(&AccountName, &Reference)>, difference: Difference) -> Self {
+        Self {
+            kind: difference.kind.as_str(),
+            account: at.map(|(account, _)| account.to_string()),
+            reference: at.map(|(_, reference)| reference.to_string()),
+            order_id: difference.order.map(|id| id.to_string()),
+            shipment_id: difference.shipment.map(|id| id.to_string()),
+            capture_id: difference.capture.map(|id| id.to_string()),
+            ledger: difference.ours.map(Side::from),
+            other: difference.theirs.map(Side::from),
+            detail: difference.detail,
+        }
+    }
+}
+
+impl Verdict {
+    fn exit(&self) -> Exit {
+        match (self.differences.is_empty(), self.unread.is_empty() && self.stopped_after.is_none()) {
+            (false, _) => Exit::Wrong,
+            (true, false) => Exit::Unreachable,
+            (true, true) => Exit::Done,
+        }
+    }
+
+    fn set_amounts(&mut self, sums: BTreeMap<String, i64>) {
+        let sum = |(code, minor): (String, i64)| {
+            let currency = Currency::parse(&code).ok()?;
+            Some(Sum { currency: code, amount: Amount(Money::from_minor(minor, currency).ok()?) })
+        };
+        self.agreed_amounts = sums.into_iter().filter_map(sum).collect();
+    }
+
+    fn show(&self, context: &mut Context) -> Result<(), Failure> {
+        let output = &mut context.output;
+        if !self.differences.is_empty() {
+            output.table(differences_table(&self.differences, self.other))?;
+            output.line("")?;
+        }
+        for unread in self.unread.iter().take(UNREAD_SHOWN) {
+            let why = text::harmless(&unread.why, false);
+            output.line(&format!("not read: {} {}: {why}", unread.account, unread.reference))?;
+        }
+        if self.unread.len() > UNREAD_SHOWN {
+            output.line(&format!("and {} more that were not read", self.unread.len() - UNREAD_SHOWN))?;
+        }
+        let sums: Vec<_> = self.agreed_amounts.iter().map(|Sum { amount: Amount(sum), .. }| sum.to_string()).collect();
+        let sums = if sums.is_empty() { String::new() } else { format!(": {}", sums.join(", ")) };
+        output.line(&format!("agreed       {}{sums}", self.agreed))?;
+        output.line(&format!("open         {} (not compared)", self.open))?;
+        output.line(&format!("differences  {}", self.differences.len()))?;
+        if let Some(after) = self.stopped_after {
+            output.line(&format!("\nstopped before its end; go on with: holdfast audit --after {after}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// As many of those that were not read are named for people.
+const UNREAD_SHOWN: usize = 10;
+
+fn differences_table(rows: &[Row], other: &str) -> Table {
+    let other = other.to_uppercase();
+    let mut table =
+        table(&["DIFFERENCE", "ACCOUNT", "AUTHORIZATION", "ORDER", "SHIPMENT", "CAPTURE", "LEDGER", &other, "DETAIL"]);
+    let side = |side: &Option<Side>| text::or_nothing(side.as_ref().map(|Side { amount: Amount(money), .. }| money));
+    for row in rows {
+        table.add_row([
+            row.kind.to_owned(),
+            text::or_nothing(row.account.as_ref()),
+            text::or_nothing(row.reference.as_ref()),
+            text::or_nothing(row.order_id.as_ref()),
+            text::or_nothing(row.shipment_id.as_ref()),
+            row.capture_id.as_deref().map_or_else(|| text::NOTHING.to_owned(), |id| id.chars().take(8).collect()),
+            side(&row.ledger),
+            side(&row.other),
+            text::harmless(&row.detail, false),
+        ]);
+    }
+    table
+}
+
+/// A bar on standard error, where somebody looks.
+fn progress(total: u64, what: &str, is_terminal: bool) -> ProgressBar {
+    let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let template = format!("{{bar:40}} {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left");
+    let bar = ProgressBar::with_draw_target(Some(total), target);
+    match ProgressStyle::with_template(&template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

@@ -1,0 +1,188 @@
+//! The ledger against a file of shipments.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{Row, Verdict, progress};
+use crate::audit::{Expected, OurShipment, compare_order};
+use crate::cli::{Context, Exit, Failure, OrExit};
+use crate::ids::{OrderId, ShipmentId};
+use crate::ledger::sqlite::report::{Report, ShipmentFilter, ShipmentSummary, Standing};
+use crate::money::{Currency, Money, parse_plain_decimal};
+
+/// More shipments than any order has.
+const SHIPMENTS_MAX: u32 = 100_000;
+
+/// One row of the file, as it is written.
+#[derive(Debug, Deserialize)]
+struct Written {
+    order_id: String,
+    shipment_id: String,
+    #[serde(default)]
+    amount: Option<String>,
+    #[serde(default)]
+    currency: Option<String>,
+}
+
+/// Compares.
+pub(super) fn audit(path: &Path, context: &Context) -> Result<Verdict, Failure> {
+    let expected = read(path)?;
+    let report = context.report()?;
+    let total = u64::try_from(expected.len()).unwrap_or(u64::MAX);
+    let bar = progress(total, "orders", context.output.is_terminal());
+    let mut verdict = Verdict { other: "in the file", ..Verdict::default() };
+    for (order, rows) in &expected {
+        let (agreed, open, differences) = compare_order(order, rows, &ours(&report, order)?);
+        verdict.agreed += agreed;
+        verdict.open += open;
+        verdict.differences.extend(differences.into_iter().map(|difference| Row::new(None, difference)));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(verdict)
+}
+
+fn ours(report: &Report, order: &OrderId) -> Result<Vec<OurShipment>, Failure> {
+    let filter = ShipmentFilter { order: Some(order.clone()), limit: SHIPMENTS_MAX, ..ShipmentFilter::default() };
+    let page = report.shipments(&filter).or_exit(Exit::Ledger)?;
+    Ok(page.rows.into_iter().map(our_shipment).collect())
+}
+
+fn our_shipment(summary: ShipmentSummary) -> OurShipment {
+    let has_its_money = match summary.standing {
+        Standing::Captured | Standing::Zero | Standing::Corrected => Some(true),
+        Standing::Failed | Standing::Refused | Standing::Unresolved => Some(false),
+        Standing::Awaiting | Standing::Waiting | Standing::Planned | Standing::Sending | Standing::InDoubt => None,
+    };
+    OurShipment {
+        shipment: summary.shipment,
+        amount: summary.amount,
+        has_its_money,
+        standing: summary.standing.as_str(),
+    }
+}
+
+/// Every shipment in the file, by order. One that cannot be read ends it: a comparison with half a file
+/// would look like one with the whole.
+fn read(path: &Path) -> Result<BTreeMap<OrderId, Vec<Expected>>, Failure> {
+    let failed = |problem: String| Failure::new(Exit::Usage, format!("cannot read {}: {problem}", path.display()));
+    let file = File::open(path).map_err(|error| failed(error.to_string()))?;
+    let rows = rows(file).map_err(failed)?;
+    let mut orders: BTreeMap<OrderId, Vec<Expected>> = BTreeMap::new();
+    for (line, row) in rows {
+        let row = expected(line, &row).map_err(|problem| failed(format!("line {line}: {problem}")))?;
+        orders.entry(row.order.clone()).or_default().push(row);
+    }
+    Ok(orders)
+}
+
+fn rows(mut file: File) -> Result<Vec<(u64, Written)>, String> {
+    let mut first = [0];
+    let is_json = file.read(&mut first).map_err(|error| error.to_string())? == 1 && first == *b"{";
+    file.rewind().map_err(|error| error.to_string())?;
+    if is_json { json_lines(BufReader::new(file)) } else { csv(file) }
+}
+
+fn json_lines(file: impl BufRead) -> Result<Vec<(u64, Written)>, String> {
+    let read = |(line, text): (u64, std::io::Result<String>)| {
+        let text = text.map_err(|error| format!("line {line}: {error}"))?;
+        let row = serde_json::from_str(&text).map_err(|error| format!("line {line}: {error}"))?;
+        Ok((line, row))
+    };
+    (1..)
+        .zip(file.lines())
+        .filter(|(_, text)| text.as_ref().is_ok_and(|text| !text.trim().is_empty()))
+        .map(read)
+        .collect()
+}
+
+fn csv(file: impl Read) -> Result<Vec<(u64, Written)>, String> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
+    let headers = reader.headers().map_err(|error| error.to_string())?.clone();
+    for needed in ["order_id", "shipment_id"] {
+        if !headers.iter().any(|header| header == needed) {
+            return Err(format!(
+                "its first line names no column `{needed}`: write order_id,shipment_id,amount,currency"
+            ));
+        }
+    }
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| error.to_string())?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let row = record.deserialize(Some(&headers)).map_err(|error| format!("line {line}: {error}"))?;
+        rows.push((line, row));
+    }
+    Ok(rows)
+}
+
+fn expected(line: u64, row: &Written) -> Result<Expected, String> {
+    let some = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let amount = match (some(&row.amount), some(&row.currency)) {
+        (None, _) => None,
+        (Some(_), None) => return Err("has an amount without a currency".to_owned()),
+        (Some(amount), Some(currency)) => {
+            let currency = Currency::parse(&currency).map_err(|error| error.to_string())?;
+            let major = parse_plain_decimal(&amount).map_err(|problem| format!("amount {problem}"))?;
+            Some(Money::from_major(major, currency).map_err(|error| format!("amount: {error}"))?)
+        }
+    };
+    Ok(Expected {
+        line,
+        order: OrderId::parse(&row.order_id).map_err(|error| format!("order_id {error}"))?,
+        shipment: ShipmentId::parse(&row.shipment_id).map_err(|error| format!("shipment_id {error}"))?,
+        amount,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read_text(text: &str) -> Result<BTreeMap<OrderId, Vec<Expected>>, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        read(file.path()).map_err(|failure| {
+            let mut said = Vec::new();
+            failure.report(&mut said);
+            String::from_utf8(said).unwrap()
+        })
+    }
+
+    #[test]
+    fn csv_and_json_lines_say_the_same() {
+        let csv = "shipment_id,order_id,warehouse,amount,currency\ns1,ord-1,berlin,10.50,EUR\ns2,ord-1,,,\ns1,ord-2,x,3,JPY\n";
+        let json = r#"{"order_id":"ord-1","shipment_id":"s1","amount":"10.50","currency":"EUR"}
+{"order_id":"ord-1","shipment_id":"s2"}
+{"order_id":"ord-2","shipment_id":"s1","amount":"3","currency":"JPY","warehouse":"x"}
+"#;
+        let line = |orders: BTreeMap<OrderId, Vec<Expected>>| -> Vec<_> {
+            orders.into_values().flatten().map(|row| (row.order, row.shipment, row.amount)).collect()
+        };
+        let (csv, json) = (line(read_text(csv).unwrap()), line(read_text(json).unwrap()));
+        assert_eq!(csv, json);
+        assert_eq!(csv.len(), 3);
+        assert_eq!(csv[0].2.unwrap().minor(), 1050);
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_is_named() {
+        for (text, expected) in [
+            ("order,shipment\n1,2\n", "no column `order_id`"),
+            ("order_id,shipment_id,amount,currency\no,s,10.505,EUR\n", "line 2: amount"),
+            ("order_id,shipment_id,amount,currency\no,s,1e3,EUR\n", "line 2: amount has an exponent"),
+            ("order_id,shipment_id,amount\no,s,10\n", "line 2: has an amount without a currency"),
+            ("order_id,shipment_id\no,s\na b,s\n", "line 3: order_id"),
+            ("{\"order_id\":\"o\"}\n", "line 1: missing field `shipment_id`"),
+        ] {
+            let said = read_text(text).unwrap_err();
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The ledger against the providers' books, authorization by authorization.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use indicatif::ProgressBar;
+use tokio::sync::Mutex;
+use tokio::time::{Interval, interval, sleep};
+
+use super::{Args, Row, Unread, Verdict, progress};
+use crate::audit::{Compared, OurAuthorization, compare_authorization};
+use crate::capture::evidence::{AuthorizationView, Reading};
+use crate::cli::{Context, Exit, Failure, OrExit};
+use crate::ids::AccountName;
+use crate::ledger::sqlite::report::Books;
+use crate::provider::{self, Provider};
+use crate::settings;
+
+/// Authorizations that are read together.
+const PAGE: u32 = 512;
+
+/// How often one is read before it counts as not read, and how long the pause before the second time is;
+/// it doubles.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// After so many in a row that could not be read, an account is given up.
+const GIVEN_UP_AFTER: u32 = 10;
+
+/// What a provider showed of an authorization: `None` where it does not know it.
+type Seen = Result<Option<Box<AuthorizationView>>, String>;
+
+/// Compares.
+pub(super) async fn audit(args: &Args, context: &Context) -> Result<Verdict, Failure> {
+    let readers = readers(args, context)?;
+    let books = context.report()?.into_books().or_exit(Exit::Ledger)?;
+    let account = args.account.as_ref();
+    let total = books.count(args.after, account).or_exit(Exit::Ledger)?;
+    let bar = progress(total, "authorizations", context.output.is_terminal());
+    let mut verdict = Verdict { other: "provider", ..Verdict::default() };
+    let (mut sums, mut after) = (BTreeMap::new(), args.after);
+    loop {
+        let page = books.behind(after, account, PAGE).or_exit(Exit::Ledger)?;
+        let Some(last) = page.last().map(|ours| ours.row) else { break };
+        let found = tokio::select! {
+            found = look_at(page, &readers, &books, usize::from(args.concurrency), &bar) => found?,
+            _ = tokio::signal::ctrl_c() => {
+                verdict.stopped_after = Some(after);
+                break;
+            }
+        };
+        found.add_to(&mut verdict, &mut sums);
+        after = last;
+    }
+    bar.finish_and_clear();
+    verdict.set_amounts(sums);
+    Ok(verdict)
+}
+
+/// What a page of authorizations came to.
+#[derive(Default)]
+struct Found {
+    compared: Compared,
+    rows: Vec<Row>,
+    unread: Vec<Unread>,
+}
+
+impl Found {
+    fn add(&mut self, ours: &OurAuthorization, compared: Compared) {
+        self.compared.agreed.extend(compared.agreed);
+        self.compared.open += compared.open;
+        let at = Some((&ours.account, &ours.reference));
+        self.rows.extend(compared.differences.into_iter().map(|difference| Row::new(at, difference)));
+    }
+
+    fn add_unread(&mut self, ours: &OurAuthorization, why: String) {
+        self.unread.push(Unread { account: ours.account.to_string(), reference: ours.reference.to_string(), why });
+    }
+
+    fn add_to(self, verdict: &mut Verdict, sums: &mut BTreeMap<String, i64>) {
+        for amount in &self.compared.agreed {
+            verdict.agreed += 1;
+            *sums.entry(amount.currency().to_string()).or_default() += amount.minor();
+        }
+        verdict.open += self.compared.open;
+        verdict.differences.extend(self.rows);
+        verdict.unread.extend(self.unread);
+    }
+}
+
+async fn look_at(
+    page: Vec<OurAuthorization>,
+    readers: &Readers,
+    books: &Books,
+    concurrency: usize,
+    bar: &ProgressBar,
+) -> Result<Found, Failure> {
+    let read = |ours: OurAuthorization| async move {
+        let seen = readers.read(&ours).await;
+        bar.inc(1);
+        (ours, seen)
+    };
+    let mut seen = stream::iter(page).map(read).buffer_unordered(concurrency);
+    let (mut found, mut again) = (Found::default(), Vec::new());
+    while let Some((ours, seen)) = seen.next().await {
+        match seen {
+            Ok(seen) => match compare_authorization(&ours, seen.as_deref()) {
+                compared if compared.differences.is_empty() => found.add(&ours, compared),
+                _ => again.push(ours),
+            },
+            Err(why) => found.add_unread(&ours, why),
+        }
+    }
+    // The worker goes on meanwhile: what differs only because one side was read before the other is gone
+    // when both are read again.
+    for ours in again {
+        let ours = books.again(&ours).or_exit(Exit::Ledger)?;
+        match readers.read(&ours).await {
+            Ok(seen) => found.add(&ours, compare_authorization(&ours, seen.as_deref())),
+            Err(why) => found.add_unread(&ours, why),
+        }
+    }
+    Ok(found)
+}
+
+/// The accounts' readers, at the pace that was asked for.
+struct Readers {
+    accounts: BTreeMap<AccountName, Reader>,
+    pace: Mutex<Interval>,
+}
+
+enum Reader {
+    Reads {
+        provider: Arc<dyn Provider>,
+        /// How many in a row could not be read.
+        failures: AtomicU32,
+    },
+    /// An operator has paused it, and nothing is sent to it, not even reads.
+    Paused,
+}
+
+fn readers(args: &Args, context: &Context) -> Result<Readers, Failure> {
+    let settings = context.settings()?;
+    let known = context.report()?.accounts().or_exit(Exit::Ledger)?;
+    let is_paused = |name: &AccountName| {
+        let status = known.get(name).and_then(|summary| summary.status.as_ref());
+        status.is_some_and(|status| status.state == "paused")
+    };
+    let reader = |account: &settings::Account| {
+        let reader = if is_paused(&account.name) {
+            Reader::Paused
+        } else {
+            let provider = provider::connect(account).or_exit(Exit::Usage)?;
+            Reader::Reads { provider, failures: AtomicU32::new(0) }
+        };
+        Ok((account.name.clone(), reader))
+    };
+    let accounts = settings.accounts.iter().map(reader).collect::<Result<_, Failure>>()?;
+    let pace = Mutex::new(interval(Duration::from_secs(1) / args.rate));
+    Ok(Readers { accounts, pace })
+}
+
+impl Readers {
+    /// Reads one authorization, and again where the answer shows nothing.
+    async fn read(&self, ours: &OurAuthorization) -> Seen {
+        let (provider, failures) = match self.accounts.get(&ours.account) {
+            Some(Reader::Reads { provider, failures }) => (provider, failures),
+            Some(Reader::Paused) => return Err("the account is paused: resume it, and audit again".to_owned()),
+            None => return Err("the account is not configured: put it back into the settings".to_owned()),
+        };
+        let mut pause = PAUSE;
+        for attempt in 1..=TRIES {
+            if failures.load(Ordering::Relaxed) >= GIVEN_UP_AFTER {
+                return Err(format!("the account was given up after {GIVEN_UP_AFTER} that could not be read"));
+            }
+            self.pace.lock().await.tick().await;
+            match seen(provider.lookup(&ours.reference).await) {
+                Ok(seen) => {
+                    failures.store(0, Ordering::Relaxed);
+                    return Ok(seen);
+                }
+                Err(why) if attempt == TRIES => {
+                    failures.fetch_add(1, Ordering::Relaxed);
+                    return Err(why);
+                }
+                Err(_) => sleep(pause).await,
+            }
+            pause *= 2;
+        }
+        unreachable!("the last try returns")
+    }
+}
+
+/// Answers that say that there is no such authorization. Sources: Flitt and Fondy, "Response codes"; Flex
+/// Pay, "Error codes".
+const UNKNOWN_THERE: [&str; 2] = ["1018", "TRANSACTION_NOT_FOUND"];
+
+fn seen(reading: Reading) -> Seen {
+    let (code, why) = match reading {
+        Reading::Seen(view) => return Ok(Some(view)),
+        Reading::Unclear(doubt) => (doubt.code, doubt.message),
+        Reading::Misconfigured(fault) => (fault.code, fault.message),
+    };
+    if code.as_deref().is_some_and(|code| UNKNOWN_THERE.contains(&code)) {
+        return Ok(None);
+    }
+    Err(code.map_or(why.clone(), |code| format!("{code}: {why}")))
+}

@@ -1,0 +1,93 @@
+//! `holdfast backup`: a consistent copy of the ledger, while a worker may be writing it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{Context, Exit, Failure, Format, OrExit};
+use crate::ledger::sqlite::report::Report;
+
+/// How it is used.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  holdfast backup /var/backups/holdfast-$(date +%F).db
+
+The copy is of one instant, checked and on disk when the command ends with 0; the worker goes on
+meanwhile. It holds what the ledger holds: treat it alike. What was captured after that instant is at
+the provider and not in the copy: before a worker runs on a restored one, see that nothing captures
+twice (`holdfast audit`).";
+
+/// Where to.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The file to write; it must not exist
+    #[arg(value_name = "FILE")]
+    to: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Done {
+    file: String,
+    bytes: u64,
+    captures: u64,
+}
+
+pub(super) fn run(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
+    let report = context.report()?;
+    let file = args.to.display().to_string();
+    if args.to.try_exists().or_exit(Exit::Usage)? {
+        return Err(Failure::new(Exit::Usage, format!("{file} exists: name a file that does not")));
+    }
+    // Under its name it is there whole or not at all.
+    let partial = args.to.with_added_extension("partial");
+    let copied = copy(&report, &partial, &args.to);
+    if copied.is_err() {
+        // What is there of it is of no use. That it cannot be removed is less than why it is there.
+        let _unremovable = fs::remove_file(&partial);
+    }
+    let captures = copied?;
+    let bytes = fs::metadata(&args.to).or_exit(Exit::Wrong)?.len();
+    match context.output.format() {
+        Format::Json => context.output.json(&Done { file, bytes, captures })?,
+        Format::Table => context.output.line(&format!("{file}: {captures} captures, {bytes} bytes, checked"))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn copy(report: &Report, partial: &Path, to: &Path) -> Result<u64, Failure> {
+    report.copy_to(partial).or_exit(Exit::Ledger)?;
+    let captures = Report::open(partial).and_then(|copy| copy.check()).or_exit(Exit::Ledger)?;
+    File::open(partial).and_then(|file| file.sync_all()).or_exit(Exit::Wrong)?;
+    fs::rename(partial, to).or_exit(Exit::Wrong)?;
+    let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory).and_then(|directory| directory.sync_all()).or_exit(Exit::Wrong)?;
+    Ok(captures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::ledger::sqlite::report::example::Example;
+
+    #[test]
+    fn a_copy_says_what_the_ledger_says_and_overwrites_nothing() {
+        let example = Example::new();
+        let directory = tempfile::tempdir().unwrap();
+        let args = Args { to: directory.path().join("copy.db") };
+        let (ended, written) = testing::run(&example.path, Format::Json, |context| run(&args, context));
+        assert_eq!(ended, Ok(Exit::Done));
+        let done: serde_json::Value = serde_json::from_slice(&written).unwrap();
+        let original = Report::open(&example.path).unwrap();
+        assert_eq!(done["captures"], original.check().unwrap());
+        let copy = Report::open(&args.to).unwrap();
+        assert_eq!(copy.accounts().unwrap(), original.accounts().unwrap());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left there");
+
+        let before = fs::read(&args.to).unwrap();
+        let (ended, _) = testing::run(&example.path, Format::Json, |context| run(&args, context));
+        assert!(matches!(ended, Err((Exit::Usage, words)) if words.contains("exists")));
+        assert_eq!(fs::read(&args.to).unwrap(), before);
+    }
+}

@@ -1,0 +1,129 @@
+//! Authorizations with their captures, to be held against the provider's books.
+//!
+//! The ledger has no index of captures by authorization: nothing else asks for it, and every capture
+//! would pay for it. An audit makes one of its own, in a temporary table.
+
+use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
+
+use super::columns::{money, word};
+use super::{Report, ReportError, optional_id};
+use crate::audit::{OurAuthorization, OurCapture, OurState};
+use crate::capture::states::CaptureState;
+use crate::ids::{AccountName, CaptureId, OrderId, Reference};
+use crate::ledger::sqlite::codec::corrupt;
+use crate::money::Currency;
+
+/// The authorizations of a ledger, with their captures.
+#[derive(Debug)]
+pub struct Books {
+    report: Report,
+    /// The last capture that is in the temporary table.
+    last: i64,
+}
+
+impl Report {
+    /// The authorizations on which anything was ever planned.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`].
+    pub fn into_books(self) -> Result<Books, ReportError> {
+        let index = || {
+            // Outside of a transaction: what is rolled back at its end would be this table, too.
+            self.connection.execute_batch(
+                "CREATE TEMP TABLE audited AS SELECT authorization_row, capture_row FROM captures;
+                 CREATE INDEX temp.audited_by_authorization ON audited (authorization_row, capture_row)",
+            )?;
+            let last = "SELECT coalesce(max(capture_row), 0) FROM temp.audited";
+            self.connection.query_row(last, [], |row| row.get(0))
+        };
+        let last = index().map_err(|cause| self.failed(cause))?;
+        Ok(Books { report: self, last })
+    }
+}
+
+impl Books {
+    /// At most `limit` authorizations behind `row`, in the order of their rows.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`].
+    pub fn behind(
+        &self,
+        row: i64,
+        account: Option<&AccountName>,
+        limit: u32,
+    ) -> Result<Vec<OurAuthorization>, ReportError> {
+        self.report.ask(|connection| {
+            let sql = "SELECT authorization_row, account, reference FROM authorizations a
+                       WHERE authorization_row > ?1 AND (?2 IS NULL OR account = ?2)
+                         AND EXISTS (SELECT 1 FROM temp.audited x WHERE x.authorization_row = a.authorization_row)
+                       ORDER BY authorization_row LIMIT ?3";
+            let mut statement = connection.prepare_cached(sql)?;
+            let found = statement.query_map(params![row, account.map(AccountName::as_str), limit], read)?;
+            found.map(|found| self.with_captures(connection, found?)).collect()
+        })
+    }
+
+    /// The same authorization as it is now, with what was planned on it since.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`].
+    pub fn again(&self, ours: &OurAuthorization) -> Result<OurAuthorization, ReportError> {
+        let bare = OurAuthorization { captures: Vec::new(), ..ours.clone() };
+        self.report.ask(|connection| self.with_captures(connection, bare))
+    }
+
+    /// How many authorizations there are behind `row`.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`].
+    pub fn count(&self, row: i64, account: Option<&AccountName>) -> Result<u64, ReportError> {
+        self.report.ask(|connection| {
+            let sql = "SELECT count(*) FROM authorizations a
+                       WHERE authorization_row > ?1 AND (?2 IS NULL OR account = ?2)
+                         AND EXISTS (SELECT 1 FROM temp.audited x WHERE x.authorization_row = a.authorization_row)";
+            connection.query_row(sql, params![row, account.map(AccountName::as_str)], |row| row.get(0))
+        })
+    }
+
+    fn with_captures(&self, connection: &Connection, mut ours: OurAuthorization) -> rusqlite::Result<OurAuthorization> {
+        let sql = "SELECT c.capture_id, o.order_id, a.currency, c.amount, c.state, c.is_corrected, c.provider_reference
+                   FROM captures c JOIN authorizations a USING (authorization_row)
+                   JOIN orders o ON o.order_row = c.order_row
+                   WHERE c.capture_row IN (SELECT capture_row FROM temp.audited WHERE authorization_row = ?1)
+                      OR (c.capture_row > ?2 AND c.authorization_row = ?1)
+                   ORDER BY c.capture_row";
+        let mut statement = connection.prepare_cached(sql)?;
+        let captures = statement.query_map([ours.row, self.last], read_capture)?;
+        ours.captures = captures.collect::<rusqlite::Result<_>>()?;
+        Ok(ours)
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<OurAuthorization> {
+    let missing = || corrupt("an authorization has no name");
+    Ok(OurAuthorization {
+        row: row.get("authorization_row")?,
+        account: optional_id(row, "account", AccountName::parse)?.ok_or_else(missing)?,
+        reference: optional_id(row, "reference", Reference::parse)?.ok_or_else(missing)?,
+        captures: Vec::new(),
+    })
+}
+
+fn read_capture(row: &Row<'_>) -> rusqlite::Result<OurCapture> {
+    let currency = Currency::parse(row.get_ref("currency")?.as_str()?);
+    let currency = currency.map_err(|_| corrupt("a currency is unknown"))?;
+    let state = word(row, "state", &CaptureState::ALL, |state| state.as_str())?;
+    let is_captured = state == CaptureState::Captured || row.get("is_corrected")?;
+    Ok(OurCapture {
+        id: CaptureId::from_uuid(Uuid::from_bytes(row.get("capture_id")?)),
+        order: optional_id(row, "order_id", OrderId::parse)?.ok_or_else(|| corrupt("an order has no id"))?,
+        amount: money(row, "amount", currency)?,
+        state: match (is_captured, state.is_terminal()) {
+            (true, _) => OurState::Captured,
+            (false, true) => OurState::Ended,
+            (false, false) => OurState::Open,
+        },
+        provider_reference: row.get("provider_reference")?,
+    })
+}
