@@ -35,7 +35,7 @@ pub enum Command {
     /// A message arrived that cannot be processed as it is (T1).
     Reject(Box<Reject>),
     /// The broker gave up on a message and dead-lettered it (T1).
-    Collect(Box<RawMessage>),
+    Collect(Box<Collect>),
     /// Something is due, or it is a capture's turn (T2).
     Due(Due),
     /// What was parked for a fault of its account's configuration is due now: the account works again.
@@ -77,6 +77,17 @@ pub struct Reject {
     pub rejection: Rejection,
     /// The message as it came.
     pub raw: RawMessage,
+}
+
+/// A message that the broker gave up on.
+#[derive(Debug, Clone)]
+pub struct Collect {
+    /// The message as it came.
+    pub raw: RawMessage,
+    /// The order, where it can be read.
+    pub order: Option<OrderId>,
+    /// The shipment, where it can be read.
+    pub shipment: Option<ShipmentId>,
 }
 
 /// Something to look at, with permission to start a provider call for it.
@@ -363,7 +374,7 @@ pub(super) fn carry_out(books: &mut Books, command: Command, context: Context<'_
         Command::Register(arrival) => companion::register(books, *arrival, context),
         Command::Cancel(arrival) => companion::cancel(books, *arrival, context),
         Command::Reject(reject) => reject::reject(books, reject.rejection, reject.raw, context),
-        Command::Collect(raw) => reject::collect(books, *raw, context),
+        Command::Collect(dead) => reject::collect(books, *dead, context),
         Command::Due(due) => due::due(books, due, context),
         Command::Recall(due) => due::recall(books, due, context),
         Command::Settle(settle) => settle::settle(books, *settle, context),

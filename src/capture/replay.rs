@@ -4,6 +4,7 @@
 //! Whether it may be tried again is [`way`]'s; here is what is done then. Replaying twice is harmless:
 //! whatever a replay has come to is not open any more.
 
+mod room;
 mod way;
 
 use crate::capture::accept;

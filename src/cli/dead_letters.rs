@@ -108,18 +108,18 @@ pub(super) struct ShowArgs {
 
 pub(super) fn run(command: Command, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
     match command {
-        Command::List(args) => list(args, &context.report()?, now, context),
-        Command::Groups(args) => groups::run(args, now, context),
+        Command::List(args) => list(&args, &context.report()?, now, context),
+        Command::Groups(args) => groups::run(&args, now, context),
         Command::Show(args) => show(&args, &context.report()?, now, context),
-        Command::Replay(args) => replay::run(args, now, context),
+        Command::Replay(args) => replay::run(&args, now, context),
         Command::Replays => replays::run(now, context),
-        Command::Discard(args) => discard::run(args, discard::Change::Discard, now, context),
-        Command::Restore(args) => discard::run(args, discard::Change::Restore, now, context),
-        Command::Export(args) => export::run(args, now, context),
+        Command::Discard(args) => discard::run(&args, discard::Change::Discard, now, context),
+        Command::Restore(args) => discard::run(&args, discard::Change::Restore, now, context),
+        Command::Export(args) => export::run(&args, now, context),
     }
 }
 
-fn list(args: ListArgs, report: &Report, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
+fn list(args: &ListArgs, report: &Report, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
     let choice = args.filter.choice(args.set_aside_for, now);
     let filter = DeadLetterFilter { choice, state: args.state.0, limit: args.limit };
     let page = report.dead_letters(&filter).or_exit(Exit::Ledger)?;

@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::capture::decide::{Arrival, Command, Reject};
+use crate::capture::decide::{Arrival, Collect, Command, Reject};
 use crate::capture::notice::{RawMessage, Rejection, RejectionReason};
 use crate::message::{self, Decoded, Notice};
 
@@ -28,6 +28,26 @@ pub fn command_of(raw: RawMessage) -> Command {
             Command::Cancel(Box::new(Arrival { notice: *notice, event_id, data_path, raw, start: false }))
         }
     }
+}
+
+/// The command that keeps a message which the broker gave up on, with what can be read of whose it is.
+pub fn collect(raw: RawMessage) -> Command {
+    let (order, shipment) = match command_of(raw.clone()) {
+        Command::Accept(arrival) => (Some(arrival.notice.order), Some(arrival.notice.shipment)),
+        Command::Register(arrival) => (Some(arrival.notice.order), None),
+        Command::Cancel(arrival) => (Some(arrival.notice.order), None),
+        Command::Reject(reject) => (reject.rejection.order, reject.rejection.shipment),
+        Command::Collect(_)
+        | Command::Due(_)
+        | Command::Recall(_)
+        | Command::Settle(_)
+        | Command::Freeze(_)
+        | Command::Expire(_)
+        | Command::Learn(_)
+        | Command::Published(_)
+        | Command::Replay(_) => (None, None),
+    };
+    Command::Collect(Box::new(Collect { raw, order, shipment }))
 }
 
 /// A message that cannot be processed for a fault of ours.

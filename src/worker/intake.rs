@@ -55,7 +55,7 @@ impl Intake for WorkIntake {
 
 impl Intake for DeadIntake {
     async fn accept(&self, group: Vec<RawMessage>) -> Result<(), IntakeStopped> {
-        let commands = group.into_iter().map(|raw| Command::Collect(Box::new(raw))).collect();
+        let commands = group.into_iter().map(dead_letter::collect).collect();
         let executed = self.executor.execute(commands).await.ok_or(IntakeStopped)?;
         for reply in executed {
             note::note(&reply.map_err(|_| IntakeStopped)?);

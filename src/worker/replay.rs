@@ -5,6 +5,7 @@
 //! has failed is counted anew from it then. Nothing here decides whether and how a dead letter is tried
 //! again; that is the core's.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -85,10 +86,10 @@ async fn go_on(executor: &Arc<Executor>, known: &mut HashMap<i64, Progress>) -> 
     let jobs = with_desk(executor, Desk::running_replays).await?;
     known.retain(|job, _| jobs.iter().any(|running| running.job == *job));
     for job in &jobs {
-        if !known.contains_key(&job.job) {
-            known.insert(job.job, Progress::of(executor, job).await?);
-        }
-        let progress = known.get_mut(&job.job).expect("inserted just now");
+        let progress = match known.entry(job.job) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Progress::of(executor, job).await?),
+        };
         step(executor, job, progress).await?;
     }
     Ok(!jobs.is_empty())
@@ -264,10 +265,8 @@ async fn begin(
 
 /// A reply that says neither: the dead letter is gone.
 fn fault(reply: &Reply) -> Option<String> {
-    match &reply.note {
-        Note::Replayed(_) | Note::NotReplayed(_) => None,
-        other => Some(format!("it came to {other:?}")),
-    }
+    let is_one = matches!(reply.note, Note::Replayed(_) | Note::NotReplayed(_));
+    (!is_one).then(|| format!("it came to {:?}", reply.note))
 }
 
 async fn end(executor: &Arc<Executor>, job: i64, state: JobState, why: Option<String>) -> Result<(), LedgerError> {

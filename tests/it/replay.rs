@@ -80,6 +80,30 @@ async fn becomes_more_than(world: &World, sql: &str, count: i64) {
     tokio::time::timeout(crate::support::PATIENCE, reached).await.unwrap_or_else(|_| panic!("{sql} stays at {count}"));
 }
 
+/// An ordinary shipment is captured while a replay is on its way.
+async fn a_fresh_shipment_does_not_wait(world: &World) -> Order {
+    let fresh = world.order("fresh", Account::Flex, &[("l1", 1, OWED)]);
+    let sent = Instant::now();
+    world.publish(shipped(std::slice::from_ref(&fresh))).await;
+    let fresh_captured = "SELECT count(*) FROM shipments s JOIN orders USING (order_row)
+                          WHERE order_id = 'fresh' AND s.state = 'settled'";
+    world.count_becomes(fresh_captured, 1).await;
+    assert!(sent.elapsed() < Duration::from_secs(5), "{:?}", sent.elapsed());
+    assert!(world.count(PENDING) > 0, "the replay was still on its way");
+    fresh
+}
+
+async fn a_held_replay_begins_nothing(world: &World) {
+    let (code, _, said) = world.holdfast(&["dead-letters", "replay", "--pause", "1", "--reason", "lunch"]).await;
+    assert_eq!(code, 0, "{said}");
+    let held = world.count(DONE);
+    world.count_becomes("SELECT count(*) FROM captures WHERE is_open = 1", 0).await;
+    assert_eq!(world.count(DONE), held);
+    let (code, _, said) =
+        world.holdfast(&["dead-letters", "replay", "--resume", "1", "--reason", "lunch is over"]).await;
+    assert_eq!(code, 0, "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_are_replayed_through_a_pause_and_a_crash_and_each_is_captured_once() {
     const FLEX: usize = 3_700;
@@ -121,26 +145,9 @@ async fn thousands_are_replayed_through_a_pause_and_a_crash_and_each_is_captured
         "{said}"
     );
 
-    // An ordinary shipment does not wait for it.
     becomes_more_than(&world, DONE, 300).await;
-    let fresh = world.order("fresh", Account::Flex, &[("l1", 1, OWED)]);
-    let sent = Instant::now();
-    world.publish(shipped(std::slice::from_ref(&fresh))).await;
-    let fresh_captured = "SELECT count(*) FROM shipments s JOIN orders USING (order_row)
-                          WHERE order_id = 'fresh' AND s.state = 'settled'";
-    world.count_becomes(fresh_captured, 1).await;
-    assert!(sent.elapsed() < Duration::from_secs(5), "{:?}", sent.elapsed());
-    assert!(world.count(PENDING) > 0, "the replay was still on its way");
-
-    // Held, nothing more is begun.
-    let (code, _, said) = world.holdfast(&["dead-letters", "replay", "--pause", "1", "--reason", "lunch"]).await;
-    assert_eq!(code, 0, "{said}");
-    let held = world.count(DONE);
-    world.count_becomes("SELECT count(*) FROM captures WHERE is_open = 1", 0).await;
-    assert_eq!(world.count(DONE), held);
-    let (code, _, said) =
-        world.holdfast(&["dead-letters", "replay", "--resume", "1", "--reason", "lunch is over"]).await;
-    assert_eq!(code, 0, "{said}");
+    let fresh = a_fresh_shipment_does_not_wait(&world).await;
+    a_held_replay_begins_nothing(&world).await;
 
     // A power cut in the middle, and the next worker goes on where it was.
     becomes_more_than(&world, DONE, 1_500).await;
@@ -244,7 +251,7 @@ async fn an_operator_stops_a_replay_discards_and_takes_back() {
     let order = |number: usize| format!("flex-{number:04}");
     let discard = ["dead-letters", "discard", "--order", &order(7), "--reason", "paid in cash", "--yes"];
     let (code, done, said) = world.holdfast(&discard).await;
-    assert_eq!((code, done.trim()), (0, "1 dead letters are discarded now"), "{said}");
+    assert_eq!((code, done.trim()), (0, "1 dead letter is discarded now"), "{said}");
     let how =
         ["dead-letters", "replay", "--all", "--reason", "anew", "--yes", "--rate", "1", "--canary", "1", "--detach"];
     let (_, begun, said) = world.holdfast_json(&how).await;

@@ -332,7 +332,7 @@ impl World {
                 let until = self.next_answer().map_or(Duration::ZERO, |at| at.saturating_sub(now));
                 self.tick(until.max(Duration::from_millis(1)));
             }
-            Some(at) => self.tick(at - now),
+            Some(at) => self.tick(at.saturating_sub(now)),
             None if !self.ghosts.is_empty() => self.ghost_step()?,
             None if !self.broker.is_done() => return Err("L3: something stays unacknowledged".to_owned()),
             None if !self.worker_is_idle() => return Err("L1: the worker has something it cannot do".to_owned()),

@@ -48,20 +48,14 @@ impl World {
 }
 
 fn why_not(reply: &Reply) -> WhyNotKind {
-    match &reply.note {
-        Note::NotReplayed(why) => {
-            assert!(!why.message.is_empty());
-            why.kind
-        }
-        other => panic!("{other:?}"),
-    }
+    let Note::NotReplayed(why) = &reply.note else { panic!("{:?}", reply.note) };
+    assert!(!why.message.is_empty());
+    why.kind
 }
 
 fn replayed(reply: &Reply) -> (Option<i64>, usize) {
-    match &reply.note {
-        Note::Replayed(Replayed { amount, shipments }) => (amount.map(crate::money::Money::minor), *shipments),
-        other => panic!("{other:?}"),
-    }
+    let Note::Replayed(Replayed { amount, shipments }) = &reply.note else { panic!("{:?}", reply.note) };
+    (amount.map(crate::money::Money::minor), *shipments)
 }
 
 /// A shipment of 20.00 on an account that captures often, which its provider has declined.
@@ -279,14 +273,14 @@ fn a_message_that_never_became_a_shipment_is_accepted_as_if_it_came_now() {
     let command = draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)).no_permit().command();
     world.remember(&command);
     let Command::Accept(arrival) = &command else { panic!() };
-    world.tell(Command::Collect(Box::new(arrival.raw.clone())));
+    world.tell(collect(arrival.raw.clone()));
     let letter = world.letter_for("delivery_limit").id;
     let reply = world.replay_for(letter, JOB);
     assert_eq!(replayed(&reply), (Some(2_000), 1));
     assert_eq!((world.shipment("s1").generation, world.balance("r")), (0, (5_000, 0, 2_000)));
     assert_eq!(world.letter_for("delivery_limit").state, DeadLetterState::Replayed);
     // The broker gives up on the same message once more: it is open again, and harmless.
-    world.tell(Command::Collect(Box::new(arrival.raw.clone())));
+    world.tell(collect(arrival.raw.clone()));
     let again = world.letter_for("delivery_limit");
     assert_eq!((again.state, again.count), (DeadLetterState::Open, 2));
     world.replay_for(letter, JobKey::new(2));
@@ -361,108 +355,103 @@ fn a_correction_after_a_replay_is_told_of_the_generation_that_it_corrects() {
 type Given = fn(&mut World);
 
 /// What may not be replayed, and why.
+const NOT_REPLAYED: [(&str, WhyNotKind, Given); 14] = [
+    ("it was discarded", WhyNotKind::Discarded, |world| {
+        declined(world);
+        let letter = world.letter_of("s1", 0).id;
+        world.set_letter(letter, DeadLetterState::Discarded, None);
+    }),
+    ("another replay has it", WhyNotKind::InAnotherReplay, |world| {
+        declined(world);
+        let letter = world.letter_of("s1", 0).id;
+        world.set_letter(letter, DeadLetterState::Replaying, Some(JobKey::new(9)));
+    }),
+    ("captured after all", WhyNotKind::Captured, |world| {
+        declined(world);
+        let (capture, epoch) = (world.capture_of("s1").key, world.capture_of("s1").progress.epoch);
+        let evidence = crate::capture::decide::Evidence::Answer(captured(Some(gel(2_000))));
+        assert_eq!(world.settle(capture, epoch, evidence).note, Note::Corrected);
+    }),
+    ("closed by hand", WhyNotKind::Unresolved, |world| {
+        declined(world);
+        let capture = world.capture_of("s1").key;
+        world.ledger.tables().captures.get_mut(&capture).expect("there").state = CaptureState::Unresolved;
+        world.forget_before();
+    }),
+    ("captured elsewhere", WhyNotKind::CapturedElsewhere, |world| {
+        let reply = world
+            .accept(draft("o", "s1").line("l1", 3).line("l3", 1).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()));
+        let other = SeenCapture { capture: None, amount: gel(100), provider_reference: None };
+        world.show(reply.ticket, seen(AuthorizationView { captures: vec![other], ..view(11_900) }));
+        authorize_anew(world, authorized(ONCE, "new", 11_900));
+    }),
+    ("somebody else captured as much", WhyNotKind::CapturedElsewhere, |world| {
+        let reply = world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)));
+        world.answer(reply.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+        let mut record = world.authorization("r");
+        record.provider.captured = Some(gel(4_000));
+        world.ledger.tables().authorizations.insert(record.key, record);
+        world.forget_before();
+        authorize_anew(world, authorized(OFTEN, "new", 5_000));
+    }),
+    ("no authorization is open", WhyNotKind::NoOpenAuthorization, |world| {
+        declined(world);
+        world.clock.advance_to(at(8 * 24 * 3_600));
+    }),
+    ("its one capture was used", WhyNotKind::NoOpenAuthorization, |world| {
+        let reply = world.accept(
+            draft("o", "s1").line("l1", 2).line("l3", 1).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()).last(),
+        );
+        drop(reply);
+        world.clock.advance(16 * MINUTE);
+        let read = world.due_call();
+        let frozen = world.show(read, seen(view(11_900)));
+        world.answer(frozen.ticket, captured(None));
+        world.accept(draft("o", "s2").line("l1", 1));
+        assert_eq!(world.shipment("s2").reason, Some(FailureReason::CaptureAlreadyUsed));
+    }),
+    ("its provider may have captured it in full", WhyNotKind::EndUnknown, |world| {
+        declined_batch(world);
+        authorize_anew(world, longer(authorized(ONCE, "new", 11_900)));
+        world.clock.advance_to(at(8 * 24 * 3_600));
+    }),
+    ("the new one is in another currency", WhyNotKind::CurrencyMismatch, |world| {
+        declined(world);
+        let mut euro = authorized(OFTEN, "euro", 5_000);
+        euro.currency = currency("EUR");
+        euro.amount = Some(crate::money::Money::from_minor(5_000, euro.currency).expect("positive"));
+        authorize_anew(world, euro);
+    }),
+    ("a part of its batch was discarded", WhyNotKind::BatchDiscarded, |world| {
+        declined_batch(world);
+        let letter = world.letter_of("s2", 0).id;
+        world.set_letter(letter, DeadLetterState::Discarded, None);
+    }),
+    ("its provider holds nothing any more", WhyNotKind::NoOpenAuthorization, |world| {
+        declined(world);
+        let mut record = world.authorization("r");
+        record.provider.remaining = Some(gel(0));
+        world.ledger.tables().authorizations.insert(record.key, record);
+        world.forget_before();
+    }),
+    ("its provider holds too little", WhyNotKind::ExceedsAuthorization, |world| {
+        declined(world);
+        let mut record = world.authorization("r");
+        record.provider.remaining = Some(gel(1_999));
+        world.ledger.tables().authorizations.insert(record.key, record);
+        world.forget_before();
+    }),
+    ("its message is lost", WhyNotKind::MessageLost, |world| {
+        declined(world);
+        let letter = world.letter_of("s1", 0).id;
+        world.ledger.tables().dead_letters.get_mut(&letter).expect("there").raw = None;
+        world.forget_before();
+    }),
+];
+
 #[test]
 fn who_may_not_be_replayed_and_why() {
-    let cases: [(&str, WhyNotKind, Given); 14] = [
-        ("it was discarded", WhyNotKind::Discarded, |world| {
-            declined(world);
-            let letter = world.letter_of("s1", 0).id;
-            world.set_letter(letter, DeadLetterState::Discarded, None);
-        }),
-        ("another replay has it", WhyNotKind::InAnotherReplay, |world| {
-            declined(world);
-            let letter = world.letter_of("s1", 0).id;
-            world.set_letter(letter, DeadLetterState::Replaying, Some(JobKey::new(9)));
-        }),
-        ("captured after all", WhyNotKind::Captured, |world| {
-            declined(world);
-            let (capture, epoch) = (world.capture_of("s1").key, world.capture_of("s1").progress.epoch);
-            let evidence = crate::capture::decide::Evidence::Answer(captured(Some(gel(2_000))));
-            assert_eq!(world.settle(capture, epoch, evidence).note, Note::Corrected);
-        }),
-        ("closed by hand", WhyNotKind::Unresolved, |world| {
-            declined(world);
-            let capture = world.capture_of("s1").key;
-            world.ledger.tables().captures.get_mut(&capture).expect("there").state = CaptureState::Unresolved;
-            world.forget_before();
-        }),
-        ("captured elsewhere", WhyNotKind::CapturedElsewhere, |world| {
-            let reply = world.accept(
-                draft("o", "s1").line("l1", 3).line("l3", 1).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()),
-            );
-            let other = SeenCapture { capture: None, amount: gel(100), provider_reference: None };
-            world.show(reply.ticket, seen(AuthorizationView { captures: vec![other], ..view(11_900) }));
-            authorize_anew(world, authorized(ONCE, "new", 11_900));
-        }),
-        ("somebody else captured as much", WhyNotKind::CapturedElsewhere, |world| {
-            let reply = world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)));
-            world.answer(reply.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
-            let mut record = world.authorization("r");
-            record.provider.captured = Some(gel(4_000));
-            world.ledger.tables().authorizations.insert(record.key, record);
-            world.forget_before();
-            authorize_anew(world, authorized(OFTEN, "new", 5_000));
-        }),
-        ("no authorization is open", WhyNotKind::NoOpenAuthorization, |world| {
-            declined(world);
-            world.clock.advance_to(at(8 * 24 * 3_600));
-        }),
-        ("its one capture was used", WhyNotKind::NoOpenAuthorization, |world| {
-            let reply = world.accept(
-                draft("o", "s1")
-                    .line("l1", 2)
-                    .line("l3", 1)
-                    .on(authorized(ONCE, "r", 11_900))
-                    .plan(worked_plan())
-                    .last(),
-            );
-            drop(reply);
-            world.clock.advance(16 * MINUTE);
-            let read = world.due_call();
-            let frozen = world.show(read, seen(view(11_900)));
-            world.answer(frozen.ticket, captured(None));
-            world.accept(draft("o", "s2").line("l1", 1));
-            assert_eq!(world.shipment("s2").reason, Some(FailureReason::CaptureAlreadyUsed));
-        }),
-        ("its provider may have captured it in full", WhyNotKind::EndUnknown, |world| {
-            declined_batch(world);
-            authorize_anew(world, longer(authorized(ONCE, "new", 11_900)));
-            world.clock.advance_to(at(8 * 24 * 3_600));
-        }),
-        ("the new one is in another currency", WhyNotKind::CurrencyMismatch, |world| {
-            declined(world);
-            let mut euro = authorized(OFTEN, "euro", 5_000);
-            euro.currency = currency("EUR");
-            euro.amount = Some(crate::money::Money::from_minor(5_000, euro.currency).expect("positive"));
-            authorize_anew(world, euro);
-        }),
-        ("a part of its batch was discarded", WhyNotKind::BatchDiscarded, |world| {
-            declined_batch(world);
-            let letter = world.letter_of("s2", 0).id;
-            world.set_letter(letter, DeadLetterState::Discarded, None);
-        }),
-        ("its provider holds nothing any more", WhyNotKind::NoOpenAuthorization, |world| {
-            declined(world);
-            let mut record = world.authorization("r");
-            record.provider.remaining = Some(gel(0));
-            world.ledger.tables().authorizations.insert(record.key, record);
-            world.forget_before();
-        }),
-        ("its provider holds too little", WhyNotKind::ExceedsAuthorization, |world| {
-            declined(world);
-            let mut record = world.authorization("r");
-            record.provider.remaining = Some(gel(1_999));
-            world.ledger.tables().authorizations.insert(record.key, record);
-            world.forget_before();
-        }),
-        ("its message is lost", WhyNotKind::MessageLost, |world| {
-            declined(world);
-            let letter = world.letter_of("s1", 0).id;
-            world.ledger.tables().dead_letters.get_mut(&letter).expect("there").raw = None;
-            world.forget_before();
-        }),
-    ];
-    for (case, kind, given) in cases {
+    for (case, kind, given) in NOT_REPLAYED {
         let mut world = World::new();
         given(&mut world);
         world.news();

@@ -12,7 +12,7 @@ use chrono::DateTime;
 use futures_util::FutureExt as _;
 
 use crate::capture::decide::{
-    Arrival, Call, Command, Due, Evidence, Expire, Freeze, Learn, Note, Reply, Settle, Ticket,
+    Arrival, Call, Collect, Command, Due, Evidence, Expire, Freeze, Learn, Note, Reply, Settle, Ticket,
 };
 use crate::capture::event::Event;
 use crate::capture::evidence::{
@@ -248,6 +248,11 @@ pub(crate) fn cancellation(order: &str, lines: &[(&str, u32)]) -> Command {
     let lines = (!lines.is_empty()).then(|| lines.iter().map(line).collect());
     let notice = CancellationNotice { order: order_id(order), lines };
     Command::Cancel(Box::new(arrival(notice, format!("evt-{order}-cancelled"))))
+}
+
+/// What the broker gave up on.
+pub(crate) fn collect(raw: RawMessage) -> Command {
+    Command::Collect(Box::new(Collect { raw, order: None, shipment: None }))
 }
 
 /// The body of a command that a message became.

@@ -38,7 +38,7 @@ pub(in crate::cli) enum Change {
     Restore,
 }
 
-pub(super) fn run(args: Args, change: Change, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, change: Change, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
     let (state, verb) = match change {
         Change::Discard => (DeadLetterState::Open, "Discard"),
         Change::Restore => (DeadLetterState::Discarded, "Restore"),

@@ -35,7 +35,7 @@ struct Exported {
     without_message: usize,
 }
 
-pub(super) fn run(args: Args, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
     let report = context.report()?;
     let choice = args.which.choice(DeadLetterState::Open, now, &report)?;
     let filter = DeadLetterFilter { choice, state: Some(DeadLetterState::Open), limit: u32::MAX - 1 };

@@ -31,7 +31,7 @@ pub(in crate::cli) struct Args {
     limit: u32,
 }
 
-pub(super) fn run(args: Args, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
     let choice = args.filter.choice(args.set_aside_for, now);
     let filter = DeadLetterFilter { choice, state: args.state.0, limit: args.limit };
     let page = context.report()?.dead_letter_groups(&filter).or_exit(Exit::Ledger)?;

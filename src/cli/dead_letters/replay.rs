@@ -66,7 +66,7 @@ pub(in crate::cli) struct Args {
     stop: Option<i64>,
 }
 
-pub(super) fn run(args: Args, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Args, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
     if let Some(job) = args.watch {
         return follow::follow(job, context);
     }
@@ -76,7 +76,7 @@ pub(super) fn run(args: Args, now: Timestamp, context: &mut Context) -> Result<E
         .or(args.resume.map(|job| What::ResumeReplay { job }))
         .or(args.stop.map(|job| What::StopReplay { job }));
     if let Some(what) = change {
-        return ask::ask(what, reason(&args)?, context);
+        return ask::ask(what, reason(args)?, context);
     }
     let settings = context.settings()?;
     let report = context.report()?;
@@ -97,7 +97,7 @@ pub(super) fn run(args: Args, now: Timestamp, context: &mut Context) -> Result<E
         verdict.show(context)?;
         return Ok(Exit::Done);
     }
-    let why = reason(&args)?;
+    let why = reason(args)?;
     if verdict.would_replay == 0 {
         verdict.show(context)?;
         return Err(Failure::new(Exit::Wrong, "none of them can be replayed: nothing was changed"));

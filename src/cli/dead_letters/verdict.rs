@@ -99,7 +99,7 @@ impl<'a> Verdict<'a> {
         }
         let mut groups: Vec<Group<'a>> =
             groups.into_iter().map(|(fingerprint, letters)| group(fingerprint, &letters)).collect();
-        groups.sort_by(|one, other| other.dead_letters.cmp(&one.dead_letters));
+        groups.sort_by_key(|group| std::cmp::Reverse(group.dead_letters));
         Self {
             dead_letters: letters.len(),
             would_replay: letters.iter().filter(|rehearsed| rehearsed.verdict.is_ok()).count(),

@@ -221,7 +221,9 @@ pub(super) fn outcomes(
     let mut values = vec![Value::Integer(now.timestamp_micros()), Value::Integer(job)];
     let mut sql = ITEMS.to_owned();
     if !positions.is_empty() {
-        sql.push_str(&format!(" AND i.position IN ({})", vec!["?"; positions.len()].join(", ")));
+        sql += " AND i.position IN (";
+        sql += &vec!["?"; positions.len()].join(", ");
+        sql += ")";
         values.extend(positions.iter().map(|position| Value::Integer(*position)));
     }
     let mut statement = connection.prepare(&sql)?;

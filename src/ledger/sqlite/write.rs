@@ -1,12 +1,13 @@
 //! Writes what changed. Only columns that may change are ever updated.
 
+// what was set aside
+mod dead_letters;
+
 use rusqlite::{Connection, Params, params};
 
 use crate::capture::books::{Announcement, Books, Change, Entry};
-use crate::capture::dead_letter::{self, DeadLetter};
 use crate::capture::event::CaptureKind;
-use crate::capture::records::{Authorization, Capture, JobKey, Kept, NamedBy, Order, Shipment, ShipmentKey};
-use crate::capture::replay::{ReplayRecord, ReplayResult};
+use crate::capture::records::{Authorization, Capture, Kept, NamedBy, Order, Shipment, ShipmentKey};
 use crate::capture::states::ShipmentState;
 use crate::capture::why::{LeftOpen, Missing, Since};
 use crate::clock::Timestamp;
@@ -60,12 +61,12 @@ pub(super) fn write(
     write_events(connection, &books.outbox, outbox)?;
     for entry in books.changed_dead_letters() {
         match entry.change {
-            Change::Inserted => write_dead_letter(connection, &entry.value)?,
-            Change::Updated => update_dead_letter(connection, &entry.value)?,
+            Change::Inserted => dead_letters::insert(connection, &entry.value)?,
+            Change::Updated => dead_letters::update(connection, &entry.value)?,
             Change::None => {}
         }
     }
-    write_replays(connection, books, now)?;
+    dead_letters::write_replays(connection, books, now)?;
     let mut statement = connection.prepare_cached("UPDATE sequence SET next_row = ?1 WHERE next_row <> ?1")?;
     statement.execute([books.next_row()]).map(drop)
 }
@@ -389,89 +390,4 @@ fn write_events(connection: &Connection, announcements: &[Announcement], rows: &
         outbox.execute(params![row.row, At(announcement.event.time)])?;
     }
     Ok(())
-}
-
-fn write_dead_letter(connection: &Connection, letter: &DeadLetter) -> Result<()> {
-    // The same one may be there although it was not loaded: it is seen once more.
-    let sql = "INSERT INTO dead_letters VALUES
-               (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)
-               ON CONFLICT (dead_letter_id) DO UPDATE SET count = max(count + 1, excluded.count),
-               last_seen_at = excluded.last_seen_at";
-    connection.prepare_cached(sql)?.execute(params![
-        letter.id.as_uuid().as_bytes(),
-        letter.reason,
-        letter.path,
-        letter.message,
-        letter.provider_code,
-        letter.fingerprint,
-        letter.order.as_ref().map(crate::ids::OrderId::as_str),
-        letter.shipment.as_ref().map(crate::ids::ShipmentId::as_str),
-        letter.account.as_ref().map(AccountName::as_str),
-        letter.shipment_key.map(ShipmentKey::row),
-        letter.fee,
-        letter.generation,
-        letter.amount.as_ref().map(|amount| amount.currency().code().to_owned()),
-        letter.amount.map(Money::minor),
-        At(letter.first_seen_at),
-        At(letter.last_seen_at),
-        letter.count,
-        letter.state.as_str(),
-        letter.job.map(JobKey::row),
-        letter.raw.as_ref().map(kept_body),
-        letter.raw.as_ref().map(|raw| dead_letter::sha256(&raw.body)),
-        letter.raw.as_ref().map(codec::origin_to_json),
-    ])?;
-    Ok(())
-}
-
-fn update_dead_letter(connection: &Connection, letter: &DeadLetter) -> Result<()> {
-    let sql = "UPDATE dead_letters SET last_seen_at = ?2, count = ?3, state = ?4, job_row = ?5
-               WHERE dead_letter_id = ?1";
-    connection.prepare_cached(sql)?.execute(params![
-        letter.id.as_uuid().as_bytes(),
-        At(letter.last_seen_at),
-        letter.count,
-        letter.state.as_str(),
-        letter.job.map(JobKey::row),
-    ])?;
-    Ok(())
-}
-
-/// What a replay has come to is told once: in the transaction that made it true.
-fn write_replays(connection: &Connection, books: &Books, now: Timestamp) -> Result<()> {
-    if books.replays.is_empty() {
-        return Ok(());
-    }
-    let mut statement = connection.prepare_cached(
-        "UPDATE replay_items SET state = 'done', result = ?3, why_not = ?4, why = ?5, shipment_row = ?6,
-         generation = ?7, capture_row = ?8, done_at = ?9
-         WHERE job_row = ?1 AND state = 'pending'
-         AND dead_letter_row = (SELECT dead_letter_row FROM dead_letters WHERE dead_letter_id = ?2)",
-    )?;
-    for ReplayRecord { job, letter, result } in &books.replays {
-        let (word, why, shipment, generation, capture) = match result {
-            ReplayResult::Shipment(key, generation) => ("replayed", None, Some(key.row()), Some(*generation), None),
-            ReplayResult::Fee(capture) => ("replayed", None, None, None, Some(capture.row())),
-            ReplayResult::Accepted => ("accepted", None, None, None, None),
-            ReplayResult::Not(why) => ("not_replayed", Some(why), None, None, None),
-        };
-        statement.execute(params![
-            job.row(),
-            letter.as_uuid().as_bytes(),
-            word,
-            why.map(|why| why.kind.as_str()),
-            why.map(|why| why.message.as_str()),
-            shipment,
-            generation,
-            capture,
-            At(now),
-        ])?;
-    }
-    Ok(())
-}
-
-/// The body, untouched up to 64 KiB; of a larger one, its head.
-fn kept_body(raw: &crate::capture::notice::RawMessage) -> &[u8] {
-    let end = raw.body.len().min(crate::message::BODY_MAX);
-    &raw.body[..end]
 }

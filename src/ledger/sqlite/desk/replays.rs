@@ -75,13 +75,7 @@ impl Desk {
         self.write(|transaction| {
             let answer = match check(transaction, chosen, from)? {
                 Some(why) => why,
-                None => {
-                    let (conditions, mut values) = chosen_sql(chosen, from);
-                    let sql = format!("UPDATE dead_letters SET state = ? WHERE {conditions}");
-                    values.insert(0, Value::Text(to.as_str().to_owned()));
-                    let count = transaction.execute(&sql, params_from_iter(values))?;
-                    Answer { done: true, message: format!("{count} dead letters are {} now", to.as_str()) }
-                }
+                None => change_state(transaction, chosen, from, to)?,
             };
             write_answer(transaction, row, &answer)?;
             Ok(answer)
@@ -179,6 +173,24 @@ fn chosen_sql(chosen: &Chosen, state: DeadLetterState) -> (String, Vec<Value>) {
     let (conditions, mut values) = chosen.choice.conditions().into_sql();
     values.push(Value::Integer(chosen.up_to));
     (format!("{conditions} AND dead_letter_row <= ? AND state = '{}'", state.as_str()), values)
+}
+
+fn change_state(
+    transaction: &Transaction<'_>,
+    chosen: &Chosen,
+    from: DeadLetterState,
+    to: DeadLetterState,
+) -> rusqlite::Result<Answer> {
+    let (conditions, mut values) = chosen_sql(chosen, from);
+    let sql = format!("UPDATE dead_letters SET state = ? WHERE {conditions}");
+    values.insert(0, Value::Text(to.as_str().to_owned()));
+    let count = transaction.execute(&sql, params_from_iter(values))?;
+    let message = if count == 1 {
+        format!("1 dead letter is {} now", to.as_str())
+    } else {
+        format!("{count} dead letters are {} now", to.as_str())
+    };
+    Ok(Answer { done: true, message })
 }
 
 /// Why nothing is done: they are not what was seen any more.

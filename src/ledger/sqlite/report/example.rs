@@ -183,7 +183,7 @@ impl Example {
         // s1 of ord-1001 was accepted with two units.
         self.ship("09:24:00", "ord-1001", "s1", &planned(&[("l1", 1)]));
         let raw = raw("evt-poison", br#"{"poison":true}"#);
-        self.execute("09:25:00", Command::Collect(Box::new(raw)));
+        self.execute("09:25:00", crate::dead_letter::collect(raw));
     }
 
     /// A notice comes, and the provider captures what is asked of it.

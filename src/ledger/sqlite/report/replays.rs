@@ -237,11 +237,12 @@ impl Stage<'_> {
 
     fn decide(&self, books: &mut Books, command: Command) -> Result<Replayed, WhyNot> {
         let context = Context { policy: self.policy, now: self.now, jitter: Jitter::NONE };
-        match decide::decide(books, command, context).note {
-            Note::Replayed(replayed) => Ok(replayed),
-            Note::NotReplayed(why) => Err(why),
-            other => unreachable!("a replay ends replayed or not: {other:?}"),
+        let note = decide::decide(books, command, context).note;
+        if let Note::Replayed(replayed) = note {
+            return Ok(replayed);
         }
+        let Note::NotReplayed(why) = note else { unreachable!("what is there is replayed or not: {note:?}") };
+        Err(why)
     }
 
     fn is_single(&self) -> impl Fn(&Authorization) -> bool {
