@@ -343,3 +343,10 @@ fn it_reads_after_the_worker_has_ended_too() {
     assert_eq!(ended, Ok(Exit::Done));
     assert_eq!(String::from_utf8(after).unwrap(), during);
 }
+
+#[test]
+fn a_shipment_that_was_replayed_tells_of_both_times() {
+    let example = Example::new();
+    example.replayed();
+    insta::assert_snapshot!("show.replayed", written(&example, Format::Table, &["show", "ord-1003"]));
+}

@@ -11,9 +11,10 @@ use super::{Context, Exit, Failure, Format, OrExit, ask, output, table, text};
 use crate::cli::wait_for;
 use crate::clock;
 use crate::ids::{OrderId, ShipmentId};
-use crate::ledger::sqlite::desk::What;
+use crate::ledger::sqlite::desk::{Desk, What};
 use crate::ledger::sqlite::replays::{ItemOutcome, JobState};
 use crate::ledger::sqlite::report::{ReplayOutcome, ReplayReport, Report};
+use crate::settings::LedgerUrl;
 
 /// How often it is looked how far a replay is.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -87,6 +88,9 @@ fn look(report: &Report, job: i64) -> Result<ReplayReport, Failure> {
 }
 
 fn wait_for_end(report: &Report, job: i64, bar: &ProgressBar, context: &Context) -> Result<Ended, Failure> {
+    let LedgerUrl::Sqlite(path) = context.settings()?.ledger;
+    let desk = Desk::open(&path).or_exit(Exit::Ledger)?;
+    let mut is_served = true;
     let mut ended = Ended::AtRest;
     wait_for(async {
         loop {
@@ -95,6 +99,11 @@ fn wait_for_end(report: &Report, job: i64, bar: &ProgressBar, context: &Context)
             bar.set_message(in_words(&replay));
             if replay.has_come_to_rest() {
                 return Ok(Exit::Done);
+            }
+            let was_served = std::mem::replace(&mut is_served, desk.is_served().or_exit(Exit::Ledger)?);
+            if was_served && !is_served {
+                let message = "no worker runs on this ledger: the replay goes on when one does";
+                bar.suspend(|| context.output.notice(message));
             }
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}

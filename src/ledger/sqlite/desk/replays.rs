@@ -279,3 +279,79 @@ fn change(transaction: &Transaction<'_>, job: i64, to: JobState, request: &Reque
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::sqlite::report::example::Example;
+
+    const PACE: Pace = Pace { canary: 1, rate: 10, failures_max: 10 };
+
+    fn all(desk: &Desk) -> Chosen {
+        let count = "SELECT count(*), max(dead_letter_row) FROM dead_letters WHERE state = 'open'";
+        let (letters, up_to) =
+            desk.connection().query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?))).expect("counted");
+        Chosen { choice: Choice::default(), up_to, letters }
+    }
+
+    fn put(desk: &Desk, chosen: &Chosen) -> (i64, Request) {
+        let what = super::super::What::StartReplay { chosen: chosen.clone(), pace: PACE };
+        let request = Request { by: "olga".to_owned(), reason: "the cause is gone".to_owned(), what };
+        (desk.put(&request).expect("put"), request)
+    }
+
+    fn count(desk: &Desk, sql: &str) -> u64 {
+        desk.connection().query_row(sql, [], |row| row.get(0)).expect("counted")
+    }
+
+    #[test]
+    fn a_replay_takes_what_was_seen_and_gives_back_what_it_did_not_come_to() {
+        let example = Example::new();
+        // Two of one order, the last of all.
+        for body in [r#"{"order_id":"ord-9"}"#, r#"{"order_id":"ord-9","shipment_id":"s1"}"#] {
+            example.message("09:28:00", body.as_bytes());
+        }
+        let desk = Desk::open(&example.path).expect("a desk");
+        let chosen = all(&desk);
+        let (row, request) = put(&desk, &chosen);
+        let fewer = Chosen { letters: chosen.letters - 1, ..chosen.clone() };
+        assert!(!desk.start_replay(row, &fewer, PACE).expect("answered").done, "more than was seen");
+        let (row, _) = put(&desk, &chosen);
+        assert!(desk.start_replay(row, &chosen, PACE).expect("answered").done);
+        let [job] = &desk.running_replays().expect("read")[..] else { panic!("one") };
+        assert_eq!((job.letters, &*job.by, &*job.reason), (chosen.letters, "olga", "the cause is gone"));
+        let replaying = "SELECT count(*) FROM dead_letters WHERE state = 'replaying'";
+        assert_eq!(count(&desk, replaying), chosen.letters);
+        assert!(!desk.start_replay(row, &chosen, PACE).expect("answered").done, "nobody else takes them");
+
+        let first = desk.next_replayed(job.job, 1).expect("read");
+        assert_eq!(first.iter().map(|item| item.position).collect::<Vec<_>>(), [1]);
+        let together = desk.next_replayed(job.job, chosen.letters - 1).expect("read");
+        assert_eq!(u64::try_from(together.len()), Ok(chosen.letters), "all of an order together");
+        desk.give_up_replayed(job.job, first[0].letter.id, "a fault").expect("given up");
+        assert_eq!(desk.next_replayed(job.job, 1).expect("read")[0].position, 2);
+
+        let id = job.job;
+        for (to, done) in
+            [(JobState::Paused, true), (JobState::Running, true), (JobState::Stopped, true), (JobState::Running, false)]
+        {
+            let answer = desk.change_replay(row, id, to, &request).expect("answered");
+            assert_eq!(answer.done, done, "{}", answer.message);
+        }
+        assert!(desk.running_replays().expect("read").is_empty());
+        assert_eq!(count(&desk, replaying), 0);
+        assert_eq!(all(&desk).letters, chosen.letters);
+        assert!(!desk.change_replay(row, 99, JobState::Stopped, &request).expect("answered").done);
+    }
+
+    #[test]
+    fn what_is_set_aside_later_is_not_in_it() {
+        let example = Example::new();
+        let desk = Desk::open(&example.path).expect("a desk");
+        let chosen = all(&desk);
+        example.message("09:29:00", b"later");
+        let (row, _) = put(&desk, &chosen);
+        assert!(desk.start_replay(row, &chosen, PACE).expect("answered").done);
+        assert_eq!(all(&desk).letters, 1);
+    }
+}
