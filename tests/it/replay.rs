@@ -122,7 +122,8 @@ async fn thousands_are_replayed_through_a_pause_and_a_crash_and_each_is_captured
     let all = ["dead-letters", "replay", "--all"];
     let (code, dry, said) = world.holdfast_json(&[&all[..], &["--dry-run"]].concat()).await;
     assert_eq!((code, &dry["dead_letters"], &dry["would_replay"]), (0, &json!(ALL + 3), &json!(0)), "{said}");
-    let why_not: Vec<&Value> = dry["would_not"].as_array().unwrap().iter().map(|why| &why["why_not"]).collect();
+    let mut why_not: Vec<&Value> = dry["would_not"].as_array().unwrap().iter().map(|why| &why["why_not"]).collect();
+    why_not.dedup();
     assert_eq!(why_not, ["exceeds_authorization", "still_rejected"]);
 
     let (new_flex, new_flitt): (Vec<Order>, Vec<Order>) = (
