@@ -1,7 +1,7 @@
 //! Trying again what ended without its money. Nothing is copied and nothing is sent round: a shipment
 //! begins its next generation, and a message that never became one is accepted as if it came now.
 //!
-//! Whether it may be tried again is [`way`]'s; here is what is done then. Replaying twice is harmless:
+//! Whether it may be tried again is `way`'s; here is what is done then. Replaying twice is harmless:
 //! whatever a replay has come to is not open any more.
 
 mod room;
