@@ -14,6 +14,7 @@ use crate::capture::complete;
 use crate::capture::decide::{Arrival, Context, Note, Reply};
 use crate::capture::due;
 use crate::capture::event::{CaptureKind, FailureReason};
+use crate::capture::foreign;
 use crate::capture::notice::{RejectionReason, ShipmentNotice};
 use crate::capture::outcome;
 use crate::capture::policy::Captures;
@@ -251,7 +252,7 @@ fn bind_multiple(
         return Reply::nothing(Note::Zero).about(outcome::subject(books, shipment));
     }
     let (waiting, total) = small::with_waiting(books, shipment, authorization, amount);
-    if let Some(message) = does_not_fit(total, books.authorization(authorization).remaining()) {
+    if let Some(message) = does_not_fit(total, foreign::room(books.authorization(authorization), context)) {
         return refuse(books, shipment, FailureReason::ExceedsAuthorization, &message, context);
     }
     if Rules::on(books, authorization, context).is_too_little(total) {

@@ -8,7 +8,9 @@ use crate::capture::decide::{Call, Context, Due, Learn, Note, Ready, Reply, Subj
 use crate::capture::due;
 use crate::capture::evidence::{AuthorizationStatus, AuthorizationView, Reading};
 use crate::capture::expiry;
+use crate::capture::foreign;
 use crate::capture::notice::AuthorizationFacts;
+use crate::capture::outcome;
 use crate::capture::records::{Ask, Authorization, AuthorizationKey};
 use crate::capture::register;
 use crate::capture::retry;
@@ -101,6 +103,7 @@ fn take(
     }
     let (order, was_known) = (record.order, record.is_amount_known);
     settle::note_provider(books, authorization, view, context);
+    foreign::note_view(books, authorization, view, context);
     if view.status == AuthorizationStatus::NotYetApproved {
         return Err("not approved yet");
     }
@@ -137,10 +140,5 @@ pub(super) fn derive_expiry(
 }
 
 fn subject(books: &Books, authorization: AuthorizationKey) -> Subject {
-    let record = books.authorization(authorization);
-    Subject {
-        order: Some(books.order(record.order).id.clone()),
-        account: Some(record.account.clone()),
-        ..Subject::default()
-    }
+    outcome::subject_of_authorization(books, authorization)
 }

@@ -354,6 +354,7 @@ impl Books {
         authorization.in_flight -= u32::from(before.is_in_flight());
         authorization.planned += u32::from(next == CaptureState::Planned);
         authorization.in_flight += u32::from(next.is_in_flight());
+        authorization.unresolved += u32::from(next == CaptureState::Unresolved);
     }
 
     /// Writes a movement, and applies it to the balance.

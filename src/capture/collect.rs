@@ -71,7 +71,11 @@ pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, conte
 /// From when on earned money is taken whatever else is missing: a margin before the expiry, a wider
 /// one where the expiry was derived rather than told.
 pub(super) fn deadline(books: &Books, authorization: AuthorizationKey, context: Context<'_>) -> Option<Timestamp> {
-    let record = books.authorization(authorization);
+    deadline_of(books.authorization(authorization), context)
+}
+
+/// The same, of a record.
+pub(super) fn deadline_of(record: &Authorization, context: Context<'_>) -> Option<Timestamp> {
     let margin =
         if record.expiry_is_derived { context.policy.derived_deadline_margin } else { context.policy.deadline_margin };
     record.expires_at.map(|at| clock::before(at, margin))

@@ -13,6 +13,7 @@ use crate::capture::expiry;
 use crate::capture::notice::{
     CancellationNotice, RawMessage, RegistrationNotice, Rejection, RejectionReason, ShipmentNotice,
 };
+use crate::capture::operator;
 use crate::capture::policy::Policy;
 use crate::capture::records::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
 use crate::capture::reject;
@@ -22,6 +23,8 @@ use crate::capture::settle;
 use crate::clock::{BootInstant, Moment, Timestamp};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
 use crate::money::Money;
+
+pub use crate::capture::operator::{Closing, Intervention, Operator};
 
 /// What can happen.
 #[derive(Debug, Clone)]
@@ -49,6 +52,8 @@ pub enum Command {
     Expire(Box<Expire>),
     /// The provider was asked for what nobody had told of an authorization (T3).
     Learn(Box<Learn>),
+    /// An operator asks for something by hand (T2 of a look, T3 of a capture closed by hand).
+    Operator(Box<Operator>),
     /// Outbox rows were published (T4).
     Published(Vec<i64>),
     /// An operator tries something again that ended without its money (T1).
@@ -338,6 +343,14 @@ pub enum Note {
         /// Given back to the payer.
         released: Money,
     },
+    /// Two reads have shown so much captured by somebody else: nothing is sent on the authorization.
+    Halted(Money),
+    /// That is over, for this reason.
+    Resumed(String),
+    /// An operator closed a capture in doubt without an answer.
+    Unresolved(Money),
+    /// What an operator asked for was not done, for this reason.
+    NotDone(String),
     /// Nothing: another turn, an old epoch, or already done.
     Nothing,
     /// Events were marked as published.
@@ -381,6 +394,7 @@ pub(super) fn carry_out(books: &mut Books, command: Command, context: Context<'_
         Command::Freeze(freeze) => collect::freeze(books, *freeze, context),
         Command::Expire(expire) => expiry::expire(books, *expire, context),
         Command::Learn(learn) => ask::learn(books, *learn, context),
+        Command::Operator(operator) => operator::carry_out(books, *operator, context),
         Command::Published(rows) => {
             books.published.extend(rows);
             Reply::nothing(Note::Published)

@@ -9,9 +9,9 @@ use crate::capture::collect;
 use crate::capture::complete;
 use crate::capture::decide::{Call, Context, Due, Note, Ready, Reply, Ticket};
 use crate::capture::expiry;
+use crate::capture::foreign;
 use crate::capture::kept;
 use crate::capture::outcome;
-use crate::capture::policy::Captures;
 use crate::capture::records::{Ask, AuthorizationKey, CaptureKey, ShipmentKey};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::window;
@@ -51,7 +51,7 @@ fn due_capture(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> 
         return Reply::nothing(Note::Parked(NOT_CONFIGURED.to_owned())).about(subject);
     }
     match state {
-        CaptureState::Planned => begin_in_turn(books, capture, true, context).about(subject),
+        CaptureState::Planned => begin_or_refuse(books, capture, context).about(subject),
         CaptureState::InDoubt => look(books, capture, context).about(subject),
         CaptureState::Sending | CaptureState::Captured | CaptureState::Failed | CaptureState::Unresolved => {
             Reply::nothing(Note::Nothing)
@@ -126,18 +126,32 @@ fn due_shipment(books: &mut Books, shipment: ShipmentKey, context: Context<'_>) 
     Reply::nothing(Note::LookAgain(Box::new(raw))).about(subject)
 }
 
+/// Sends a planned capture where it is its turn, or refuses it where it does not fit any more.
+fn begin_or_refuse(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> Reply {
+    let authorization = books.capture(capture).authorization;
+    foreign::end_at_deadline(books, authorization, context);
+    let obstacle = foreign::obstacle(books, capture, context).filter(|_| is_its_turn(books, capture, context));
+    let Some(cause) = obstacle else { return begin_in_turn(books, capture, true, context) };
+    note(books, capture, "refused", cause.message.clone(), context);
+    outcome::failed(books, capture, &cause, context);
+    hand_on(books, authorization, true, context).with_note(Note::Refused(cause.reason))
+}
+
 /// Sends a planned capture where it is its turn and the caller has a permit; says that it is ready
 /// where only the permit lacks; else leaves it to wait for its turn.
 pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool, context: Context<'_>) -> Reply {
     if !is_its_turn(books, capture, context) {
-        // What is in flight ahead of it hands on the turn; at the deadline margin it goes anyway.
+        // What is in flight ahead of it hands on the turn, or the end of the halt does; at the deadline
+        // margin it goes anyway.
+        foreign::hold_back(books, capture, context);
         let deadline = collect::deadline(books, books.capture(capture).authorization, context);
         let record = books.capture_mut(capture);
         record.due_at = deadline;
         record.waits_turn = true;
         return Reply::nothing(Note::Nothing);
     }
-    if start {
+    // What does not fit any more is refused when it is taken up by itself, with its shipments.
+    if start && foreign::obstacle(books, capture, context).is_none() {
         return begin(books, capture, context);
     }
     let record = books.capture_mut(capture);
@@ -164,18 +178,13 @@ pub(super) fn move_deadline(books: &mut Books, authorization: AuthorizationKey, 
     }
 }
 
-/// One at a time: nothing else in flight on the authorization. From the deadline margin on, an authorization that allows several captures does
-/// not let doubt about one hold up the others.
+/// One at a time: nothing else in flight on the authorization; and none while it is halted. From the
+/// deadline margin on, an authorization that allows several captures does not let doubt about one hold up
+/// the others.
 fn is_its_turn(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool {
-    let authorization = books.capture(capture).authorization;
-    books.authorization(authorization).in_flight == 0 || is_hurried(books, authorization, context)
-}
-
-fn is_hurried(books: &Books, authorization: AuthorizationKey, context: Context<'_>) -> bool {
-    let record = books.authorization(authorization);
-    let account = context.policy.accounts.get(&record.account);
-    let may_hurry = account.is_some_and(|account| account.captures == Captures::Multiple);
-    may_hurry && collect::deadline(books, authorization, context).is_some_and(|at| at <= context.now.wall)
+    let record = books.authorization(books.capture(capture).authorization);
+    let is_free = record.in_flight == 0 && !foreign::is_halted(record, context);
+    is_free || foreign::is_hurried(record, context)
 }
 
 /// The next planned capture of an authorization whose turn has come, with the permit of the one
@@ -224,7 +233,7 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
 }
 
 /// Begins a look at a capture in doubt.
-fn look(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> Reply {
+pub(super) fn look(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> Reply {
     let authorization = books.authorization(books.capture(capture).authorization);
     let (account, reference) = (authorization.account.clone(), authorization.reference.clone());
     let record = books.capture_mut(capture);

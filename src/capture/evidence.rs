@@ -46,6 +46,8 @@ pub struct CaptureProof {
 pub struct ProviderBalance {
     /// Captured so far, by anybody.
     pub captured: Option<Money>,
+    /// Voided or reversed so far, by anybody: given back to the payer without a capture.
+    pub voided: Option<Money>,
     /// What can still be captured.
     pub remaining: Option<Money>,
     /// When the authorization dies.

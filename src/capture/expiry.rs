@@ -12,6 +12,7 @@ use crate::capture::decide::{Call, Context, Expire, Note, Reply, Subject, Ticket
 use crate::capture::due;
 use crate::capture::event::{AuthorizationEnd, AuthorizationWarning, Ending, Event, EventContent};
 use crate::capture::evidence::{AuthorizationStatus, AuthorizationView, Reading};
+use crate::capture::foreign;
 use crate::capture::outcome;
 use crate::capture::policy::{OnExpiry, Policy};
 use crate::capture::records::{Authorization, AuthorizationKey, Lead, SingleUse, Watch};
@@ -31,6 +32,9 @@ pub(super) fn first_watch(expires_at: Option<Timestamp>, context: Context<'_>) -
 
 /// Works out anew when something is due about an authorization that a command has changed.
 pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
+    if !is_watched(books.authorization(authorization)) {
+        foreign::forget(books, authorization);
+    }
     let record = books.authorization(authorization);
     let watch = &record.watch;
     let read_at = watch.read_at.filter(|_| call_from(record).is_some());
@@ -43,8 +47,8 @@ pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, conte
     }
 }
 
-/// From when on the provider is to be read: for the freeze, for an expiry that nobody has told, or for
-/// what became of it after its expiry. Captures that are open then come first, by their own rules.
+/// From when on the provider is to be read: for the freeze, for an expiry that nobody has told, for
+/// foreign money, or for what became of it after its expiry. Captures that are open then come first, by their own rules.
 fn call_from(record: &Authorization) -> Option<Timestamp> {
     let freeze = record.freeze_at.filter(|_| record.waiting > 0 && record.single == SingleUse::Free);
     let end = match record.expires_at {
@@ -53,7 +57,9 @@ fn call_from(record: &Authorization) -> Option<Timestamp> {
         None => Some(Timestamp::UNIX_EPOCH).filter(|_| record.ask.is_none()),
         Some(at) => Some(at).filter(|_| !has_open(record)),
     };
-    [freeze, end].into_iter().flatten().min()
+    // When, is up to the read that was put off.
+    let foreign = Some(Timestamp::UNIX_EPOCH).filter(|_| is_watched(record) && foreign::needs_reads(record));
+    [freeze, end, foreign].into_iter().flatten().min()
 }
 
 /// Is there anything about its end that is not known?
@@ -189,8 +195,17 @@ pub(super) fn expire(books: &mut Books, expire: Expire, context: Context<'_>) ->
             Reply::nothing(Note::Parked(fault.message))
         }
         Reading::Seen(view) => {
+            // `due` had it read again when no answer would come any more.
+            let no_answer_after = due::no_answer_after(&record.account, context);
+            let begun = record.watch.read_at.map_or(context.now.wall, |at| clock::before(at, no_answer_after));
             settle::note_provider(books, authorization, &view, context);
-            conclude(books, authorization, &view, context)
+            if let Some(corrected) = settle::adopt(books, authorization, &view, context) {
+                // Read again by the schedule: what the books had of it is another matter now.
+                read_again(books, authorization, 0, String::new(), context);
+                return corrected;
+            }
+            foreign::read(books, authorization, &view, begun, context)
+                .unwrap_or_else(|| conclude(books, authorization, &view, context))
         }
     }
     .about(subject)
@@ -198,7 +213,7 @@ pub(super) fn expire(books: &mut Books, expire: Expire, context: Context<'_>) ->
 
 /// Reads again by the resolver's schedule; each read beyond it that shows money still held doubles
 /// the rest before the next, up to a bound.
-fn read_again(
+pub(super) fn read_again(
     books: &mut Books,
     authorization: AuthorizationKey,
     doublings: u32,
@@ -301,7 +316,7 @@ fn report(
 }
 
 /// What the provider shows as captured, by anybody.
-fn captured_in_all(view: &AuthorizationView, record: &Authorization) -> Money {
+pub(super) fn captured_in_all(view: &AuthorizationView, record: &Authorization) -> Money {
     let zero = Money::zero(record.currency);
     // A capture in another currency than the authorization's is not ours, and cannot be summed up.
     let events = view.captures.iter().fold(zero, |sum, seen| sum.checked_add(seen.amount).unwrap_or(sum));
@@ -322,6 +337,5 @@ pub(super) fn park(books: &mut Books, authorization: AuthorizationKey, context: 
 }
 
 fn subject(books: &Books, record: &Authorization) -> Subject {
-    let order = Some(books.order(record.order).id.clone());
-    Subject { order, account: Some(record.account.clone()), ..Subject::default() }
+    outcome::subject_of_authorization(books, record.key)
 }

@@ -9,7 +9,10 @@ use crate::capture::amount::{self, Rules};
 use crate::capture::books::{Books, OutcomeOf};
 use crate::capture::decide::{Context, Note, Reply};
 use crate::capture::due;
-use crate::capture::event::{CaptureKind, Correction, Event, EventContent, FailureReason, Outcome, ResolvedBy};
+use crate::capture::event::{
+    CaptureKind, Correction, Event, EventContent, FailureReason, OperatorNote, Outcome, ResolvedBy,
+};
+use crate::capture::foreign;
 use crate::capture::outcome::{self, Cause, Intent, SetAside};
 use crate::capture::policy::Captures;
 use crate::capture::records::{AmountMode, AuthorizationKey, Capture, CaptureKey, Fee, NamedBy, OrderKey};
@@ -48,7 +51,7 @@ pub(super) fn take(books: &mut Books, order: OrderKey, caused_by: Option<&str>, 
         amount,
         generation: 0,
     };
-    match fee.obstacle(books, rules) {
+    match fee.obstacle(books, rules, context) {
         Some(cause) => refuse(books, &fee, &cause, context),
         None => plan(books, fee, context),
     }
@@ -78,9 +81,9 @@ impl Owed {
     }
 
     /// Why it cannot be captured.
-    fn obstacle(&self, books: &Books, rules: Rules) -> Option<Cause> {
+    fn obstacle(&self, books: &Books, rules: Rules, context: Context<'_>) -> Option<Cause> {
         let record = books.authorization(self.authorization);
-        let (amount, remaining) = (self.amount, record.remaining());
+        let (amount, remaining) = (self.amount, foreign::room(record, context));
         match amount.fits(remaining) {
             Ok(true) if rules.is_too_little(amount) => Some(rules.too_little(amount)),
             Ok(true) => None,
@@ -203,6 +206,13 @@ pub(super) fn failed(books: &mut Books, capture: CaptureKey, cause: &Cause, cont
     if let Some(owed) = Owed::of_capture(books, capture) {
         owed.end_without_money(books, Some(capture), cause, context);
     }
+}
+
+/// An operator has closed it without an answer.
+pub(super) fn unresolved(books: &mut Books, capture: CaptureKey, by: OperatorNote, context: Context<'_>) {
+    let Some(owed) = Owed::of_capture(books, capture) else { return };
+    let outcome = owed.outcome(books, Some(capture), ResolvedBy::Operator);
+    owed.announce(books, EventContent::Unresolved(Box::new(outcome), by), Some(capture), context);
 }
 
 /// Positive evidence after a terminal outcome.

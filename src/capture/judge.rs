@@ -26,6 +26,7 @@ use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, Doubt, DoubtKind, NotExecuted,
     Reading, Refusal, RefusalReason,
 };
+use crate::capture::foreign;
 use crate::capture::outcome::Cause;
 use crate::capture::policy::{AccountPolicy, Captures};
 use crate::capture::records::{Authorization, Capture, CaptureProgress};
@@ -97,7 +98,7 @@ pub(super) fn judge(case: &Case<'_>, evidence: Evidence) -> Verdict {
 }
 
 /// E1: positive evidence, whoever brings it and whenever it comes.
-fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Verdict> {
+pub(super) fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Verdict> {
     let capture = case.capture;
     if is_about_another(case) {
         return None;
@@ -373,6 +374,9 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
         // Others were sent past it, so the balance means nothing for it: it is only read.
         let why = "nothing captured yet; others are being sent".to_owned();
         return in_doubt(case, progress.then(Since::OthersUnderWay), None, why);
+    }
+    if foreign::is_halted(case.authorization, case.context) {
+        return in_doubt(case, progress.then(Since::Halted), None, "nothing captured yet; halted".to_owned());
     }
     // A permit that was not used opens no window.
     if !window::left(progress.window_from, case.account.resend_window, case.context.now).is_zero() {

@@ -39,6 +39,7 @@ mod companion;
 mod complete;
 mod expiry;
 mod fee;
+mod foreign;
 mod kept;
 mod register;
 pub(crate) mod reject;
@@ -54,11 +55,13 @@ mod window;
 
 // 5 judge
 mod judge;
+mod operator;
 mod settle;
 pub mod why;
 
 // 6 what an end means
 mod outcome;
+mod subject;
 
 // what goes out
 pub mod dead_letter;

@@ -4,9 +4,9 @@
 use crate::capture::books::{Books, Movement, MovementKind, OutcomeOf};
 use crate::capture::complete;
 use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
-use crate::capture::decide::{Context, Subject};
+use crate::capture::decide::Context;
 use crate::capture::event::{
-    Balance, CaptureKind, Correction, Event, EventContent, Failure, FailureReason, Outcome, ResolvedBy,
+    Balance, CaptureKind, Correction, Event, EventContent, Failure, FailureReason, OperatorNote, Outcome, ResolvedBy,
 };
 use crate::capture::evidence::Refusal;
 use crate::capture::fee;
@@ -17,6 +17,8 @@ use crate::capture::records::{
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, EventId, Reference, ShipmentId};
 use crate::money::Money;
+
+pub(super) use crate::capture::subject::{subject, subject_of_authorization, subject_of_capture, subject_of_order};
 
 /// Why a shipment ends without its money.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,33 +42,6 @@ impl Cause {
         let reason = refusal.reason.as_failure();
         Self { reason, provider_code: refusal.code, message: refusal.message, resolved_by }
     }
-}
-
-/// What a reply about a shipment is about.
-pub(super) fn subject(books: &Books, shipment: ShipmentKey) -> Subject {
-    let shipment = books.shipment(shipment);
-    Subject {
-        order: Some(books.order(shipment.order).id.clone()),
-        shipment: Some(shipment.id.clone()),
-        capture: shipment.capture.map(|key| books.capture(key).id),
-        account: shipment.authorization.map(|key| books.authorization(key).account.clone()),
-    }
-}
-
-/// What a reply about a capture is about: its last shipment, where it has one.
-pub(super) fn subject_of_capture(books: &Books, capture: CaptureKey) -> Subject {
-    let record = books.capture(capture);
-    let of_order = || {
-        let account = books.authorization(record.authorization).account.clone();
-        Subject { account: Some(account), ..subject_of_order(books, record.order) }
-    };
-    let subject = record.shipment().map_or_else(of_order, |shipment| subject(books, shipment));
-    Subject { capture: Some(record.id), ..subject }
-}
-
-/// What a reply about an order is about.
-pub(super) fn subject_of_order(books: &Books, order: OrderKey) -> Subject {
-    Subject { order: Some(books.order(order).id.clone()), ..Subject::default() }
 }
 
 /// Freezes the intent to capture `amount` for `shipments`, and reserves it.
@@ -187,6 +162,20 @@ pub(super) fn failed(books: &mut Books, capture: CaptureKey, cause: &Cause, cont
     complete::call_for_refund(books, books.capture(capture).order, None, context);
 }
 
+/// An operator has closed it without an answer: its reservation stays, and nothing is left to be replayed.
+pub(super) fn unresolved(books: &mut Books, capture: CaptureKey, by: OperatorNote, context: Context<'_>) {
+    books.move_capture(capture, CaptureState::Unresolved);
+    close(books, capture, ResolvedBy::Operator, context);
+    for shipment in books.covered_by(capture) {
+        books.move_shipment(shipment, ShipmentState::Settled);
+        let outcome = outcome_of(books, shipment, ResolvedBy::Operator);
+        announce_outcome(books, shipment, EventContent::Unresolved(Box::new(outcome), by.clone()), context);
+        books.shipment_mut(shipment).message = None;
+    }
+    fee::unresolved(books, capture, by, context);
+    complete::call_for_refund(books, books.capture(capture).order, None, context);
+}
+
 /// Positive evidence after a terminal outcome: booked, and said aloud.
 pub(super) fn corrected(
     books: &mut Books,
@@ -199,8 +188,12 @@ pub(super) fn corrected(
     let was = record.state;
     record.is_corrected = true;
     record.provider_reference = provider_reference;
+    let authorization = record.authorization;
     let kind = match was {
-        CaptureState::Unresolved => MovementKind::Capture,
+        CaptureState::Unresolved => {
+            books.authorization_mut(authorization).unresolved -= 1;
+            MovementKind::Capture
+        }
         CaptureState::Planned
         | CaptureState::Sending
         | CaptureState::InDoubt

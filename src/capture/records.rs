@@ -14,7 +14,7 @@ use crate::ids::{AccountName, CaptureId, OrderId, Reference, ShipmentId};
 use crate::money::{Currency, Money};
 
 pub use crate::capture::keys::{AuthorizationKey, CaptureKey, JobKey, KeptKey, OrderKey, ShipmentKey};
-pub use crate::capture::watch::{Lead, Watch};
+pub use crate::capture::watch::{Foreign, ForeignStanding, Lead, Watch};
 
 /// An order: its plan, and how much of it has shipped.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,6 +153,8 @@ pub struct Authorization {
     pub planned: u32,
     /// Captures that are being sent or in doubt.
     pub in_flight: u32,
+    /// Captures that were closed by hand without an answer, and of which none has come since.
+    pub unresolved: u32,
     /// Shipments that wait for the single capture, and what they come to.
     pub waiting: u32,
     /// What the waiting shipments come to.

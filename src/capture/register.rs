@@ -349,6 +349,7 @@ fn add_authorization(
         expiry_is_derived,
         planned: 0,
         in_flight: 0,
+        unresolved: 0,
         waiting: 0,
         waiting_amount: Money::zero(facts.currency),
         single: SingleUse::Free,

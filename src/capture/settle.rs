@@ -9,6 +9,7 @@ use crate::capture::decide::{Context, Evidence, Note, Reply, Settle};
 use crate::capture::due;
 use crate::capture::event::FailureReason;
 use crate::capture::evidence::{Answer, AuthorizationView, ProviderBalance, Reading};
+use crate::capture::foreign;
 use crate::capture::judge::{self, Case, Verdict};
 use crate::capture::outcome::{self, Cause};
 use crate::capture::policy::{AccountPolicy, Captures};
@@ -33,9 +34,76 @@ pub(super) fn settle(books: &mut Books, settle: Settle, context: Context<'_>) ->
         epoch,
         context,
     };
+    let shown = Shown::of(&evidence);
     let verdict = judge::judge(&case, evidence);
     let subject = outcome::subject_of_capture(books, capture);
-    apply(books, capture, verdict, start, context).about(subject)
+    let reply = apply(books, capture, verdict, start, context).about(subject);
+    match shown {
+        Shown::Nothing => reply,
+        Shown::Balance(balance) => {
+            foreign::note_answer(books, authorization, balance, context);
+            reply
+        }
+        Shown::View(view) => {
+            let corrected = adopt(books, authorization, &view, context);
+            foreign::note_view(books, authorization, &view, context);
+            match corrected {
+                Some(corrected) => reply.with_note(corrected.note).about(corrected.subject),
+                None => reply,
+            }
+        }
+    }
+}
+
+/// What the evidence about one capture shows of all of its authorization.
+enum Shown {
+    Nothing,
+    Balance(ProviderBalance),
+    View(Box<AuthorizationView>),
+}
+
+impl Shown {
+    fn of(evidence: &Evidence) -> Self {
+        match evidence {
+            Evidence::Answer(Answer::Captured(proof)) => Self::Balance(proof.balance),
+            Evidence::Reading(Reading::Seen(view)) => Self::View(view.clone()),
+            Evidence::Answer(
+                Answer::Pending
+                | Answer::Refused(_)
+                | Answer::Doubt(_)
+                | Answer::NotExecuted(_)
+                | Answer::Misconfigured(_),
+            )
+            | Evidence::Reading(Reading::Unclear(_) | Reading::Misconfigured(_))
+            | Evidence::Interrupted => Self::Nothing,
+        }
+    }
+}
+
+/// Books what a read about something else proves of captures that were closed by hand without an answer.
+/// The last of them, where there are any.
+pub(super) fn adopt(
+    books: &mut Books,
+    authorization: AuthorizationKey,
+    view: &AuthorizationView,
+    context: Context<'_>,
+) -> Option<Reply> {
+    if books.authorization(authorization).unresolved == 0 {
+        return None;
+    }
+    let evidence = Evidence::Reading(Reading::Seen(Box::new(view.clone())));
+    let mut reply = None;
+    for capture in books.unresolved_on(authorization) {
+        let record = books.capture(capture);
+        let account = account_of(books, record, context)?;
+        let authorization = books.authorization(authorization);
+        let case = Case { capture: record, authorization, account, epoch: record.progress.epoch, context };
+        if let Some(verdict) = judge::judge_positive(&case, &evidence) {
+            let subject = outcome::subject_of_capture(books, capture);
+            reply = Some(apply(books, capture, verdict, false, context).about(subject));
+        }
+    }
+    reply
 }
 
 fn account_of<'a>(books: &Books, capture: &Capture, context: Context<'a>) -> Option<&'a AccountPolicy> {
@@ -72,6 +140,7 @@ fn note_balance(books: &mut Books, authorization: AuthorizationKey, balance: Pro
     let before = books.authorization(authorization).provider;
     let known = ProviderBalance {
         captured: balance.captured.or(before.captured),
+        voided: balance.voided.or(before.voided),
         remaining: balance.remaining.or(before.remaining),
         expires_at: balance.expires_at.or(before.expires_at),
     };
@@ -173,7 +242,8 @@ fn take_state(
 pub(super) fn after_single(books: &mut Books, capture: CaptureKey, context: Context<'_>) {
     let record = books.capture(capture);
     let authorization = record.authorization;
-    let is_captured = record.state == CaptureState::Captured;
+    let (is_captured, is_unresolved) =
+        (record.state == CaptureState::Captured, record.state == CaptureState::Unresolved);
     let account = account_of(books, record, context);
     if account.is_none_or(|account| account.captures == Captures::Multiple) {
         return;
@@ -184,7 +254,9 @@ pub(super) fn after_single(books: &mut Books, capture: CaptureKey, context: Cont
         .any(|shipment| books.shipment(shipment).reason == Some(FailureReason::CapturedElsewhere));
     let was_corrected_before = !books.authorization(authorization).captured.is_zero();
     if is_captured || was_captured_elsewhere || was_corrected_before {
-        use_up(books, authorization, context);
+        use_up(books, authorization, USED, context);
+    } else if is_unresolved {
+        use_up(books, authorization, PERHAPS_USED, context);
     } else {
         books.authorization_mut(authorization).single = SingleUse::Free;
         if books.authorization(authorization).waiting > 0 {
@@ -200,13 +272,16 @@ fn after_correction(books: &mut Books, capture: CaptureKey, context: Context<'_>
     let account = account_of(books, books.capture(capture), context);
     let is_single = account.is_some_and(|account| account.captures == Captures::Single);
     if is_single && books.authorization(authorization).single == SingleUse::Free {
-        use_up(books, authorization, context);
+        use_up(books, authorization, USED, context);
     }
 }
 
-fn use_up(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
+const USED: &str = "the authorization's one capture was used for the shipments before it";
+const PERHAPS_USED: &str =
+    "the authorization's one capture may have been used: it was closed by hand without an answer";
+
+fn use_up(books: &mut Books, authorization: AuthorizationKey, message: &str, context: Context<'_>) {
     books.authorization_mut(authorization).single = SingleUse::Used;
-    let message = "the authorization's one capture was used for the shipments before it";
     let cause = Cause::local(FailureReason::CaptureAlreadyUsed, message);
     collect::end_set(books, authorization, &cause, context);
 }

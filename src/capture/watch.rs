@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::money::Money;
 
 /// When something about an authorization is due: a warning, a read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,6 +19,48 @@ pub struct Watch {
     pub leads: Vec<Lead>,
     /// The expiry whose end was published.
     pub reported: Option<Timestamp>,
+    /// Money that somebody else has captured on it, where it can be captured several times.
+    pub foreign: Option<Foreign>,
+}
+
+/// Money that the provider shows as captured, and that is not ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Foreign {
+    /// How much, as it was seen last.
+    pub amount: Money,
+    /// What follows from it.
+    pub standing: ForeignStanding,
+    /// Since when it stands so.
+    pub since: Timestamp,
+}
+
+/// What follows from foreign money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForeignStanding {
+    /// The answer to a capture of ours speaks of it: the authorization is read.
+    Suspected,
+    /// One read has shown it; a second one, `quiet` later, decides.
+    Seen,
+    /// Two reads have: nothing is sent on the authorization. It is read by the resolver's schedule, until
+    /// a read agrees with our books, an operator resumes it, or the deadline margin has come.
+    Halted,
+    /// An operator, or the deadline margin, has let it be: what fits beside it is sent.
+    LetBe,
+}
+
+impl ForeignStanding {
+    /// Every standing.
+    pub const ALL: [Self; 4] = [Self::Suspected, Self::Seen, Self::Halted, Self::LetBe];
+
+    /// The word in the ledger and in listings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Suspected => "suspected",
+            Self::Seen => "seen",
+            Self::Halted => "halted",
+            Self::LetBe => "let_be",
+        }
+    }
 }
 
 /// So long before an expiry.

@@ -98,11 +98,13 @@ pub enum Since {
     BalanceDiffers,
     /// Nothing is captured, and other captures of the authorization are under way.
     OthersUnderWay,
+    /// Nothing is captured, and nothing is sent: somebody else captures on the authorization.
+    Halted,
 }
 
 impl Since {
     /// Every label.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NotExecuted,
         Self::Parked,
         Self::LookFailed,
@@ -114,6 +116,7 @@ impl Since {
         Self::RefusedNothingYet,
         Self::BalanceDiffers,
         Self::OthersUnderWay,
+        Self::Halted,
     ];
 
     /// The word in the ledger and in JSON.
@@ -130,6 +133,7 @@ impl Since {
             Self::RefusedNothingYet => "refused_nothing_yet",
             Self::BalanceDiffers => "balance_differs",
             Self::OthersUnderWay => "others_under_way",
+            Self::Halted => "halted",
         }
     }
 }

@@ -1,6 +1,9 @@
-//! `holdfast authorizations`: where money is about to be lost.
+//! `holdfast authorizations`: where money is about to be lost, and where somebody else has a hand in it.
 //!
-//! It reads, while a worker may be writing, and changes nothing.
+//! It reads, while a worker may be writing. To lift a halt, it asks the worker.
+
+mod resume;
+mod show;
 
 #[cfg(test)]
 mod tests;
@@ -13,6 +16,7 @@ use serde::Serialize;
 
 use super::text::{self, Amount, Instant};
 use super::{Context, Exit, Failure, Format, OrExit, table};
+use crate::capture::records::ForeignStanding;
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
 use crate::ledger::sqlite::report::{AuthorizationFilter, AuthorizationSummary, AuthorizationTotal, Report};
@@ -21,11 +25,13 @@ const LIST_EXAMPLES: &str = "\
 Examples:
   holdfast authorizations list --expiring-within 48h
   holdfast authorizations list --expiring-within 12h --earned --account flitt-ge
+  holdfast authorizations list --halted
   holdfast authorizations list --output json
 
-States: collecting (waits to be captured once, with the rest of the order), planned, sending and
-in_doubt (its captures), open (nothing is under way), overdue (past its expiry, being read at the
-provider).";
+States: halted (somebody else captures on it, and nothing is sent on it: see `authorizations show`),
+collecting (waits to be captured once, with the rest of the order), planned, sending and in_doubt (its
+captures), open (nothing is under way), overdue (past its expiry, being read at the provider).
+ELSEWHERE is what somebody else has captured on it, as far as the provider was asked.";
 
 /// What to show.
 #[derive(Debug, Subcommand)]
@@ -33,6 +39,12 @@ pub(super) enum Command {
     /// List authorizations that are not over, those that expire first.
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
+    /// Show authorizations: our books, and beside them what the provider says.
+    #[command(after_help = show::EXAMPLES)]
+    Show(show::Args),
+    /// End the halt of authorizations on which somebody else has captured money.
+    #[command(after_help = resume::EXAMPLES)]
+    Resume(resume::Args),
 }
 
 /// Which authorizations.
@@ -47,6 +59,9 @@ pub(super) struct ListArgs {
     /// Only those with money that has shipped and is not captured
     #[arg(long)]
     earned: bool,
+    /// Only those on which nothing is sent, because somebody else captures on them
+    #[arg(long)]
+    halted: bool,
     /// At most so many; the totals are of all
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
@@ -56,6 +71,8 @@ pub(super) fn run(command: Command, now: Timestamp, context: &mut Context) -> Re
     let report = context.report()?;
     match command {
         Command::List(args) => list(args, &report, now, context),
+        Command::Show(args) => show::run(&args, &report, now, context),
+        Command::Resume(args) => resume::run(&args, &report, context),
     }
 }
 
@@ -64,6 +81,7 @@ fn list(args: ListArgs, report: &Report, now: Timestamp, context: &mut Context) 
         account: args.account,
         expires_by: args.expiring_within.map(|span| clock::after(now, span)),
         only_earned: args.earned,
+        only_halted: args.halted,
         limit: args.limit,
     };
     let (page, totals) = report.authorizations(&filter).or_exit(Exit::Ledger)?;
@@ -108,6 +126,11 @@ struct Entry<'a> {
     captured: Amount,
     earned_uncaptured: Amount,
     remaining: Amount,
+    provider_captured: Option<Amount>,
+    provider_voided: Option<Amount>,
+    provider_remaining: Option<Amount>,
+    provider_expires_at: Option<Instant>,
+    captured_elsewhere: Option<Amount>,
     states: Vec<&'static str>,
 }
 
@@ -125,6 +148,11 @@ impl<'a> Entry<'a> {
             captured: Amount(summary.captured),
             earned_uncaptured: Amount(summary.earned_uncaptured),
             remaining: Amount(summary.remaining),
+            provider_captured: summary.provider.captured.map(Amount),
+            provider_voided: summary.provider.voided.map(Amount),
+            provider_remaining: summary.provider.remaining.map(Amount),
+            provider_expires_at: summary.provider.expires_at.map(Instant),
+            captured_elsewhere: summary.foreign.map(|foreign| Amount(foreign.amount)),
             states: states(summary, now),
         }
     }
@@ -133,7 +161,9 @@ impl<'a> Entry<'a> {
 /// What is going on, in the words of the help.
 fn states(summary: &AuthorizationSummary, now: Timestamp) -> Vec<&'static str> {
     let is_over = summary.expires_at.is_some_and(|at| at <= now);
+    let is_halted = summary.foreign.is_some_and(|foreign| foreign.standing == ForeignStanding::Halted);
     let words = [
+        ("halted", is_halted),
         ("overdue", is_over),
         ("collecting", summary.collecting > 0),
         ("planned", summary.planned > 0),
@@ -178,6 +208,7 @@ fn listing_table(listing: &Listing<'_>, now: Timestamp) -> Table {
         "CAPTURED",
         "EARNED",
         "REMAINING",
+        "ELSEWHERE",
         "STATE",
     ]);
     for entry in &listing.authorizations {
@@ -193,6 +224,7 @@ fn listing_table(listing: &Listing<'_>, now: Timestamp) -> Table {
             entry.captured.0.to_string(),
             entry.earned_uncaptured.0.to_string(),
             entry.remaining.0.to_string(),
+            text::or_nothing(entry.captured_elsewhere.map(|Amount(amount)| amount)),
             entry.states.join(", ").replace('_', " "),
         ]);
     }

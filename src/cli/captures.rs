@@ -1,8 +1,11 @@
 //! `holdfast captures`: what became of orders, shipments and captures.
 //!
-//! It reads, while a worker may be writing, and changes nothing.
+//! It reads, while a worker may be writing. To look at one at its provider, and to close one by hand, it
+//! asks the worker.
 
+mod close;
 mod explain;
+mod look;
 mod timeline;
 mod view;
 mod words;
@@ -52,6 +55,12 @@ pub(super) enum Command {
     /// Tell the story of an order, a shipment or a capture.
     #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Have the worker read captures at their providers now, and settle on what they say.
+    #[command(after_help = look::EXAMPLES)]
+    Look(look::Args),
+    /// End a capture in doubt by hand.
+    #[command(after_help = close::EXAMPLES)]
+    Close(close::Args),
 }
 
 /// Which shipments.
@@ -100,6 +109,8 @@ pub(super) fn run(command: Command, now: Timestamp, context: &mut Context) -> Re
             let policy = context.settings()?.policy;
             show(&args.id, &report, &policy, now, context)
         }
+        Command::Look(args) => look::run(&args, &report, context),
+        Command::Close(args) => close::run(args, &report, context),
     }
 }
 
@@ -194,16 +205,7 @@ struct Surroundings<'a> {
 }
 
 fn show(id: &str, report: &Report, policy: &Policy, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
-    let Some(story) = find(id, report, policy)? else {
-        let message = format!(
-            "the ledger has no order, shipment or capture `{}`: give an order, ORDER/SHIPMENT, or at least {} digits \
-             of a capture's id. A shipment that was refused, or owed nothing, has no capture: look for its order. A \
-             message that was set aside is in `holdfast dead-letters list`",
-            text::harmless(id, false),
-            IdPrefix::DIGITS_MIN
-        );
-        return Err(Failure::new(Exit::Wrong, message));
-    };
+    let story = find_one(id, report, policy)?;
     let accounts = report.accounts().or_exit(Exit::Ledger)?;
     let around = Surroundings { story: &story, policy, accounts, now };
     match context.output.format() {
@@ -211,6 +213,19 @@ fn show(id: &str, report: &Report, policy: &Policy, now: Timestamp, context: &mu
         Format::Table => timeline::show(&around, &mut context.output)?,
     }
     Ok(Exit::Done)
+}
+
+fn find_one(id: &str, report: &Report, policy: &Policy) -> Result<Story, Failure> {
+    find(id, report, policy)?.ok_or_else(|| {
+        let message = format!(
+            "the ledger has no order, shipment or capture `{}`: give an order, ORDER/SHIPMENT, or at least {} digits \
+             of a capture's id. A shipment that was refused, or owed nothing, has no capture: look for its order. A \
+             message that was set aside is in `holdfast dead-letters list`",
+            text::harmless(id, false),
+            IdPrefix::DIGITS_MIN
+        );
+        Failure::new(Exit::Wrong, message)
+    })
 }
 
 /// An order comes first, since it may be called by a number; its id may contain a slash, too.

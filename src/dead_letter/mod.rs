@@ -44,6 +44,7 @@ pub fn collect(raw: RawMessage) -> Command {
         | Command::Freeze(_)
         | Command::Expire(_)
         | Command::Learn(_)
+        | Command::Operator(_)
         | Command::Published(_)
         | Command::Replay(_) => (None, None),
     };

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::capture::decide::{
-    Call, Command, Due, Evidence, Expire, Freeze, Learn, Note, Reject, Reply, Settle, Ticket,
+    Call, Closing, Command, Due, Evidence, Expire, Freeze, Intervention, Learn, Note, Operator, Reject, Reply, Settle,
+    Ticket,
 };
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, ConfigurationFault, DoubtKind, ProviderBalance, Reading,
@@ -383,6 +384,7 @@ fn the_vitals_are_counted() {
             outbox_pending: 5,
             outbox_oldest: Some(doubted),
             dead_letters: vec![("invalid".to_owned(), 2), ("undecodable".to_owned(), 1)],
+            halted: Vec::new(),
         };
         assert_eq!(backend.vitals(), expected, "{}", backend.name);
     }
@@ -400,6 +402,75 @@ fn a_message_set_aside_again_is_announced_once() {
         backend.execute(vec![conflict(), conflict(), reject("x", RejectionReason::Invalid)]);
         backend.tell(reject("x", RejectionReason::Invalid));
         assert_eq!(backend.unpublished(10).len(), 2, "{}: one for each message", backend.name);
+    }
+}
+
+#[test]
+fn a_halt_and_what_was_closed_by_hand_survive_a_restart() {
+    let by_hand =
+        |what| Command::Operator(Box::new(Operator { by: "olga".to_owned(), why: "ticket".to_owned(), what }));
+    let theirs = || {
+        let balance = ProviderBalance { captured: Some(gel(3_000)), remaining: Some(gel(7_000)), ..view(0).balance };
+        AuthorizationView { balance, ..view(10_000) }
+    };
+    for mut backend in Backend::all() {
+        let reply = backend.tell(sent("a", "1.00"));
+        let Some(Ticket { call: Call::Send { capture, id, .. }, .. }) = reply.ticket.clone() else { panic!() };
+        backend.tell(settle(reply, Answer::Doubt(doubt(DoubtKind::Timeout))));
+        look(&mut backend, 16 * MINUTE, seen(theirs()));
+        let closing = Closing::Unresolved;
+        let closed = backend.tell(by_hand(Intervention::Close { capture, id, closing }));
+        assert_eq!(closed.note, Note::Unresolved(gel(100)), "{}", backend.name);
+        backend.clock.advance(15 * MINUTE);
+        backend.reopen();
+        let read = |backend: &mut Backend, view: AuthorizationView| {
+            let [ready] = &backend.due(10).calls[..] else { panic!("{}: it is to be read", backend.name) };
+            let ticket = backend.tell(Command::Due(ready.due)).ticket.expect("read");
+            let Call::ReadExpiry { authorization, epoch } = ticket.call else { panic!("{ticket:?}") };
+            backend.reopen();
+            let expire = Expire { authorization, epoch, reading: seen(view) };
+            (backend.tell(Command::Expire(Box::new(expire))).note, authorization)
+        };
+        let (note, authorization) = read(&mut backend, theirs());
+        assert_eq!(note, Note::Halted(gel(3_000)), "{}: the second of two reads", backend.name);
+        backend.reopen();
+        assert_eq!(backend.vitals().halted, [(account(OFTEN), 1)], "{}", backend.name);
+        let waits = backend.tell(draft("a", "s2").amount("2.00").command());
+        assert!(waits.ticket.is_none() && waits.ready.is_none(), "{}", backend.name);
+        backend.reopen();
+        let resumed = backend.tell(by_hand(Intervention::Resume { authorization }));
+        assert_eq!(resumed.note, Note::Resumed("by olga: ticket".to_owned()), "{}", backend.name);
+        assert_eq!(backend.vitals().halted, [], "{}", backend.name);
+        backend.reopen();
+        // A read about another capture proves the one that was closed.
+        let reply = backend.tell(Command::Due(resumed.ready.expect("what waited").due));
+        backend.tell(settle(reply, Answer::Doubt(doubt(DoubtKind::Timeout))));
+        let proven = AuthorizationView { captures: vec![shown(Some(id), gel(100))], ..theirs() };
+        let corrected = look(&mut backend, 2 * SECOND, seen(proven));
+        assert_eq!(corrected.note, Note::Corrected, "{}", backend.name);
+        let kinds: Vec<String> = backend.unpublished(10).into_iter().map(|row| row.kind).collect();
+        assert_eq!(kinds, ["capture.unresolved", "capture.corrected"], "{}", backend.name);
+    }
+}
+
+#[test]
+fn what_does_not_fit_any_more_is_refused_with_its_shipments_after_a_restart() {
+    for mut backend in Backend::all() {
+        let reply = backend.tell(sent("a", "1.00"));
+        backend.tell(draft("a", "s2").amount("20.00").command());
+        backend.reopen();
+        let proof = crate::capture::evidence::CaptureProof {
+            amount: Some(gel(100)),
+            provider_reference: None,
+            balance: ProviderBalance { captured: Some(gel(100)), remaining: Some(gel(900)), ..view(0).balance },
+        };
+        let next = backend.tell(settle(reply, Answer::Captured(proof)));
+        backend.reopen();
+        let refused = backend.tell(Command::Due(next.ready.expect("taken up by itself").due));
+        let expected = Note::Refused(crate::capture::event::FailureReason::ExceedsAuthorization);
+        assert_eq!(refused.note, expected, "{}", backend.name);
+        let kinds: Vec<String> = backend.unpublished(10).into_iter().map(|row| row.kind).collect();
+        assert_eq!(kinds, ["capture.succeeded", "capture.failed"], "{}", backend.name);
     }
 }
 
@@ -601,6 +672,11 @@ enum Step {
         kind: u8,
     },
     Due,
+    /// An operator, at one of the captures that were sent: looks, closes it, or lifts a halt.
+    Operator {
+        call: usize,
+        kind: u8,
+    },
     Again,
     /// An operator tries the dead letter of a shipment again, if there is one.
     Replay {
@@ -636,6 +712,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3_u8, any::<bool>(), 0..4_u8).prop_map(|(order, single, lines)| Step::Cancel { order, single, lines }),
         8 => (0..8_usize, 0..14_u8).prop_map(|(call, kind)| Step::Answer { call, kind }),
         4 => Just(Step::Due),
+        2 => (0..6_usize, 0..6_u8).prop_map(|(call, kind)| Step::Operator { call, kind }),
         1 => Just(Step::Again),
         4 => (0..3_u8, 0..4_u8, any::<bool>(), 0..2_u32)
             .prop_map(|(order, shipment, single, generation)| Step::Replay { order, shipment, single, generation }),
@@ -680,6 +757,7 @@ fn message(step: &Step) -> Option<Command> {
             return Some(cancellation(&format!("o{order}{single}"), lines));
         }
         Step::Answer { .. }
+        | Step::Operator { .. }
         | Step::Due
         | Step::Again
         | Step::Replay { .. }
@@ -730,6 +808,12 @@ fn answer_of(kind: u8, amount: Money) -> Answer {
 
 fn reading_of(kind: u8, id: Option<CaptureId>, amount: Money) -> Reading {
     let of = |status| seen(AuthorizationView { status, ..view(11_000) });
+    let foreign = ProviderBalance {
+        captured: Some(gel(4_000)),
+        voided: Some(gel(1_000)),
+        remaining: Some(gel(6_000)),
+        expires_at: None,
+    };
     let told = ProviderBalance { expires_at: Some(at(300_000)), ..view(11_000).balance };
     match kind {
         0 | 1 => seen(AuthorizationView { captures: vec![shown(id, amount)], ..view(11_000) }),
@@ -740,6 +824,7 @@ fn reading_of(kind: u8, id: Option<CaptureId>, amount: Money) -> Reading {
         6 => of(AuthorizationStatus::NotYetApproved),
         7 => Reading::Unclear(doubt(DoubtKind::Timeout)),
         8 => seen(AuthorizationView { balance: told, ..view(11_000) }),
+        9..=11 => seen(AuthorizationView { balance: foreign, ..view(11_000) }),
         _ => of(AuthorizationStatus::Open),
     }
 }
@@ -767,6 +852,7 @@ impl Pair {
                 vec![command]
             }
             Step::Answer { call, kind } => self.answer(*call, *kind).into_iter().collect(),
+            Step::Operator { call, kind } => self.operator(*call, *kind).into_iter().collect(),
             Step::Due => self.due(),
             Step::Replay { order, shipment, single, generation } => {
                 let (order, shipment) = (format!("o{order}{single}"), format!("s{shipment}"));
@@ -821,6 +907,28 @@ impl Pair {
                 Command::Learn(Box::new(Learn { authorization, reading: reading_of(kind, None, *amount) }))
             }
         })
+    }
+
+    fn operator(&self, call: usize, kind: u8) -> Option<Command> {
+        let sent = self.calls.iter().rev().filter_map(|(ticket, id, _)| match ticket.call {
+            Call::Send { capture, .. } => Some((capture, (*id)?)),
+            Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => None,
+        });
+        let (capture, id) = sent.into_iter().nth(call)?;
+        let close = |closing| Intervention::Close { capture, id, closing };
+        let what = match kind {
+            0 | 1 => Intervention::Look { capture, id },
+            2 => close(Closing::Captured { reference: "pay-3".to_owned() }),
+            3 | 4 => close(Closing::Unresolved),
+            _ => {
+                let halted = self.calls.iter().rev().find_map(|(ticket, _, _)| match ticket.call {
+                    Call::ReadExpiry { authorization, .. } => Some(authorization),
+                    Call::Send { .. } | Call::Look { .. } | Call::Read { .. } | Call::Ask { .. } => None,
+                });
+                Intervention::Resume { authorization: halted? }
+            }
+        };
+        Some(Command::Operator(Box::new(Operator { by: "olga".to_owned(), why: "because".to_owned(), what })))
     }
 
     fn due(&self) -> Vec<Command> {

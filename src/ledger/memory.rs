@@ -12,16 +12,17 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::capture::books::{Books, HistoryNote, Movement, OutcomeOf};
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
-use crate::capture::decide::{Arrival, Command, Due};
+use crate::capture::decide::{Arrival, Command, Due, Intervention};
 use crate::capture::event::Event;
 use crate::capture::notice::AuthorizationFacts;
 use crate::capture::records::{
-    Authorization, AuthorizationKey, Capture, CaptureKey, Kept, KeptKey, Order, OrderKey, Shipment, ShipmentKey,
+    Authorization, AuthorizationKey, Capture, CaptureKey, ForeignStanding, Kept, KeptKey, Order, OrderKey, Shipment,
+    ShipmentKey,
 };
 use crate::capture::replay::{Replay, ReplayRecord};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::Timestamp;
-use crate::ids::{DeadLetterId, OrderId, ShipmentId};
+use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
 use crate::ledger::fold::{self, Store, StoreError};
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 
@@ -163,7 +164,18 @@ impl Tables {
             outbox_pending: count(self.unpublished.len()),
             outbox_oldest: self.unpublished.values().min().copied(),
             dead_letters: dead_letters.into_iter().collect(),
+            halted: self.halted(),
         }
+    }
+
+    fn halted(&self) -> Vec<(AccountName, u64)> {
+        let mut halted = BTreeMap::new();
+        for record in self.authorizations.values() {
+            if record.watch.foreign.is_some_and(|foreign| foreign.standing == ForeignStanding::Halted) {
+                *halted.entry(record.account.clone()).or_default() += 1;
+            }
+        }
+        halted.into_iter().collect()
     }
 
     fn oldest_awaiting(&self) -> Option<Timestamp> {
@@ -205,6 +217,12 @@ impl Tables {
                 }
             }
             Command::Due(Due::Order(key)) | Command::Recall(Due::Order(key)) => self.load_closing(books, *key),
+            Command::Operator(operator) => match operator.what {
+                Intervention::Look { capture, .. } | Intervention::Close { capture, .. } => {
+                    self.load_capture(books, capture);
+                }
+                Intervention::Resume { authorization } => self.load_on_authorization(books, authorization),
+            },
             Command::Replay(replay) => self.load_replay(books, replay),
             Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
         }

@@ -138,6 +138,8 @@ pub struct Vitals {
     pub outbox_oldest: Option<Timestamp>,
     /// Open dead letters, by reason.
     pub dead_letters: Vec<(String, u64)>,
+    /// Authorizations on which nothing is sent because somebody else captures on them, by account.
+    pub halted: Vec<(AccountName, u64)>,
 }
 
 /// What a ledger needs beside its store: the rules, the time, chance, and how events are written.

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::exchange::{Reply, body, json as json_reply};
 use super::faults::Faults;
-use super::{NOTICE, NewAccount, NewAuthorization, Rejected, Settings, Shared};
+use super::{ByHand, NOTICE, NewAccount, NewAuthorization, Rejected, Settings, Shared};
 use crate::clock;
 
 /// The control's routes.
@@ -25,6 +25,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/sandbox", get(page))
         .route("/sandbox/authorizations", post(authorize))
         .route("/sandbox/accounts", post(register))
+        .route("/sandbox/movements", post(meddle))
         .route("/sandbox/books", get(books))
         .route("/sandbox/faults", get(faults).put(arm).delete(disarm))
         .route("/sandbox/settings", get(settings).put(set))
@@ -42,6 +43,12 @@ pub(super) async fn nothing_here() -> Reply {
 async fn authorize(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
     control(&body, StatusCode::CREATED, "authorization", |new: NewAuthorization| {
         shared.world().authorize(new, clock::now())
+    })
+}
+
+async fn meddle(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    control(&body, StatusCode::CREATED, "authorization", |by_hand: ByHand| {
+        shared.world().meddle(&by_hand, clock::now())
     })
 }
 

@@ -53,7 +53,7 @@ pub use self::keys::{KeyCheck, KeyFailures, KeyReuse, KeyRules};
 pub use self::report::{BookedAuthorization, BookedMovement, Books, MovementStatus, Total};
 pub use self::server::serve;
 use self::world::World;
-pub use self::world::{NewAccount, Rejected};
+pub use self::world::{ByHand, ByHandKind, NewAccount, Rejected};
 
 /// What every page says.
 pub const NOTICE: &str = "This is the Holdfast sandbox. It is NOT a payment provider: no money moves here.";
@@ -147,6 +147,14 @@ impl Sandbox {
     /// [`Rejected`] says which field is wrong.
     pub fn authorize(&self, new: NewAuthorization) -> Result<BookedAuthorization, Rejected> {
         self.shared.world().authorize(new, clock::now())
+    }
+
+    /// Somebody else captures or voids a part of an authorization, past every API.
+    ///
+    /// # Errors
+    /// [`Rejected`] says what is wrong.
+    pub fn meddle(&self, by_hand: &ByHand) -> Result<BookedAuthorization, Rejected> {
+        self.shared.world().meddle(by_hand, clock::now())
     }
 
     /// Everything that was authorized, captured and voided, as of now.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::books::{Authorization, NewAuthorization, OrderStatus};
+use super::books::{Authorization, MovementKind, NewAuthorization, OrderStatus};
 use super::faults::{Armed, Fault, Faults, Operation, RuleState, Subject};
 use super::keys::Keys;
 use super::report::{BookedAuthorization, Books};
@@ -33,6 +33,28 @@ pub struct NewAccount {
     pub token_lifetime_ms: Option<u64>,
 }
 
+/// What somebody else does to an authorization; the body of `POST /sandbox/movements`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByHand {
+    /// The authorization.
+    pub reference: String,
+    /// What is done.
+    pub kind: ByHandKind,
+    /// How much, in minor units of the authorization's currency.
+    pub amount_minor: i64,
+}
+
+/// What somebody else can do to an authorization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ByHandKind {
+    /// Capture, under no key of the merchant's.
+    Capture,
+    /// Give it back.
+    Void,
+}
+
 /// Why a control request was not followed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Rejected {
@@ -51,6 +73,12 @@ pub enum Rejected {
     /// There is one by this reference.
     #[error("reference is taken: choose another, or leave it out")]
     ReferenceTaken,
+    /// No authorization has it.
+    #[error("reference is unknown: GET /sandbox/books says which there are")]
+    UnknownReference,
+    /// More than remains, or nothing.
+    #[error("amount_minor is nothing, or more than remains: GET /sandbox/books says how much")]
+    DoesNotFit,
     /// The amount or currency cannot be.
     #[error("amount_minor or currency: {0}")]
     Money(#[from] MoneyError),
@@ -175,6 +203,24 @@ impl World {
         account.by_reference.insert(reference, account.authorizations.len());
         account.authorizations.push(made);
         Ok(booked)
+    }
+
+    /// Somebody else, in the provider's own pages, captures or voids a part of an authorization.
+    pub(super) fn meddle(&mut self, by_hand: &ByHand, now: Timestamp) -> Result<BookedAuthorization, Rejected> {
+        let known = self.accounts.iter_mut();
+        let mut known = known.filter_map(|(name, account)| Some((name, account.find(&by_hand.reference)?)));
+        let (name, found) = known.next().ok_or(Rejected::UnknownReference)?;
+        found.settle(now);
+        let amount = Money::from_minor(by_hand.amount_minor, found.authorized.currency())?;
+        if amount.is_zero() || amount.minor() > found.remaining().minor() {
+            return Err(Rejected::DoesNotFit);
+        }
+        match (by_hand.kind, found.protocol) {
+            (ByHandKind::Void, _) => found.move_money(MovementKind::Void, amount, None, now),
+            (ByHandKind::Capture, Protocol::FlexPay) => found.move_money(MovementKind::Capture, amount, None, now),
+            (ByHandKind::Capture, Protocol::Flitt | Protocol::Fondy) => found.capture_once(amount, None, now),
+        }
+        Ok(BookedAuthorization::of(name, found))
     }
 
     pub(super) fn report(&mut self, now: Timestamp) -> Books {

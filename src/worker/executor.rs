@@ -4,9 +4,9 @@
 //! has one; what is found later waits here for one, in the order of its deadline. After an answer is
 //! booked, the permit goes on with the next capture of the same authorization, or back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -20,10 +20,10 @@ use crate::ledger::sqlite::desk::Desk;
 use crate::ledger::{CommandFailed, Ledger, LedgerError};
 use crate::worker::account::{Lane, Operation, Permit, Signal, Standing, Step};
 use crate::worker::call::{self, Answered};
-use crate::worker::note;
 use crate::worker::relay::Outbox;
 use crate::worker::replay::Replays;
 use crate::worker::standing;
+use crate::worker::{look, note};
 
 /// Makes provider calls, and books what they come to.
 pub(super) struct Executor {
@@ -39,6 +39,8 @@ pub(super) struct Executor {
     is_draining: AtomicBool,
     failure: OnceLock<LedgerError>,
     failed: CancellationToken,
+    /// Requests for a look that are under way.
+    looking: Mutex<HashSet<i64>>,
 }
 
 impl Executor {
@@ -60,6 +62,7 @@ impl Executor {
             is_draining: AtomicBool::new(false),
             failure: OnceLock::new(),
             failed: CancellationToken::new(),
+            looking: Mutex::default(),
         }
     }
 
@@ -158,6 +161,20 @@ impl Executor {
     /// Where requests are answered.
     pub(super) fn desk(&self) -> &Arc<Desk> {
         &self.desk
+    }
+
+    /// Has a look that an operator asked for made, unless it is under way.
+    pub(super) fn look_for(self: &Arc<Self>, row: i64, request: look::Request) {
+        if self.looking().insert(row) {
+            self.spawn(async move |executor| {
+                look::look(&executor, row, request).await;
+                executor.looking().remove(&row);
+            });
+        }
+    }
+
+    fn looking(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
+        self.looking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues what is ready for a call.
@@ -314,7 +331,8 @@ impl Executor {
         self.release(permit);
     }
 
-    fn may_start(&self) -> bool {
+    /// Is anything to be begun, or is the worker draining?
+    pub(super) fn may_start(&self) -> bool {
         !self.is_draining.load(Ordering::Relaxed)
     }
 

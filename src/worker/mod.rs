@@ -25,6 +25,7 @@ mod account;
 mod standing;
 
 // what operators ask
+mod look;
 mod requests;
 
 // what ended without its money, tried again

@@ -2,6 +2,7 @@
 
 use crate::capture::decide::{Note, Reply, Subject};
 use crate::ids::{AccountName, CaptureId, OrderId, ShipmentId};
+use crate::money::Money;
 use crate::telemetry::{self, metric};
 
 macro_rules! say {
@@ -70,14 +71,14 @@ pub(super) fn note(reply: &Reply) {
         Note::Frozen => say!(debug, subject, "stopped collecting"),
         Note::ReadAgain(why) => say!(info, subject, "the authorization is read again: {why}"),
         Note::Expiring(at) => say!(warn, subject, "an authorization with uncaptured money expires at {at}"),
-        Note::Expired { captured_elsewhere, released } if captured_elsewhere.is_zero() => {
-            say!(info, subject, "the authorization is over, {released} released");
+        Note::Expired { captured_elsewhere, released } => over(subject, *captured_elsewhere, *released),
+        Note::Halted(amount) => halted(subject, *amount),
+        Note::Resumed(why) => say!(warn, subject, "no longer halted: {why}"),
+        Note::Unresolved(amount) => {
+            say!(warn, subject, "closed by hand without an answer: {amount} stays reserved");
+            count(subject, "unresolved");
         }
-        Note::Expired { captured_elsewhere, released } => say!(
-            error,
-            subject,
-            "the authorization is over, {captured_elsewhere} captured and not by us, {released} released: review it"
-        ),
+        Note::NotDone(why) => say!(info, subject, "not done: {why}"),
         Note::Replayed(_) => {
             say!(info, subject, "replayed");
             metrics::counter!(metric::REPLAYED, "result" => "replayed").increment(1);
@@ -88,6 +89,27 @@ pub(super) fn note(reply: &Reply) {
         }
         Note::Nothing | Note::Published => {}
     }
+}
+
+fn over(subject: &Subject, captured_elsewhere: Money, released: Money) {
+    if captured_elsewhere.is_zero() {
+        say!(info, subject, "the authorization is over, {released} released");
+    } else {
+        say!(
+            error,
+            subject,
+            "the authorization is over, {captured_elsewhere} captured and not by us, {released} released: review it"
+        );
+    }
+}
+
+fn halted(subject: &Subject, amount: Money) {
+    say!(
+        error,
+        subject,
+        "halted: {amount} was captured by somebody else, nothing is sent on this one authorization: \
+         holdfast authorizations list --halted"
+    );
 }
 
 fn count(subject: &Subject, outcome: &'static str) {

@@ -56,7 +56,11 @@ pub(super) fn carry_out(executor: &Arc<Executor>, row: i64, request: &Request) -
         What::RestoreDeadLetters { chosen } => {
             desk.change_letters(row, chosen, (DeadLetterState::Discarded, DeadLetterState::Open))?
         }
-        What::PauseAccount { .. } | What::ResumeAccount { .. } => unreachable!("asked of an account"),
+        What::PauseAccount { .. }
+        | What::ResumeAccount { .. }
+        | What::LookCapture { .. }
+        | What::CloseCapture { .. }
+        | What::ResumeAuthorization { .. } => unreachable!("asked of something else"),
     };
     tracing::warn!(by = request.by, reason = request.reason, "asked for: {}", answer.message);
     executor.replays.changed.notify_one();

@@ -4,12 +4,16 @@
 
 use std::sync::Arc;
 
-use crate::ids::AccountName;
+use uuid::Uuid;
+
+use crate::capture::decide::{Closing, Command, Intervention, Note, Operator};
+use crate::capture::records::{AuthorizationKey, CaptureKey};
+use crate::ids::{AccountName, CaptureId};
 use crate::ledger::LedgerError;
 use crate::ledger::sqlite::desk::{Answer, Desk, Request, What};
 use crate::worker::account::Lane;
 use crate::worker::executor::Executor;
-use crate::worker::replay;
+use crate::worker::{look, note, replay};
 
 /// Refuses what was asked while no worker ran.
 pub(super) fn refuse_old(desk: &Desk) -> Result<(), LedgerError> {
@@ -21,42 +25,114 @@ pub(super) fn refuse_old(desk: &Desk) -> Result<(), LedgerError> {
 
 /// Carries out what is asked now.
 pub(super) async fn carry_out(executor: &Arc<Executor>) -> Result<(), LedgerError> {
-    let desk = Arc::clone(executor.desk());
-    let executor = Arc::clone(executor);
-    let work = move || {
-        for (row, request) in desk.open_requests()? {
-            if let Some(request) = request {
-                carry_out_one(&executor, row, &request)?;
-            } else {
-                let message = "the worker does not know this request: it is of another version".to_owned();
-                desk.answer(row, &refused(message))?;
-            }
+    let open = at_desk(executor, Desk::open_requests).await?;
+    for (row, request) in open {
+        if let Some(request) = request {
+            carry_out_one(executor, row, request).await?;
+        } else {
+            let message = "the worker does not know this request: it is of another version".to_owned();
+            at_desk(executor, move |desk| desk.answer(row, &refused(message)).map(drop)).await?;
         }
-        Ok(())
-    };
-    tokio::task::spawn_blocking(work).await.map_err(|error| LedgerError::Failed(error.to_string()))?
+    }
+    Ok(())
 }
 
-fn carry_out_one(executor: &Arc<Executor>, row: i64, request: &Request) -> Result<(), LedgerError> {
-    match &request.what {
-        What::PauseAccount { account } | What::ResumeAccount { account } => {
-            change_account(executor, row, request, account)
+async fn carry_out_one(executor: &Arc<Executor>, row: i64, request: Request) -> Result<(), LedgerError> {
+    let intervention = match &request.what {
+        What::PauseAccount { .. } | What::ResumeAccount { .. } => {
+            let asked = Arc::clone(executor);
+            return at_desk(executor, move |_| change_account(&asked, row, &request)).await;
         }
         What::StartReplay { .. }
         | What::PauseReplay { .. }
         | What::ResumeReplay { .. }
         | What::StopReplay { .. }
         | What::DiscardDeadLetters { .. }
-        | What::RestoreDeadLetters { .. } => replay::carry_out(executor, row, request),
+        | What::RestoreDeadLetters { .. } => {
+            let asked = Arc::clone(executor);
+            return at_desk(executor, move |_| replay::carry_out(&asked, row, &request)).await;
+        }
+        What::LookCapture { row: capture, capture: id, account } => {
+            let (id, account) = (capture_id(id), AccountName::parse(account).ok());
+            if let Some((id, account)) = id.zip(account) {
+                let (by, capture) = (request.by, CaptureKey::new(*capture));
+                executor.look_for(row, look::Request { by, capture, id, account });
+                return Ok(());
+            }
+            None
+        }
+        What::CloseCapture { row: capture, capture: id, captured } => capture_id(id).map(|id| {
+            let closing = captured.clone().map(|reference| Closing::Captured { reference });
+            let capture = CaptureKey::new(*capture);
+            Intervention::Close { capture, id, closing: closing.unwrap_or(Closing::Unresolved) }
+        }),
+        What::ResumeAuthorization { row: authorization, .. } => {
+            Some(Intervention::Resume { authorization: AuthorizationKey::new(*authorization) })
+        }
+    };
+    let answer = match intervention {
+        Some(what) => intervene(executor, request, what).await,
+        None => Some(refused("the request names no capture or no account".to_owned())),
+    };
+    match answer {
+        Some(answer) => at_desk(executor, move |desk| desk.answer(row, &answer).map(drop)).await,
+        None => Ok(()),
     }
 }
 
-fn change_account(executor: &Arc<Executor>, row: i64, request: &Request, account: &str) -> Result<(), LedgerError> {
+fn capture_id(text: &str) -> Option<CaptureId> {
+    Uuid::try_parse(text).ok().map(CaptureId::from_uuid)
+}
+
+/// Has the core do what is asked. `None`: the ledger has failed.
+async fn intervene(executor: &Arc<Executor>, request: Request, what: Intervention) -> Option<Answer> {
+    let Request { by, reason, .. } = request;
+    tracing::warn!(by, reason, "an operator asks: {what:?}");
+    let command = Command::Operator(Box::new(Operator { by, why: reason, what }));
+    let reply = match executor.execute(vec![command]).await?.pop()? {
+        Ok(reply) => reply,
+        Err(failed) => return Some(refused(failed.to_string())),
+    };
+    note::note(&reply);
+    let answer = in_words(&reply.note);
+    executor.carry_on(reply, None);
+    Some(answer)
+}
+
+fn in_words(note: &Note) -> Answer {
+    let done = |message: String| Answer { done: true, message };
+    if let Note::Captured(amount) = note {
+        done(format!("closed as captured: {amount} is booked, and capture.succeeded published"))
+    } else if let Note::Unresolved(amount) = note {
+        done(format!("closed as unresolved: {amount} stays reserved, and capture.unresolved is published"))
+    } else if let Note::Resumed(_) = note {
+        done("resumed: what fits is sent, the rest is refused".to_owned())
+    } else if let Note::NotDone(why) = note {
+        refused(why.clone())
+    } else {
+        refused(format!("nothing was done: {note:?}"))
+    }
+}
+
+fn change_account(executor: &Arc<Executor>, row: i64, request: &Request) -> Result<(), LedgerError> {
+    let (account, pauses) = match &request.what {
+        What::PauseAccount { account } => (account, true),
+        What::ResumeAccount { account } => (account, false),
+        What::LookCapture { .. }
+        | What::CloseCapture { .. }
+        | What::ResumeAuthorization { .. }
+        | What::StartReplay { .. }
+        | What::PauseReplay { .. }
+        | What::ResumeReplay { .. }
+        | What::StopReplay { .. }
+        | What::DiscardDeadLetters { .. }
+        | What::RestoreDeadLetters { .. } => return Ok(()),
+    };
     let Some(lane) = AccountName::parse(account).ok().and_then(|name| executor.lane(&name)) else {
         let answer = refused(format!("no account of that name is configured: {}", names(executor)));
         return executor.desk().answer(row, &answer).map(drop);
     };
-    let message = if matches!(request.what, What::PauseAccount { .. }) { pause(lane, request) } else { resume(lane) };
+    let message = if pauses { pause(lane, request) } else { resume(lane) };
     tracing::warn!(account = lane.name.as_str(), by = request.by, reason = request.reason, "asked for: {message}");
     executor.desk().set_pause(row, &lane.status(), &Answer { done: true, message })?;
     executor.tell(lane);
@@ -82,7 +158,24 @@ fn resume(lane: &Lane) -> String {
     format!("{} is resumed, and {state}; {waiting} waited", lane.name)
 }
 
-fn refused(message: String) -> Answer {
+/// Answers a request. A failure of the ledger ends the worker.
+pub(super) async fn answer(executor: &Arc<Executor>, row: i64, answer: Answer) {
+    if let Err(error) = at_desk(executor, move |desk| desk.answer(row, &answer).map(drop)).await {
+        executor.fail(error);
+    }
+}
+
+/// Asks or writes at the desk, off the loop.
+async fn at_desk<T: Send + 'static>(
+    executor: &Executor,
+    work: impl FnOnce(&Desk) -> Result<T, LedgerError> + Send + 'static,
+) -> Result<T, LedgerError> {
+    let desk = Arc::clone(executor.desk());
+    let done = tokio::task::spawn_blocking(move || work(&desk)).await;
+    done.map_err(|error| LedgerError::Failed(error.to_string()))?
+}
+
+pub(super) fn refused(message: String) -> Answer {
     Answer { done: false, message }
 }
 

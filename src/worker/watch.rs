@@ -192,6 +192,16 @@ impl Watch {
         let near = vitals.nearest_deadline.is_some_and(is_near);
         let message = "earned money is about to be lost: holdfast authorizations list --earned";
         set_alarm(near, "expiring", message);
+        let message = "somebody else captures on an authorization, and nothing is sent on that one: \
+                       holdfast authorizations list --halted";
+        for lane in self.executor.lanes() {
+            let is_halted = vitals.halted.iter().any(|(account, _)| *account == lane.name);
+            if is_halted {
+                telemetry::alarm("authorization_halted", Some(&lane.name), message);
+            } else {
+                telemetry::clear("authorization_halted", Some(&lane.name));
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod adapters;
 mod audit;
 mod bad_input;
 mod broker;
+mod by_hand;
 mod clocks;
 mod companions;
 mod crash;

@@ -39,6 +39,15 @@ pub enum Fault {
     ForeignVoid,
     /// Somebody else captures.
     ForeignCapture,
+    // By hand.
+    /// An operator has a capture looked at.
+    LookedAt,
+    /// An operator has found a capture at the provider, and closes it.
+    ClosedCaptured,
+    /// An operator closes a capture in doubt without an answer.
+    ClosedUnresolved,
+    /// An operator lets somebody else's captures be.
+    Resumed,
     // Between us and the broker.
     /// A message that is published twice.
     Duplicate,

@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::TimeDelta;
 use holdfast::capture::books::MovementKind;
-use holdfast::capture::decide::{Command, Evidence};
+use holdfast::capture::decide::{Call, Command, Evidence, Reply, Ticket};
 use holdfast::capture::evidence::{Answer, Reading};
 use holdfast::capture::notice::RejectionReason;
-use holdfast::capture::records::{AmountMode, Authorization, AuthorizationKey, Capture};
+use holdfast::capture::records::{AmountMode, Authorization, AuthorizationKey, Capture, ForeignStanding};
 use holdfast::capture::states::CaptureState;
+use holdfast::clock::Timestamp;
 use holdfast::ids::{CaptureId, DeadLetterId, OrderId};
-use holdfast::ledger::memory::Tables;
+use holdfast::ledger::memory::{MemoryLedger, Tables};
 use holdfast::message::Notice;
 use holdfast::money::Money;
 use rust_decimal::Decimal;
@@ -156,6 +158,8 @@ impl Memory {
                 "authorization.expiring" | "authorization.expired" => self.deadlines.told(told)?,
                 // How long ago something was is what says that a capture has failed.
                 "capture.corrected" if world.is_jumping() => {}
+                // Nobody knew, and nobody was told anything else.
+                "capture.corrected" if told.text("was") == "unresolved" => {}
                 "capture.corrected" => return Err(format!("S7: {:?} had to be corrected", told.shipment())),
                 _ => {}
             }
@@ -233,6 +237,19 @@ pub fn acknowledged(tables: &Tables, message: &Message) -> Check {
     } else {
         Err(format!("S8: {:?} is acknowledged and not in the ledger", message.body))
     }
+}
+
+/// H1: on an authorization on which somebody else captures, nothing is begun before its deadline margin.
+pub fn nothing_is_sent_where_it_is_halted(ledger: &MemoryLedger, reply: &Reply, now: Timestamp) -> Check {
+    let Some(Ticket { call: Call::Send { capture, id, .. }, .. }) = &reply.ticket else { return Ok(()) };
+    let tables = ledger.tables();
+    let record = &tables.authorizations[&tables.captures[capture].authorization];
+    let is_halted = record.watch.foreign.is_some_and(|foreign| foreign.standing == ForeignStanding::Halted);
+    let margin = TimeDelta::hours(if record.expiry_is_derived { 24 } else { 2 });
+    if is_halted && record.expires_at.is_none_or(|at| now < at - margin) {
+        return Err(format!("H1: {id} is sent on {}, which is halted", record.reference));
+    }
+    Ok(())
 }
 
 /// Does the command bring, under an old epoch, anything but positive evidence?

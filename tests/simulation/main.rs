@@ -18,6 +18,7 @@ mod fault;
 mod invariants;
 mod mutant;
 mod network;
+mod operator;
 mod provider;
 mod relay;
 mod replays;

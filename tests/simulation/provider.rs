@@ -316,6 +316,7 @@ impl Authorization {
         let tells_expiry = matches!(self.rules, Rules::Several { .. });
         ProviderBalance {
             captured: Some(self.captured()),
+            voided: None,
             remaining: Some(self.remaining(now)),
             expires_at: tells_expiry.then_some(self.expires_at),
         }

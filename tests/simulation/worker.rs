@@ -346,7 +346,9 @@ impl World {
         let executed: Result<Executed, LedgerError> = self.ledger.execute_now(commands);
         let executed = executed.map_err(|error| error.to_string())?;
         for reply in executed.replies {
-            self.follow(reply.map_err(|error| error.to_string())?);
+            let reply = reply.map_err(|error| error.to_string())?;
+            invariants::nothing_is_sent_where_it_is_halted(&self.ledger, &reply, self.clock.machine().wall)?;
+            self.follow(reply);
         }
         if self.rng.random_ratio(3, 4) {
             self.worker.to_publish.extend(executed.outbox);

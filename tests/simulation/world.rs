@@ -201,8 +201,9 @@ impl World {
                 self.meddle();
                 Ok(())
             }
-            31..75 => self.ghost_step(),
-            75..80 => self.replay_some(),
+            31..36 => self.operate(),
+            36..41 => self.replay_some(),
+            41..80 => self.ghost_step(),
             80..250 => {
                 self.tick_randomly();
                 Ok(())

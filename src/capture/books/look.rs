@@ -1,7 +1,7 @@
 //! Which records of the books belong together.
 
 use super::Books;
-use crate::capture::records::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, Shipment, ShipmentKey};
+use crate::capture::records::{AuthorizationKey, Capture, CaptureKey, KeptKey, OrderKey, Shipment, ShipmentKey};
 use crate::capture::states::{CaptureState, ShipmentState};
 
 impl Books {
@@ -55,6 +55,26 @@ impl Books {
     /// Notices about an order that wait, in the order of arrival.
     pub fn kept_of(&self, order: OrderKey) -> Vec<KeptKey> {
         self.kept.keys_where(self.kept_of_orders.get(&order), |kept| kept.due_at.is_some())
+    }
+
+    /// Captures of an authorization whose end is not known: open, or closed by hand without an answer.
+    pub fn undecided_on(&self, authorization: AuthorizationKey) -> Vec<CaptureKey> {
+        let is_unresolved = |c: &Capture| c.state == CaptureState::Unresolved && !c.is_corrected;
+        let captures = self.captures_of_authorizations.get(&authorization);
+        self.captures.keys_where(captures, |c| !c.state.is_terminal() || is_unresolved(c))
+    }
+
+    /// Captures of an authorization that were closed by hand without an answer, and of which none has
+    /// come since.
+    pub fn unresolved_on(&self, authorization: AuthorizationKey) -> Vec<CaptureKey> {
+        let captures = self.captures_of_authorizations.get(&authorization);
+        self.captures.keys_where(captures, |c| c.state == CaptureState::Unresolved && !c.is_corrected)
+    }
+
+    /// How many open captures of an authorization are loaded.
+    pub fn open_on(&self, authorization: AuthorizationKey) -> usize {
+        let captures = self.captures_of_authorizations.get(&authorization).into_iter().flatten();
+        captures.filter(|key| self.captures.find(**key).is_some_and(|c| !c.state.is_terminal())).count()
     }
 
     /// Planned captures of an authorization, in their turn.

@@ -63,6 +63,7 @@ impl Known {
             expires_at: None,
             expiry_is_derived: false,
             planned: 0,
+            unresolved: 0,
             in_flight: 1,
             waiting: 0,
             waiting_amount: gel(0),

@@ -10,7 +10,9 @@ use crate::capture::event::FailureReason;
 use crate::capture::fee::FeeAgain;
 use crate::capture::notice::AuthorizationFacts;
 use crate::capture::policy::{Captures, OnExpiry};
-use crate::capture::records::{Authorization, AuthorizationKey, Capture, OrderKey, Shipment, ShipmentKey, SingleUse};
+use crate::capture::records::{
+    Authorization, AuthorizationKey, Capture, ForeignStanding, OrderKey, Shipment, ShipmentKey, SingleUse,
+};
 use crate::capture::register::{self, Told};
 use crate::capture::replay::room;
 use crate::capture::replay::{WhyNot, WhyNotKind};
@@ -66,6 +68,7 @@ fn of_message(letter: &DeadLetter, message: Option<Command>) -> Result<Way, WhyN
             | Command::Freeze(_)
             | Command::Expire(_)
             | Command::Learn(_)
+            | Command::Operator(_)
             | Command::Published(_)
             | Command::Replay(_),
         )
@@ -210,11 +213,20 @@ fn foreign_money(
     let ours = former.captured.checked_add(former.reserved).expect("one currency per authorization");
     let shown = former.provider.captured.unwrap_or(Money::zero(former.currency));
     let foreign = shown.saturating_sub(ours).expect("one currency per authorization");
+    // Whoever has let it be has found out that it is not this money.
+    let let_be = former.watch.foreign.filter(|foreign| foreign.standing == ForeignStanding::LetBe);
+    let let_be = let_be.map_or(Money::zero(former.currency), |foreign| foreign.amount);
+    let foreign = foreign.saturating_sub(let_be).expect("one currency per authorization");
     let is_single = account.is_none_or(|account| account.captures == Captures::Single);
     if !foreign.is_zero() && (is_single || foreign.minor() >= total.minor()) {
+        let otherwise = if is_single {
+            "collect what is missing there".to_owned()
+        } else {
+            format!("where it is not, `holdfast authorizations resume {}`", former.reference)
+        };
         let message = format!(
-            "{foreign} was captured on its authorization, and not by us; perhaps it is this money: find out at the \
-             provider whose it is, then discard this, or collect what is missing there"
+            "{foreign} was captured on its authorization, and not by us, perhaps this very money: find out at the \
+             provider whose it is; then discard this, or {otherwise}"
         );
         return Err(WhyNot::new(WhyNotKind::CapturedElsewhere, message));
     }

@@ -192,7 +192,7 @@ fn what_became_of_the_money_is_the_providers_word() {
     let balance = |captured, remaining| ProviderBalance {
         captured: Some(gel(captured)),
         remaining: Some(gel(remaining)),
-        expires_at: None,
+        ..ProviderBalance::default()
     };
     // Ours is 31.27 of 119.00.
     for (what, reading, ending, elsewhere, released) in [

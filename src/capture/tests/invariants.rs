@@ -9,10 +9,11 @@ use crate::capture::event::{CaptureKind, EventContent, Outcome};
 use crate::capture::notice::Quantity;
 use crate::capture::policy::{Captures, Policy};
 use crate::capture::records::{
-    AmountMode, Authorization, AuthorizationKey, Capture, Order, Shipment, ShipmentKey, SingleUse,
+    AmountMode, Authorization, AuthorizationKey, Capture, ForeignStanding, Order, Shipment, ShipmentKey, SingleUse,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::{self, Timestamp};
+use crate::ids::DeadLetterId;
 use crate::ledger::memory::Tables;
 use crate::money::Money;
 
@@ -111,6 +112,8 @@ fn counts_are_right(tables: &Tables, record: &Authorization) {
     };
     assert_eq!(captures(|capture| capture.state == CaptureState::Planned), record.planned, "planned of {record:?}");
     assert_eq!(captures(|capture| capture.state.is_in_flight()), record.in_flight, "in flight on {record:?}");
+    let unresolved = captures(|capture| capture.state == CaptureState::Unresolved && !capture.is_corrected);
+    assert_eq!(unresolved, record.unresolved, "unresolved on {record:?}");
     let waiting: Vec<&Shipment> = waiting_on(tables, record.key).collect();
     assert_eq!(u32::try_from(waiting.len()), Ok(record.waiting), "waiting on {record:?}");
     let amount: i64 = waiting.iter().filter_map(|shipment| shipment.amount).map(Money::minor).sum();
@@ -229,7 +232,9 @@ fn fee_outcome_is_true(tables: &Tables, outcome: &Outcome, content: &EventConten
     if matches!(content, EventContent::Succeeded(_)) {
         assert_eq!(state, Some(CaptureState::Captured), "{outcome:?}");
     } else {
-        assert!(state.is_none_or(|state| state == CaptureState::Failed), "{outcome:?}");
+        let expected =
+            if matches!(content, EventContent::Failed(..)) { CaptureState::Failed } else { CaptureState::Unresolved };
+        assert!(state.is_none_or(|state| state == expected), "{outcome:?}");
     }
 }
 
@@ -250,8 +255,13 @@ fn outcome_is_true(tables: &Tables, shipment: &Shipment, content: &EventContent)
             assert_eq!(letter.shipment_key, Some(shipment.key));
             assert!(letter.raw.is_some(), "a dead letter keeps the message: {letter:?}");
         }
-        EventContent::Unresolved(..)
-        | EventContent::Corrected(..)
+        EventContent::Unresolved(outcome, _) => {
+            assert_eq!((shipment.state, shipment.reason), (ShipmentState::Settled, None));
+            assert_eq!(capture.map(|capture| capture.state), Some(CaptureState::Unresolved), "{outcome:?}");
+            let id = DeadLetterId::of_shipment(&outcome.order, &shipment.id, shipment.generation);
+            assert!(!tables.dead_letters.contains_key(&id), "nothing is left to be replayed: {outcome:?}");
+        }
+        EventContent::Corrected(..)
         | EventContent::Deferred(_)
         | EventContent::Rejected(_)
         | EventContent::RefundRequired(_)
@@ -328,13 +338,17 @@ fn end_is_not_forgotten(record: &Authorization) {
     assert!(watch.lead_at.is_none_or(|at| watch.at.is_some_and(|next| next <= at)), "a lead is missed: {record:?}");
 }
 
+fn is_halted(record: &Authorization) -> bool {
+    record.watch.foreign.is_some_and(|foreign| foreign.standing == ForeignStanding::Halted)
+}
+
 fn capture_is_not_forgotten(tables: &Tables, capture: &Capture, now: Timestamp) {
     let record = &tables.authorizations[&capture.authorization];
     let is_due = capture.due_at.is_some_and(|at| at <= now);
     match capture.state {
         // Its turn comes when what is in flight is settled. With nothing in flight it must be due, or
         // put off after a try.
-        CaptureState::Planned if record.in_flight == 0 => {
+        CaptureState::Planned if record.in_flight == 0 && !is_halted(record) => {
             let is_put_off = capture.due_at.is_some() && !capture.waits_turn;
             let another_is_due = tables.captures.values().any(|other| {
                 let is_planned = other.authorization == record.key && other.state == CaptureState::Planned;
@@ -343,6 +357,7 @@ fn capture_is_not_forgotten(tables: &Tables, capture: &Capture, now: Timestamp) 
             assert!(is_due || is_put_off || another_is_due, "forgotten: {capture:?} on {record:?}");
         }
         CaptureState::Planned => {
+            assert!(!is_halted(record) || record.watch.at.is_some(), "halted for ever: {capture:?} on {record:?}");
             assert!(capture.due_at.is_some() || record.expires_at.is_none(), "forgotten at the deadline: {capture:?}");
         }
         CaptureState::InDoubt => assert!(capture.due_at.is_some(), "forgotten: {capture:?}"),

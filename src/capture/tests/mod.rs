@@ -17,6 +17,8 @@ mod registering;
 // from the plan to the outcome
 mod crashes;
 mod expiry;
+mod halting;
+mod operating;
 mod replaying;
 mod several;
 mod single;

@@ -269,6 +269,7 @@ pub(crate) fn body_of(command: &Command) -> Option<&Bytes> {
         | Command::Freeze(_)
         | Command::Expire(_)
         | Command::Learn(_)
+        | Command::Operator(_)
         | Command::Published(_)
         | Command::Replay(_) => None,
     }
@@ -339,7 +340,7 @@ pub(crate) fn view(held: i64) -> AuthorizationView {
         is_card: true,
         currency: currency("GEL"),
         authorized: Some(gel(held)),
-        balance: ProviderBalance { captured: Some(gel(0)), remaining: Some(gel(held)), expires_at: None },
+        balance: ProviderBalance { captured: Some(gel(0)), remaining: Some(gel(held)), ..ProviderBalance::default() },
         captures: Vec::new(),
         has_pending_capture: false,
         authorized_at: None,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Surroundings, words};
 use crate::capture::policy::Captures;
-use crate::capture::records::{Authorization, Capture, Shipment};
+use crate::capture::records::{Authorization, Capture, Foreign, ForeignStanding, Shipment};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::why::{LeftOpen, Missing, Since};
 use crate::cli::text::{self, Instant};
@@ -159,6 +159,11 @@ fn settled_by(capture: &Capture, around: &Surroundings<'_>) -> String {
         Some(Since::OthersUnderWay) => {
             "a look that shows it, and it is captured; or the end of the others, and a look after it".to_owned()
         }
+        Some(Since::Halted) => {
+            "a look that shows it, and it is captured; or the end of the halt, and a look after it: `holdfast \
+             authorizations show` says how it ends"
+                .to_owned()
+        }
     }
 }
 
@@ -166,7 +171,19 @@ fn planned(capture: &Capture, around: &Surroundings<'_>) -> Explained {
     let progress = &capture.progress;
     let seen = progress.last_seen.as_deref().map(|seen| format!(": {seen}")).unwrap_or_default();
     let held_up_by = around.held_up(capture);
-    let (label, why, settled_by, what) = if capture.waits_turn {
+    let (label, why, settled_by, what) = if let Some(foreign) = around.halted(capture) {
+        (
+            "halted",
+            format!(
+                "{} was captured by somebody else on its authorization, on which nothing is sent since {}",
+                foreign.amount,
+                around.instant(foreign.since)
+            ),
+            "the end of the halt, and what fits then is sent: `holdfast authorizations resume`, a read that agrees with \
+             our books, or the deadline margin of the authorization",
+            "sent, or refused if it does not fit,",
+        )
+    } else if capture.waits_turn {
         (
             "waits_turn",
             "another capture of its authorization is being sent or in doubt, and they go one at a time".to_owned(),
@@ -197,7 +214,8 @@ fn planned(capture: &Capture, around: &Surroundings<'_>) -> Explained {
                 | Since::NothingYet
                 | Since::RefusedNothingYet
                 | Since::BalanceDiffers
-                | Since::OthersUnderWay,
+                | Since::OthersUnderWay
+                | Since::Halted,
             ) => ("ready", "it has not been sent yet".to_owned(), "the provider's answer", "sent"),
         }
     };
@@ -299,6 +317,12 @@ impl Surroundings<'_> {
 
     fn held_up(&self, capture: &Capture) -> Option<String> {
         self.account_held_up(self.story.authorization(capture.authorization)?)
+    }
+
+    /// What somebody else has captured on its authorization, where nothing is sent on that.
+    fn halted(&self, capture: &Capture) -> Option<Foreign> {
+        let foreign = self.story.authorization(capture.authorization)?.watch.foreign?;
+        (foreign.standing == ForeignStanding::Halted).then_some(foreign)
     }
 
     /// Why nothing is asked of an authorization's account, where nothing is.

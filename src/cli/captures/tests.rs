@@ -345,6 +345,61 @@ fn it_reads_after_the_worker_has_ended_too() {
 }
 
 #[test]
+fn only_doubt_can_be_closed_by_hand_and_only_by_a_worker() {
+    let (path, _directory) = Example::new().end_worker();
+    let close = |id: &str, how: &[&str]| {
+        let arguments: Vec<&str> = ["close", id, "--reason", "ticket", "--yes"].iter().chain(how).copied().collect();
+        run(&path, Format::Table, &arguments).0.unwrap_err()
+    };
+    for how in [&["--unresolved"][..], &["--captured", "pay-9"]] {
+        let (exit, said) = close("ord-1001/s2", how);
+        assert_eq!(exit, Exit::Unreachable, "{said}");
+        assert!(said.contains("no worker runs on this ledger, so nothing was changed"), "{said}");
+        for (id, words) in [
+            ("ord-1001/s1", "`ord-1001/s1` has no capture in doubt: it is captured, and that stands"),
+            ("ord-1006", "no capture in doubt"),
+            ("nobody", "the ledger has no order, shipment or capture `nobody`"),
+        ] {
+            let (exit, said) = close(id, how);
+            assert_eq!(exit, Exit::Wrong, "{id}: {said}");
+            assert!(said.contains(words), "{id}: {said}");
+        }
+    }
+    let (exit, said) = run(&path, Format::Table, &["look", "ord-1001/s2"]).0.unwrap_err();
+    assert_eq!(exit, Exit::Unreachable, "{said}");
+}
+
+#[test]
+fn closing_by_hand_says_as_what_and_why() {
+    for (arguments, words) in [
+        (&["close", "x", "--reason", "r"][..], "--unresolved"),
+        (&["close", "x", "--unresolved"], "--reason"),
+        (&["close", "x", "--reason", "r", "--unresolved", "--captured", "p"], "cannot be used with"),
+        (&["close", "x", "--reason", "r", "--captured", " "], "1 to 64 characters"),
+    ] {
+        let line = std::iter::once("captures").chain(arguments.iter().copied());
+        let error = Line::try_parse_from(line).unwrap_err().to_string();
+        assert!(error.contains(words), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn what_waits_for_the_end_of_a_halt_says_so() {
+    let (path, _directory) = Example::new().end_worker();
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let sql = "UPDATE authorizations SET foreign_standing = 'halted', foreign_amount = 1200, foreign_since = ?1
+               WHERE order_row = (SELECT order_row FROM orders WHERE order_id = 'ord-1013')";
+    assert_eq!(file.execute(sql, [example::at("09:20:00").timestamp_micros()]).unwrap(), 1);
+    let (ended, written) = run(&path, Format::Table, &["show", "ord-1013"]);
+    assert_eq!(ended, Ok(Exit::Done));
+    let text = String::from_utf8(written).unwrap();
+    assert!(text.contains("12.00 EUR was captured by somebody else on its authorization"), "{text}");
+    let (_, written) = run(&path, Format::Json, &["show", "ord-1013"]);
+    let story: serde_json::Value = serde_json::from_slice(&written).unwrap();
+    assert_eq!(story["authorizations"][0]["foreign"]["captured"], "12.00", "{story}");
+}
+
+#[test]
 fn a_shipment_that_was_replayed_tells_of_both_times() {
     let example = Example::new();
     example.replayed();

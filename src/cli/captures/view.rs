@@ -102,8 +102,18 @@ struct AuthorizationView<'a> {
     expiry_is_derived: bool,
     collects_until: Option<Instant>,
     provider_captured: Option<Amount>,
+    provider_voided: Option<Amount>,
     provider_remaining: Option<Amount>,
     provider_expires_at: Option<Instant>,
+    foreign: Option<ForeignView>,
+}
+
+/// Money that somebody else has captured.
+#[derive(Serialize)]
+struct ForeignView {
+    captured: Amount,
+    standing: &'static str,
+    since: Instant,
 }
 
 impl<'a> From<&'a Authorization> for AuthorizationView<'a> {
@@ -122,8 +132,14 @@ impl<'a> From<&'a Authorization> for AuthorizationView<'a> {
             expiry_is_derived: record.expiry_is_derived,
             collects_until: record.freeze_at.map(Instant),
             provider_captured: record.provider.captured.map(Amount),
+            provider_voided: record.provider.voided.map(Amount),
             provider_remaining: record.provider.remaining.map(Amount),
             provider_expires_at: record.provider.expires_at.map(Instant),
+            foreign: record.watch.foreign.map(|foreign| ForeignView {
+                captured: Amount(foreign.amount),
+                standing: foreign.standing.as_str(),
+                since: Instant(foreign.since),
+            }),
         }
     }
 }

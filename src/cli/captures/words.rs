@@ -54,6 +54,9 @@ pub(super) const fn since(what: Since) -> &'static str {
         Since::OthersUnderWay => {
             "the last look shows nothing captured, while other captures of its authorization are under way"
         }
+        Since::Halted => {
+            "the last look shows nothing of ours; somebody else captures on its authorization, on which nothing is sent"
+        }
     }
 }
 

@@ -37,6 +37,33 @@ pub enum What {
         /// Its name.
         account: String,
     },
+    /// Read a capture's authorization at its provider now.
+    LookCapture {
+        /// The capture's row.
+        row: i64,
+        /// Its id.
+        capture: String,
+        /// The account that is called.
+        account: String,
+    },
+    /// End a capture in doubt.
+    CloseCapture {
+        /// The capture's row.
+        row: i64,
+        /// Its id.
+        capture: String,
+        /// The provider's id of it, where it was captured; else it is closed without an answer.
+        captured: Option<String>,
+    },
+    /// End the halt of an authorization.
+    ResumeAuthorization {
+        /// The authorization's row.
+        row: i64,
+        /// Its account.
+        account: String,
+        /// The provider's id of it.
+        reference: String,
+    },
     /// Try dead letters again.
     StartReplay {
         /// Which.

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Statement, params};
 
 use crate::capture::books::Books;
 use crate::capture::dead_letter::DeadLetter;
-use crate::capture::decide::{Arrival, Command, Due};
+use crate::capture::decide::{Arrival, Command, Due, Intervention};
 use crate::capture::event::CaptureKind;
 use crate::capture::notice::AuthorizationFacts;
 use crate::capture::plan::Plan;
@@ -96,6 +96,12 @@ impl<'a> Loader<'a> {
             Command::Due(Due::Shipment(key)) | Command::Recall(Due::Shipment(key)) => self.shipment(*key)?,
             Command::Due(Due::Kept(key)) | Command::Recall(Due::Kept(key)) => self.kept(*key)?,
             Command::Due(Due::Order(key)) | Command::Recall(Due::Order(key)) => self.closing(*key)?,
+            Command::Operator(operator) => match operator.what {
+                Intervention::Look { capture, .. } | Intervention::Close { capture, .. } => {
+                    self.capture_and_surroundings(capture)?;
+                }
+                Intervention::Resume { authorization } => self.authorization_and_captures(authorization)?,
+            },
             Command::Replay(replay) => self.replay(replay)?,
             Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
         }
@@ -198,7 +204,7 @@ impl<'a> Loader<'a> {
     fn asked(&mut self, key: AuthorizationKey) -> Result<()> {
         self.authorization_and_shipments(key)?;
         let Some(order) = self.books.authorizations().find(key).map(|record| record.order) else { return Ok(()) };
-        self.planned(key)?;
+        self.undecided(key)?;
         self.awaiting(order)
     }
 
@@ -247,7 +253,7 @@ impl<'a> Loader<'a> {
         let Some(known) = self.authorization_by_name(facts)? else { return Ok(()) };
         // The deadline of everything that waits on it moves.
         let learns = self.books.authorization(known).learns_expiry(facts.expires_at);
-        if learns { self.planned(known) } else { Ok(()) }
+        if learns { self.undecided(known) } else { Ok(()) }
     }
 
     fn authorization_by_name(&mut self, facts: &AuthorizationFacts) -> Result<Option<AuthorizationKey>> {
@@ -346,22 +352,38 @@ impl<'a> Loader<'a> {
     }
 
     fn capture_and_surroundings(&mut self, key: CaptureKey) -> Result<()> {
-        let Some((authorization, shipment)) = self.capture(key)? else { return Ok(()) };
+        match self.capture_and_shipments(key)? {
+            Some(authorization) => self.undecided(authorization),
+            None => Ok(()),
+        }
+    }
+
+    fn capture_and_shipments(&mut self, key: CaptureKey) -> Result<Option<AuthorizationKey>> {
+        let Some((authorization, shipment)) = self.capture(key)? else { return Ok(None) };
         if let Some(shipment) = shipment {
             self.shipment(shipment)?;
         }
         let kind = self.books.capture(key).kind;
         self.collected_on(authorization, kind == CaptureKind::Batch)?;
-        self.planned(authorization)
+        Ok(Some(authorization))
     }
 
-    /// Captures that wait for their turn or their time.
-    fn planned(&mut self, authorization: AuthorizationKey) -> Result<()> {
-        if self.books.authorization(authorization).planned > 0 {
-            let sql = "SELECT capture_row FROM captures
-                       WHERE authorization_row = ?1 AND is_open = 1 AND state = 'planned'";
-            for planned in self.rows_of(sql, authorization.row())? {
-                self.capture(CaptureKey::new(planned))?;
+    /// Captures whose end is not known: open ones, and those that were closed by hand, for which evidence
+    /// may still come.
+    fn undecided(&mut self, authorization: AuthorizationKey) -> Result<()> {
+        let record = self.books.authorization(authorization);
+        let open = usize::try_from(record.planned + record.in_flight).unwrap_or(usize::MAX);
+        let is_unresolved = record.unresolved > 0;
+        if self.books.open_on(authorization) < open {
+            let sql = "SELECT capture_row FROM captures WHERE authorization_row = ?1 AND is_open = 1";
+            for capture in self.rows_of(sql, authorization.row())? {
+                self.capture(CaptureKey::new(capture))?;
+            }
+        }
+        if is_unresolved {
+            let sql = "SELECT capture_row FROM captures WHERE authorization_row = ?1 AND state = 'unresolved'";
+            for capture in self.rows_of(sql, authorization.row())? {
+                self.capture_and_shipments(CaptureKey::new(capture))?;
             }
         }
         Ok(())
@@ -375,7 +397,7 @@ impl<'a> Loader<'a> {
     /// Its expiry may move, and with it the deadline of everything that waits on it.
     fn authorization_and_captures(&mut self, key: AuthorizationKey) -> Result<()> {
         self.authorization_and_shipments(key)?;
-        if self.books.authorizations().contains(key) { self.planned(key) } else { Ok(()) }
+        if self.books.authorizations().contains(key) { self.undecided(key) } else { Ok(()) }
     }
 
     fn collected_on(&mut self, key: AuthorizationKey, is_batch: bool) -> Result<()> {

@@ -202,6 +202,7 @@ pub(super) fn vitals(connection: &Connection) -> Result<Vitals> {
         outbox_pending: count("SELECT count(*) FROM outbox WHERE published_at IS NULL")?,
         outbox_oldest: earliest("SELECT min(written_at) AS at FROM outbox WHERE published_at IS NULL")?,
         dead_letters: dead_letters(connection)?,
+        halted: halted(connection)?,
     })
 }
 
@@ -230,6 +231,14 @@ fn dead_letters(connection: &Connection) -> Result<Vec<(String, u64)>> {
         "SELECT reason, count(*) FROM dead_letters WHERE state = 'open' GROUP BY reason ORDER BY reason",
     )?;
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+fn halted(connection: &Connection) -> Result<Vec<(AccountName, u64)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT account, count(*) FROM authorizations WHERE foreign_standing = 'halted'
+         GROUP BY account ORDER BY account",
+    )?;
+    statement.query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get(1)?)))?.collect()
 }
 
 fn account(text: &str) -> Result<AccountName> {

@@ -44,7 +44,7 @@ use crate::ledger::sqlite::codec::{At, corrupt};
 use crate::ledger::sqlite::open_for_reading;
 
 pub use accounts::AccountSummary;
-pub use authorizations::{AuthorizationFilter, AuthorizationSummary, AuthorizationTotal};
+pub use authorizations::{AuthorizationFilter, AuthorizationStory, AuthorizationSummary, AuthorizationTotal};
 pub use books::Books;
 pub use captured::captured_by_reference;
 pub use dead_letters::{Choice, DeadLetterFilter, DeadLetterGroup, WholeDeadLetter};

@@ -9,14 +9,15 @@ use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
 use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::ProviderBalance;
 use crate::capture::records::{
-    AmountMode, Ask, Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, Fee, JobKey, Kept, KeptKey,
-    NamedBy, Order, OrderKey, Shipment, ShipmentKey, SingleUse, Watch,
+    AmountMode, Ask, Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, Fee, Foreign,
+    ForeignStanding, JobKey, Kept, KeptKey, NamedBy, Order, OrderKey, Shipment, ShipmentKey, SingleUse, Watch,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::why::{LeftOpen, Missing, Since};
 use crate::clock::{BootId, BootInstant, Mark};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
 use crate::ledger::sqlite::codec::{self, Columns, corrupt};
+use crate::money::Currency;
 
 type Result<T> = rusqlite::Result<T>;
 
@@ -87,15 +88,24 @@ pub(super) fn read_authorization(row: &Row<'_>) -> Result<Authorization> {
             captured: row.optional_money(Some(currency))?,
             remaining: row.optional_money(Some(currency))?,
             expires_at: row.instant()?,
+            voided: row.optional_money(Some(currency))?,
         },
+        unresolved: row.next()?,
         watch: Watch {
             at: row.instant()?,
             lead_at: row.instant()?,
             read_at: row.instant()?,
             leads: row.optional_text()?.map(codec::leads_from_json).transpose()?.unwrap_or_default(),
             reported: row.instant()?,
+            foreign: read_foreign(row, currency)?,
         },
     })
+}
+
+fn read_foreign(row: &mut Columns<'_>, currency: Currency) -> Result<Option<Foreign>> {
+    let standing = row.optional_word(&ForeignStanding::ALL, |standing| standing.as_str())?;
+    let (amount, since) = (row.optional_money(Some(currency))?, row.instant()?);
+    Ok(standing.zip(amount).zip(since).map(|((standing, amount), since)| Foreign { amount, standing, since }))
 }
 
 fn read_ask(row: &mut Columns<'_>) -> Result<Option<Ask>> {

@@ -142,15 +142,16 @@ fn write_plans(connection: &Connection, books: &Books) -> Result<()> {
 
 const AUTHORIZATION: [&str; 2] = [
     "INSERT INTO authorizations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-     ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
+     ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)",
     "UPDATE authorizations SET authorized = ?6, is_amount_known = ?7, captured = ?8, reserved = ?9, excess = ?10,
      expires_at = ?11, expiry_is_derived = ?12, planned = ?13, in_flight = ?14, waiting = ?15, waiting_amount = ?16,
      single = ?17, freeze_at = ?18, reads = ?19, ask_at = ?20, ask_until = ?21, ask_count = ?22, epoch = ?23,
-     provider_captured = ?24, provider_remaining = ?25, provider_expires_at = ?26 WHERE authorization_row = ?1",
+     provider_captured = ?24, provider_remaining = ?25, provider_expires_at = ?26, provider_voided = ?27,
+     unresolved = ?28 WHERE authorization_row = ?1",
 ];
 
 /// The columns behind these are only inserted: see [`write_watch`].
-const AUTHORIZATION_UPDATED: usize = 26;
+const AUTHORIZATION_UPDATED: usize = 28;
 
 fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> Result<()> {
     let (record, watch) = (&entry.value, &entry.value.watch);
@@ -181,11 +182,16 @@ fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> R
         record.provider.captured.map(Money::minor),
         record.provider.remaining.map(Money::minor),
         at(record.provider.expires_at),
+        record.provider.voided.map(Money::minor),
+        record.unresolved,
         at(watch.at),
         at(watch.lead_at),
         at(watch.read_at),
         codec::leads_to_json(&watch.leads),
         at(watch.reported),
+        watch.foreign.map(|foreign| foreign.standing.as_str()),
+        watch.foreign.map(|foreign| foreign.amount.minor()),
+        at(watch.foreign.map(|foreign| foreign.since)),
     ];
     match entry.change {
         Change::Inserted => table.put(entry.change, columns),
@@ -196,8 +202,8 @@ fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> R
 /// By itself: an update writes the index entries of all columns that it names, changed or not.
 fn write_watch(connection: &Connection, record: &Authorization) -> Result<()> {
     let mut statement = connection.prepare_cached(
-        "UPDATE authorizations SET watch_at = ?2, lead_at = ?3, read_at = ?4, leads = ?5, reported = ?6
-         WHERE authorization_row = ?1",
+        "UPDATE authorizations SET watch_at = ?2, lead_at = ?3, read_at = ?4, leads = ?5, reported = ?6,
+         foreign_standing = ?7, foreign_amount = ?8, foreign_since = ?9 WHERE authorization_row = ?1",
     )?;
     let watch = &record.watch;
     let columns = params![
@@ -207,6 +213,9 @@ fn write_watch(connection: &Connection, record: &Authorization) -> Result<()> {
         at(watch.read_at),
         codec::leads_to_json(&watch.leads),
         at(watch.reported),
+        watch.foreign.map(|foreign| foreign.standing.as_str()),
+        watch.foreign.map(|foreign| foreign.amount.minor()),
+        at(watch.foreign.map(|foreign| foreign.since)),
     ];
     statement.execute(columns).map(drop)
 }

@@ -179,7 +179,7 @@ fn balance(
         }
         _ => (None, None),
     };
-    Ok(ProviderBalance { captured, remaining, expires_at: None })
+    Ok(ProviderBalance { captured, voided: reversed, remaining, expires_at: None })
 }
 
 fn seen(fields: &Fields, capture: CaptureState) -> Vec<SeenCapture> {

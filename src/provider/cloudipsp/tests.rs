@@ -167,6 +167,7 @@ fn a_recorded_partial_capture_is_read_exactly() {
         authorized: Some(money(15_118, "UAH")),
         balance: ProviderBalance {
             captured: Some(money(100, "UAH")),
+            voided: Some(money(0, "UAH")),
             remaining: Some(money(0, "UAH")),
             expires_at: None,
         },

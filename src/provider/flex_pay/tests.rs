@@ -58,6 +58,7 @@ fn described(answer: &Answer) -> String {
 fn balance() -> ProviderBalance {
     ProviderBalance {
         captured: Some(money(15_118, "USD")),
+        voided: Some(money(0, "USD")),
         remaining: Some(money(84_882, "USD")),
         expires_at: Some("2026-11-26T08:00:15.200431691Z".parse().expect("an instant")),
     }

@@ -165,9 +165,16 @@ impl<'a> Transaction<'a> {
     }
 
     fn balance(&self, currency: Currency) -> Result<ProviderBalance, Inconclusive> {
+        let original = amount("original_amount", self.original_amount, currency)?;
+        let captured = amount("captured_amount", self.captured_amount, currency)?;
+        let remaining = amount("remaining_amount", self.remaining_amount, currency)?;
+        // There is no field of its own: it is what is in neither of the others.
+        let rest = |original: Money, part: Option<Money>| original.checked_sub(part?).ok();
+        let voided = original.and_then(|original| rest(rest(original, captured)?, remaining));
         Ok(ProviderBalance {
-            captured: amount("captured_amount", self.captured_amount, currency)?,
-            remaining: amount("remaining_amount", self.remaining_amount, currency)?,
+            captured,
+            voided,
+            remaining,
             expires_at: self.authorization_expiration.as_deref().and_then(exact::rfc3339),
         })
     }

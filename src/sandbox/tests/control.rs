@@ -49,6 +49,35 @@ async fn authorizations_are_made_and_the_books_read() {
 }
 
 #[tokio::test]
+async fn somebody_else_captures_and_voids_what_remains_and_no_more() {
+    let bench = Bench::start().await;
+    let several = bench.authorize(super::Protocol::FlexPay, 1_000, "USD");
+    let once = bench.authorize(super::Protocol::Flitt, 1_000, "GEL");
+    let by_hand = |reference: &str, kind: &str, minor: i64| json!({ "reference": reference, "kind": kind, "amount_minor": minor });
+    for (reference, kind, minor, status) in [
+        (&several, "capture", 300, 201),
+        (&several, "void", 200, 201),
+        (&several, "capture", 501, 400),
+        (&several, "capture", 0, 400),
+        (&several, "capture", 500, 201),
+        (&several, "void", 1, 400),
+        (&once, "capture", 400, 201),
+        (&once, "capture", 1, 400),
+        (&"nobody".to_owned(), "capture", 1, 400),
+    ] {
+        let (answered, answer) = control(&bench, "POST", "/sandbox/movements", &by_hand(reference, kind, minor)).await;
+        assert_eq!(answered, status, "{kind} {minor}: {answer}");
+    }
+    let books = bench.books();
+    let booked =
+        |reference: &str| books.find(reference).map(|it| (it.captured_minor, it.voided_minor)).expect("booked");
+    assert_eq!(booked(&several), (800, 200));
+    assert_eq!(booked(&once), (400, 600), "the rest is released");
+    let capture = &books.find(&several).expect("booked").captures[0];
+    assert_eq!(capture.merchant_reference_id, None, "under no key of ours");
+}
+
+#[tokio::test]
 async fn faults_and_settings_are_set_and_shown() {
     let bench = Bench::start().await;
     let faults = json!({ "seed": 7, "rules": [
@@ -183,6 +212,7 @@ async fn every_page_says_that_it_is_no_payment_provider() {
     for (method, path) in [
         ("POST", "/sandbox/authorizations"),
         ("POST", "/sandbox/accounts"),
+        ("POST", "/sandbox/movements"),
         ("PUT", "/sandbox/faults"),
         ("DELETE", "/sandbox/faults"),
         ("PUT", "/sandbox/settings"),

@@ -147,6 +147,13 @@ impl Lane {
         Some(self.permit(pass))
     }
 
+    /// A permit for a call that an operator waits for: ahead of what waits, within what the account
+    /// allows.
+    pub(super) fn permit_ahead(self: &Arc<Self>) -> Option<Permit> {
+        let pass = self.state().gate.admit(Instant::now()).ok()?;
+        Some(self.permit(pass))
+    }
+
     fn permit(self: &Arc<Self>, pass: Pass) -> Permit {
         Permit { lane: Arc::clone(self), pass, is_answered: false }
     }

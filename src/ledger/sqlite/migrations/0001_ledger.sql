@@ -80,11 +80,19 @@ CREATE TABLE authorizations (
   provider_captured INTEGER,
   provider_remaining INTEGER,
   provider_expires_at INTEGER,
+  provider_voided INTEGER,
+  unresolved INTEGER NOT NULL CHECK (unresolved >= 0),
   watch_at INTEGER,                -- when anything is due about it next; null: nothing left to watch
   lead_at INTEGER,
   read_at INTEGER,
   leads TEXT,                      -- JSON: expiries and leads that were looked at
   reported INTEGER,
+  foreign_standing TEXT CHECK (
+    foreign_standing = 'suspected' OR foreign_standing = 'seen' OR foreign_standing = 'halted'
+    OR foreign_standing = 'let_be'
+  ),
+  foreign_amount INTEGER,          -- captured by somebody else, as it was seen last
+  foreign_since INTEGER,
   UNIQUE (account, reference),
   -- S3: over our own movements, never more than was authorized. `excess` is above zero only when
   -- positive evidence of a capture arrived after its failure had been booked.
@@ -97,6 +105,7 @@ CREATE INDEX authorizations_asking ON authorizations (account, ask_at) WHERE ask
 CREATE INDEX authorizations_read ON authorizations (read_at) WHERE read_at IS NOT NULL;
 CREATE INDEX authorizations_of_orders ON authorizations (order_row);
 CREATE INDEX authorizations_collecting ON authorizations (read_at) WHERE waiting > 0;
+CREATE INDEX authorizations_halted ON authorizations (account) WHERE foreign_standing = 'halted';
 
 CREATE TABLE shipments (
   shipment_row INTEGER PRIMARY KEY,
@@ -183,6 +192,7 @@ CREATE INDEX captures_fees ON captures (order_row) WHERE fee IS NOT NULL;
 CREATE INDEX captures_due ON captures (account, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX captures_open ON captures (authorization_row) WHERE is_open = 1;
 CREATE UNIQUE INDEX captures_open_id ON captures (capture_id) WHERE is_open = 1;
+CREATE INDEX captures_unresolved ON captures (authorization_row) WHERE state = 'unresolved';
 
 -- S5: an intent never changes.
 CREATE TRIGGER captures_frozen

@@ -1,14 +1,17 @@
 //! Authorizations whose end is not known yet: where money is about to be lost.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, params};
 
-use super::columns::money;
+use super::columns::{money, optional_money, word};
 use super::{Page, Report, ReportError, text};
+use crate::capture::evidence::ProviderBalance;
 use crate::capture::policy::Policy;
+use crate::capture::records::{Authorization, Foreign, ForeignStanding};
 use crate::clock::{self, Timestamp};
 use crate::ids::{AccountName, OrderId, Reference};
 use crate::ledger::sqlite::codec::{corrupt, instant};
+use crate::ledger::sqlite::rows::read_authorization;
 use crate::money::{Currency, Money};
 
 /// Which authorizations.
@@ -20,6 +23,8 @@ pub struct AuthorizationFilter {
     pub expires_by: Option<Timestamp>,
     /// Only those with money that is earned and not captured.
     pub only_earned: bool,
+    /// Only those on which nothing is sent because somebody else captures on them.
+    pub only_halted: bool,
     /// At most so many, those that expire first.
     pub limit: u32,
 }
@@ -53,6 +58,21 @@ pub struct AuthorizationSummary {
     pub in_doubt: u32,
     /// Shipments that collect.
     pub collecting: u32,
+    /// What the provider said last, beside our own books.
+    pub provider: ProviderBalance,
+    /// Money that somebody else has captured on it.
+    pub foreign: Option<Foreign>,
+}
+
+/// An authorization with its record, and what is planned on it.
+#[derive(Debug, Clone)]
+pub struct AuthorizationStory {
+    /// Its record.
+    pub record: Authorization,
+    /// The order that registered it.
+    pub order: OrderId,
+    /// Captures that are planned on it, in their turn: how much each.
+    pub planned: Vec<Money>,
 }
 
 /// What the authorizations of one currency come to.
@@ -82,6 +102,51 @@ impl Report {
     ) -> Result<(Page<AuthorizationSummary>, Vec<AuthorizationTotal>), ReportError> {
         self.ask(|connection| Ok((page(connection, filter)?, totals(connection, filter)?)))
     }
+
+    /// The authorizations that a provider calls so; several accounts may have one.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`].
+    pub fn authorizations_called(
+        &self,
+        reference: &Reference,
+        account: Option<&AccountName>,
+    ) -> Result<Vec<AuthorizationStory>, ReportError> {
+        self.ask(|connection| called(connection, reference, account))
+    }
+}
+
+/// Account by account: references are unique within one, and the index begins with it.
+const CALLED: &str = "
+    WITH RECURSIVE accounts (name) AS (
+      SELECT min(account) FROM authorizations
+      UNION ALL
+      SELECT (SELECT min(account) FROM authorizations WHERE account > name) FROM accounts WHERE name IS NOT NULL)
+    SELECT a.* FROM accounts CROSS JOIN authorizations a ON a.account = name
+    WHERE a.reference = ?1 AND (?2 IS NULL OR name = ?2) ORDER BY name";
+
+fn called(
+    connection: &Connection,
+    reference: &Reference,
+    account: Option<&AccountName>,
+) -> rusqlite::Result<Vec<AuthorizationStory>> {
+    let mut statement = connection.prepare(CALLED)?;
+    let of = params![reference.as_str(), account.map(AccountName::as_str)];
+    let records: Vec<Authorization> = statement.query_map(of, read_authorization)?.collect::<rusqlite::Result<_>>()?;
+    let story = |record: Authorization| {
+        let order =
+            connection.query_row("SELECT order_id FROM orders WHERE order_row = ?1", [record.order.row()], |row| {
+                OrderId::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("an order's id is not an id"))
+            })?;
+        let mut planned = connection.prepare_cached(
+            "SELECT amount FROM captures WHERE authorization_row = ?1 AND is_open = 1 AND state = 'planned'
+             ORDER BY capture_row",
+        )?;
+        let planned = planned.query_map([record.key.row()], |row| money(row, "amount", record.currency))?;
+        let planned = planned.collect::<rusqlite::Result<_>>()?;
+        Ok(AuthorizationStory { record, order, planned })
+    };
+    records.into_iter().map(story).collect()
 }
 
 /// Nothing is due about an authorization later than it expires, save another read of it. So what expires
@@ -101,7 +166,8 @@ const CANDIDATES: &str = "
 const FROM: &str = "
     FROM candidates CROSS JOIN authorizations a USING (authorization_row)
     WHERE (?2 IS NULL OR a.expires_at <= ?2) AND (?3 IS NULL OR a.account = ?3)
-      AND (?4 = 0 OR a.reserved + a.waiting_amount > 0)";
+      AND (?4 = 0 OR a.reserved + a.waiting_amount > 0)
+      AND (?5 = 0 OR a.foreign_standing = 'halted')";
 
 fn parameters(filter: &AuthorizationFilter) -> Vec<Value> {
     let micros = |at: Timestamp| Value::Integer(at.timestamp_micros());
@@ -112,6 +178,7 @@ fn parameters(filter: &AuthorizationFilter) -> Vec<Value> {
         filter.expires_by.map_or(Value::Null, micros),
         filter.account.as_ref().map_or(Value::Null, |name| text(name.as_str())),
         Value::Integer(i64::from(filter.only_earned)),
+        Value::Integer(i64::from(filter.only_halted)),
     ]
 }
 
@@ -126,8 +193,9 @@ fn page(connection: &Connection, filter: &AuthorizationFilter) -> rusqlite::Resu
         "{CANDIDATES} SELECT a.account, a.reference, o.order_id, a.currency, a.expires_at, a.expiry_is_derived,
            a.authorized, a.captured, a.reserved + a.waiting_amount AS earned,
            max(0, a.authorized - a.captured - a.reserved) AS remaining,
-           a.planned, a.waiting, {} AS sending, {} AS in_doubt
-         {} ORDER BY a.expires_at IS NULL, a.expires_at, a.authorization_row LIMIT ?5",
+           a.planned, a.waiting, a.provider_captured, a.provider_voided, a.provider_remaining,
+           a.provider_expires_at, a.foreign_standing, a.foreign_amount, a.foreign_since, {} AS sending, {} AS in_doubt
+         {} ORDER BY a.expires_at IS NULL, a.expires_at, a.authorization_row LIMIT ?6",
         in_state("sending"),
         in_state("in_doubt"),
         FROM.replacen("WHERE", "JOIN orders o USING (order_row) WHERE", 1),
@@ -160,7 +228,20 @@ fn read_summary(row: &Row<'_>) -> rusqlite::Result<AuthorizationSummary> {
         sending: row.get("sending")?,
         in_doubt: row.get("in_doubt")?,
         collecting: row.get("waiting")?,
+        provider: ProviderBalance {
+            captured: optional_money(row, "provider_captured", currency)?,
+            voided: optional_money(row, "provider_voided", currency)?,
+            remaining: optional_money(row, "provider_remaining", currency)?,
+            expires_at: instant(row, "provider_expires_at")?,
+        },
+        foreign: foreign(row, currency)?,
     })
+}
+
+fn foreign(row: &Row<'_>, currency: Currency) -> rusqlite::Result<Option<Foreign>> {
+    let Some(since) = instant(row, "foreign_since")? else { return Ok(None) };
+    let standing = word(row, "foreign_standing", &ForeignStanding::ALL, |standing| standing.as_str())?;
+    Ok(Some(Foreign { amount: money(row, "foreign_amount", currency)?, standing, since }))
 }
 
 fn totals(connection: &Connection, filter: &AuthorizationFilter) -> rusqlite::Result<Vec<AuthorizationTotal>> {

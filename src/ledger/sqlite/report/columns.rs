@@ -10,6 +10,12 @@ pub(super) fn money(row: &Row<'_>, column: &str, currency: Currency) -> rusqlite
     Money::from_minor(row.get(column)?, currency).map_err(|_| corrupt("an amount is negative"))
 }
 
+/// The same, or null.
+pub(super) fn optional_money(row: &Row<'_>, column: &str, currency: Currency) -> rusqlite::Result<Option<Money>> {
+    let minor: Option<i64> = row.get(column)?;
+    minor.map(|minor| Money::from_minor(minor, currency).map_err(|_| corrupt("an amount is negative"))).transpose()
+}
+
 /// One of our closed words from a column.
 pub(super) fn word<T: Copy>(
     row: &Row<'_>,

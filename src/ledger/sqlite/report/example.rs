@@ -109,6 +109,7 @@ impl Example {
             provider_reference: Some("cap-771".to_owned()),
             balance: ProviderBalance {
                 captured: Some(eur(2_000)),
+                voided: Some(eur(0)),
                 remaining: Some(eur(3_500)),
                 expires_at: Some(at("20:00:00")),
             },
@@ -399,7 +400,7 @@ fn untouched() -> AuthorizationView {
         is_card: true,
         currency: currency(),
         authorized: Some(eur(5_500)),
-        balance: ProviderBalance { captured: Some(eur(0)), remaining: Some(eur(5_500)), expires_at: None },
+        balance: ProviderBalance { captured: Some(eur(0)), remaining: Some(eur(5_500)), ..ProviderBalance::default() },
         captures: Vec::new(),
         has_pending_capture: false,
         authorized_at: None,

@@ -1,0 +1,310 @@
+//! Somebody else's captures and voids on an authorization that we capture several times: a halt of that
+//! one authorization, and its three ways out; and what no longer fits.
+
+use crate::capture::decide::{Command, Intervention, Note, Operator, Reply};
+use crate::capture::event::{Event, EventContent, FailureReason, ResolvedBy};
+use crate::capture::evidence::{
+    Answer, AuthorizationStatus, AuthorizationView, CaptureProof, DoubtKind, ProviderBalance, Reading, Refusal,
+    RefusalReason,
+};
+use crate::capture::records::{Foreign, ForeignStanding};
+use crate::capture::states::CaptureState;
+use crate::capture::tests::support::*;
+
+/// Until the deadline margin of an authorization made by [`authorized`].
+const MARGIN: i64 = 7 * 24 * 3_600 - 2 * 3_600;
+
+fn first(amount: &str) -> Draft {
+    draft("o", "s1").amount(amount).on(authorized(OFTEN, "r", 10_000))
+}
+
+/// 100.00 authorized, of which `captured` and `remaining` are as the provider has them; what of it is
+/// under none of our keys is somebody else's.
+fn balance(captured: i64, remaining: i64) -> ProviderBalance {
+    ProviderBalance { captured: Some(gel(captured)), remaining: Some(gel(remaining)), ..ProviderBalance::default() }
+}
+
+fn reading(captured: i64, remaining: i64) -> Reading {
+    seen(AuthorizationView { balance: balance(captured, remaining), ..view(10_000) })
+}
+
+fn proof(amount: i64, captured: i64) -> Answer {
+    let balance = balance(captured, 10_000 - captured);
+    Answer::Captured(CaptureProof { amount: Some(gel(amount)), provider_reference: None, balance })
+}
+
+fn foreign(world: &World) -> Option<(ForeignStanding, i64)> {
+    let foreign: Option<Foreign> = world.authorization("r").watch.foreign;
+    foreign.map(|foreign| (foreign.standing, foreign.amount.minor()))
+}
+
+fn state(world: &World, shipment: &str) -> CaptureState {
+    world.capture_of(shipment).state
+}
+
+/// The read that is due, and nothing else.
+fn read(world: &mut World, reading: Reading) -> Reply {
+    let ticket = world.due_call();
+    assert!(matches!(asked(ticket.as_ref().expect("read")), Asked::ReadExpiry { .. }));
+    world.show(ticket, reading)
+}
+
+/// Ours of 10.00 is captured, somebody else's 30.00 was seen twice; s2 of 20.00 and s3 of 60.00 wait.
+fn halted() -> World {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.answer(one.ticket, proof(1_000, 4_000));
+    assert_eq!(foreign(&world), Some((ForeignStanding::Suspected, 3_000)), "our answer tells of it");
+    world.clock.advance(2 * SECOND);
+    read(&mut world, reading(4_000, 6_000));
+    assert_eq!(foreign(&world), Some((ForeignStanding::Seen, 3_000)));
+    world.clock.advance(15 * MINUTE);
+    assert_eq!(read(&mut world, reading(4_000, 6_000)).note, Note::Halted(gel(3_000)));
+    for (shipment, amount) in [("s2", "20.00"), ("s3", "60.00")] {
+        let reply = world.accept(draft("o", shipment).amount(amount));
+        assert!(reply.ticket.is_none() && reply.ready.is_none(), "{shipment} is accepted, and not sent");
+    }
+    world.news();
+    world
+}
+
+/// The one planned capture that is ready is sent, and captured; returns what came of it.
+fn send_next(world: &mut World, amount: i64, captured: i64) -> Reply {
+    let ticket = world.due_call();
+    assert!(matches!(asked(ticket.as_ref().expect("sent")), Asked::Send { amount: it, .. } if it == gel(amount)));
+    world.answer(ticket, proof(amount, captured))
+}
+
+#[test]
+fn two_reads_quiet_apart_halt_one_authorization_and_no_other() {
+    let mut world = halted();
+    let told = world.ledger.tables().history.iter().filter(|note| note.what == "halted").count();
+    assert_eq!(told, 2, "once for each that waits");
+    let other = world.accept(draft("p", "p1").amount("5.00").on(authorized(OFTEN, "q", 10_000)));
+    assert!(other.ticket.is_some(), "another authorization of the same account goes on");
+    world.answer(other.ticket, captured(Some(gel(500))));
+    // It is read by the resolver's schedule, each time once.
+    for wait in [2, 5, 15, 60, 300, 900, 3_600, 3_600] {
+        world.clock.advance(wait * SECOND);
+        let still = read(&mut world, reading(4_000, 6_000));
+        assert!(matches!(still.note, Note::ReadAgain(_)), "{still:?}");
+        assert!(world.due_call().is_none(), "nothing is sent, and nothing read before its time");
+    }
+    assert_eq!((state(&world, "s2"), state(&world, "s3")), (CaptureState::Planned, CaptureState::Planned));
+}
+
+#[test]
+fn one_read_is_not_enough_nor_two_close_together() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.answer(one.ticket, proof(1_000, 4_000));
+    world.clock.advance(2 * SECOND);
+    read(&mut world, reading(4_000, 6_000));
+    let two = world.accept(draft("o", "s2").amount("20.00"));
+    assert!(two.ticket.is_some(), "it may be sent meanwhile");
+    world.answer(two.ticket, proof(2_000, 6_000));
+    world.clock.advance(14 * MINUTE);
+    assert!(world.due_call().is_none(), "not before it is quiet");
+    world.clock.advance(MINUTE);
+    // It is gone: reversed, or never there.
+    read(&mut world, reading(3_000, 7_000));
+    assert_eq!(foreign(&world), None);
+    assert!(world.due_call().is_none());
+}
+
+#[test]
+fn what_is_ours_is_not_foreign_even_where_it_is_not_booked_yet() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.answer(one.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    let id = world.capture_of("s1").id;
+    world.clock.advance(2 * SECOND);
+    let look = world.due_call();
+    let ours = AuthorizationView {
+        balance: balance(1_000, 9_000),
+        captures: vec![shown(Some(id), gel(1_000))],
+        ..view(10_000)
+    };
+    assert_eq!(world.show(look, seen(ours)).note, Note::Captured(gel(1_000)));
+    assert_eq!(foreign(&world), None);
+}
+
+#[test]
+fn a_look_shows_foreign_money_and_a_capture_in_doubt_is_not_sent_again_on_a_halted_authorization() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.answer(one.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    world.clock.advance(890 * SECOND);
+    let theirs = || {
+        let captures = vec![shown(None, gel(3_000))];
+        seen(AuthorizationView { balance: balance(3_000, 7_000), captures, ..view(10_000) })
+    };
+    let look = world.due_call();
+    let resent = world.show(look, theirs());
+    assert_eq!(foreign(&world), Some((ForeignStanding::Seen, 3_000)));
+    assert!(resent.ticket.is_some(), "within its window");
+    world.answer(resent.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    world.clock.advance(15 * MINUTE);
+    let calls: Vec<_> = world.do_due().into_iter().filter_map(|reply| reply.ticket).collect();
+    for ticket in calls {
+        world.show(Some(ticket), theirs());
+    }
+    assert_eq!(foreign(&world), Some((ForeignStanding::Halted, 3_000)));
+    for _ in 0..8 {
+        world.clock.advance(HOUR);
+        for reply in world.do_due() {
+            let still = world.show(reply.ticket, theirs());
+            assert!(still.ticket.is_none(), "{still:?}");
+        }
+    }
+    assert_eq!(state(&world, "s1"), CaptureState::InDoubt);
+}
+
+#[test]
+fn nothing_is_refused_for_it_while_it_is_halted() {
+    let mut world = halted();
+    world.clock.advance(2 * SECOND);
+    read(&mut world, reading(9_500, 500));
+    assert_eq!(world.accept(draft("o", "s4").amount("10.00")).note, Note::Planned(gel(1_000)));
+    assert_eq!(world.news(), []);
+    resume(&mut world);
+    while !world.do_due().is_empty() {}
+    let states = ["s2", "s3", "s4"].map(|shipment| state(&world, shipment));
+    assert_eq!(states, [CaptureState::Failed; 3], "nothing fits any more");
+}
+
+#[test]
+fn an_agreeing_read_lifts_it() {
+    let mut world = halted();
+    world.clock.advance(2 * SECOND);
+    // Older than our books: it says nothing.
+    assert!(matches!(read(&mut world, reading(0, 6_000)).note, Note::ReadAgain(_)));
+    world.clock.advance(5 * SECOND);
+    let lifted = read(&mut world, reading(1_000, 9_000));
+    assert!(matches!(lifted.note, Note::Resumed(_)) && lifted.ready.is_some(), "{lifted:?}");
+    assert_eq!(foreign(&world), None);
+    let next = send_next(&mut world, 2_000, 3_000);
+    let last = world.answer(next.ticket, proof(6_000, 9_000));
+    assert_eq!(last.note, Note::Captured(gel(6_000)), "everything fits");
+    assert_eq!(world.balance("r"), (10_000, 9_000, 0));
+}
+
+/// What fits is sent, the rest is refused.
+fn goes_on(world: &mut World) {
+    let sent = send_next(world, 2_000, 6_000);
+    assert!(sent.ticket.is_none(), "what does not fit is not begun");
+    assert!(world.due_call().is_none(), "and it is refused");
+    assert_eq!((state(world, "s2"), state(world, "s3")), (CaptureState::Captured, CaptureState::Failed));
+    let news = world.news();
+    let failed = news.iter().find_map(|event| match event {
+        Event { content: EventContent::Failed(outcome, failure), .. } => Some((outcome, failure)),
+        _ => None,
+    });
+    let (outcome, failure) = failed.expect("the rest is refused");
+    assert_eq!((failure.reason, failure.money_may_have_moved), (FailureReason::ExceedsAuthorization, false));
+    assert_eq!((outcome.attempts, outcome.resolved_by), (0, ResolvedBy::Lookup));
+    assert_eq!(world.balance("r"), (10_000, 3_000, 0));
+}
+
+fn resume(world: &mut World) -> Note {
+    let what = Intervention::Resume { authorization: world.authorization("r").key };
+    let operator = Operator { by: "olga".to_owned(), why: "it was us, by hand".to_owned(), what };
+    world.tell(Command::Operator(Box::new(operator))).note
+}
+
+#[test]
+fn an_operator_lifts_it_and_it_does_not_come_back_for_the_same_money() {
+    let mut world = halted();
+    assert_eq!(resume(&mut world), Note::Resumed("by olga: it was us, by hand".to_owned()));
+    goes_on(&mut world);
+    assert_eq!(foreign(&world), Some((ForeignStanding::LetBe, 3_000)));
+    assert!(matches!(resume(&mut world), Note::NotDone(_)), "there is nothing to lift");
+    let four = world.accept(draft("o", "s4").amount("5.00"));
+    world.answer(four.ticket, proof(500, 6_500));
+    assert_eq!(foreign(&world), Some((ForeignStanding::LetBe, 3_000)), "the same money");
+    let five = world.accept(draft("o", "s5").amount("5.00"));
+    world.answer(five.ticket, proof(500, 8_000));
+    assert_eq!(foreign(&world), Some((ForeignStanding::Suspected, 4_000)), "more of it");
+}
+
+#[test]
+fn the_deadline_margin_lifts_it() {
+    let mut world = halted();
+    world.clock.advance_to(at(MARGIN - 1));
+    assert!(matches!(read(&mut world, reading(4_000, 6_000)).note, Note::ReadAgain(_)));
+    world.clock.advance_to(at(MARGIN));
+    let sent: Vec<_> = world.do_due().into_iter().filter_map(|reply| reply.ticket).collect();
+    assert_eq!(foreign(&world), Some((ForeignStanding::LetBe, 3_000)));
+    // Both fit when they are begun, so that both are; the provider says which was too much.
+    let [two, three] = <[_; 2]>::try_from(sent).expect("both at once: time is short");
+    world.answer(Some(two), proof(2_000, 6_000));
+    let read_first = Refusal { read_first: true, ..refusal(RefusalReason::ExceedsAuthorization) };
+    world.answer(Some(three), Answer::Refused(read_first));
+    world.clock.advance(2 * SECOND);
+    let look = world.due_call();
+    assert_eq!(world.show(look, reading(6_000, 4_000)).note, Note::Failed(FailureReason::ExceedsAuthorization));
+    assert_eq!(world.balance("r"), (10_000, 3_000, 0));
+}
+
+#[test]
+fn at_the_deadline_margin_what_cannot_fit_any_more_is_refused() {
+    let mut world = halted();
+    world.clock.advance(2 * SECOND);
+    read(&mut world, reading(5_000, 5_000));
+    world.clock.advance_to(at(MARGIN));
+    goes_on(&mut world);
+}
+
+#[test]
+fn after_somebody_elses_void_what_no_longer_fits_is_refused() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    for (shipment, amount) in [("s2", "50.00"), ("s3", "20.00"), ("s4", "15.00")] {
+        world.accept(draft("o", shipment).amount(amount));
+    }
+    world.news();
+    // Somebody has voided 60.00 before ours was captured: 30.00 remain.
+    let answer = CaptureProof {
+        amount: Some(gel(1_000)),
+        provider_reference: None,
+        balance: ProviderBalance { voided: Some(gel(6_000)), ..balance(1_000, 3_000) },
+    };
+    let next = world.answer(one.ticket, Answer::Captured(answer));
+    assert!(next.ticket.is_none() && next.ready.is_some(), "it is taken up by itself: {next:?}");
+    let [refused] = &world.do_due()[..] else { panic!() };
+    assert_eq!(refused.note, Note::Refused(FailureReason::ExceedsAuthorization));
+    let fits = CaptureProof { balance: balance(3_000, 1_000), amount: Some(gel(2_000)), provider_reference: None };
+    let last = world.answer(refused.ticket.clone(), Answer::Captured(fits));
+    assert!(last.ticket.is_none());
+    assert_eq!(world.do_due().len(), 1);
+    let states = ["s1", "s2", "s3", "s4"].map(|shipment| state(&world, shipment));
+    assert_eq!(
+        states,
+        [CaptureState::Captured, CaptureState::Failed, CaptureState::Captured, CaptureState::Failed],
+        "what comes after one that does not fit may fit"
+    );
+    assert_eq!(world.authorization("r").provider.voided, Some(gel(6_000)), "kept beside our books");
+    assert_eq!(world.balance("r"), (10_000, 3_000, 0));
+    let late = world.accept(draft("o", "s5").amount("10.01"));
+    assert_eq!(late.note, Note::Refused(FailureReason::ExceedsAuthorization), "at once");
+    assert!(world.accept(draft("o", "s6").amount("10.00")).ticket.is_some());
+}
+
+#[test]
+fn the_end_of_the_authorization_is_the_end_of_the_halt() {
+    let mut world = halted();
+    world.clock.advance_to(at(7 * 24 * 3_600 + 1));
+    for reply in world.do_due() {
+        if let Some(Asked::Send { .. }) = reply.ticket.as_ref().map(asked) {
+            world.answer(reply.ticket, Answer::Refused(refusal(RefusalReason::AuthorizationExpired)));
+        }
+    }
+    assert_eq!((state(&world, "s2"), state(&world, "s3")), (CaptureState::Failed, CaptureState::Failed));
+    world.clock.advance(HOUR);
+    let expired =
+        AuthorizationView { status: AuthorizationStatus::Expired, balance: balance(4_000, 0), ..view(10_000) };
+    let over = read(&mut world, seen(expired));
+    assert_eq!(over.note, Note::Expired { captured_elsewhere: gel(3_000), released: gel(6_000) });
+    world.clock.advance(90 * 24 * HOUR);
+    assert!(world.do_due().is_empty(), "and nothing is read any more");
+}

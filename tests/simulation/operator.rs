@@ -1,0 +1,68 @@
+//! Operators, who know more than the worker, and never say what they do not know: they close as captured
+//! what they have found at the provider, and give up what they have not.
+
+use holdfast::capture::decide::{Closing, Command, Intervention, Operator};
+use holdfast::capture::records::{AuthorizationKey, Capture, ForeignStanding};
+use holdfast::capture::states::CaptureState;
+use rand::Rng;
+
+use crate::fault::Fault;
+use crate::world::{Check, World};
+
+impl World {
+    /// Somebody does something by hand: mostly looks, sometimes closes what is in doubt, sometimes lifts a
+    /// halt.
+    pub fn operate(&mut self) -> Check {
+        let halted = self.halted();
+        if !halted.is_empty() && self.rng.random_ratio(1, 2) {
+            let authorization = halted[self.rng.random_range(0..halted.len())];
+            self.fault(Fault::Resumed, "halted");
+            return self.by_hand(Intervention::Resume { authorization });
+        }
+        let captures: Vec<Capture> = self.ledger.tables().captures.values().cloned().collect();
+        let in_doubt: Vec<&Capture> =
+            captures.iter().filter(|capture| capture.state == CaptureState::InDoubt).collect();
+        if let Some(capture) = in_doubt.get(self.rng.random_range(0..in_doubt.len().max(4)))
+            && self.rng.random_ratio(1, 2)
+        {
+            return self.close(capture);
+        }
+        if captures.is_empty() {
+            return Ok(());
+        }
+        let capture = &captures[self.rng.random_range(0..captures.len())];
+        self.fault(Fault::LookedAt, capture.state.as_str());
+        self.by_hand(Intervention::Look { capture: capture.key, id: capture.id })
+    }
+
+    fn close(&mut self, capture: &Capture) -> Check {
+        let name = {
+            let tables = self.ledger.tables();
+            let record = &tables.authorizations[&capture.authorization];
+            (record.account.clone(), record.reference.clone())
+        };
+        let is_there = self.authorizations[&name].events.iter().any(|event| event.capture == Some(capture.id));
+        let closing = if is_there && self.rng.random() {
+            self.fault(Fault::ClosedCaptured, "in doubt");
+            Closing::Captured { reference: "found".to_owned() }
+        } else {
+            self.fault(Fault::ClosedUnresolved, if is_there { "in doubt, captured" } else { "in doubt" });
+            Closing::Unresolved
+        };
+        self.by_hand(Intervention::Close { capture: capture.key, id: capture.id, closing })
+    }
+
+    fn by_hand(&mut self, what: Intervention) -> Check {
+        self.log(|| format!("an operator: {what:?}"));
+        let (by, why) = ("olga".to_owned(), "a reason".to_owned());
+        self.run(vec![Command::Operator(Box::new(Operator { by, why, what }))])
+    }
+
+    fn halted(&self) -> Vec<AuthorizationKey> {
+        let tables = self.ledger.tables();
+        let is_halted = |standing| standing == Some(ForeignStanding::Halted);
+        let halted = tables.authorizations.values();
+        let halted = halted.filter(|record| is_halted(record.watch.foreign.map(|foreign| foreign.standing)));
+        halted.map(|record| record.key).collect()
+    }
+}
