@@ -147,7 +147,7 @@ pub enum ReplayResult {
     Shipment(ShipmentKey, u32),
     /// A capture of what an order owes beyond its shipments' amounts.
     Fee(CaptureKey),
-    /// A notice that is about no money was accepted.
+    /// A notice was accepted that is about no money, or whose shipment was accepted before.
     Accepted,
     /// Nothing.
     Not(WhyNot),
@@ -317,10 +317,11 @@ fn deliver(
     settle_letter(books, letter.id, DeadLetterState::Replayed, Some(job));
     let order = reply.subject.order.as_ref().and_then(|order| books.order_key(order));
     let shipment = order.zip(reply.subject.shipment.as_ref()).and_then(|(order, id)| books.shipment_key(order, id));
-    let record = shipment.map(|key| books.shipment(key));
-    let amount = record.and_then(|record| record.amount);
+    // What was accepted before is not accepted twice, and its money is not this replay's.
+    let record = shipment.filter(|_| reply.note != Note::Repeated).map(|key| books.shipment(key));
+    let amount = record.filter(|record| !record.state.is_terminal()).and_then(|record| record.amount);
     let result = record.map_or(ReplayResult::Accepted, |record| ReplayResult::Shipment(record.key, record.generation));
-    let note = Note::Replayed(Replayed { amount, shipments: usize::from(shipment.is_some()) });
+    let note = Note::Replayed(Replayed { amount, shipments: usize::from(record.is_some()) });
     Ok((result, Reply { ready: reply.ready, ..Reply::nothing(note) }))
 }
 

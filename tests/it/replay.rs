@@ -338,9 +338,14 @@ async fn what_the_broker_gave_up_on_is_accepted_as_a_fresh_delivery() {
     }
     session.close(channel).await;
     world.count_becomes(LETTERS, 2).await;
+    let (_, one, _) = world.holdfast_json(&["dead-letters", "list", "--order", "flex-0001"]).await;
+    assert_eq!(one["dead_letters"][0]["shipment_id"], "s", "it is known whose they are: {one}");
     let replay = ["dead-letters", "replay", "--for", "delivery_limit", "--reason", "the crash is mended", "--yes"];
+    let (_, dry, _) = world.holdfast_json(&[&replay[..], &["--dry-run"]].concat()).await;
+    assert_eq!(dry["amounts"][0]["amount"], "19.99", "what was captured before is not counted: {dry}");
     let (code, summary, said) = world.holdfast_json(&replay).await;
-    assert_eq!((code, &summary["counts"]["captured"]), (0, &json!(2)), "{said}{summary}");
+    assert_eq!((code, &summary["counts"]["captured"]), (0, &json!(1)), "{said}{summary}");
+    assert_eq!(summary["counts"]["accepted"], 1, "it was accepted before, and nothing else happens");
     assert_eq!(captured(&world, &orders), 2);
     assert_eq!(world.count("SELECT count(*) FROM shipments WHERE generation = 0 AND state = 'settled'"), 2);
     world.check_books().await;

@@ -30,7 +30,7 @@ pub enum ItemOutcome {
     Captured,
     /// It ended without its money again, which is a dead letter of its own.
     Failed,
-    /// A notice that is about no money was accepted.
+    /// A notice was accepted that is about no money, or whose shipment was accepted before.
     Accepted,
     /// An operator closed its capture without an answer.
     Unresolved,
