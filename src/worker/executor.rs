@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::capture::decide::{Command, Due, Note, Ready, Reply, Ticket};
+use crate::capture::decide::{Call, Command, Due, Note, Ready, Reply, Ticket};
 use crate::crash;
 use crate::ids::{AccountName, Reference};
 use crate::ledger::sqlite::desk::Desk;
@@ -289,6 +289,9 @@ impl Executor {
         while let Some(ticket) = next.take() {
             let unbooked = call::interrupted(&ticket.call);
             let parks = call::due_of(&ticket.call);
+            // A look may permit sending again: the permit stays with it, or while others wait it would look
+            // again instead, for ever.
+            let for_another = !matches!(ticket.call, Call::Look { .. });
             let mut waiting = None;
             let may_hand_on = |answered: Answered<'_>| {
                 permit.answered(answered.operation, answered.reference, &answered.signal);
@@ -297,7 +300,7 @@ impl Executor {
                     return false;
                 }
                 let may_go_on;
-                (may_go_on, waiting) = permit.go_on();
+                (may_go_on, waiting) = permit.go_on(for_another);
                 may_go_on && waiting.is_none()
             };
             let command = call::make(&*lane.provider(), ticket, may_hand_on).await;

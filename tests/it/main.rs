@@ -14,6 +14,8 @@ mod crash;
 mod deadline;
 mod doctor;
 mod flow;
+#[cfg(debug_assertions)]
+mod mutants;
 mod official_client;
 mod orders;
 mod outage;

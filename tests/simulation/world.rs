@@ -92,10 +92,7 @@ impl World {
     pub fn new(seed: u64, orders: usize, mutant: Option<Mutant>) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut tally = Tally { orders: u64::try_from(orders).unwrap_or_default(), ..Tally::default() };
-        let mut scenario = Scenario::random(&mut rng, orders, &mut tally);
-        if matches!(mutant, Some(Mutant::NoQuiet | Mutant::AbsenceIsVoid)) {
-            scenario.policy.quiet = Duration::ZERO;
-        }
+        let scenario = Scenario::random(&mut rng, orders, &mut tally);
         let clock = SimClock::default();
         let chance = Mutex::new(ChaCha8Rng::seed_from_u64(rng.next_u64()));
         let ledger = MemoryLedger::new(Environment {
@@ -295,7 +292,7 @@ impl World {
         self.log(|| format!("a ghost goes on with {:?}", job.stage));
         match job.stage {
             Stage::Permitted => self.send(&mut job)?,
-            Stage::Sent { .. } if job.is_overdue(self.clock.elapsed()) => self.give_up(&mut job),
+            Stage::Sent { .. } if job.is_overdue(self.clock.elapsed()) => job.give_up(),
             Stage::Sent { .. } => {}
             Stage::Answered(_) => return self.settle_ghost(&job),
         }

@@ -54,6 +54,7 @@ use crate::ids::DeadLetterId;
 use crate::ledger::fold::{self, Store, StoreError};
 use crate::ledger::sqlite::thread::Thread;
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
+use crate::mutant::{self, Mutant};
 
 /// The oldest SQLite without the bug that can corrupt a WAL with two connections.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
@@ -309,6 +310,9 @@ fn store_error(error: &rusqlite::Error) -> StoreError {
 
 impl Store for FileStore {
     fn begin(&mut self) -> Result<(), LedgerError> {
+        if mutant::on(Mutant::SendBeforeIntent) && !self.connection.is_autocommit() {
+            self.statement("COMMIT")?;
+        }
         self.statement("BEGIN IMMEDIATE")
     }
 
@@ -337,6 +341,9 @@ impl Store for FileStore {
     }
 
     fn commit(&mut self) -> Result<(), LedgerError> {
+        if mutant::on(Mutant::SendBeforeIntent) {
+            return Ok(());
+        }
         self.statement("COMMIT")
     }
 

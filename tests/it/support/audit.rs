@@ -175,9 +175,11 @@ impl Audit {
             let is_ended = state == "settled" || state == "refused";
             self.check(count == usize::from(is_ended), || format!("S6 {about:?} is {state} and has {count} outcomes"));
         }
+        let fees = self.captures.iter().filter(|capture| capture.kind == "fee");
+        let fees: BTreeSet<String> = fees.map(|capture| capture.id.clone()).collect();
         for about in outcomes.keys() {
             // A fee has no shipment: its outcome is of its capture.
-            let is_fee = self.captures.iter().any(|capture| capture.kind == "fee" && capture.id == about.1);
+            let is_fee = fees.contains(&about.1);
             self.check(is_fee || ended.contains_key(about), || {
                 format!("S9 an outcome of {about:?}, which nobody shipped")
             });
