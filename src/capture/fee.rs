@@ -15,7 +15,7 @@ use crate::capture::event::{
 use crate::capture::foreign;
 use crate::capture::outcome::{self, Cause, Intent, SetAside};
 use crate::capture::policy::Captures;
-use crate::capture::records::{AmountMode, AuthorizationKey, CaptureKey, Fee, NamedBy, OrderKey};
+use crate::capture::records::{AmountMode, AuthorizationKey, Capture, CaptureKey, Fee, NamedBy, OrderKey};
 use crate::capture::states::CaptureState;
 use crate::clock;
 use crate::ids::{CaptureId, DeadLetterId, EventId};
@@ -133,13 +133,47 @@ impl Owed {
     fn end_without_money(&self, books: &mut Books, capture: Option<CaptureKey>, cause: &Cause, context: Context<'_>) {
         let outcome = self.outcome(books, capture, cause.resolved_by);
         let id = DeadLetterId::of_fee(&outcome.order, self.fee.number, self.generation);
-        let what = SetAside { id, shipment: None, raw: None };
+        let what = SetAside { id, shipment: None, fee: Some(self.fee.number), raw: None };
         let failure = outcome::set_aside(books, &outcome, cause, what, context);
         self.announce(books, EventContent::Failed(Box::new(outcome), failure), capture, context);
     }
 }
 
+/// A fee that ended without its money, in its next generation.
+pub(super) struct FeeAgain {
+    pub(super) order: OrderKey,
+    pub(super) number: u32,
+    pub(super) caused_by: Option<String>,
+    pub(super) amount: Money,
+    pub(super) generation: u32,
+}
+
+impl FeeAgain {
+    /// The incoming event that brought a fee's capture.
+    pub(super) fn caused_by(capture: &Capture) -> Option<String> {
+        match &capture.named_by {
+            NamedBy::Fee(fee) => fee.caused_by.clone(),
+            NamedBy::Shipment(_) => None,
+        }
+    }
+}
+
+/// Plans a fee again, on an authorization that has room for it.
+pub(super) fn replay(
+    books: &mut Books,
+    authorization: AuthorizationKey,
+    again: FeeAgain,
+    context: Context<'_>,
+) -> (CaptureKey, Reply) {
+    let FeeAgain { order, number, caused_by, amount, generation } = again;
+    add(books, Owed { order, authorization, fee: Fee { number, caused_by }, amount, generation }, context)
+}
+
 fn plan(books: &mut Books, owed: Owed, context: Context<'_>) -> Reply {
+    add(books, owed, context).1
+}
+
+fn add(books: &mut Books, owed: Owed, context: Context<'_>) -> (CaptureKey, Reply) {
     let intent = Intent {
         id: owed.id(books),
         authorization: owed.authorization,
@@ -151,7 +185,8 @@ fn plan(books: &mut Books, owed: Owed, context: Context<'_>) -> Reply {
     };
     let capture = outcome::add_capture(books, intent, context);
     let subject = outcome::subject_of_capture(books, capture);
-    due::begin_in_turn(books, capture, false, context).with_note(Note::Planned(owed.amount)).about(subject)
+    let planned = Note::Planned(owed.amount);
+    (capture, due::begin_in_turn(books, capture, false, context).with_note(planned).about(subject))
 }
 
 fn refuse(books: &mut Books, owed: &Owed, cause: &Cause, context: Context<'_>) -> Reply {

@@ -45,6 +45,9 @@ mod register;
 pub(crate) mod reject;
 mod small;
 
+// what ended without its money, tried again
+pub mod replay;
+
 // whose turn it is, and when
 mod due;
 pub mod retry;

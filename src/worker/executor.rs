@@ -21,6 +21,7 @@ use crate::ledger::{CommandFailed, Ledger, LedgerError};
 use crate::worker::account::{Lane, Operation, Permit, Signal, Standing, Step};
 use crate::worker::call::{self, Answered};
 use crate::worker::relay::Outbox;
+use crate::worker::replay::Replays;
 use crate::worker::standing;
 use crate::worker::{look, note};
 
@@ -31,6 +32,8 @@ pub(super) struct Executor {
     outbox: Outbox,
     lanes: HashMap<AccountName, Arc<Lane>>,
     calls: TaskTracker,
+    /// What holds replays still while one is changed, and wakes them.
+    pub(super) replays: Replays,
     /// Told when a permit was given back and nothing took it up.
     freed: Notify,
     is_draining: AtomicBool,
@@ -54,6 +57,7 @@ impl Executor {
             outbox,
             lanes: lanes.into_iter().map(|lane| (lane.name.clone(), Arc::new(lane))).collect(),
             calls: TaskTracker::new(),
+            replays: Replays::default(),
             freed: Notify::new(),
             is_draining: AtomicBool::new(false),
             failure: OnceLock::new(),

@@ -26,7 +26,7 @@ use crate::worker::gauges::Gauges;
 use crate::worker::intake::{DeadIntake, WorkIntake};
 use crate::worker::relay::{Outbox, Relay};
 use crate::worker::watch::{self as watching, Watch};
-use crate::worker::{requests, standing};
+use crate::worker::{replay, requests, standing};
 
 /// Why a worker did not start, or had to end.
 #[derive(Debug, Error)]
@@ -56,6 +56,7 @@ pub struct Worker {
     publisher: Arc<Publisher>,
     relay: JoinHandle<()>,
     watch: JoinHandle<()>,
+    replays: JoinHandle<()>,
     stop_relay: CancellationToken,
     stop_watch: CancellationToken,
     readiness: watch::Receiver<Readiness>,
@@ -110,8 +111,10 @@ impl Worker {
             gauges: Gauges::default(),
             stop: stop_watch.clone(),
         };
+        let replays = tokio::spawn(replay::run(Arc::clone(&executor), stop_watch.clone()));
         Ok(Self {
             executor,
+            replays,
             consumers: vec![work, dead],
             publisher,
             relay: tokio::spawn(relay.run()),
@@ -151,6 +154,7 @@ impl Worker {
         tracing::info!("draining: nothing new is taken");
         self.stop_watch.cancel();
         self.executor.start_nothing();
+        let _ = self.replays.await;
         for consumer in self.consumers {
             consumer.drain().await;
         }

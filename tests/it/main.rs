@@ -19,4 +19,5 @@ mod mutants;
 mod official_client;
 mod orders;
 mod outage;
+mod replay;
 mod support;

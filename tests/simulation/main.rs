@@ -23,6 +23,7 @@ mod network;
 mod operator;
 mod provider;
 mod relay;
+mod replays;
 mod scenario;
 mod worker;
 mod world;

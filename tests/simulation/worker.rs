@@ -339,11 +339,12 @@ impl World {
     fn execute(&mut self, commands: Vec<Command>) -> Check {
         self.log(|| format!("  {commands:?}"));
         self.is_news = true;
+        let halted = invariants::halted(&self.ledger);
         let executed: Result<Executed, LedgerError> = self.ledger.execute_now(commands);
         let executed = executed.map_err(|error| error.to_string())?;
         for reply in executed.replies {
             let reply = reply.map_err(|error| error.to_string())?;
-            invariants::nothing_is_sent_where_it_is_halted(&self.ledger, &reply, self.clock.machine().wall)?;
+            invariants::nothing_is_sent_where_it_is_halted(&self.ledger, &halted, &reply, self.clock.machine().wall)?;
             self.follow(reply);
         }
         if self.rng.random_ratio(3, 4) {

@@ -280,10 +280,13 @@ fn captures(ledger: &Connection) -> Vec<Capture> {
     rows.unwrap().collect::<Result<_, _>>().unwrap()
 }
 
-/// Order, shipment and generation to state.
+/// Order, shipment and generation to state. Every generation but the last one has ended, in failure.
 fn shipments(ledger: &Connection) -> BTreeMap<(String, String, u64), String> {
-    let sql =
-        "SELECT o.order_id, s.shipment_id, s.generation, s.state FROM shipments s JOIN orders o USING (order_row)";
+    let sql = "WITH RECURSIVE generations AS (
+          SELECT order_row, shipment_id, generation, state FROM shipments
+          UNION ALL
+          SELECT order_row, shipment_id, generation - 1, 'settled' FROM generations WHERE generation > 0)
+        SELECT o.order_id, g.shipment_id, g.generation, g.state FROM generations g JOIN orders o USING (order_row)";
     let mut statement = ledger.prepare(sql).unwrap();
     let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?)));
     rows.unwrap().collect::<Result<_, _>>().unwrap()

@@ -197,6 +197,12 @@ impl World {
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
+    /// Runs a command of ours to its end as [`World::holdfast`] does, and reads what it wrote as JSON.
+    pub async fn holdfast_json(&self, arguments: &[&str]) -> (i32, serde_json::Value, String) {
+        let (code, wrote, said) = self.holdfast(&[arguments, &["--output", "json"]].concat()).await;
+        (code, serde_json::from_str(&wrote).unwrap_or_else(|_| panic!("{wrote}{said}")), said)
+    }
+
     /// The ledger, for reading, by a connection of our own.
     pub fn ledger(&self) -> Connection {
         self.open_ledger().unwrap()
