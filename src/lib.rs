@@ -39,6 +39,9 @@ pub mod settings;
 // named crash points, in debug builds
 pub mod crash;
 
+// named shortcuts that tests must catch, in debug builds
+pub mod mutant;
+
 // logs and alarms
 pub mod telemetry;
 

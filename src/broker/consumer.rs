@@ -23,6 +23,7 @@ use crate::broker::session::{BrokerError, Change, Changes, Reconnect, Session, s
 use crate::broker::topology;
 use crate::capture::notice::RawMessage;
 use crate::crash;
+use crate::mutant::{self, Mutant};
 use crate::settings::Broker;
 
 /// The worker's side of consuming.
@@ -293,6 +294,10 @@ impl<I: Intake> Supervisor<I> {
         let acker = last.acker.clone();
         let deliveries = group.len();
         let messages = group.into_iter().map(|delivery| raw(delivery, self.source)).collect();
+        if mutant::on(Mutant::AckEarly) {
+            session.limited("acknowledging", acker.ack(BasicAckOptions { multiple: true })).await?;
+            return Ok(self.intake.accept(messages).await?);
+        }
         self.intake.accept(messages).await?;
         crash::point("before-ack");
         let acknowledging = acker.ack(BasicAckOptions { multiple: true });

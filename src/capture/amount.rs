@@ -62,33 +62,44 @@ impl Rules {
     }
 }
 
-/// What the shipment has earned: worked out from the plan, or as the sender says.
+/// What a shipment is given, and what its order remembers of it.
+pub(super) struct Given {
+    pub(super) amount: Money,
+    mode: AmountMode,
+    progress: Vec<LineProgress>,
+}
+
+/// Gives the shipment what it has earned: worked out from the plan, or as the sender says.
 pub(super) fn give(books: &mut Books, notice: &ShipmentNotice, order: OrderKey, rules: Rules) -> Result<Money, Stop> {
+    let Given { amount, mode, progress } = work_out(books.order(order), notice, rules)?;
+    let record = books.order_mut(order);
+    record.progress = progress;
+    record.stored = record.stored.saturating_add(amount.minor());
+    record.mode = Some(mode);
+    Ok(amount)
+}
+
+/// What the shipment would be given, or why it would be given nothing.
+pub(super) fn work_out(record: &Order, notice: &ShipmentNotice, rules: Rules) -> Result<Given, Stop> {
     let mode = if notice.amount.is_some() { AmountMode::Explicit } else { AmountMode::Planned };
-    let record = books.order(order);
     if record.mode.is_some_and(|fixed| fixed != mode) {
         let message = "the order's first notice fixed how amounts come about (from the plan, or explicit): keep to it";
         return Err(Stop::refuse(FailureReason::PlanMismatch, message));
     }
-    let amount = match notice.amount {
+    match notice.amount {
         Some(_) if record.is_cancelled => {
-            return Err(Stop::refuse(FailureReason::OrderCancelled, "the whole order was cancelled before"));
+            Err(Stop::refuse(FailureReason::OrderCancelled, "the whole order was cancelled before"))
         }
         Some(major) => {
             let amount = Money::from_major(major, rules.currency).expect("checked before registration");
-            let record = books.order_mut(order);
-            record.stored = record.stored.saturating_add(amount.minor());
-            amount
+            Ok(Given { amount, mode, progress: record.progress.clone() })
         }
-        None => planned(books, notice, order, rules)?,
-    };
-    books.order_mut(order).mode = Some(mode);
-    Ok(amount)
+        None => planned(record, notice, rules),
+    }
 }
 
 /// What the shipment adds to what the order has earned; its units join what has shipped.
-fn planned(books: &mut Books, notice: &ShipmentNotice, order: OrderKey, rules: Rules) -> Result<Money, Stop> {
-    let record = books.order(order);
+fn planned(record: &Order, notice: &ShipmentNotice, rules: Rules) -> Result<Given, Stop> {
     let plan = record.plan.as_ref().expect("a planned notice without a plan waits");
     if plan.currency() != rules.currency {
         let message = format!("the plan is in {}, the authorization in {}", plan.currency(), rules.currency);
@@ -96,10 +107,7 @@ fn planned(books: &mut Books, notice: &ShipmentNotice, order: OrderKey, rules: R
     }
     let progress = ship(record, plan, notice)?;
     let amount = plan::share_of(rules.round(plan.earned(&record.counted(&progress))), stored(record, plan));
-    let record = books.order_mut(order);
-    record.progress = progress;
-    record.stored = record.stored.saturating_add(amount.minor());
-    Ok(amount)
+    Ok(Given { amount, mode: AmountMode::Planned, progress })
 }
 
 /// The progress after the notice's units have shipped, or why they cannot have.

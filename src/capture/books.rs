@@ -7,15 +7,19 @@
 // which records belong together
 mod look;
 
+// what ended without its money, taken up again
+mod replayed;
+
 use std::collections::HashSet;
 use std::collections::hash_map::Entry as MapEntry;
 
-use crate::capture::dead_letter::DeadLetter;
+use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::capture::event::Event;
 use crate::capture::plan::Plan;
 use crate::capture::records::{
     Authorization, AuthorizationKey, Capture, CaptureKey, Kept, KeptKey, Order, OrderKey, Shipment, ShipmentKey, Watch,
 };
+use crate::capture::replay::ReplayRecord;
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, DeadLetterId, OrderId, Reference, ShipmentId};
@@ -37,6 +41,7 @@ pub struct Books {
     /// Where to look for shipments: those of one capture are of one order.
     shipments_of_orders: Map<OrderKey, Vec<ShipmentKey>>,
     captures_of_authorizations: Map<AuthorizationKey, Vec<CaptureKey>>,
+    authorizations_of_orders: Map<OrderKey, Vec<AuthorizationKey>>,
     kept_of_orders: Map<OrderKey, Vec<KeptKey>>,
     dead_letters: Map<DeadLetterId, Entry<DeadLetter>>,
     /// Movements made.
@@ -47,6 +52,8 @@ pub struct Books {
     pub outbox: Vec<Announcement>,
     /// Outbox rows that were published.
     pub published: Vec<i64>,
+    /// Dead letters that a replay has come to.
+    pub replays: Vec<ReplayRecord>,
     /// Authorizations that the command under way has changed, each once.
     touched: Vec<AuthorizationKey>,
     /// Authorizations whose watch has to be written.
@@ -86,8 +93,11 @@ impl Books {
     /// Puts an authorization from the ledger into the books.
     pub fn load_authorization(&mut self, authorization: Authorization) {
         let name = (authorization.account.clone(), authorization.reference.clone());
-        self.references.insert(name, authorization.key);
-        self.authorizations.load(authorization.key, authorization);
+        let (key, order) = (authorization.key, authorization.order);
+        self.references.insert(name, key);
+        if self.authorizations.load(key, authorization) {
+            self.authorizations_of_orders.entry(order).or_default().push(key);
+        }
     }
 
     /// Puts a shipment from the ledger into the books.
@@ -143,6 +153,7 @@ impl Books {
         self.history.clear();
         self.outbox.clear();
         self.published.clear();
+        self.replays.clear();
         self.rewatched.clear();
         self.plans.clear();
         let left = self.orders.len() + self.authorizations.len() + self.shipments.len() + self.captures.len();
@@ -284,6 +295,7 @@ impl Books {
         let key = AuthorizationKey::new(self.take_row());
         let authorization = build(key);
         self.references.insert((authorization.account.clone(), authorization.reference.clone()), key);
+        self.authorizations_of_orders.entry(authorization.order).or_default().push(key);
         self.authorizations.insert(key, authorization);
         push_once(&mut self.touched, key);
         key
@@ -386,7 +398,8 @@ impl Books {
         self.history.push(build(number));
     }
 
-    /// Writes a dead letter. The same one again is only seen once more.
+    /// Writes a dead letter. The same one again is only seen once more; one that was replayed is open
+    /// again then.
     ///
     /// Returns whether it is new.
     pub fn add_dead_letter(&mut self, dead_letter: DeadLetter) -> bool {
@@ -395,6 +408,9 @@ impl Books {
                 let known = known.get_mut();
                 known.value.count += 1;
                 known.value.last_seen_at = dead_letter.last_seen_at;
+                if known.value.state == DeadLetterState::Replayed {
+                    known.value.state = DeadLetterState::Open;
+                }
                 if known.change == Change::None {
                     known.change = Change::Updated;
                 }

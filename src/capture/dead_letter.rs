@@ -5,10 +5,11 @@ use sha2::{Digest, Sha256};
 
 use crate::capture::event::FailureReason;
 use crate::capture::notice::RawMessage;
-use crate::capture::records::ShipmentKey;
+use crate::capture::records::{JobKey, ShipmentKey};
 use crate::capture::reject::MESSAGE_REASONS;
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
+use crate::money::Money;
 
 /// How many reasons there are.
 const REASONS_COUNT: usize = MESSAGE_REASONS.len() + FailureReason::ALL.len();
@@ -50,6 +51,13 @@ pub struct DeadLetter {
     pub account: Option<AccountName>,
     /// The shipment's row, where it became one.
     pub shipment_key: Option<ShipmentKey>,
+    /// The number of the fee in its order, where it is about what an order owes beyond its shipments'
+    /// amounts.
+    pub fee: Option<u32>,
+    /// The generation that ended so; 0 for a message.
+    pub generation: u32,
+    /// What was not captured, where it was worked out.
+    pub amount: Option<Money>,
     /// When it was first seen.
     pub first_seen_at: Timestamp,
     /// When it was last seen.
@@ -58,8 +66,24 @@ pub struct DeadLetter {
     pub count: u32,
     /// What is to become of it.
     pub state: DeadLetterState,
+    /// The replay that has taken it, or took it last.
+    pub job: Option<JobKey>,
     /// The message as it came, where one is kept and was asked for.
     pub raw: Option<RawMessage>,
+}
+
+impl DeadLetter {
+    /// Is it about a message, rather than about a shipment or a fee?
+    pub const fn is_of_message(&self) -> bool {
+        self.shipment_key.is_none() && self.fee.is_none()
+    }
+
+    /// Is the kept message only the head of a larger one? The id of a message's dead letter is derived
+    /// from the whole.
+    pub fn is_cut(&self) -> bool {
+        let whole = |raw: &RawMessage| DeadLetterId::of_message(self.reason, &sha256(&raw.body)) == self.id;
+        self.is_of_message() && self.raw.as_ref().is_some_and(|raw| !whole(raw))
+    }
 }
 
 /// What is to become of a dead letter.
@@ -67,9 +91,10 @@ pub struct DeadLetter {
 pub enum DeadLetterState {
     /// Nobody has dealt with it.
     Open,
-    /// A replay has taken it.
+    /// A replay has taken it, and has not come to it yet.
     Replaying,
-    /// It was replayed.
+    /// It was replayed. What came of that is told of the shipment; should it fail again, that is a dead
+    /// letter of its own.
     Replayed,
     /// Somebody decided that it may be forgotten.
     Discarded,

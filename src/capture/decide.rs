@@ -17,6 +17,7 @@ use crate::capture::operator;
 use crate::capture::policy::Policy;
 use crate::capture::records::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
 use crate::capture::reject;
+use crate::capture::replay::{self, Replay, Replayed, WhyNot};
 use crate::capture::retry::Jitter;
 use crate::capture::settle;
 use crate::clock::{BootInstant, Moment, Timestamp};
@@ -37,7 +38,7 @@ pub enum Command {
     /// A message arrived that cannot be processed as it is (T1).
     Reject(Box<Reject>),
     /// The broker gave up on a message and dead-lettered it (T1).
-    Collect(Box<RawMessage>),
+    Collect(Box<Collect>),
     /// Something is due, or it is a capture's turn (T2).
     Due(Due),
     /// What was parked for a fault of its account's configuration is due now: the account works again.
@@ -55,6 +56,8 @@ pub enum Command {
     Operator(Box<Operator>),
     /// Outbox rows were published (T4).
     Published(Vec<i64>),
+    /// An operator tries something again that ended without its money (T1).
+    Replay(Box<Replay>),
 }
 
 /// A decoded notice.
@@ -79,6 +82,17 @@ pub struct Reject {
     pub rejection: Rejection,
     /// The message as it came.
     pub raw: RawMessage,
+}
+
+/// A message that the broker gave up on.
+#[derive(Debug, Clone)]
+pub struct Collect {
+    /// The message as it came.
+    pub raw: RawMessage,
+    /// The order, where it can be read.
+    pub order: Option<OrderId>,
+    /// The shipment, where it can be read.
+    pub shipment: Option<ShipmentId>,
 }
 
 /// Something to look at, with permission to start a provider call for it.
@@ -350,6 +364,10 @@ pub enum Note {
     Nothing,
     /// Events were marked as published.
     Published,
+    /// A dead letter was replayed.
+    Replayed(Replayed),
+    /// A dead letter was not replayed, and stays as it was.
+    NotReplayed(WhyNot),
 }
 
 /// What the core decides with: rules, time, chance.
@@ -372,13 +390,13 @@ pub fn decide(books: &mut Books, command: Command, context: Context<'_>) -> Repl
     reply
 }
 
-fn carry_out(books: &mut Books, command: Command, context: Context<'_>) -> Reply {
+pub(super) fn carry_out(books: &mut Books, command: Command, context: Context<'_>) -> Reply {
     match command {
         Command::Accept(arrival) => accept::accept(books, *arrival, context),
         Command::Register(arrival) => companion::register(books, *arrival, context),
         Command::Cancel(arrival) => companion::cancel(books, *arrival, context),
         Command::Reject(reject) => reject::reject(books, reject.rejection, reject.raw, context),
-        Command::Collect(raw) => reject::collect(books, *raw, context),
+        Command::Collect(dead) => reject::collect(books, *dead, context),
         Command::Due(due) => due::due(books, due, context),
         Command::Recall(due) => due::recall(books, due, context),
         Command::Settle(settle) => settle::settle(books, *settle, context),
@@ -390,6 +408,7 @@ fn carry_out(books: &mut Books, command: Command, context: Context<'_>) -> Reply
             books.published.extend(rows);
             Reply::nothing(Note::Published)
         }
+        Command::Replay(again) => replay::replay(books, *again, context),
     }
 }
 

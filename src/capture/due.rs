@@ -18,6 +18,7 @@ use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::window;
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
+use crate::mutant::{self, Mutant};
 
 /// Why nothing is asked of a provider.
 pub(super) const NOT_CONFIGURED: &str = "the account is not configured any more: configure it again";
@@ -53,6 +54,10 @@ fn due_capture(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> 
     }
     match state {
         CaptureState::Planned => begin_or_refuse(books, capture, context).about(subject),
+        CaptureState::InDoubt if mutant::on(Mutant::ResendAfterHorizon) => {
+            books.capture_mut(capture).progress.window_from = None;
+            begin(books, capture, context).about(subject)
+        }
         CaptureState::InDoubt => look(books, capture, context).about(subject),
         CaptureState::Sending | CaptureState::Captured | CaptureState::Failed | CaptureState::Unresolved => {
             Reply::nothing(Note::Nothing)
@@ -229,6 +234,7 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
     progress.refused = None;
     progress.window_from = Some(window_from);
     progress.send_by = Some(progress.send_by.map_or(send_by, |before| before.max(send_by)));
+    let left = if mutant::on(Mutant::NoSendDeadline) { Duration::MAX } else { left };
     let call = Call::Send {
         capture,
         id: record.id,

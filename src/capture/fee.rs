@@ -16,7 +16,7 @@ use crate::capture::evidence::SeenCapture;
 use crate::capture::foreign;
 use crate::capture::outcome::{self, Cause, Intent, SetAside};
 use crate::capture::policy::Captures;
-use crate::capture::records::{AmountMode, AuthorizationKey, CaptureKey, Fee, NamedBy, OrderKey};
+use crate::capture::records::{AmountMode, AuthorizationKey, Capture, CaptureKey, Fee, NamedBy, OrderKey};
 use crate::capture::restored;
 use crate::capture::states::CaptureState;
 use crate::clock;
@@ -54,7 +54,7 @@ pub(super) fn take(books: &mut Books, order: OrderKey, caused_by: Option<&str>, 
         generation: 0,
     };
     if let Some(seen) = restored::find(books, authorization, fee.id(books)) {
-        return claim(books, fee, seen, context);
+        return claim(books, fee, seen, context).1;
     }
     match fee.obstacle(books, rules, context) {
         Some(cause) => refuse(books, &fee, &cause, context),
@@ -138,28 +138,66 @@ impl Owed {
     fn end_without_money(&self, books: &mut Books, capture: Option<CaptureKey>, cause: &Cause, context: Context<'_>) {
         let outcome = self.outcome(books, capture, cause.resolved_by);
         let id = DeadLetterId::of_fee(&outcome.order, self.fee.number, self.generation);
-        let what = SetAside { id, shipment: None, raw: None };
+        let what = SetAside { id, shipment: None, fee: Some(self.fee.number), raw: None };
         let failure = outcome::set_aside(books, &outcome, cause, what, context);
         self.announce(books, EventContent::Failed(Box::new(outcome), failure), capture, context);
     }
 }
 
 /// It was captured in the time that a restore from a backup has lost: booked with that amount.
-fn claim(books: &mut Books, owed: Owed, seen: SeenCapture, context: Context<'_>) -> Reply {
+fn claim(books: &mut Books, owed: Owed, seen: SeenCapture, context: Context<'_>) -> (CaptureKey, Reply) {
     books.order_mut(owed.order).stored += seen.amount.minor() - owed.amount.minor();
-    let capture = add(books, Owed { amount: seen.amount, ..owed }, context);
+    let capture = add_capture(books, Owed { amount: seen.amount, ..owed }, context);
     let subject = outcome::subject_of_capture(books, capture);
-    restored::settle_found(books, capture, seen, context).about(subject)
+    (capture, restored::settle_found(books, capture, seen, context).about(subject))
+}
+
+/// A fee that ended without its money, in its next generation.
+pub(super) struct FeeAgain {
+    pub(super) order: OrderKey,
+    pub(super) number: u32,
+    pub(super) caused_by: Option<String>,
+    pub(super) amount: Money,
+    pub(super) generation: u32,
+}
+
+impl FeeAgain {
+    /// The incoming event that brought a fee's capture.
+    pub(super) fn caused_by(capture: &Capture) -> Option<String> {
+        match &capture.named_by {
+            NamedBy::Fee(fee) => fee.caused_by.clone(),
+            NamedBy::Shipment(_) => None,
+        }
+    }
+}
+
+/// Plans a fee again, on an authorization that has room for it.
+pub(super) fn replay(
+    books: &mut Books,
+    authorization: AuthorizationKey,
+    again: FeeAgain,
+    context: Context<'_>,
+) -> (CaptureKey, Reply) {
+    let FeeAgain { order, number, caused_by, amount, generation } = again;
+    let owed = Owed { order, authorization, fee: Fee { number, caused_by }, amount, generation };
+    match restored::find(books, authorization, owed.id(books)) {
+        Some(seen) => claim(books, owed, seen, context),
+        None => add(books, owed, context),
+    }
 }
 
 fn plan(books: &mut Books, owed: Owed, context: Context<'_>) -> Reply {
-    let amount = owed.amount;
-    let capture = add(books, owed, context);
-    let subject = outcome::subject_of_capture(books, capture);
-    due::begin_in_turn(books, capture, false, context).with_note(Note::Planned(amount)).about(subject)
+    add(books, owed, context).1
 }
 
-fn add(books: &mut Books, owed: Owed, context: Context<'_>) -> CaptureKey {
+fn add(books: &mut Books, owed: Owed, context: Context<'_>) -> (CaptureKey, Reply) {
+    let planned = Note::Planned(owed.amount);
+    let capture = add_capture(books, owed, context);
+    let subject = outcome::subject_of_capture(books, capture);
+    (capture, due::begin_in_turn(books, capture, false, context).with_note(planned).about(subject))
+}
+
+fn add_capture(books: &mut Books, owed: Owed, context: Context<'_>) -> CaptureKey {
     let intent = Intent {
         id: owed.id(books),
         authorization: owed.authorization,

@@ -36,6 +36,7 @@ use crate::capture::states::CaptureState;
 use crate::capture::why::{LeftOpen, Since};
 use crate::capture::window;
 use crate::clock::{self, Timestamp};
+use crate::mutant::{self, Mutant};
 
 /// What is judged: a capture with its surroundings.
 pub(super) struct Case<'a> {
@@ -72,7 +73,7 @@ pub(super) fn judge(case: &Case<'_>, evidence: Evidence) -> Verdict {
         return verdict;
     }
     let progress = &case.capture.progress;
-    if case.epoch != progress.epoch || case.capture.state.is_terminal() {
+    if (case.epoch != progress.epoch && !mutant::on(Mutant::NoFence)) || case.capture.state.is_terminal() {
         return Verdict::Nothing;
     }
     match (case.capture.state, evidence) {
@@ -164,7 +165,7 @@ fn judge_answer(case: &Case<'_>, answer: Answer) -> Verdict {
         ),
         Answer::Pending => pending(case),
         Answer::Refused(refusal) => refused(case, refusal),
-        Answer::Doubt(doubt) => doubted(case, &doubt),
+        Answer::Doubt(doubt) => shortcuts::of_doubt(&doubt).unwrap_or_else(|| doubted(case, &doubt)),
         Answer::NotExecuted(reason) => not_executed(case, reason),
         Answer::Misconfigured(fault) => misconfigured(case, &fault),
     }
@@ -202,7 +203,7 @@ fn pending(case: &Case<'_>) -> Verdict {
 
 /// E2 (a), where nothing else may have been executed; else it waits for (c).
 fn refused(case: &Case<'_>, refusal: Refusal) -> Verdict {
-    if case.capture.progress.doubtful == 0 && !refusal.read_first {
+    if (case.capture.progress.doubtful == 0 && !refusal.read_first) || mutant::on(Mutant::RejectIsFinal) {
         return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Response));
     }
     let mut progress = CaptureProgress { looks: 0, ..case.capture.progress.clone().left_open(LeftOpen::Refused) };
@@ -216,13 +217,8 @@ fn refused(case: &Case<'_>, refusal: Refusal) -> Verdict {
 fn not_executed(case: &Case<'_>, reason: NotExecuted) -> Verdict {
     let mut progress = case.capture.progress.clone().then(Since::NotExecuted);
     let policy = case.context.policy;
-    let wait = retry::delay(
-        &policy.backoff,
-        progress.failures,
-        case.context.jitter,
-        reason.retry_after,
-        policy.retry_after_max,
-    );
+    let (jitter, most) = (case.context.jitter, policy.retry_after_max);
+    let wait = retry::delay(&policy.backoff, progress.failures, jitter, reason.retry_after, most);
     progress.failures += 1;
     progress.last_seen = Some(reason.message.clone());
     if progress.doubtful == 0 {
@@ -292,7 +288,7 @@ fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &Authorizati
     progress.looks += 1;
     progress.is_pending = view.has_pending_capture;
     if let Some(other) = view.captures.iter().find(|seen| is_ours(case, seen.capture)) {
-        return match case.account.captures {
+        return match shortcuts::captures(case.account.captures) {
             Captures::Single if is_about_another(case) => {
                 let message = "the authorization's one capture was used for the shipments before it";
                 Verdict::Failed(Cause::lookup(FailureReason::CaptureAlreadyUsed, message))
@@ -321,7 +317,7 @@ fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &Authorizati
         return judge_terminal(case, progress, view.status);
     }
     progress.terminal_seen_at = None;
-    judge_absence(case, progress, view)
+    shortcuts::of_absence().unwrap_or_else(|| judge_absence(case, progress, view))
 }
 
 /// When the read that is judged was begun, which is what absence in it is worth. It may be settled much
@@ -360,8 +356,8 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
 fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &AuthorizationView) -> Verdict {
     let (now, quiet) = (case.context.now.wall, case.context.policy.quiet);
     let quiet_from = progress.send_by.map_or(now, |at| clock::after(at, quiet));
-    let is_quiet = read_begun(case) >= quiet_from;
-    if let Some(refusal) = progress.refused.clone() {
+    let is_quiet = read_begun(case) >= quiet_from || mutant::on(Mutant::NoQuiet);
+    if let Some(refusal) = progress.refused.clone().filter(|_| !mutant::on(Mutant::RefusalStaysOpen)) {
         // (a) confirmed by the read that it asked for, or (c).
         if progress.doubtful == 0 || is_quiet {
             return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Lookup));
@@ -385,7 +381,7 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
     }
     let ours = case.authorization.captured.minor() + restored::found_in_all(case.authorization);
     let agrees = view.balance.captured.is_some_and(|shown| shown.minor() == ours);
-    if is_quiet && agrees {
+    if is_quiet && agrees && !mutant::on(Mutant::ReadOnlyAfterWindow) {
         let progress = CaptureProgress { window_from: None, ..progress };
         return Verdict::Resend { progress };
     }
@@ -402,5 +398,6 @@ fn words(code: Option<&str>, message: &str) -> String {
     code.map_or_else(|| message.to_owned(), |code| format!("{code}: {message}"))
 }
 
+mod shortcuts;
 #[cfg(test)]
 mod tests;

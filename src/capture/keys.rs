@@ -48,3 +48,7 @@ record_key!(
     /// A kept notice's row. Rows of notices and shipments are numbered together, in the order of arrival.
     KeptKey
 );
+record_key!(
+    /// A replay job's row.
+    JobKey
+);

@@ -46,6 +46,9 @@ pub(crate) mod reject;
 pub mod restored;
 mod small;
 
+// what ended without its money, tried again
+pub mod replay;
+
 // whose turn it is, and when
 mod due;
 pub mod retry;

@@ -201,7 +201,13 @@ pub(super) fn corrected(
         | CaptureState::Failed => MovementKind::Correct,
     };
     move_money(books, capture, kind, context);
-    for shipment in books.shipments_of(capture) {
+    let shipments = books.shipments_of(capture);
+    if shipments.is_empty()
+        && let Some(shipment) = books.capture(capture).shipment()
+    {
+        announce_former(books, capture, shipment, was, resolved_by, context);
+    }
+    for shipment in shipments {
         let outcome = outcome_of(books, shipment, resolved_by);
         let correction = Correction { was: was.as_str(), now: CaptureState::Captured.as_str() };
         let content = EventContent::Corrected(Box::new(outcome), correction);
@@ -209,6 +215,40 @@ pub(super) fn corrected(
     }
     fee::corrected(books, capture, was, resolved_by, context);
     complete::call_for_refund(books, books.capture(capture).order, None, context);
+}
+
+/// The shipments of the capture have been replayed meanwhile: what is corrected is the outcome of an
+/// earlier generation, told of the shipment that the capture is named after.
+fn announce_former(
+    books: &mut Books,
+    capture: CaptureKey,
+    shipment: ShipmentKey,
+    was: CaptureState,
+    resolved_by: ResolvedBy,
+    context: Context<'_>,
+) {
+    let now = outcome_of(books, shipment, resolved_by);
+    let record = books.capture(capture);
+    let authorization = books.authorization(record.authorization);
+    let outcome = Outcome {
+        capture: Some(record.id),
+        kind: record.kind,
+        generation: record.generation,
+        authorization: Some((authorization.account.clone(), authorization.reference.clone())),
+        capture_amount: Some(record.amount),
+        capture_shipments: now.shipment.iter().cloned().collect(),
+        balance: Some(balance_of(authorization)),
+        authorization_expires_at: authorization.expires_at,
+        attempts: record.progress.attempts,
+        provider_reference: record.provider_reference.clone(),
+        ..now
+    };
+    let correction = Correction { was: was.as_str(), now: CaptureState::Captured.as_str() };
+    let generation = outcome.generation;
+    let content = EventContent::Corrected(Box::new(outcome), correction);
+    let record = books.shipment(shipment);
+    let id = EventId::of_shipment(content.kind(), &books.order(record.order).id, &record.id, generation);
+    books.announce(Event { id, time: context.now.wall, traceparent: None, content }, None);
 }
 
 fn close(books: &mut Books, capture: CaptureKey, resolved_by: ResolvedBy, context: Context<'_>) {
@@ -234,7 +274,7 @@ fn end_without_money(books: &mut Books, shipment: ShipmentKey, cause: &Cause, co
     books.shipment_mut(shipment).reason = Some(cause.reason);
     let outcome = outcome_of(books, shipment, cause.resolved_by);
     let id = DeadLetterId::of_shipment(&outcome.order, &books.shipment(shipment).id, outcome.generation);
-    let failure = set_aside(books, &outcome, cause, SetAside { id, shipment: Some(shipment), raw }, context);
+    let failure = set_aside(books, &outcome, cause, SetAside { id, shipment: Some(shipment), fee: None, raw }, context);
     let content = EventContent::Failed(Box::new(outcome), failure);
     let generation = books.shipment(shipment).generation;
     announce_with_trace(
@@ -251,6 +291,7 @@ fn end_without_money(books: &mut Books, shipment: ShipmentKey, cause: &Cause, co
 pub(super) struct SetAside {
     pub(super) id: DeadLetterId,
     pub(super) shipment: Option<ShipmentKey>,
+    pub(super) fee: Option<u32>,
     pub(super) raw: Option<RawMessage>,
 }
 
@@ -275,10 +316,14 @@ pub(super) fn set_aside(
         shipment: outcome.shipment.clone(),
         account: outcome.authorization.as_ref().map(|(account, _)| account.clone()),
         shipment_key: what.shipment,
+        fee: what.fee,
+        generation: outcome.generation,
+        amount: outcome.amount,
         first_seen_at: context.now.wall,
         last_seen_at: context.now.wall,
         count: 1,
         state: DeadLetterState::Open,
+        job: None,
         raw: what.raw,
     });
     Failure {

@@ -13,7 +13,7 @@ use crate::clock::{Mark, Timestamp};
 use crate::ids::{AccountName, CaptureId, OrderId, Reference, ShipmentId};
 use crate::money::{Currency, Money};
 
-pub use crate::capture::keys::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
+pub use crate::capture::keys::{AuthorizationKey, CaptureKey, JobKey, KeptKey, OrderKey, ShipmentKey};
 pub use crate::capture::watch::{Foreign, ForeignStanding, Lead, Restored, Watch};
 
 /// An order: its plan, and how much of it has shipped.

@@ -66,6 +66,19 @@ struct NewAuthorization {
 }
 
 impl Known {
+    /// The authorization, where it is registered already.
+    pub(super) const fn registered(&self) -> Option<AuthorizationKey> {
+        match &self.authorization {
+            KnownAuthorization::Registered(key) => Some(*key),
+            KnownAuthorization::New(_) => None,
+        }
+    }
+
+    /// Does it bring a plan to be registered?
+    pub(super) const fn has_plan(&self) -> bool {
+        self.plan.is_some()
+    }
+
     /// What a shipment still waits for, although the rest can be registered: the missing part may come
     /// with another notice.
     pub(super) fn missing(&self, books: &Books, order: &OrderId, is_explicit: bool) -> Option<Missing> {

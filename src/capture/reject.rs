@@ -3,7 +3,7 @@
 
 use crate::capture::books::Books;
 use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
-use crate::capture::decide::{Arrival, Context, Note, Reply, Subject};
+use crate::capture::decide::{Arrival, Collect, Context, Note, Reply, Subject};
 use crate::capture::event::{Event, EventContent, RejectedNotice};
 use crate::capture::notice::{RawMessage, Rejection, RejectionReason};
 use crate::ids::{DeadLetterId, EventId, OrderId, ShipmentId};
@@ -58,10 +58,14 @@ pub(super) fn reject(books: &mut Books, rejection: Rejection, raw: RawMessage, c
         shipment: rejection.shipment.clone(),
         account: None,
         shipment_key: None,
+        fee: None,
+        generation: 0,
+        amount: None,
         first_seen_at: context.now.wall,
         last_seen_at: context.now.wall,
         count: 1,
         state: DeadLetterState::Open,
+        job: None,
         raw: Some(raw),
     });
     if is_new {
@@ -81,7 +85,9 @@ pub(super) fn reject(books: &mut Books, rejection: Rejection, raw: RawMessage, c
 }
 
 /// Copies a message that the broker gave up on (delivery limit, reject) into the ledger.
-pub(super) fn collect(books: &mut Books, raw: RawMessage, context: Context<'_>) -> Reply {
+pub(super) fn collect(books: &mut Books, dead: Collect, context: Context<'_>) -> Reply {
+    let Collect { raw, order, shipment } = dead;
+    let subject = Subject { order: order.clone(), shipment: shipment.clone(), ..Subject::default() };
     let id = DeadLetterId::of_message(DELIVERY_LIMIT, &dead_letter::sha256(&raw.body));
     let message = "the broker delivered it as often as its limit allows without an acknowledgement";
     books.add_dead_letter(DeadLetter {
@@ -91,15 +97,19 @@ pub(super) fn collect(books: &mut Books, raw: RawMessage, context: Context<'_>) 
         message: message.to_owned(),
         provider_code: None,
         fingerprint: dead_letter::fingerprint(DELIVERY_LIMIT, None, "", message),
-        order: None,
-        shipment: None,
+        order,
+        shipment,
         account: None,
         shipment_key: None,
+        fee: None,
+        generation: 0,
+        amount: None,
         first_seen_at: context.now.wall,
         last_seen_at: context.now.wall,
         count: 1,
         state: DeadLetterState::Open,
+        job: None,
         raw: Some(raw),
     });
-    Reply::nothing(Note::Collected(id))
+    Reply::nothing(Note::Collected(id)).about(subject)
 }

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks, and shows the answer.
 pub(super) fn ask(what: What, reason: &str, context: &mut Context) -> Result<Exit, Failure> {
-    let answer = request(what, reason, context)?;
+    let (_, answer) = request(what, reason, context)?;
     match context.output.format() {
         Format::Json => context.output.json(&answer)?,
         Format::Table => context.output.line(&answer.message)?,
@@ -25,14 +25,14 @@ pub(super) fn ask(what: What, reason: &str, context: &mut Context) -> Result<Exi
     Ok(if answer.done { Exit::Done } else { Exit::Wrong })
 }
 
-/// Asks, and returns the answer.
-pub(super) fn request(what: What, reason: &str, context: &Context) -> Result<Answer, Failure> {
+/// Asks, and returns the request's row with the answer.
+pub(super) fn request(what: What, reason: &str, context: &Context) -> Result<(i64, Answer), Failure> {
     let LedgerUrl::Sqlite(path) = context.settings()?.ledger;
     let desk = Desk::open(&path).or_exit(Exit::Ledger)?;
     ask_at(&desk, &Request { by: who(), reason: reason.to_owned(), what })
 }
 
-fn ask_at(desk: &Desk, request: &Request) -> Result<Answer, Failure> {
+fn ask_at(desk: &Desk, request: &Request) -> Result<(i64, Answer), Failure> {
     let nobody = |then: &str| {
         let message = format!("no worker runs on this ledger, {then}: start it with `holdfast run`, and ask again");
         Failure::new(Exit::Unreachable, message)
@@ -44,7 +44,7 @@ fn ask_at(desk: &Desk, request: &Request) -> Result<Answer, Failure> {
     let asked = Instant::now();
     loop {
         if let Some(answer) = desk.answer_to(row).or_exit(Exit::Ledger)? {
-            return Ok(answer);
+            return Ok((row, answer));
         }
         let is_late = asked.elapsed() > PATIENCE;
         if is_late || !desk.is_served().or_exit(Exit::Ledger)? {

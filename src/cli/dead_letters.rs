@@ -1,32 +1,49 @@
-//! `holdfast dead-letters`: what was set aside, and why.
+//! `holdfast dead-letters`: what was set aside and why, and trying it again.
 //!
-//! It reads, while a worker may be writing, and changes nothing.
+//! What it shows it reads, while a worker may be writing. What it changes it asks of the worker.
+
+// which dead letters
+mod choice;
+
+// by cause
+mod groups;
+
+// trying again
+mod follow;
+mod replay;
+mod replays;
+mod verdict;
+
+// forgetting, and taking back
+mod discard;
+
+// into files
+mod export;
 
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Subcommand;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use comfy_table::Table;
 use serde::Serialize;
 
 use super::captures::several;
-use super::text::{self, Instant};
-use super::{Context, Exit, Failure, Format, Listing, OrExit, Output, table};
-use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
+use super::text::{self, Amount, Instant};
+use super::{Context, Exit, Failure, Format, Listing, OrExit, Output, ask, output, table};
+use crate::capture::dead_letter::DeadLetter;
 use crate::capture::notice::RawMessage;
-use crate::clock::{self, Timestamp};
+use crate::capture::records::JobKey;
+use crate::clock::Timestamp;
 use crate::ids::{AccountName, OrderId, ShipmentId};
 use crate::ledger::sqlite::report::{DeadLetterFilter, Found, IdPrefix, Report, WholeDeadLetter};
+use choice::Filter;
 
 const LIST_EXAMPLES: &str = "\
 Examples:
   holdfast dead-letters list
-  holdfast dead-letters list --reason declined --account flitt-ge --since 24h
+  holdfast dead-letters list --for declined --account flitt-ge --since 24h
   holdfast dead-letters list --fingerprint 5b0c1f22a9d4 --state all --output json";
 
 const SHOW_EXAMPLES: &str = "\
@@ -34,58 +51,49 @@ Examples:
   holdfast dead-letters show 1a2b3c4d
   holdfast dead-letters show 1a2b3c4d --raw > body";
 
-/// What to show.
+/// What to do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List what was set aside, the last seen first.
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
+    /// Count what was set aside by cause, with what it comes to.
+    #[command(after_help = groups::EXAMPLES)]
+    Groups(groups::Args),
     /// Show one dead letter with its message.
     #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Try dead letters again, a few first; or watch, hold and stop that.
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(replay::Args),
+    /// List replays: who tried what again, when and why.
+    #[command(after_help = replays::EXAMPLES)]
+    Replays,
+    /// Forget dead letters. They stay where they are, and can be taken back.
+    #[command(after_help = discard::DISCARD_EXAMPLES)]
+    Discard(discard::Args),
+    /// Take discarded dead letters back.
+    #[command(after_help = discard::RESTORE_EXAMPLES)]
+    Restore(discard::Args),
+    /// Write the messages of dead letters into files, as they came.
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::Args),
 }
 
 /// Which dead letters.
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
     /// Only those set aside for this reason
-    #[arg(long, value_name = "REASON", value_parser = reason())]
-    reason: Option<&'static str>,
-    /// Only those of this cause, as `list` shows it
-    #[arg(long, value_name = "HEX")]
-    fingerprint: Option<String>,
-    /// Only this order
-    #[arg(long, value_name = "ID", value_parser = OrderId::parse)]
-    order: Option<OrderId>,
-    /// Only this account
-    #[arg(long, value_name = "NAME", value_parser = AccountName::parse)]
-    account: Option<AccountName>,
-    /// Only those last seen within this span, such as 24h
-    #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
-    since: Option<Duration>,
+    #[arg(long = "for", visible_alias = "reason", value_name = "REASON", value_parser = choice::reason())]
+    set_aside_for: Option<&'static str>,
+    #[command(flatten)]
+    filter: Filter,
     /// Only those in this state
-    #[arg(long, value_name = "STATE", default_value = "open", value_parser = states())]
-    state: States,
+    #[arg(long, value_name = "STATE", default_value = "open", value_parser = choice::states())]
+    state: choice::States,
     /// At most so many
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
-}
-
-/// One state, or all of them.
-#[derive(Debug, Clone, Copy)]
-struct States(Option<DeadLetterState>);
-
-fn states() -> impl TypedValueParser<Value = States> {
-    let words = DeadLetterState::ALL.map(DeadLetterState::as_str).into_iter().chain(["all"]);
-    PossibleValuesParser::new(words)
-        .map(|word| States(DeadLetterState::ALL.into_iter().find(|state| state.as_str() == word)))
-}
-
-fn reason() -> impl TypedValueParser<Value = &'static str> {
-    PossibleValuesParser::new(dead_letter::REASONS).map(|word| {
-        let reason = dead_letter::REASONS.into_iter().find(|reason| *reason == word);
-        reason.expect("clap lets only these words through")
-    })
 }
 
 /// Which dead letter.
@@ -99,23 +107,21 @@ pub(super) struct ShowArgs {
 }
 
 pub(super) fn run(command: Command, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
-    let report = context.report()?;
     match command {
-        Command::List(args) => list(args, &report, now, context),
-        Command::Show(args) => show(&args, &report, now, context),
+        Command::List(args) => list(&args, &context.report()?, now, context),
+        Command::Groups(args) => groups::run(&args, now, context),
+        Command::Show(args) => show(&args, &context.report()?, now, context),
+        Command::Replay(args) => replay::run(&args, now, context),
+        Command::Replays => replays::run(now, context),
+        Command::Discard(args) => discard::run(&args, discard::Change::Discard, now, context),
+        Command::Restore(args) => discard::run(&args, discard::Change::Restore, now, context),
+        Command::Export(args) => export::run(&args, now, context),
     }
 }
 
-fn list(args: ListArgs, report: &Report, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
-    let filter = DeadLetterFilter {
-        reason: args.reason,
-        fingerprint: args.fingerprint,
-        order: args.order,
-        account: args.account,
-        since: args.since.map(|span| clock::before(now, span)),
-        state: args.state.0,
-        limit: args.limit,
-    };
+fn list(args: &ListArgs, report: &Report, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
+    let choice = args.filter.choice(args.set_aside_for, now);
+    let filter = DeadLetterFilter { choice, state: args.state.0, limit: args.limit };
     let page = report.dead_letters(&filter).or_exit(Exit::Ledger)?;
     let listing =
         Listing { name: "dead_letters", rows: page.rows.iter().map(Row::from).collect(), has_more: page.has_more };
@@ -134,10 +140,14 @@ struct Row<'a> {
     order_id: Option<&'a str>,
     shipment_id: Option<&'a str>,
     account: Option<&'a str>,
+    generation: u32,
+    amount: Option<Amount>,
+    currency: Option<String>,
     first_seen_at: Instant,
     last_seen_at: Instant,
     count: u32,
     state: &'static str,
+    replay: Option<i64>,
 }
 
 impl<'a> From<&'a DeadLetter> for Row<'a> {
@@ -152,10 +162,14 @@ impl<'a> From<&'a DeadLetter> for Row<'a> {
             order_id: letter.order.as_ref().map(OrderId::as_str),
             shipment_id: letter.shipment.as_ref().map(ShipmentId::as_str),
             account: letter.account.as_ref().map(AccountName::as_str),
+            generation: letter.generation,
+            amount: letter.amount.map(Amount),
+            currency: letter.amount.map(|amount| amount.currency().to_string()),
             first_seen_at: Instant(letter.first_seen_at),
             last_seen_at: Instant(letter.last_seen_at),
             count: letter.count,
             state: letter.state.as_str(),
+            replay: letter.job.map(JobKey::row),
         }
     }
 }
@@ -167,6 +181,7 @@ fn listing_table(rows: &[Row<'_>], now: Timestamp) -> Table {
         "ORDER",
         "SHIPMENT",
         "ACCOUNT",
+        "AMOUNT",
         "STATE",
         "COUNT",
         "LAST SEEN (UTC)",
@@ -181,6 +196,7 @@ fn listing_table(rows: &[Row<'_>], now: Timestamp) -> Table {
             text::or_nothing(row.order_id),
             text::or_nothing(row.shipment_id),
             text::or_nothing(row.account),
+            text::or_nothing(row.amount.map(|Amount(amount)| amount)),
             row.state.to_owned(),
             row.count.to_string(),
             text::instant(row.last_seen_at.0),
@@ -304,6 +320,9 @@ fn show_for_people(whole: &WholeDeadLetter, now: Timestamp, output: &mut Output)
     fact("order", letter.order.as_ref().map(ToString::to_string));
     fact("shipment", letter.shipment.as_ref().map(ToString::to_string));
     fact("account", letter.account.as_ref().map(ToString::to_string));
+    fact("amount", letter.amount.map(|amount| amount.to_string()));
+    fact("generation", Some(letter.generation).filter(|number| *number > 0).map(|number| number.to_string()));
+    fact("replay", letter.job.map(|job| job.row().to_string()));
     fact("first seen", Some(text::instant_and_distance(letter.first_seen_at, now)));
     fact("last seen", Some(text::instant_and_distance(letter.last_seen_at, now)));
     fact("count", Some(letter.count.to_string()));

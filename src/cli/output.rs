@@ -126,6 +126,12 @@ impl Output {
         unless_broken_pipe(written)
     }
 
+    /// Says something about what is going on, on standard error: no part of the result.
+    pub fn notice(&self, text: &str) {
+        // Nobody is left to tell if this cannot be written.
+        let _unwritable = writeln!(std::io::stderr(), "holdfast: {text}");
+    }
+
     fn write(&mut self, text: &str) -> Result<(), Failure> {
         let written = writeln!(self.writer, "{text}").and_then(|()| self.writer.flush());
         unless_broken_pipe(written)

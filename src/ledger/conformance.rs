@@ -16,9 +16,10 @@ use crate::capture::evidence::{
     RefusalReason,
 };
 use crate::capture::notice::{Rejection, RejectionReason};
-use crate::capture::records::{AuthorizationKey, CaptureKey, ShipmentKey};
+use crate::capture::records::{AuthorizationKey, CaptureKey, JobKey, ShipmentKey};
+use crate::capture::replay::{Replay, Replayed};
 use crate::capture::tests::support::*;
-use crate::ids::CaptureId;
+use crate::ids::{CaptureId, DeadLetterId};
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{DueNow, Executed, Ledger, LedgerError, OutboxRow, Vitals};
@@ -572,6 +573,72 @@ fn what_was_seen_before_a_restart_counts_after_it() {
     }
 }
 
+#[test]
+fn what_failed_begins_anew_after_a_restart_and_keeps_its_message() {
+    for mut backend in Backend::all() {
+        let command = sent("a", "1.00");
+        let reply = backend.tell(command.clone());
+        backend.tell(settle(reply, Answer::Refused(refusal(RefusalReason::Declined))));
+        for generation in 0..3 {
+            if generation != 1 {
+                backend.reopen();
+            }
+            let letter = DeadLetterId::of_shipment(&order_id("a"), &shipment_id("s1"), generation);
+            let replay = || {
+                let message = Some(command.clone());
+                Command::Replay(Box::new(Replay { letter, job: JobKey::new(1), message }))
+            };
+            let reply = backend.tell(replay());
+            let expected = Note::Replayed(Replayed { amount: Some(gel(100)), shipments: 1 });
+            assert_eq!(reply.note, expected, "{}", backend.name);
+            let again = backend.tell(replay());
+            assert!(again.ready.is_none(), "{}: twice is once", backend.name);
+            let begun = backend.tell(Command::Due(reply.ready.expect("ready").due));
+            // What has begun anew needs its message until it has ended, however many end meanwhile.
+            if generation == 1 {
+                let free = |number| draft("free", &format!("f{number}")).amount("0.00");
+                let first = free(0).on(authorized(OFTEN, "free", 100)).command();
+                backend.execute(std::iter::once(first).chain((1..2_100).map(|n| free(n).command())).collect());
+                backend.tell(sent("b", "1.00"));
+                backend.reopen();
+            }
+            backend.tell(settle(begun, Answer::Refused(refusal(RefusalReason::Declined))));
+        }
+        assert_eq!(backend.vitals().dead_letters, [("declined".to_owned(), 1)], "{}", backend.name);
+        let rows = backend.unpublished(3_000);
+        assert_eq!(rows.iter().filter(|row| row.kind == "capture.failed").count(), 4, "{}", backend.name);
+    }
+}
+
+#[test]
+fn a_failed_batch_is_loaded_whole_to_begin_anew() {
+    for mut backend in Backend::all() {
+        let plan = plan(&[("l1", 2, "20.00")], "0.00", "20.00");
+        let first = draft("o", "s1").line("l1", 1).on(authorized(ONCE, "r", 2_000)).plan(plan).command();
+        backend.execute(vec![first.clone()]);
+        let read = backend.tell(draft("o", "s2").line("l1", 1).command());
+        let Some(Ticket { call: Call::Read { authorization, epoch }, .. }) = read.ticket else { panic!("{read:?}") };
+        let reading = seen(view(2_000));
+        let frozen = backend.tell(Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: true })));
+        backend.tell(settle(frozen, Answer::Refused(refusal(RefusalReason::Declined))));
+        backend.reopen();
+        let letter = DeadLetterId::of_shipment(&order_id("o"), &shipment_id("s1"), 0);
+        let replay = Replay { letter, job: JobKey::new(1), message: Some(first) };
+        let reply = backend.tell(Command::Replay(Box::new(replay)));
+        let expected = Note::Replayed(Replayed { amount: Some(gel(2_000)), shipments: 2 });
+        assert_eq!(reply.note, expected, "{}", backend.name);
+        backend.reopen();
+        let read = backend.tell(Command::Due(reply.ready.expect("ready").due));
+        let Some(Ticket { call: Call::Read { authorization, epoch }, .. }) = read.ticket else { panic!("{read:?}") };
+        let reading = seen(view(2_000));
+        let frozen = backend.tell(Command::Freeze(Box::new(Freeze { authorization, epoch, reading, start: true })));
+        backend.reopen();
+        assert_eq!(backend.tell(settle(frozen, captured(None))).note, Note::Captured(gel(2_000)), "{}", backend.name);
+        let rows = backend.unpublished(20);
+        assert_eq!(rows.iter().filter(|row| row.kind == "capture.succeeded").count(), 2, "{}", backend.name);
+    }
+}
+
 // The same random commands on both.
 
 #[derive(Debug, Clone)]
@@ -611,6 +678,15 @@ enum Step {
         kind: u8,
     },
     Again,
+    /// An operator tries the dead letter of a shipment again, if there is one.
+    Replay {
+        order: u8,
+        shipment: u8,
+        single: bool,
+        generation: u32,
+    },
+    /// Or that of one of the last messages.
+    ReplayMessage(usize),
     Interrupt,
     Publish,
     Advance(u32),
@@ -638,6 +714,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Due),
         2 => (0..6_usize, 0..6_u8).prop_map(|(call, kind)| Step::Operator { call, kind }),
         1 => Just(Step::Again),
+        4 => (0..3_u8, 0..4_u8, any::<bool>(), 0..2_u32)
+            .prop_map(|(order, shipment, single, generation)| Step::Replay { order, shipment, single, generation }),
+        1 => (0..6_usize).prop_map(Step::ReplayMessage),
         1 => Just(Step::Interrupt),
         1 => Just(Step::Publish),
         4 => prop_oneof![1..10_u32, 600..1_200_u32, 3_000..90_000_u32, Just(600_000)].prop_map(Step::Advance),
@@ -681,6 +760,8 @@ fn message(step: &Step) -> Option<Command> {
         | Step::Operator { .. }
         | Step::Due
         | Step::Again
+        | Step::Replay { .. }
+        | Step::ReplayMessage(_)
         | Step::Interrupt
         | Step::Publish
         | Step::Advance(_)
@@ -773,6 +854,26 @@ impl Pair {
             Step::Answer { call, kind } => self.answer(*call, *kind).into_iter().collect(),
             Step::Operator { call, kind } => self.operator(*call, *kind).into_iter().collect(),
             Step::Due => self.due(),
+            Step::Replay { order, shipment, single, generation } => {
+                let (order, shipment) = (format!("o{order}{single}"), format!("s{shipment}"));
+                let letter = DeadLetterId::of_shipment(&order_id(&order), &shipment_id(&shipment), *generation);
+                let is_its = |command: &&Command| {
+                    let Command::Accept(arrival) = command else { return false };
+                    arrival.notice.order.as_str() == order && arrival.notice.shipment.as_str() == shipment
+                };
+                let message = self.accepted.iter().find(is_its).cloned();
+                vec![Command::Replay(Box::new(Replay { letter, job: JobKey::new(1), message }))]
+            }
+            Step::ReplayMessage(number) => {
+                let Some(index) = self.accepted.len().checked_sub(1 + number) else { return };
+                let message = self.accepted[index].clone();
+                let hash = crate::capture::dead_letter::sha256(body_of(&message).expect("a message"));
+                let again = |reason| {
+                    let letter = DeadLetterId::of_message(reason, &hash);
+                    Command::Replay(Box::new(Replay { letter, job: JobKey::new(2), message: Some(message.clone()) }))
+                };
+                ["conflict", "invalid", "unknown_plan"].map(again).to_vec()
+            }
             Step::Again => self.accepted.iter().rev().take(3).cloned().collect(),
             Step::Interrupt => self.interrupt(),
             Step::Publish => {

@@ -19,6 +19,7 @@ use crate::capture::records::{
     Authorization, AuthorizationKey, Capture, CaptureKey, ForeignStanding, Kept, KeptKey, Order, OrderKey, Shipment,
     ShipmentKey,
 };
+use crate::capture::replay::{Replay, ReplayRecord};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
@@ -55,6 +56,8 @@ pub struct Tables {
     pub unpublished: BTreeMap<i64, Timestamp>,
     /// The dead letters.
     pub dead_letters: HashMap<DeadLetterId, DeadLetter>,
+    /// What replays have come to.
+    pub replays: Vec<ReplayRecord>,
     outcomes: HashSet<(OutcomeOf, u32)>,
     next_row: i64,
 }
@@ -181,6 +184,50 @@ impl Tables {
         awaiting.map(|shipment| shipment.accepted_at).chain(kept.map(|kept| kept.kept_at)).min()
     }
 
+    /// What a command may touch.
+    fn load_command(&self, books: &mut Books, command: &Command) {
+        match command {
+            Command::Accept(arrival) => self.load_arrival(books, arrival),
+            Command::Register(arrival) => {
+                let notice = &arrival.notice;
+                self.load_told(books, &notice.order, Some(&notice.authorization), None);
+            }
+            Command::Cancel(arrival) => self.load_told(books, &arrival.notice.order, None, None),
+            Command::Due(Due::Capture(key)) | Command::Recall(Due::Capture(key)) => {
+                self.load_capture(books, *key);
+            }
+            Command::Settle(settle) => self.load_capture(books, settle.capture),
+            Command::Due(Due::Authorization(key)) | Command::Recall(Due::Authorization(key)) => {
+                self.load_on_authorization(books, *key);
+            }
+            Command::Freeze(freeze) => self.load_on_authorization(books, freeze.authorization),
+            Command::Expire(expire) => self.load_asked(books, expire.authorization),
+            Command::Due(Due::Warning(key)) | Command::Recall(Due::Warning(key)) => {
+                self.load_authorization(books, *key);
+            }
+            Command::Due(Due::Ask(key)) | Command::Recall(Due::Ask(key)) => self.load_asked(books, *key),
+            Command::Learn(learn) => self.load_asked(books, learn.authorization),
+            Command::Due(Due::Shipment(key)) | Command::Recall(Due::Shipment(key)) => {
+                self.load_shipment(books, *key);
+            }
+            Command::Due(Due::Kept(key)) | Command::Recall(Due::Kept(key)) => {
+                if let Some(kept) = self.kept.get(key) {
+                    self.load_order(books, kept.order);
+                    books.load_kept(kept.clone());
+                }
+            }
+            Command::Due(Due::Order(key)) | Command::Recall(Due::Order(key)) => self.load_closing(books, *key),
+            Command::Operator(operator) => match operator.what {
+                Intervention::Look { capture, .. } | Intervention::Close { capture, .. } => {
+                    self.load_capture(books, capture);
+                }
+                Intervention::Resume { authorization } => self.load_on_authorization(books, authorization),
+            },
+            Command::Replay(replay) => self.load_replay(books, replay),
+            Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
+        }
+    }
+
     fn load_order(&self, books: &mut Books, key: OrderKey) {
         let order = &self.orders[&key];
         books.load_order(order.clone());
@@ -276,6 +323,26 @@ impl Tables {
         }
     }
 
+    /// A dead letter, and all of its order.
+    fn load_replay(&self, books: &mut Books, replay: &Replay) {
+        if let Some(message) = &replay.message {
+            self.load_command(books, message);
+        }
+        let Some(letter) = self.dead_letters.get(&replay.letter) else { return };
+        books.load_dead_letter(letter.clone());
+        let Some(order) = self.orders.values().find(|order| Some(&order.id) == letter.order.as_ref()) else { return };
+        self.load_order(books, order.key);
+        for record in self.authorizations.values().filter(|record| record.order == order.key) {
+            self.load_on_authorization(books, record.key);
+        }
+        for shipment in self.shipments.values().filter(|shipment| shipment.order == order.key) {
+            self.load_shipment(books, shipment.key);
+        }
+        for letter in self.dead_letters.values().filter(|letter| letter.order.as_ref() == Some(&order.id)) {
+            books.load_dead_letter(letter.clone());
+        }
+    }
+
     fn check(&self, books: &Books) -> Result<(), StoreError> {
         let refuse = |why: &str| Err(StoreError::Refused(why.to_owned()));
         for entry in books.authorizations().changed() {
@@ -313,45 +380,7 @@ impl Store for Tables {
     fn load(&mut self, commands: &[Command]) -> Result<Books, StoreError> {
         let mut books = Books::new(self.next_row);
         for command in commands {
-            match command {
-                Command::Accept(arrival) => self.load_arrival(&mut books, arrival),
-                Command::Register(arrival) => {
-                    let notice = &arrival.notice;
-                    self.load_told(&mut books, &notice.order, Some(&notice.authorization), None);
-                }
-                Command::Cancel(arrival) => self.load_told(&mut books, &arrival.notice.order, None, None),
-                Command::Due(Due::Capture(key)) | Command::Recall(Due::Capture(key)) => {
-                    self.load_capture(&mut books, *key);
-                }
-                Command::Settle(settle) => self.load_capture(&mut books, settle.capture),
-                Command::Due(Due::Authorization(key)) | Command::Recall(Due::Authorization(key)) => {
-                    self.load_on_authorization(&mut books, *key);
-                }
-                Command::Freeze(freeze) => self.load_on_authorization(&mut books, freeze.authorization),
-                Command::Expire(expire) => self.load_asked(&mut books, expire.authorization),
-                Command::Due(Due::Warning(key)) | Command::Recall(Due::Warning(key)) => {
-                    self.load_authorization(&mut books, *key);
-                }
-                Command::Due(Due::Ask(key)) | Command::Recall(Due::Ask(key)) => self.load_asked(&mut books, *key),
-                Command::Learn(learn) => self.load_asked(&mut books, learn.authorization),
-                Command::Operator(operator) => match operator.what {
-                    Intervention::Look { capture, .. } | Intervention::Close { capture, .. } => {
-                        self.load_capture(&mut books, capture);
-                    }
-                    Intervention::Resume { authorization } => self.load_on_authorization(&mut books, authorization),
-                },
-                Command::Due(Due::Shipment(key)) | Command::Recall(Due::Shipment(key)) => {
-                    self.load_shipment(&mut books, *key);
-                }
-                Command::Due(Due::Kept(key)) | Command::Recall(Due::Kept(key)) => {
-                    if let Some(kept) = self.kept.get(key) {
-                        self.load_order(&mut books, kept.order);
-                        books.load_kept(kept.clone());
-                    }
-                }
-                Command::Due(Due::Order(key)) | Command::Recall(Due::Order(key)) => self.load_closing(&mut books, *key),
-                Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
-            }
+            self.load_command(&mut books, command);
         }
         Ok(books)
     }
@@ -379,6 +408,7 @@ impl Store for Tables {
         for row in &books.published {
             self.unpublished.remove(row);
         }
+        self.replays.extend(books.replays.iter().cloned());
         self.dead_letters.extend(books.changed_dead_letters().map(|e| (e.value.id, e.value.clone())));
         Ok(())
     }

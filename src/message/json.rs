@@ -164,7 +164,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node<'de>, A::Error> {
-        let mut members = Vec::new();
+        // Most objects of a message have as many at most.
+        let mut members = Vec::with_capacity(8);
         while let Some((Name(name), node)) = map.next_entry()? {
             members.push((name, node));
         }

@@ -21,6 +21,7 @@ use crate::capture::evidence::{Answer, Reading, Refusal, RefusalReason};
 use crate::capture::policy::{Captures, OnExpiry};
 use crate::ids::{CaptureId, Reference};
 use crate::money::Money;
+use crate::mutant::{self, Mutant};
 use crate::settings::{self, Account, FlexPayToken};
 
 use super::answer::Inconclusive;
@@ -93,6 +94,17 @@ impl FlexPay {
             send_by: Some(request.send_by),
         }
     }
+
+    /// What nobody may do: tests switch it on, to see it caught.
+    async fn capture_with_new_key(&self, id: Uuid, request: &CaptureRequest) -> Result<Reply, Inconclusive> {
+        let key = HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is ASCII");
+        self.send(|| {
+            let mut outgoing = self.capture_request(id, request);
+            outgoing.headers.insert(IDEMPOTENCY_KEY, key.clone());
+            outgoing
+        })
+        .await
+    }
 }
 
 impl Provider for FlexPay {
@@ -115,10 +127,15 @@ impl Provider for FlexPay {
                     read_first: false,
                 });
             };
-            match self.send(|| self.capture_request(id, request)).await {
+            let read = |sent: Result<Reply, Inconclusive>| match sent {
                 Ok(reply) => transaction::read_capture(&reply, id, request.capture),
                 Err(shown) => shown.into(),
+            };
+            let answer = read(self.send(|| self.capture_request(id, request)).await);
+            if mutant::on(Mutant::NewKeyOnUsed) && is_key_used(&answer) {
+                return read(self.capture_with_new_key(id, request).await);
             }
+            answer
         })
     }
 
@@ -151,6 +168,10 @@ impl Provider for FlexPay {
 }
 
 const NOT_A_TRANSACTION: &str = "the reference is not a transaction id: Flex Pay's are UUIDs";
+
+fn is_key_used(answer: &Answer) -> bool {
+    matches!(answer, Answer::Doubt(doubt) if doubt.code.as_deref() == Some("IDEMPOTENCY_KEY_ALREADY_USED"))
+}
 
 /// The documentation has UUIDs only; anything else could bend the path, and is never sent.
 fn transaction_id(reference: &Reference) -> Option<Uuid> {

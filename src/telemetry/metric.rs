@@ -59,6 +59,8 @@ pub const OPEN_CAPTURES: &str = "holdfast_open_captures";
 pub const DELIVERIES: &str = "holdfast_deliveries_total";
 /// Deliveries that were rejected.
 pub const REJECTED: &str = "holdfast_deliveries_rejected_total";
+/// Dead letters that a replay came to.
+pub const REPLAYED: &str = "holdfast_dead_letters_replayed_total";
 /// Captures that reached an outcome.
 pub const CAPTURES: &str = "holdfast_captures_total";
 /// Attempts, by what their answer showed.
@@ -105,6 +107,7 @@ pub const TABLE: &[Metric] = &[
     gauge(OPEN_CAPTURES, &[], "Captures without an outcome."),
     counter(DELIVERIES, &[], "Deliveries received from the broker."),
     counter(REJECTED, &["reason"], "Deliveries that became dead letters."),
+    counter(REPLAYED, &["result"], "Dead letters that a replay came to."),
     counter(CAPTURES, &["account", "outcome"], "Captures that reached an outcome."),
     counter(ATTEMPTS, &["account", "evidence"], "Capture requests, by what their answer showed."),
     histogram(PROVIDER_CALL, &["account", "operation"], CALLS, "Duration of calls to the provider."),

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::capture::decide::{Command, Due, Note, Ready, Reply, Ticket};
+use crate::capture::decide::{Call, Command, Due, Note, Ready, Reply, Ticket};
 use crate::crash;
 use crate::ids::{AccountName, Reference};
 use crate::ledger::sqlite::desk::Desk;
@@ -21,6 +21,7 @@ use crate::ledger::{CommandFailed, Ledger, LedgerError};
 use crate::worker::account::{Lane, Operation, Permit, Signal, Standing, Step};
 use crate::worker::call::{self, Answered};
 use crate::worker::relay::Outbox;
+use crate::worker::replay::Replays;
 use crate::worker::standing;
 use crate::worker::{look, note};
 
@@ -31,6 +32,8 @@ pub(super) struct Executor {
     outbox: Outbox,
     lanes: HashMap<AccountName, Arc<Lane>>,
     calls: TaskTracker,
+    /// What holds replays still while one is changed, and wakes them.
+    pub(super) replays: Replays,
     /// Told when a permit was given back and nothing took it up.
     freed: Notify,
     is_draining: AtomicBool,
@@ -56,6 +59,7 @@ impl Executor {
             outbox,
             lanes: lanes.into_iter().map(|lane| (lane.name.clone(), Arc::new(lane))).collect(),
             calls: TaskTracker::new(),
+            replays: Replays::default(),
             freed: Notify::new(),
             is_draining: AtomicBool::new(false),
             is_held: AtomicBool::new(false),
@@ -186,7 +190,8 @@ impl Executor {
         self.is_held.store(false, Ordering::SeqCst);
     }
 
-    fn is_held(&self) -> bool {
+    /// Is everything held back?
+    pub(super) fn is_held(&self) -> bool {
         self.is_held.load(Ordering::SeqCst)
     }
 
@@ -309,6 +314,9 @@ impl Executor {
         while let Some(ticket) = next.take() {
             let unbooked = call::interrupted(&ticket.call);
             let parks = call::due_of(&ticket.call);
+            // A look may permit sending again: the permit stays with it, or while others wait it would look
+            // again instead, for ever.
+            let for_another = !matches!(ticket.call, Call::Look { .. });
             let mut waiting = None;
             let may_hand_on = |answered: Answered<'_>| {
                 permit.answered(answered.operation, answered.reference, &answered.signal);
@@ -317,7 +325,7 @@ impl Executor {
                     return false;
                 }
                 let may_go_on;
-                (may_go_on, waiting) = permit.go_on();
+                (may_go_on, waiting) = permit.go_on(for_another);
                 may_go_on && waiting.is_none()
             };
             let command = call::make(&*lane.provider(), ticket, may_hand_on).await;

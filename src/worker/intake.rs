@@ -4,15 +4,14 @@
 //! that makes us panic is set aside like any other that cannot be processed; its neighbours are not
 //! touched.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::consumer::{Intake, IntakeStopped};
-use crate::capture::decide::{Arrival, Command, Reject};
-use crate::capture::notice::{RawMessage, Rejection, RejectionReason};
+use crate::capture::decide::{Command, Reject};
+use crate::capture::notice::RawMessage;
 use crate::crash;
-use crate::message::{self, Decoded, Notice};
+use crate::dead_letter;
 use crate::telemetry::metric;
 use crate::worker::account::Permit;
 use crate::worker::executor::Executor;
@@ -56,7 +55,7 @@ impl Intake for WorkIntake {
 
 impl Intake for DeadIntake {
     async fn accept(&self, group: Vec<RawMessage>) -> Result<(), IntakeStopped> {
-        let commands = group.into_iter().map(|raw| Command::Collect(Box::new(raw))).collect();
+        let commands = group.into_iter().map(dead_letter::collect).collect();
         let executed = self.executor.execute(commands).await.ok_or(IntakeStopped)?;
         for reply in executed {
             note::note(&reply.map_err(|_| IntakeStopped)?);
@@ -88,32 +87,15 @@ pub(super) async fn accept(executor: &Arc<Executor>, group: Vec<RawMessage>) -> 
     set_aside(executor, broken).await
 }
 
-/// The command for a message, with a permit for its account where there is one to be had.
+/// The command for a message, with a permit for its account where there is one to be had. Nothing is
+/// captured in the transaction that accepts a companion: what it makes ready comes next.
 fn decode(executor: &Executor, raw: RawMessage) -> (Command, Option<Permit>) {
-    let decoded = catch_unwind(AssertUnwindSafe(|| message::decode(&raw)));
-    let decoded = decoded.unwrap_or_else(|_| Err(broke("decoding it failed")));
-    let Decoded { event_id, data_path, notice } = match decoded {
-        Ok(decoded) => decoded,
-        Err(rejection) => return (Command::Reject(Box::new(Reject { rejection, raw })), None),
-    };
-    match notice {
-        Notice::Shipped(notice) => {
-            let account = notice.authorization.as_ref().map(|facts| &facts.account);
-            let permit = account.and_then(|account| executor.try_permit(account));
-            let start = permit.is_some();
-            let arrival = Arrival { notice: *notice, event_id, data_path, raw, start };
-            (Command::Accept(Box::new(arrival)), permit)
-        }
-        // Nothing is captured in the transaction that accepts these: what they make ready comes next.
-        Notice::Authorized(notice) => {
-            let arrival = Arrival { notice: *notice, event_id, data_path, raw, start: false };
-            (Command::Register(Box::new(arrival)), None)
-        }
-        Notice::Cancelled(notice) => {
-            let arrival = Arrival { notice: *notice, event_id, data_path, raw, start: false };
-            (Command::Cancel(Box::new(arrival)), None)
-        }
-    }
+    let mut command = dead_letter::command_of(raw);
+    let Command::Accept(arrival) = &mut command else { return (command, None) };
+    let account = arrival.notice.authorization.as_ref().map(|facts| &facts.account);
+    let permit = account.and_then(|account| executor.try_permit(account));
+    arrival.start = permit.is_some();
+    (command, permit)
 }
 
 /// Messages whose commands broke an invariant become dead letters: nothing is lost, and they can be
@@ -124,22 +106,14 @@ async fn set_aside(executor: &Executor, broken: Vec<(RawMessage, String)>) -> Re
     }
     let reject = |(raw, why): (RawMessage, String)| {
         tracing::error!(error = %why, "a message broke an invariant: a fault of Holdfast's, please report it");
-        Command::Reject(Box::new(Reject { rejection: broke("a fault of Holdfast's, not of the message"), raw }))
+        Command::Reject(Box::new(Reject {
+            rejection: dead_letter::broken("a fault of Holdfast's, not of the message"),
+            raw,
+        }))
     };
     let replies = executor.execute(broken.into_iter().map(reject).collect()).await.ok_or(IntakeStopped)?;
     for reply in replies {
         note::note(&reply.map_err(|_| IntakeStopped)?);
     }
     Ok(())
-}
-
-fn broke(what: &str) -> Rejection {
-    Rejection {
-        reason: RejectionReason::Invalid,
-        path: "$".to_owned(),
-        message: format!("{what}: kept as it came, replay it after an upgrade"),
-        order: None,
-        shipment: None,
-        event_id: None,
-    }
 }

@@ -28,6 +28,9 @@ mod standing;
 mod look;
 mod requests;
 
+// what ended without its money, tried again
+mod replay;
+
 // events out
 mod relay;
 mod restoring;

@@ -86,6 +86,14 @@ pub(super) fn note(reply: &Reply) {
             count(subject, "unresolved");
         }
         Note::NotDone(why) => say!(info, subject, "not done: {why}"),
+        Note::Replayed(_) => {
+            say!(info, subject, "replayed");
+            metrics::counter!(metric::REPLAYED, "result" => "replayed").increment(1);
+        }
+        Note::NotReplayed(why) => {
+            say!(warn, subject, "not replayed: {}", why.message);
+            metrics::counter!(metric::REPLAYED, "result" => "not_replayed").increment(1);
+        }
         Note::Nothing | Note::Published => {}
     }
 }

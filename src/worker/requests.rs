@@ -13,7 +13,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::sqlite::desk::{Answer, Desk, Request, What};
 use crate::worker::account::Lane;
 use crate::worker::executor::Executor;
-use crate::worker::{look, note};
+use crate::worker::{look, note, replay};
 
 /// Refuses what was asked while no worker ran.
 pub(super) fn refuse_old(desk: &Desk) -> Result<(), LedgerError> {
@@ -42,6 +42,15 @@ async fn carry_out_one(executor: &Arc<Executor>, row: i64, request: Request) -> 
         What::PauseAccount { .. } | What::ResumeAccount { .. } => {
             let asked = Arc::clone(executor);
             return at_desk(executor, move |_| change_account(&asked, row, &request)).await;
+        }
+        What::StartReplay { .. }
+        | What::PauseReplay { .. }
+        | What::ResumeReplay { .. }
+        | What::StopReplay { .. }
+        | What::DiscardDeadLetters { .. }
+        | What::RestoreDeadLetters { .. } => {
+            let asked = Arc::clone(executor);
+            return at_desk(executor, move |_| replay::carry_out(&asked, row, &request)).await;
         }
         What::LookCapture { row: capture, capture: id, account } => {
             let (id, account) = (capture_id(id), AccountName::parse(account).ok());
@@ -109,7 +118,15 @@ fn change_account(executor: &Arc<Executor>, row: i64, request: &Request) -> Resu
     let (account, pauses) = match &request.what {
         What::PauseAccount { account } => (account, true),
         What::ResumeAccount { account } => (account, false),
-        What::LookCapture { .. } | What::CloseCapture { .. } | What::ResumeAuthorization { .. } => return Ok(()),
+        What::LookCapture { .. }
+        | What::CloseCapture { .. }
+        | What::ResumeAuthorization { .. }
+        | What::StartReplay { .. }
+        | What::PauseReplay { .. }
+        | What::ResumeReplay { .. }
+        | What::StopReplay { .. }
+        | What::DiscardDeadLetters { .. }
+        | What::RestoreDeadLetters { .. } => return Ok(()),
     };
     let Some(lane) = AccountName::parse(account).ok().and_then(|name| executor.lane(&name)) else {
         let answer = refused(format!("no account of that name is configured: {}", names(executor)));

@@ -28,7 +28,7 @@ use crate::worker::intake::{DeadIntake, WorkIntake};
 use crate::worker::relay::{Outbox, Relay};
 use crate::worker::restoring::Restore;
 use crate::worker::watch::{self as watching, Watch};
-use crate::worker::{requests, standing};
+use crate::worker::{replay, requests, standing};
 
 /// Why a worker did not start, or had to end.
 #[derive(Debug, Error)]
@@ -58,6 +58,7 @@ pub struct Worker {
     publisher: Arc<Publisher>,
     relay: JoinHandle<()>,
     watch: JoinHandle<()>,
+    replays: JoinHandle<()>,
     stop_relay: CancellationToken,
     stop_watch: CancellationToken,
     readiness: watch::Receiver<Readiness>,
@@ -115,8 +116,10 @@ impl Worker {
             longest_rest: settings.policy.longest_rest(),
             stop: stop_watch.clone(),
         };
+        let replays = tokio::spawn(replay::run(Arc::clone(&executor), stop_watch.clone()));
         Ok(Self {
             executor,
+            replays,
             consumers: vec![work, dead],
             publisher,
             relay: tokio::spawn(relay.run()),
@@ -156,6 +159,7 @@ impl Worker {
         tracing::info!("draining: nothing new is taken");
         self.stop_watch.cancel();
         self.executor.start_nothing();
+        let _ = self.replays.await;
         for consumer in self.consumers {
             consumer.drain().await;
         }

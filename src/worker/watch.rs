@@ -196,7 +196,7 @@ impl Watch {
         let trouble = broker_trouble(&self.consumer.borrow().state);
         set_alarm(trouble.is_some(), "broker_unusable", trouble.as_deref().unwrap_or_default());
         let conflicts = vitals.dead_letters.iter().any(|(reason, _)| reason == "conflict");
-        let message = "messages contradict what was accepted before: holdfast dead-letters list --reason conflict";
+        let message = "messages contradict what was accepted before: holdfast dead-letters list --for conflict";
         set_alarm(conflicts, "conflict", message);
         let long = age(vitals.oldest_awaiting, now) > AWAITING_OLD;
         let message = "a notice has waited for its plan, authorization or account for over 15 minutes: \

@@ -1,6 +1,7 @@
 //! What stands around every account: a wrong secret, an odd order, a long outage, an operator's pause.
 //! Nothing fails for any of them, and no other account takes notice.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use holdfast::sandbox::{Channel, Code, Fault, Operation, Rule, When};
@@ -21,8 +22,9 @@ fn shipped(orders: &[Order]) -> Vec<Value> {
 
 fn captured(world: &World, orders: &[Order]) -> usize {
     let books = world.books();
-    let captured = |order: &&Order| books.find(&order.reference).unwrap().captured_minor == order.total();
-    orders.iter().filter(captured).count()
+    let booked: HashMap<&str, i64> =
+        books.authorizations.iter().map(|booked| (booked.reference.as_str(), booked.captured_minor)).collect();
+    orders.iter().filter(|order| booked[order.reference.as_str()] == order.total()).count()
 }
 
 /// A line of `holdfast accounts list`.
@@ -40,20 +42,27 @@ async fn stands(world: &World, account: Account, state: &str) -> Value {
     standing(world, account).await
 }
 
-/// Hundreds of shipments on an account with a wrong secret, and as many on another one.
-async fn a_wrong_secret(account: Account, environment: &[(&str, &str)], by_signal: bool) {
-    const COUNT: usize = 200;
+/// So many shipments on an account with a wrong secret, and so many among them on another one.
+async fn a_wrong_secret(
+    account: Account,
+    (wrong, right): (usize, usize),
+    environment: &[(&str, &str)],
+    by_signal: bool,
+) {
     let world = World::new().await;
     world.give_secret(account, "a wrong one");
-    let wronged = orders(&world, account, COUNT);
-    let others = orders(&world, Account::Fondy, COUNT);
+    let wronged = orders(&world, account, wrong);
+    let others = orders(&world, Account::Fondy, right);
     let mut worker = world.worker_with(environment);
-    let mixed = shipped(&wronged).into_iter().zip(shipped(&others)).flat_map(|(one, other)| [one, other]);
-    world.publish(mixed).await;
-    world.outcomes(COUNT).await;
+    worker.consuming().await;
+    for (wronged, others) in wronged.chunks(100).zip(others.chunks(100 * right / wrong)) {
+        world.publish(shipped(wronged).into_iter().chain(shipped(others))).await;
+    }
+    world.outcomes(right).await;
     let line = stands(&world, account, "suspended").await;
     assert!(line["why"].as_str().is_some_and(|why| !why.is_empty()), "{line}");
-    assert_eq!((captured(&world, &others), captured(&world, &wronged)), (COUNT, 0));
+    assert_eq!((captured(&world, &others), captured(&world, &wronged)), (right, 0));
+    world.count_becomes("SELECT count(*) FROM shipments", i64::try_from(wrong + right).unwrap()).await;
     assert_eq!(standing(&world, Account::Fondy).await["state"], "active");
     let alarm = format!("holdfast_alarm{{name=\"account_suspended\",account=\"{}\"}}", account.name());
     worker.metric_becomes(&alarm, |value| value > 0.0).await;
@@ -65,9 +74,9 @@ async fn a_wrong_secret(account: Account, environment: &[(&str, &str)], by_signa
     if by_signal {
         worker.hang_up();
     }
-    let outcomes = world.outcomes(2 * COUNT).await;
+    let outcomes = world.outcomes(wrong + right).await;
     assert!(outcomes.iter().all(|event| event.kind == "capture.succeeded"), "nothing failed");
-    assert_eq!(captured(&world, &wronged), COUNT);
+    assert_eq!(captured(&world, &wronged), wrong);
     world.check_books().await;
     stands(&world, account, "active").await;
     worker.metric_becomes(&alarm, |value| value == 0.0).await;
@@ -76,13 +85,18 @@ async fn a_wrong_secret(account: Account, environment: &[(&str, &str)], by_signa
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_secret_fails_nothing_and_is_found_right_by_itself() {
-    a_wrong_secret(Account::Flitt, &[], false).await;
+    a_wrong_secret(Account::Flitt, (200, 200), &[], false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_is_rotated_by_a_signal_and_what_was_parked_is_sent_at_once() {
     let environment = [("HOLDFAST_SUSPENSION__PROBE_INTERVAL", "1h"), ("HOLDFAST_CAPTURE__PARKED_FOR", "1h")];
-    a_wrong_secret(Account::Flex, &environment, true).await;
+    a_wrong_secret(Account::Flex, (200, 200), &environment, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_secret_during_five_thousand_shipments_fails_none() {
+    a_wrong_secret(Account::Flex, (5_000, 500), &[], true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,6 +145,44 @@ async fn a_provider_that_is_down_for_long_is_spared_and_comes_back_gradually() {
     let at_once = world.count(at_once);
     assert!(at_once < 100, "{at_once} within 300 ms");
     worker.stop().await;
+}
+
+/// Doubt is resolved while others wait for their call, whatever it is that they wait for.
+async fn doubt_is_resolved_while_others_wait(scarce: (&str, &str)) {
+    let world = World::new().await;
+    let orders = orders(&world, Account::Flex, 40);
+    let of_first = |operation, times, fault| Rule {
+        operation,
+        times,
+        reference: Some(orders[0].reference.clone()),
+        ..Rule::new(fault)
+    };
+    let slow = || Fault::Latency { ms: 50, when: When::Before };
+    let lost = of_first(Operation::Capture, Some(1), Fault::Reset { when: When::Before });
+    let looks = of_first(Operation::Lookup, None, slow());
+    world.faults(vec![lost, looks, Rule { operation: Operation::Capture, ..Rule::new(slow()) }]);
+    let mut worker = world.worker_with(&[scarce]);
+    worker.consuming().await;
+    world.publish(shipped(&orders)).await;
+    let outcomes = world.outcomes(40).await;
+    world.check_books().await;
+    // One look permits sending again; had the next one in the queue taken the permit, it would be looked
+    // at again and again until the queue is empty.
+    let looked = world.sandbox.sandbox().faults()[1].fired;
+    assert!((1..=2).contains(&looked), "looked at {looked} times");
+    let place = outcomes.iter().position(|event| event.field("reference") == orders[0].reference).unwrap();
+    assert!(place < 30, "the first one was settled as number {place}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doubt_is_resolved_while_others_wait_for_a_permit() {
+    doubt_is_resolved_while_others_wait(("HOLDFAST_ACCOUNTS__FLEX__CONCURRENCY", "1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doubt_is_resolved_while_others_wait_for_the_rate() {
+    doubt_is_resolved_while_others_wait(("HOLDFAST_ACCOUNTS__FLEX__RATE_LIMIT", "10/s")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,8 +14,11 @@ mod crash;
 mod deadline;
 mod doctor;
 mod flow;
+#[cfg(debug_assertions)]
+mod mutants;
 mod official_client;
 mod orders;
 mod outage;
+mod replay;
 mod restore;
 mod support;

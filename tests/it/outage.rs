@@ -1,7 +1,8 @@
 //! The others fail: the broker is killed in the middle of it all, the provider does everything that
 //! a provider can do. Nothing is lost, nothing is doubled.
 
-use std::time::Duration;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use holdfast::broker::local_node::LocalNode;
 use holdfast::sandbox::{Fault, Operation, Rule, When};
@@ -117,4 +118,59 @@ async fn the_provider_does_everything_a_provider_can_do() {
         assert!(state.fired > 0, "never struck: {:?} (met {} times)", state.rule, state.met);
     }
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_is_down_for_longer_than_the_longest_backoff() {
+    const COUNT: usize = 1_000;
+    // Settings: the longest backoff is 1 s, looks come every 500 ms, the breaker waits for 500 ms at most.
+    const DOWN: Duration = Duration::from_secs(5);
+    const INTERVAL: Duration = Duration::from_millis(100);
+    let world = World::new().await;
+    let one_line = |number| world.order(&format!("ord-{number}"), Account::Flex, &[("l1", 1, 1_999)]);
+    let orders: Vec<Order> = (0..COUNT).map(one_line).collect();
+    let down = Fault::Status { status: 503, retry_after_s: None, when: When::Before };
+    world.faults(vec![Rule::new(down)]);
+    let mut worker = world.worker_with(&[("HOLDFAST_BREAKER__RECOVERY", "3s")]);
+    worker.consuming().await;
+    for chunk in orders.chunks(250) {
+        world.publish(chunk.iter().map(|order| order.shipped("s", &[("l1", 1)]))).await;
+    }
+    tokio::time::sleep(DOWN).await;
+    let requests = || u64::from(world.sandbox.sandbox().faults()[0].fired);
+    let in_vain = requests();
+    assert_eq!(world.books().totals[0].captures, 0);
+
+    world.faults(vec![Rule::new(Fault::Latency { ms: 20, when: When::Before })]);
+    let (recovered, mut seen, mut intervals) = (Instant::now(), 0, Vec::new());
+    let recovered_at = holdfast::clock::now();
+    while intervals.len() < 600 && world.books().totals[0].captures < u64::try_from(COUNT).unwrap() {
+        tokio::time::sleep_until((recovered + INTERVAL * u32::try_from(intervals.len() + 1).unwrap()).into()).await;
+        let now = requests();
+        intervals.push(now - seen);
+        seen = now;
+    }
+    world.outcomes(COUNT).await;
+    world.check_books().await;
+    assert_captured(&world, &orders);
+    let books = world.books();
+    let last = books.authorizations.iter().flat_map(|booked| &booked.captures).map(|capture| capture.at).max().unwrap();
+    let took = (last - recovered_at).to_std().unwrap();
+    let line = format!(
+        "{in_vain} calls during {DOWN:?} without an answer, for {COUNT} shipments; {took:.1?} from recovery to the last \
+         capture; requests in each {INTERVAL:?} from then on: {intervals:?}\n"
+    );
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    worker.stop().await;
+    // What was under way when it went down, then one call for each wait of the breaker. Without one, every
+    // shipment would have been tried, and looked at ten times.
+    assert!((10..150).contains(&in_vain), "{in_vain} calls in vain");
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    // Found within the breaker's longest wait; then no more than a few at first, and never more at a time
+    // than the account allows: 64, five times in an interval.
+    let first = intervals.iter().position(|count| *count > 0).unwrap();
+    assert!(first <= 7, "{intervals:?}");
+    let at_first: u64 = intervals[first..].iter().take(3).sum();
+    assert!(at_first < 150, "{at_first} requests within 300 ms: {intervals:?}");
+    assert!(intervals.iter().all(|count| *count <= 64 * 5), "{intervals:?}");
 }

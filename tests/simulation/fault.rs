@@ -64,6 +64,10 @@ pub enum Fault {
     Crash,
     /// It was believed to be gone, and finishes the calls that it had begun.
     Zombie,
+    /// An operator tries again what ended without its money.
+    Replayed,
+    /// An operator has its order authorized anew before that.
+    AuthorizedAnew,
     /// Nothing runs for a long while.
     Suspended,
     /// The wall clock steps.

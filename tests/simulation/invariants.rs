@@ -239,12 +239,28 @@ pub fn acknowledged(tables: &Tables, message: &Message) -> Check {
     }
 }
 
+/// The authorizations on which somebody else captures.
+pub fn halted(ledger: &MemoryLedger) -> BTreeSet<AuthorizationKey> {
+    let tables = ledger.tables();
+    tables.authorizations.values().filter(|record| is_halted(record)).map(|record| record.key).collect()
+}
+
+fn is_halted(record: &Authorization) -> bool {
+    record.watch.foreign.is_some_and(|foreign| foreign.standing == ForeignStanding::Halted)
+}
+
 /// H1: on an authorization on which somebody else captures, nothing is begun before its deadline margin.
-pub fn nothing_is_sent_where_it_is_halted(ledger: &MemoryLedger, reply: &Reply, now: Timestamp) -> Check {
+/// What is begun in the group that halts it may have been begun before.
+pub fn nothing_is_sent_where_it_is_halted(
+    ledger: &MemoryLedger,
+    halted_before: &BTreeSet<AuthorizationKey>,
+    reply: &Reply,
+    now: Timestamp,
+) -> Check {
     let Some(Ticket { call: Call::Send { capture, id, .. }, .. }) = &reply.ticket else { return Ok(()) };
     let tables = ledger.tables();
     let record = &tables.authorizations[&tables.captures[capture].authorization];
-    let is_halted = record.watch.foreign.is_some_and(|foreign| foreign.standing == ForeignStanding::Halted);
+    let is_halted = is_halted(record) && halted_before.contains(&record.key);
     let margin = TimeDelta::hours(if record.expiry_is_derived { 24 } else { 2 });
     if is_halted && record.expires_at.is_none_or(|at| now < at - margin) {
         return Err(format!("H1: {id} is sent on {}, which is halted", record.reference));
@@ -361,7 +377,16 @@ fn check_books(tables: &Tables, name: &Name, authorization: &provider::Authoriza
 fn check_order(world: &World, tables: &Tables, order: &SimOrder) -> Check {
     let outcomes =
         world.consumer.told().iter().filter(|told| told.is_outcome() && told.text("order_id") == order.id.as_str());
-    let outcomes: Vec<&Told> = outcomes.collect();
+    // A replay that has succeeded makes good for the failure before it.
+    let mut last: BTreeMap<(String, String), &Told> = BTreeMap::new();
+    for outcome in outcomes {
+        let (order, shipment, generation) = outcome.shipment();
+        let known = last.entry((order, shipment)).or_insert(outcome);
+        if known.shipment().2 < generation {
+            *known = outcome;
+        }
+    }
+    let outcomes: Vec<&Told> = last.into_values().collect();
     if outcomes.iter().any(|told| told.kind != "capture.succeeded") {
         return Ok(());
     }

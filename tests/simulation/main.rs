@@ -17,10 +17,13 @@ mod deadlines;
 mod fault;
 mod invariants;
 mod mutant;
+#[cfg(debug_assertions)]
+mod mutants;
 mod network;
 mod operator;
 mod provider;
 mod relay;
+mod replays;
 mod scenario;
 mod worker;
 mod world;
@@ -61,7 +64,7 @@ fn every_world_keeps_the_promises() {
 }
 
 #[test]
-fn every_mutant_is_caught() {
+fn every_wrong_loop_is_caught() {
     let mut table = String::new();
     for (mutant, rules) in Mutant::ALL {
         let caught = (0..MUTANT_SEEDS).find_map(|seed| World::new(seed, ORDERS, Some(mutant)).live(seed).err());

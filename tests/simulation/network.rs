@@ -5,8 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use holdfast::capture::decide::Call;
 use holdfast::capture::evidence::{
-    Answer, AuthorizationStatus, CaptureProof, ConfigurationFault, Doubt, DoubtKind, NotExecuted, ProviderBalance,
-    Reading, Refusal, RefusalReason,
+    Answer, CaptureProof, ConfigurationFault, Doubt, DoubtKind, NotExecuted, ProviderBalance, Reading,
 };
 use holdfast::ids::CaptureId;
 use holdfast::money::Money;
@@ -169,7 +168,7 @@ impl World {
     /// Nothing will come: the connection breaks at once, or nobody says a word.
     fn maybe_lose_connection(&mut self, job: &mut Job) {
         if self.rng.random() {
-            job.stage = Stage::Answered(self.silence(&job.ticket.call, true));
+            job.stage = Stage::Answered(silence(&job.ticket.call, true));
         }
     }
 
@@ -193,26 +192,6 @@ impl World {
             if captures_once { Fault::Hold } else { Fault::WrongAmount },
         ];
         Some(faults[self.rng.random_range(0..faults.len())])
-    }
-
-    /// What silence is, to this worker.
-    pub fn silence(&self, call: &Call, is_broken: bool) -> Outcome {
-        let kind = if is_broken { DoubtKind::ConnectionLost } else { DoubtKind::Timeout };
-        let doubt = Doubt { kind, code: None, message: "no answer".to_owned(), retry_after: None };
-        match call {
-            Call::Send { .. } if self.mutant == Some(Mutant::TimeoutIsRefusal) => {
-                Outcome::Answer(Answer::Refused(Refusal {
-                    reason: RefusalReason::Declined,
-                    code: None,
-                    message: "no answer".to_owned(),
-                    read_first: false,
-                }))
-            }
-            Call::Send { .. } => Outcome::Answer(Answer::Doubt(doubt)),
-            Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => {
-                Outcome::Reading(Reading::Unclear(doubt))
-            }
-        }
     }
 
     fn doubt(&mut self, kind: DoubtKind) -> Answer {
@@ -247,7 +226,7 @@ impl World {
             Wire::Read => Outcome::Reading(Reading::Seen(Box::new(authorization.view(now)))),
         };
         let outcome = match reply {
-            ReplyAs::Itself => self.misread(outcome),
+            ReplyAs::Itself => outcome,
             ReplyAs::Nothing => return,
             ReplyAs::Instead(outcome) => outcome,
         };
@@ -257,20 +236,16 @@ impl World {
             waiting.stage = Stage::Answered(outcome);
         }
     }
+}
 
-    /// What a wrong adapter makes of an answer; a right one leaves it as it is.
-    fn misread(&self, outcome: Outcome) -> Outcome {
-        match (self.mutant, outcome) {
-            (Some(Mutant::UsedIsCaptured), Outcome::Answer(Answer::Doubt(doubt))) if doubt.code.is_some() => {
-                Outcome::Answer(Answer::Captured(proof_of(None)))
-            }
-            (Some(Mutant::AbsenceIsVoid), Outcome::Reading(Reading::Seen(mut view))) => {
-                if view.captures.is_empty() && !view.has_pending_capture {
-                    view.status = AuthorizationStatus::Voided;
-                }
-                Outcome::Reading(Reading::Seen(view))
-            }
-            (_, outcome) => outcome,
+/// What silence is: a request in doubt, or a read that shows nothing.
+pub fn silence(call: &Call, is_broken: bool) -> Outcome {
+    let kind = if is_broken { DoubtKind::ConnectionLost } else { DoubtKind::Timeout };
+    let doubt = Doubt { kind, code: None, message: "no answer".to_owned(), retry_after: None };
+    match call {
+        Call::Send { .. } => Outcome::Answer(Answer::Doubt(doubt)),
+        Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => {
+            Outcome::Reading(Reading::Unclear(doubt))
         }
     }
 }

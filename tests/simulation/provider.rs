@@ -137,6 +137,11 @@ impl Authorization {
         }
     }
 
+    /// Another hold of as much, for as long, at the same provider.
+    pub fn again(&self, now: Timestamp) -> Self {
+        Self::new(self.rules, self.held, now, now + (self.expires_at - self.approved_at))
+    }
+
     /// Everything captured, by anybody.
     pub fn captured(&self) -> Money {
         let zero = Money::zero(self.held.currency());

@@ -15,6 +15,7 @@ use rand::Rng;
 
 use crate::invariants;
 use crate::mutant::Mutant;
+use crate::network;
 use crate::world::{Check, World};
 
 /// Provider calls under way at the same time, per account.
@@ -149,7 +150,7 @@ impl World {
             Act::GiveUp => {
                 let elapsed = self.clock.elapsed();
                 let mut jobs = std::mem::take(&mut self.worker.jobs);
-                jobs.iter_mut().filter(|job| job.is_overdue(elapsed)).for_each(|job| self.give_up(job));
+                jobs.iter_mut().filter(|job| job.is_overdue(elapsed)).for_each(Job::give_up);
                 self.worker.jobs = jobs;
                 Ok(())
             }
@@ -255,11 +256,6 @@ impl World {
         self.run(commands)
     }
 
-    /// Ends the wait for an answer.
-    pub fn give_up(&mut self, job: &mut Job) {
-        job.stage = Stage::Answered(self.silence(&job.ticket.call, false));
-    }
-
     fn settle_some(&mut self) -> Check {
         let size = self.rng.random_range(1..=GROUP_MAX);
         let mut settled = Vec::new();
@@ -343,11 +339,12 @@ impl World {
     fn execute(&mut self, commands: Vec<Command>) -> Check {
         self.log(|| format!("  {commands:?}"));
         self.is_news = true;
+        let halted = invariants::halted(&self.ledger);
         let executed: Result<Executed, LedgerError> = self.ledger.execute_now(commands);
         let executed = executed.map_err(|error| error.to_string())?;
         for reply in executed.replies {
             let reply = reply.map_err(|error| error.to_string())?;
-            invariants::nothing_is_sent_where_it_is_halted(&self.ledger, &reply, self.clock.machine().wall)?;
+            invariants::nothing_is_sent_where_it_is_halted(&self.ledger, &halted, &reply, self.clock.machine().wall)?;
             self.follow(reply);
         }
         if self.rng.random_ratio(3, 4) {
@@ -373,6 +370,11 @@ impl World {
 }
 
 impl Job {
+    /// Ends the wait for an answer.
+    pub fn give_up(&mut self) {
+        self.stage = Stage::Answered(network::silence(&self.ticket.call, false));
+    }
+
     /// Has it waited long enough?
     pub fn is_overdue(&self, elapsed: Duration) -> bool {
         matches!(self.stage, Stage::Sent { gives_up_at } if gives_up_at <= elapsed)

@@ -33,6 +33,8 @@ const CHAOS_STEPS: u64 = 700;
 const CALM_STEPS: u64 = 20_000;
 /// Simulated time in which everything has to come to an end.
 const TIME_MAX: Duration = Duration::from_hours(24 * 30);
+/// How often an operator tries something again.
+const REPLAYS_MAX: u32 = 60;
 /// How many steps a failure shows.
 const LOG_MAX: usize = 40;
 
@@ -79,6 +81,8 @@ pub struct World {
     pub(crate) next_job: u64,
     /// Stale negative conclusions that were tried.
     pub(crate) stale: u64,
+    /// So often an operator tries something again yet.
+    pub(crate) replays_left: u32,
     tally: Tally,
     log: VecDeque<String>,
 }
@@ -88,10 +92,7 @@ impl World {
     pub fn new(seed: u64, orders: usize, mutant: Option<Mutant>) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut tally = Tally { orders: u64::try_from(orders).unwrap_or_default(), ..Tally::default() };
-        let mut scenario = Scenario::random(&mut rng, orders, &mut tally);
-        if matches!(mutant, Some(Mutant::NoQuiet | Mutant::AbsenceIsVoid)) {
-            scenario.policy.quiet = Duration::ZERO;
-        }
+        let scenario = Scenario::random(&mut rng, orders, &mut tally);
         let clock = SimClock::default();
         let chance = Mutex::new(ChaCha8Rng::seed_from_u64(rng.next_u64()));
         let ledger = MemoryLedger::new(Environment {
@@ -127,6 +128,7 @@ impl World {
             is_tracing: false,
             next_job: 0,
             stale: 0,
+            replays_left: REPLAYS_MAX,
             tally,
             log: VecDeque::new(),
         }
@@ -197,7 +199,8 @@ impl World {
                 Ok(())
             }
             31..36 => self.operate(),
-            36..80 => self.ghost_step(),
+            36..41 => self.replay_some(),
+            41..80 => self.ghost_step(),
             80..250 => {
                 self.tick_randomly();
                 Ok(())
@@ -289,7 +292,7 @@ impl World {
         self.log(|| format!("a ghost goes on with {:?}", job.stage));
         match job.stage {
             Stage::Permitted => self.send(&mut job)?,
-            Stage::Sent { .. } if job.is_overdue(self.clock.elapsed()) => self.give_up(&mut job),
+            Stage::Sent { .. } if job.is_overdue(self.clock.elapsed()) => job.give_up(),
             Stage::Sent { .. } => {}
             Stage::Answered(_) => return self.settle_ghost(&job),
         }
@@ -312,12 +315,22 @@ impl World {
             self.act(act)?;
             return Ok(true);
         }
+        // Operators come later than faults, and not for ever.
+        if self.replays_left > 0 && self.rng.random_ratio(1, 8) {
+            self.replay_some()?;
+            return Ok(true);
+        }
         let now = self.clock.elapsed();
         if now > TIME_MAX {
             return Err(format!("L1: not at rest after {TIME_MAX:?}: {}", self.describe_open()));
         }
         match self.next_event() {
-            Some(at) => self.tick(at.saturating_sub(now).max(Duration::from_millis(1))),
+            // What is due and not begun waits for an answer to give its permit back.
+            Some(at) if at <= now => {
+                let until = self.next_answer().map_or(Duration::ZERO, |at| at.saturating_sub(now));
+                self.tick(until.max(Duration::from_millis(1)));
+            }
+            Some(at) => self.tick(at.saturating_sub(now)),
             None if !self.ghosts.is_empty() => self.ghost_step()?,
             None if !self.broker.is_done() => return Err("L3: something stays unacknowledged".to_owned()),
             None if !self.worker_is_idle() => return Err("L1: the worker has something it cannot do".to_owned()),
@@ -336,13 +349,18 @@ impl World {
 
     /// When something happens by itself next.
     fn next_event(&self) -> Option<Duration> {
+        let later = [self.broker.next_at(), self.next_due()].into_iter().flatten();
+        self.next_answer().into_iter().chain(later).min()
+    }
+
+    /// When a call comes to something next.
+    fn next_answer(&self) -> Option<Duration> {
         let overdue = self.worker.jobs.iter().chain(&self.ghosts).filter_map(|job| match job.stage {
             Stage::Sent { gives_up_at } => Some(gives_up_at),
             Stage::Permitted | Stage::Answered(_) => None,
         });
         let arriving = self.flights.iter().map(|flight| flight.arrives_at);
-        let later = [self.broker.next_at(), self.next_due()].into_iter().flatten();
-        overdue.chain(arriving).chain(later).min()
+        overdue.chain(arriving).min()
     }
 
     /// When the ledger has something due next, for the watch of a machine whose clock may be wrong.

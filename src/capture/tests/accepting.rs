@@ -318,7 +318,7 @@ fn a_message_that_cannot_be_read_is_set_aside_once() {
     assert_eq!(world.news(), []);
     let letter = world.ledger.tables().dead_letters[&id].clone();
     assert_eq!((letter.count, letter.first_seen_at, letter.last_seen_at), (2, at(0), at(60)));
-    let Note::Collected(collected) = world.tell(Command::Collect(Box::new(raw))).note else { panic!() };
+    let Note::Collected(collected) = world.tell(collect(raw)).note else { panic!() };
     assert_ne!(collected, id, "what the broker gave up on is another dead letter");
     assert_eq!(world.news(), [], "and is not announced");
 }

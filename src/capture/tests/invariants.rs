@@ -56,11 +56,13 @@ pub(crate) fn check(before: &Tables, tables: &Tables, policy: &Policy, now: Time
 
 /// What the order's fees were given: those with a capture, and those that were refused before.
 fn fees(tables: &Tables, order: &Order) -> i64 {
-    let of_order = |capture: &&Capture| capture.order == order.key && capture.kind == CaptureKind::Fee;
+    // A replay takes what was given before.
+    let of_order =
+        |capture: &&Capture| capture.order == order.key && capture.kind == CaptureKind::Fee && capture.generation == 0;
     let captured: i64 = tables.captures.values().filter(of_order).map(|capture| capture.amount.minor()).sum();
     let refused = tables.events.values().filter_map(|(event, _)| {
         let EventContent::Failed(outcome, _) = &event.content else { return None };
-        let is_fee = outcome.order == order.id && outcome.kind == CaptureKind::Fee;
+        let is_fee = outcome.order == order.id && outcome.kind == CaptureKind::Fee && outcome.generation == 0;
         let has_capture = tables.captures.values().any(|capture| Some(capture.id) == outcome.capture);
         outcome.amount.filter(|_| is_fee && !has_capture)
     });
@@ -169,6 +171,14 @@ fn outcomes_stand(before: &Tables, tables: &Tables) {
     }
     for (key, old) in before.shipments.iter().filter(|(_, old)| old.state.is_terminal()) {
         let new = &tables.shipments[key];
+        if new.generation != old.generation {
+            assert!(
+                new.generation > old.generation && old.reason.is_some(),
+                "only what has failed begins anew: {new:?}"
+            );
+            assert!(old.amount.is_none() || !old.state.is_terminal() || new.amount.is_some(), "{new:?}");
+            continue;
+        }
         assert_eq!((old.state, old.amount, old.reason, old.capture), (new.state, new.amount, new.reason, new.capture));
     }
     assert_eq!(before.movements, tables.movements[..before.movements.len()], "append-only");
@@ -178,7 +188,7 @@ fn outcomes_stand(before: &Tables, tables: &Tables) {
 
 /// S6, S7: one outcome per shipment, when it has ended and not before, and it says what happened.
 fn one_true_outcome_each(tables: &Tables) {
-    let mut outcomes: HashMap<ShipmentKey, &EventContent> = HashMap::new();
+    let mut outcomes: HashMap<(ShipmentKey, u32), &EventContent> = HashMap::new();
     for (event, _) in tables.events.values() {
         let outcome = match &event.content {
             EventContent::Succeeded(outcome)
@@ -195,11 +205,14 @@ fn one_true_outcome_each(tables: &Tables) {
             fee_outcome_is_true(tables, outcome, &event.content);
             continue;
         }
-        let previous = outcomes.insert(shipment_of(tables, outcome).key, &event.content);
+        let previous = outcomes.insert((shipment_of(tables, outcome).key, outcome.generation), &event.content);
         assert!(previous.is_none(), "two outcomes of one shipment: {event:?}");
     }
     for shipment in tables.shipments.values() {
-        let outcome = outcomes.get(&shipment.key).copied();
+        let before = (0..shipment.generation).map(|earlier| outcomes.get(&(shipment.key, earlier)));
+        let all_failed = before.into_iter().all(|outcome| matches!(outcome, Some(EventContent::Failed(..))));
+        assert!(all_failed, "only what has failed begins anew: {shipment:?}");
+        let outcome = outcomes.get(&(shipment.key, shipment.generation)).copied();
         assert_eq!(outcome.is_some(), shipment.state.is_terminal(), "{shipment:?}");
         assert_eq!(
             shipment.message.is_some(),

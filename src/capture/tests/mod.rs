@@ -19,5 +19,6 @@ mod crashes;
 mod expiry;
 mod halting;
 mod operating;
+mod replaying;
 mod several;
 mod single;

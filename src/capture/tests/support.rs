@@ -12,7 +12,7 @@ use chrono::DateTime;
 use futures_util::FutureExt as _;
 
 use crate::capture::decide::{
-    Arrival, Call, Command, Due, Evidence, Expire, Freeze, Learn, Note, Reply, Settle, Ticket,
+    Arrival, Call, Collect, Command, Due, Evidence, Expire, Freeze, Learn, Note, Reply, Settle, Ticket,
 };
 use crate::capture::event::Event;
 use crate::capture::evidence::{
@@ -250,6 +250,11 @@ pub(crate) fn cancellation(order: &str, lines: &[(&str, u32)]) -> Command {
     Command::Cancel(Box::new(arrival(notice, format!("evt-{order}-cancelled"))))
 }
 
+/// What the broker gave up on.
+pub(crate) fn collect(raw: RawMessage) -> Command {
+    Command::Collect(Box::new(Collect { raw, order: None, shipment: None }))
+}
+
 /// The body of a command that a message became.
 pub(crate) fn body_of(command: &Command) -> Option<&Bytes> {
     match command {
@@ -265,7 +270,8 @@ pub(crate) fn body_of(command: &Command) -> Option<&Bytes> {
         | Command::Expire(_)
         | Command::Learn(_)
         | Command::Operator(_)
-        | Command::Published(_) => None,
+        | Command::Published(_)
+        | Command::Replay(_) => None,
     }
 }
 
@@ -416,6 +422,16 @@ impl World {
     pub(crate) fn remember(&mut self, message: &Command) {
         let body = body_of(message).expect("a message").clone();
         self.messages.insert(body, message.clone());
+    }
+
+    /// The command that a message came to.
+    pub(crate) fn messages_by_body(&self, body: &Bytes) -> Command {
+        self.messages.get(body).cloned().expect("every message is remembered")
+    }
+
+    /// A test has changed the tables by hand.
+    pub(crate) fn forget_before(&mut self) {
+        self.before = self.ledger.tables().clone();
     }
 
     pub(crate) fn accept(&mut self, draft: Draft) -> Reply {

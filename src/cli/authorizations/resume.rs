@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args, report: &Report, context: &mut Context) -> Result
         let (account, reference) = (record.account.to_string(), record.reference.to_string());
         let what =
             What::ResumeAuthorization { row: record.key.row(), account: account.clone(), reference: reference.clone() };
-        let Answer { done, message } = ask::request(what, &args.reason, context)?;
+        let (_, Answer { done, message }) = ask::request(what, &args.reason, context)?;
         context.output.line(&format!("{account} {reference}: {}", text::harmless(&message, false)))?;
         answers.push(Resumed { account, reference, done, message });
     }

@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args, report: &Report, context: &mut Context) -> Result
                 capture: capture.id.to_string(),
                 account: authorization.account.to_string(),
             };
-            let Answer { done, message } = ask::request(what, "a look by hand", context)?;
+            let (_, Answer { done, message }) = ask::request(what, "a look by hand", context)?;
             let now = report.story(&About::Capture(capture.id), &policy).or_exit(Exit::Ledger)?;
             let now = now.as_ref().and_then(|story| story.capture(capture.key)).unwrap_or(capture);
             let (state, is_corrected) = (now.state.as_str(), now.is_corrected);

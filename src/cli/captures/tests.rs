@@ -398,3 +398,10 @@ fn what_waits_for_the_end_of_a_halt_says_so() {
     let story: serde_json::Value = serde_json::from_slice(&written).unwrap();
     assert_eq!(story["authorizations"][0]["foreign"]["captured"], "12.00", "{story}");
 }
+
+#[test]
+fn a_shipment_that_was_replayed_tells_of_both_times() {
+    let example = Example::new();
+    example.replayed();
+    insta::assert_snapshot!("show.replayed", written(&example, Format::Table, &["show", "ord-1003"]));
+}

@@ -48,11 +48,13 @@ fn filters_narrow_the_list() {
         (&["--state", "all"][..], all),
         (&[], all - 1),
         (&["--state", "discarded"], 1),
+        (&["--for", "declined"], 2),
         (&["--reason", "declined"], 2),
         (&["--fingerprint", fingerprint], 2),
         (&["--order", "ord-1001"], 1),
         (&["--account", "flex"], 3),
         (&["--since", "7m"], 2),
+        (&["--until", "7m"], all - 3),
         (&["--limit", "1"], 1),
     ] {
         let arguments: Vec<_> = std::iter::once("list").chain(arguments.iter().copied()).collect();
@@ -106,7 +108,7 @@ fn a_body_that_is_cut_or_not_text_is_said_so() {
 
     let cut = json(&example, &["show", id(1)]);
     assert_eq!((&cut["body_is_cut"], cut["body"].as_str().unwrap().len()), (&Value::from(true), 65_536));
-    assert_eq!(cut["body_sha256"], text::hex(&dead_letter::sha256(&large)));
+    assert_eq!(cut["body_sha256"], text::hex(&crate::capture::dead_letter::sha256(&large)));
     let shown = written(&example, Format::Table, &["show", id(1)]);
     assert!(shown.contains("only the first 65536 bytes of the body are kept"), "{shown}");
 }
@@ -123,4 +125,65 @@ fn what_is_not_there_says_what_to_try() {
     let (exit, words) = run(&directory.path().join("none.db"), Format::Table, &["list"]).0.unwrap_err();
     assert_eq!(exit, Exit::Ledger);
     assert!(words.contains("there is no ledger at"), "{words}");
+}
+
+#[test]
+fn groups_tell_how_many_and_what_they_come_to() {
+    let example = Example::new();
+    insta::assert_snapshot!("groups", written(&example, Format::Table, &["groups"]));
+    let groups = json(&example, &["groups", "--for", "declined"]);
+    let [group] = &groups["groups"].as_array().unwrap()[..] else { panic!("{groups}") };
+    assert_eq!((&group["dead_letters"], &group["amounts"][0]["amount"]), (&2.into(), &"15.80".into()));
+}
+
+fn account(name: &str, protocol: &str) -> String {
+    let rest = if protocol == "flex_pay" {
+        "token_url = \"http://127.0.0.1:1/t\"\nclient_id = \"c\"\nclient_secret = { env = \"PATH\" }"
+    } else {
+        "merchant_id = 1\nsecret = { env = \"PATH\" }"
+    };
+    format!("[accounts.{name}]\nprotocol = \"{protocol}\"\nbase_url = \"http://127.0.0.1:1\"\n{rest}\n")
+}
+
+#[test]
+fn a_dry_run_tells_what_would_be_replayed_and_what_not_and_why() {
+    let example = Example::new();
+    let settings = account("flex", "flex_pay") + &account("flitt-ge", "flitt");
+    let dry = |format, arguments: &[&str]| {
+        let line = ["dead-letters", "replay", "--dry-run"].into_iter().chain(arguments.iter().copied());
+        let line = Line::try_parse_from(line).unwrap();
+        let run = |context: &mut Context| super::run(line.command, example::at("09:30:00"), context);
+        let (ended, written) = testing::run_with(&settings, &example.path, format, run);
+        assert_eq!(ended, Ok(Exit::Done), "{}", String::from_utf8_lossy(&written));
+        String::from_utf8(written).unwrap()
+    };
+    insta::assert_snapshot!("dry-run", dry(Format::Table, &["--all"]));
+    let dry: Value = serde_json::from_str(&dry(Format::Json, &["--for", "declined"])).unwrap();
+    assert_eq!((&dry["dead_letters"], &dry["would_replay"]), (&2.into(), &1.into()), "{dry}");
+    assert_eq!(dry["amounts"][0]["amount"], "12.50");
+    assert_eq!(dry["would_not"][0]["why_not"], "captured", "a failure that was corrected later");
+    let listed = json(&example, &["list", "--state", "all"]);
+    assert!(listed["dead_letters"].as_array().unwrap().iter().all(|letter| letter["state"] != "replaying"));
+}
+
+#[test]
+fn who_asks_for_too_little_or_too_much_is_told() {
+    let example = Example::new();
+    for (arguments, exit, words) in [
+        (&["replay", "--reason", "x"][..], Exit::Usage, "say which dead letters"),
+        (&["replay", "--order", "ord-1001"], Exit::Usage, "say why with --reason"),
+        (&["replay", "--order", "none", "--dry-run"], Exit::Wrong, "no open dead letter matches"),
+        (&["replay", "--for", "invalid", "--order", "ord-1001", "--dry-run"], Exit::Wrong, "has a capture in doubt"),
+        (&["replay", "--watch", "7"], Exit::Wrong, "there is no replay 7"),
+        (&["discard", "--order", "none", "--reason", "x"], Exit::Wrong, "no dead letter that is open matches"),
+        (&["restore", "--all", "--reason", "x"], Exit::Usage, "nobody to be asked"),
+    ] {
+        let (ended, said) = run(&example.path, Format::Table, arguments).0.unwrap_err();
+        assert_eq!(ended, exit, "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
+    let discarded = id_of(&example, "delivery_limit");
+    let (_, said) = run(&example.path, Format::Table, &["replay", &discarded, "--dry-run"]).0.unwrap_err();
+    assert!(said.contains("is discarded, not open: `holdfast dead-letters restore`"), "{said}");
+    assert_eq!(written(&example, Format::Table, &["replays"]), "nothing was ever replayed\n");
 }

@@ -4,6 +4,9 @@
 //! Each has a connection of its own. Nothing in here touches the books: what a request changes about
 //! them goes through the ledger's one write.
 
+// what ended without its money
+mod replays;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +20,8 @@ use crate::ids::AccountName;
 use crate::ledger::LedgerError;
 use crate::ledger::sqlite::codec::{At, at, corrupt, instant};
 use crate::ledger::sqlite::{failed, lock, open_error, schema};
+
+pub use replays::{Chosen, Pace, ReplayItem};
 
 /// What an operator can ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +63,38 @@ pub enum What {
         account: String,
         /// The provider's id of it.
         reference: String,
+    },
+    /// Try dead letters again.
+    StartReplay {
+        /// Which.
+        chosen: Chosen,
+        /// How.
+        pace: Pace,
+    },
+    /// Hold a replay.
+    PauseReplay {
+        /// Which.
+        job: i64,
+    },
+    /// Let a replay go on.
+    ResumeReplay {
+        /// Which.
+        job: i64,
+    },
+    /// Begin nothing more of a replay.
+    StopReplay {
+        /// Which.
+        job: i64,
+    },
+    /// Forget dead letters.
+    DiscardDeadLetters {
+        /// Which.
+        chosen: Chosen,
+    },
+    /// Take discarded dead letters back.
+    RestoreDeadLetters {
+        /// Which.
+        chosen: Chosen,
     },
 }
 

@@ -11,11 +11,13 @@ use crate::capture::plan::Plan;
 use crate::capture::records::{
     Authorization, AuthorizationKey, CaptureKey, KeptKey, Order, OrderKey, Restored, ShipmentKey,
 };
+use crate::capture::replay::Replay;
 use crate::ids::{DeadLetterId, OrderId};
 use crate::ledger::sqlite::codec::instant;
 use crate::ledger::sqlite::prepared::Prepared;
 use crate::ledger::sqlite::rows::{
-    ORDER_BY_ID, ORDER_BY_ROW, read_authorization, read_capture, read_dead_letter, read_kept, read_order, read_shipment,
+    DEAD_LETTER, ORDER_BY_ID, ORDER_BY_ROW, read_authorization, read_capture, read_dead_letter, read_kept, read_order,
+    read_shipment,
 };
 
 type Result<T> = rusqlite::Result<T>;
@@ -30,47 +32,15 @@ pub(super) fn load(
     let books = kept.map_or_else(|| empty(connection), Ok)?;
     let mut loader = Loader::new(connection, books, is_single);
     for command in commands {
-        match command {
-            Command::Accept(arrival) => loader.arrival(arrival)?,
-            Command::Register(arrival) => loader.told(&arrival.notice.order, Some(&arrival.notice.authorization))?,
-            Command::Cancel(arrival) => loader.told(&arrival.notice.order, None)?,
-            Command::Due(Due::Capture(key)) | Command::Recall(Due::Capture(key)) => {
-                loader.capture_and_surroundings(*key)?;
-            }
-            Command::Settle(settle) => loader.capture_and_surroundings(settle.capture)?,
-            Command::Due(Due::Authorization(key)) | Command::Recall(Due::Authorization(key)) => {
-                loader.authorization_and_shipments(*key)?;
-            }
-            Command::Freeze(freeze) => loader.authorization_and_shipments(freeze.authorization)?,
-            Command::Expire(expire) => {
-                loader.authorization_and_captures(expire.authorization)?;
-                loader.everything_unread(expire.authorization)?;
-            }
-            Command::Due(Due::Warning(key)) | Command::Recall(Due::Warning(key)) => loader.authorization(*key)?,
-            Command::Due(Due::Ask(key)) | Command::Recall(Due::Ask(key)) => loader.asked(*key)?,
-            Command::Learn(learn) => loader.asked(learn.authorization)?,
-            Command::Operator(operator) => match operator.what {
-                Intervention::Look { capture, .. } | Intervention::Close { capture, .. } => {
-                    loader.capture_and_surroundings(capture)?;
-                }
-                Intervention::Resume { authorization } => loader.authorization_and_captures(authorization)?,
-            },
-            Command::Due(Due::Shipment(key)) | Command::Recall(Due::Shipment(key)) => loader.shipment(*key)?,
-            Command::Due(Due::Kept(key)) | Command::Recall(Due::Kept(key)) => loader.kept(*key)?,
-            Command::Due(Due::Order(key)) | Command::Recall(Due::Order(key)) => loader.closing(*key)?,
-            Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
-        }
+        loader.command(command)?;
     }
     Ok(loader.books)
 }
 
 /// Those of these dead letters that exist.
 pub(super) fn dead_letters(connection: &Connection, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT dead_letter_id, reason, path, message, provider_code, fingerprint, order_id, shipment_id, account,
-         shipment_row, first_seen_at, last_seen_at, count, state, body, origin
-         FROM dead_letters WHERE dead_letter_id = ?1",
-    )?;
+    let mut statement = connection
+        .prepare_cached(&format!("SELECT {DEAD_LETTER}, body, origin FROM dead_letters WHERE dead_letter_id = ?1"))?;
     let mut find = |id: &DeadLetterId| statement.query_row([id.as_uuid().as_bytes()], read_dead_letter).optional();
     ids.iter().filter_map(|id| find(id).transpose()).collect()
 }
@@ -112,6 +82,83 @@ impl<'a> Loader<'a> {
                 "SELECT authorization_row FROM authorizations WHERE account = ?1 AND reference = ?2",
             ),
         }
+    }
+
+    fn command(&mut self, command: &Command) -> Result<()> {
+        match command {
+            Command::Accept(arrival) => self.arrival(arrival)?,
+            Command::Register(arrival) => self.told(&arrival.notice.order, Some(&arrival.notice.authorization))?,
+            Command::Cancel(arrival) => self.told(&arrival.notice.order, None)?,
+            Command::Due(Due::Capture(key)) | Command::Recall(Due::Capture(key)) => {
+                self.capture_and_surroundings(*key)?;
+            }
+            Command::Settle(settle) => self.capture_and_surroundings(settle.capture)?,
+            Command::Due(Due::Authorization(key)) | Command::Recall(Due::Authorization(key)) => {
+                self.authorization_and_shipments(*key)?;
+            }
+            Command::Freeze(freeze) => self.authorization_and_shipments(freeze.authorization)?,
+            Command::Expire(expire) => {
+                self.authorization_and_captures(expire.authorization)?;
+                self.everything_unread(expire.authorization)?;
+            }
+            Command::Due(Due::Warning(key)) | Command::Recall(Due::Warning(key)) => self.authorization(*key)?,
+            Command::Due(Due::Ask(key)) | Command::Recall(Due::Ask(key)) => self.asked(*key)?,
+            Command::Learn(learn) => self.asked(learn.authorization)?,
+            Command::Due(Due::Shipment(key)) | Command::Recall(Due::Shipment(key)) => self.shipment(*key)?,
+            Command::Due(Due::Kept(key)) | Command::Recall(Due::Kept(key)) => self.kept(*key)?,
+            Command::Due(Due::Order(key)) | Command::Recall(Due::Order(key)) => self.closing(*key)?,
+            Command::Operator(operator) => match operator.what {
+                Intervention::Look { capture, .. } | Intervention::Close { capture, .. } => {
+                    self.capture_and_surroundings(capture)?;
+                }
+                Intervention::Resume { authorization } => self.authorization_and_captures(authorization)?,
+            },
+            Command::Replay(replay) => self.replay(replay)?,
+            Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A dead letter, and what of its order decides whether and how it is tried again.
+    fn replay(&mut self, replay: &Replay) -> Result<()> {
+        if let Some(message) = &replay.message {
+            self.command(message)?;
+        }
+        let Some(letter) = self.dead_letter(replay.letter)? else { return Ok(()) };
+        let (fee, generation) = (letter.fee, letter.generation);
+        let Some(id) = letter.order.clone().filter(|_| !letter.is_of_message()) else { return Ok(()) };
+        let Some(order) = self.order_by_id(&id)? else { return Ok(()) };
+        let sql = "SELECT authorization_row FROM authorizations WHERE order_row = ?1";
+        for authorization in self.rows_of(sql, order.row())? {
+            self.authorization(AuthorizationKey::new(authorization))?;
+        }
+        let sql = "SELECT shipment_row FROM shipments WHERE order_row = ?1 AND reason IS NOT NULL";
+        for shipment in self.rows_of(sql, order.row())? {
+            let key = ShipmentKey::new(shipment);
+            self.shipment(key)?;
+            let shipment = self.books.shipment(key);
+            let of_shipment = DeadLetterId::of_shipment(&id, &shipment.id, shipment.generation);
+            self.dead_letter(of_shipment)?;
+        }
+        if let Some(fee) = fee {
+            let sql = "SELECT capture_row FROM captures WHERE order_row = ?1 AND fee = ?2 AND generation = ?3";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let capture = statement.query_row((order.row(), fee, generation), |row| row.get(0)).optional()?;
+            drop(statement);
+            if let Some(capture) = capture {
+                self.capture(CaptureKey::new(capture))?;
+            }
+        }
+        self.collecting(order)
+    }
+
+    fn dead_letter(&mut self, id: DeadLetterId) -> Result<Option<&DeadLetter>> {
+        if self.books.dead_letter(id).is_none() {
+            for letter in dead_letters(self.connection, &[id])? {
+                self.books.load_dead_letter(letter);
+            }
+        }
+        Ok(self.books.dead_letter(id))
     }
 
     fn arrival(&mut self, arrival: &Arrival) -> Result<()> {

@@ -23,6 +23,9 @@ mod thread;
 // who holds the file
 mod lock;
 
+// what ended without its money, tried again
+pub mod replays;
+
 // what operators ask of the worker
 pub mod desk;
 
@@ -48,12 +51,13 @@ use crate::capture::books::Books;
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::decide::Command;
 use crate::capture::policy::Captures;
-use crate::capture::records::{Authorization, CaptureKey};
+use crate::capture::records::{Authorization, CaptureKey, ShipmentKey};
 use crate::clock::Timestamp;
 use crate::ids::DeadLetterId;
 use crate::ledger::fold::{self, Store, StoreError};
 use crate::ledger::sqlite::thread::Thread;
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
+use crate::mutant::{self, Mutant};
 
 /// The oldest SQLite without the bug that can corrupt a WAL with two connections.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
@@ -310,6 +314,9 @@ fn store_error(error: &rusqlite::Error) -> StoreError {
 
 impl Store for FileStore {
     fn begin(&mut self) -> Result<(), LedgerError> {
+        if mutant::on(Mutant::SendBeforeIntent) && !self.connection.is_autocommit() {
+            self.statement("COMMIT")?;
+        }
         self.statement("BEGIN IMMEDIATE")
     }
 
@@ -325,6 +332,12 @@ impl Store for FileStore {
 
     fn write(&mut self, books: &Books, outbox: &[OutboxRow]) -> Result<(), StoreError> {
         let now = (self.environment.clock)().wall;
+        if !books.replays.is_empty() {
+            // What begins anew needs its message again.
+            let shipments = books.shipments();
+            let is_open = |row: &i64| shipments.find(ShipmentKey::new(*row)).is_some_and(|s| !s.state.is_terminal());
+            self.ended.retain(|row| !is_open(row));
+        }
         self.deleted = if self.deletes_messages() { self.ended.len() } else { 0 };
         let written = write::write(&self.connection, books, outbox, &self.is_single(), now);
         let deleted = written.and_then(|()| write::delete_messages(&self.connection, &self.ended[..self.deleted]));
@@ -332,6 +345,9 @@ impl Store for FileStore {
     }
 
     fn commit(&mut self) -> Result<(), LedgerError> {
+        if mutant::on(Mutant::SendBeforeIntent) {
+            return Ok(());
+        }
         self.statement("COMMIT")
     }
 

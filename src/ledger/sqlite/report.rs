@@ -19,6 +19,9 @@ mod captured;
 // what was set aside
 mod dead_letters;
 
+// trying it again
+mod replays;
+
 // what became of shipments and fees
 mod fees;
 mod given;
@@ -44,7 +47,8 @@ pub use accounts::AccountSummary;
 pub use authorizations::{AuthorizationFilter, AuthorizationStory, AuthorizationSummary, AuthorizationTotal};
 pub use books::Books;
 pub use captured::captured_by_reference;
-pub use dead_letters::{DeadLetterFilter, WholeDeadLetter};
+pub use dead_letters::{Choice, DeadLetterFilter, DeadLetterGroup, WholeDeadLetter};
+pub use replays::{Rehearsal, Rehearsed, ReplayOutcome, ReplayReport};
 pub use shipments::{ShipmentFilter, ShipmentSummary, Standing};
 pub use story::{About, CaptureStory, FeeStory, HistoryLine, ShipmentStory, Story, WrittenEvent};
 
@@ -200,8 +204,8 @@ fn find_ids(connection: &Connection, sql: &str, prefix: IdPrefix) -> rusqlite::R
 
 /// The conditions of a question, all of which must hold. Values are bound, never spliced.
 #[derive(Default)]
-struct Conditions {
-    sql: Vec<&'static str>,
+pub(in crate::ledger::sqlite) struct Conditions {
+    sql: Vec<String>,
     values: Vec<Value>,
 }
 
@@ -209,31 +213,46 @@ impl Conditions {
     /// `condition` has one `?`; without a value it is left out.
     fn with(mut self, condition: &'static str, value: Option<Value>) -> Self {
         if let Some(value) = value {
-            self.sql.push(condition);
+            self.sql.push(condition.to_owned());
             self.values.push(value);
         }
         self
     }
 
+    /// `column` has one of these values; where there are none, that is no condition.
+    fn with_one_of(mut self, column: &'static str, values: Vec<Value>) -> Self {
+        if !values.is_empty() {
+            self.sql.push(format!("{column} IN ({})", vec!["?"; values.len()].join(", ")));
+            self.values.extend(values);
+        }
+        self
+    }
+
+    /// As SQL with its values, in their order.
+    pub(in crate::ledger::sqlite) fn into_sql(self) -> (String, Vec<Value>) {
+        let sql = if self.sql.is_empty() { "TRUE".to_owned() } else { self.sql.join(" AND ") };
+        (sql, self.values)
+    }
+
     fn also(mut self, condition: Option<&'static str>) -> Self {
-        self.sql.extend(condition);
+        self.sql.extend(condition.map(str::to_owned));
         self
     }
 
     /// Asks `select` under these conditions, and learns whether there is more than `limit`.
     fn page<T>(
-        mut self,
+        self,
         connection: &Connection,
         select: &str,
         order_by: &str,
         limit: u32,
         read: fn(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Page<T>> {
-        let filter = if self.sql.is_empty() { "TRUE".to_owned() } else { self.sql.join(" AND ") };
+        let (filter, mut values) = self.into_sql();
         let sql = format!("{select} WHERE {filter} ORDER BY {order_by} LIMIT ?");
-        self.values.push(Value::Integer(i64::from(limit) + 1));
+        values.push(Value::Integer(i64::from(limit) + 1));
         let mut statement = connection.prepare(&sql)?;
-        let rows = statement.query_map(rusqlite::params_from_iter(self.values), read)?;
+        let rows = statement.query_map(rusqlite::params_from_iter(values), read)?;
         let mut rows: Vec<T> = rows.collect::<rusqlite::Result<_>>()?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = rows.len() > limit;

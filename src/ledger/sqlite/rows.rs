@@ -10,7 +10,7 @@ use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::ProviderBalance;
 use crate::capture::records::{
     AmountMode, Ask, Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, Fee, Foreign,
-    ForeignStanding, Kept, KeptKey, NamedBy, Order, OrderKey, Shipment, ShipmentKey, SingleUse, Watch,
+    ForeignStanding, JobKey, Kept, KeptKey, NamedBy, Order, OrderKey, Shipment, ShipmentKey, SingleUse, Watch,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::why::{LeftOpen, Missing, Since};
@@ -219,6 +219,10 @@ fn read_mark(row: &mut Columns<'_>) -> Result<Option<Mark>> {
     }))
 }
 
+/// Reads dead letters with [`read_dead_letter`], followed by body and origin, or by two nulls.
+pub(super) const DEAD_LETTER: &str = "dead_letter_id, reason, path, message, provider_code, fingerprint, order_id,
+     shipment_id, account, shipment_row, fee, generation, currency, amount, first_seen_at, last_seen_at, count, state,
+     job_row";
 pub(super) fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
     let row = &mut Columns::of(row);
     Ok(DeadLetter {
@@ -232,10 +236,17 @@ pub(super) fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {
         shipment: row.optional_text()?.and_then(|text| ShipmentId::parse(text).ok()),
         account: row.optional_text()?.and_then(|text| AccountName::parse(text).ok()),
         shipment_key: row.next::<Option<i64>>()?.map(ShipmentKey::new),
+        fee: row.next()?,
+        generation: row.next()?,
+        amount: {
+            let currency = row.optional_currency()?;
+            row.optional_money(currency)?
+        },
         first_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
         last_seen_at: row.instant()?.ok_or_else(|| corrupt("a dead letter has no time"))?,
         count: row.next()?,
         state: row.word(&DeadLetterState::ALL, |state| state.as_str())?,
+        job: row.next::<Option<i64>>()?.map(JobKey::new),
         raw: row.message()?,
     })
 }

@@ -1,9 +1,11 @@
 //! Writes what changed. Only columns that may change are ever updated.
 
+// what was set aside
+mod dead_letters;
+
 use rusqlite::{Connection, Params, params};
 
 use crate::capture::books::{Announcement, Books, Change, Entry};
-use crate::capture::dead_letter::{self, DeadLetter};
 use crate::capture::event::CaptureKind;
 use crate::capture::records::{Authorization, Capture, Kept, NamedBy, Order, Shipment, ShipmentKey};
 use crate::capture::states::ShipmentState;
@@ -58,8 +60,13 @@ pub(super) fn write(
     write_histories(connection, books, now)?;
     write_events(connection, &books.outbox, outbox)?;
     for entry in books.changed_dead_letters() {
-        write_dead_letter(connection, &entry.value)?;
+        match entry.change {
+            Change::Inserted => dead_letters::insert(connection, &entry.value)?,
+            Change::Updated => dead_letters::update(connection, &entry.value)?,
+            Change::None => {}
+        }
     }
+    dead_letters::write_replays(connection, books, now)?;
     let mut statement = connection.prepare_cached("UPDATE sequence SET next_row = ?1 WHERE next_row <> ?1")?;
     statement.execute([books.next_row()]).map(drop)
 }
@@ -394,38 +401,4 @@ fn write_events(connection: &Connection, announcements: &[Announcement], rows: &
         outbox.execute(params![row.row, At(announcement.event.time)])?;
     }
     Ok(())
-}
-
-fn write_dead_letter(connection: &Connection, letter: &DeadLetter) -> Result<()> {
-    // The same one may be there although it was not loaded: it is seen once more.
-    let sql = "INSERT INTO dead_letters VALUES
-               (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
-               ON CONFLICT (dead_letter_id) DO UPDATE SET count = max(count + 1, excluded.count),
-               last_seen_at = excluded.last_seen_at";
-    connection.prepare_cached(sql)?.execute(params![
-        letter.id.as_uuid().as_bytes(),
-        letter.reason,
-        letter.path,
-        letter.message,
-        letter.provider_code,
-        letter.fingerprint,
-        letter.order.as_ref().map(crate::ids::OrderId::as_str),
-        letter.shipment.as_ref().map(crate::ids::ShipmentId::as_str),
-        letter.account.as_ref().map(AccountName::as_str),
-        letter.shipment_key.map(ShipmentKey::row),
-        At(letter.first_seen_at),
-        At(letter.last_seen_at),
-        letter.count,
-        letter.state.as_str(),
-        letter.raw.as_ref().map(kept_body),
-        letter.raw.as_ref().map(|raw| dead_letter::sha256(&raw.body)),
-        letter.raw.as_ref().map(codec::origin_to_json),
-    ])?;
-    Ok(())
-}
-
-/// The body, untouched up to 64 KiB; of a larger one, its head.
-fn kept_body(raw: &crate::capture::notice::RawMessage) -> &[u8] {
-    let end = raw.body.len().min(crate::message::BODY_MAX);
-    &raw.body[..end]
 }

@@ -4,29 +4,14 @@
 //! (`Retry-After`), and the numbers of the settings. None of them fails anything or counts an attempt:
 //! what is held back waits. Does no I/O and reads no clock.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::ids::Reference;
-use crate::settings::{Breaker as BreakerRules, Rate, Suspension as SuspensionRules};
 
 use super::rate::Bucket;
+use super::rules::Rules;
 use super::signal::{Operation, Signal};
 use super::standing::Standing;
-
-/// What the settings say.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::worker) struct Rules {
-    /// Calls at the same time, at most.
-    pub(in crate::worker) concurrency: usize,
-    /// Calls in a span of time, at most.
-    pub(in crate::worker) rate: Option<Rate>,
-    /// When the breaker opens, and how it closes.
-    pub(in crate::worker) breaker: BreakerRules,
-    /// When the account is suspended, and how it resumes.
-    pub(in crate::worker) suspension: SuspensionRules,
-    /// The longest wait that the provider can impose.
-    pub(in crate::worker) retry_after_max: Duration,
-}
 
 /// One account's gate.
 #[derive(Debug)]
@@ -114,11 +99,28 @@ impl Gate {
         if let Some(bucket) = &mut self.bucket {
             bucket.take(now).map_err(Some)?;
         }
+        Ok(self.let_through(pass))
+    }
+
+    /// Lets a second call about the same through: what a look permits to be sent. It does not wait for the
+    /// rate, or the permission would be lost; what comes after it waits longer instead.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub(super) fn admit_second(&mut self, now: Instant) -> Result<Pass, Option<Instant>> {
+        let pass = self.may_admit(now)?;
+        if let Some(bucket) = &mut self.bucket {
+            bucket.overdraw(now);
+        }
+        Ok(self.let_through(pass))
+    }
+
+    fn let_through(&mut self, pass: Pass) -> Pass {
         if pass == Pass::Probe {
             self.begin_probe();
         }
         self.in_flight += 1;
-        Ok(pass)
+        pass
     }
 
     fn may_admit(&self, now: Instant) -> Result<Pass, Option<Instant>> {

@@ -11,6 +11,9 @@ mod gate;
 // so many calls in a span of time
 mod rate;
 
+// what the settings say
+mod rules;
+
 // where the account stands
 mod standing;
 
@@ -30,8 +33,8 @@ use crate::ledger::sqlite::desk::AccountStatus;
 use crate::provider::{self, ClockSkew, Provider};
 use crate::settings;
 
-pub(super) use gate::Rules;
 use gate::{Gate, Pass};
+pub(super) use rules::Rules;
 pub(super) use signal::{Operation, Signal};
 pub(super) use standing::Standing;
 use waiting::Waiting;
@@ -351,17 +354,19 @@ impl Permit {
         }
     }
 
-    /// May another call be made with it? And which one waits for it?
-    pub(super) fn go_on(&mut self) -> (bool, Option<Due>) {
+    /// May another call be made with it? And which one waits for it, where it is `for_another`?
+    pub(super) fn go_on(&mut self, for_another: bool) -> (bool, Option<Due>) {
         let mut state = self.lane.state();
         state.gate.take_back(self.pass, self.is_answered, Instant::now());
-        let Ok(pass) = state.gate.admit(Instant::now()) else {
+        let now = Instant::now();
+        let admitted = if for_another { state.gate.admit(now) } else { state.gate.admit_second(now) };
+        let Ok(pass) = admitted else {
             state.gate.keep();
             (self.pass, self.is_answered) = (Pass::Ordinary, true);
             return (false, None);
         };
         (self.pass, self.is_answered) = (pass, false);
-        let due = state.waiting.pop();
+        let due = if for_another { state.waiting.pop() } else { None };
         if let Some(due) = &due {
             state.parked.remove(due);
         }

@@ -175,9 +175,11 @@ impl Audit {
             let is_ended = state == "settled" || state == "refused";
             self.check(count == usize::from(is_ended), || format!("S6 {about:?} is {state} and has {count} outcomes"));
         }
+        let fees = self.captures.iter().filter(|capture| capture.kind == "fee");
+        let fees: BTreeSet<String> = fees.map(|capture| capture.id.clone()).collect();
         for about in outcomes.keys() {
             // A fee has no shipment: its outcome is of its capture.
-            let is_fee = self.captures.iter().any(|capture| capture.kind == "fee" && capture.id == about.1);
+            let is_fee = fees.contains(&about.1);
             self.check(is_fee || ended.contains_key(about), || {
                 format!("S9 an outcome of {about:?}, which nobody shipped")
             });
@@ -278,10 +280,13 @@ fn captures(ledger: &Connection) -> Vec<Capture> {
     rows.unwrap().collect::<Result<_, _>>().unwrap()
 }
 
-/// Order, shipment and generation to state.
+/// Order, shipment and generation to state. Every generation but the last one has ended, in failure.
 fn shipments(ledger: &Connection) -> BTreeMap<(String, String, u64), String> {
-    let sql =
-        "SELECT o.order_id, s.shipment_id, s.generation, s.state FROM shipments s JOIN orders o USING (order_row)";
+    let sql = "WITH RECURSIVE generations AS (
+          SELECT order_row, shipment_id, generation, state FROM shipments
+          UNION ALL
+          SELECT order_row, shipment_id, generation - 1, 'settled' FROM generations WHERE generation > 0)
+        SELECT o.order_id, g.shipment_id, g.generation, g.state FROM generations g JOIN orders o USING (order_row)";
     let mut statement = ledger.prepare(sql).unwrap();
     let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?)));
     rows.unwrap().collect::<Result<_, _>>().unwrap()

@@ -1,7 +1,7 @@
 //! A consumer of our events, as another team would write one: a durable queue of its own, read
 //! through every loss of the broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -68,24 +68,43 @@ impl Received {
 /// Everything that was received, in the order of arrival, repetitions included.
 pub struct Listener {
     received: Arc<Mutex<Vec<Received>>>,
-    count: watch::Receiver<usize>,
+    counts: watch::Receiver<Counts>,
     _task: AbortOnDropHandle<()>,
+}
+
+/// How much was received.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// Events, repetitions included.
+    pub events: usize,
+    /// Different events.
+    pub different: usize,
+    /// Different things that have had an outcome.
+    pub outcomes: usize,
+}
+
+/// What was seen before, so that the next event is counted at once.
+#[derive(Default)]
+struct Seen {
+    ids: HashSet<String>,
+    outcomes: BTreeSet<(String, String, u64)>,
 }
 
 impl Listener {
     /// Binds the queue to every event, and reads it from now on.
     pub async fn start(settings: &Broker) -> Self {
         bind(settings).await.unwrap();
-        let (sender, count) = watch::channel(0);
+        let (sender, counts) = watch::channel(Counts::default());
         let received = Arc::new(Mutex::new(Vec::new()));
         let (settings, shared) = (settings.clone(), Arc::clone(&received));
         let task = tokio::spawn(async move {
+            let mut seen = Seen::default();
             loop {
-                let _ = listen(&settings, &shared, &sender).await;
+                let _ = listen(&settings, &shared, &mut seen, &sender).await;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        Self { received, count, _task: AbortOnDropHandle::new(task) }
+        Self { received, counts, _task: AbortOnDropHandle::new(task) }
     }
 
     /// Everything so far.
@@ -104,26 +123,38 @@ impl Listener {
         assert_eq!(repeated, 0, "of {} events so many were published again", times.len());
     }
 
+    /// Waits until so much was received.
+    pub async fn reaches(&self, what: &str, enough: impl FnMut(&Counts) -> bool) {
+        let mut counts = self.counts.clone();
+        let reached = tokio::time::timeout(PATIENCE, counts.wait_for(enough)).await;
+        match reached {
+            Ok(counts) => drop(counts.expect("the listener listens")),
+            Err(_) => self.give_up(what),
+        }
+    }
+
     /// Waits until `look` finds in everything so far what it looks for.
     pub async fn until<T>(&self, what: &str, look: impl Fn(&[Received]) -> Option<T>) -> T {
-        let mut count = self.count.clone();
+        let mut counts = self.counts.clone();
         let found = async {
             loop {
-                count.borrow_and_update();
+                counts.borrow_and_update();
                 if let Some(found) = look(&self.received.lock().unwrap()) {
                     return found;
                 }
-                count.changed().await.expect("the listener listens");
+                counts.changed().await.expect("the listener listens");
             }
         };
         let found = tokio::time::timeout(PATIENCE, found).await;
-        found.unwrap_or_else(|_| {
-            let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-            for event in self.received() {
-                *kinds.entry(event.kind).or_default() += 1;
-            }
-            panic!("no {what} within {PATIENCE:?}; received so far: {kinds:?}")
-        })
+        found.unwrap_or_else(|_| self.give_up(what))
+    }
+
+    fn give_up(&self, what: &str) -> ! {
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        for event in self.received() {
+            *kinds.entry(event.kind).or_default() += 1;
+        }
+        panic!("no {what} within {PATIENCE:?}; received so far: {kinds:?}")
     }
 }
 
@@ -142,7 +173,8 @@ async fn bind(settings: &Broker) -> Result<(), Box<dyn std::error::Error>> {
 async fn listen(
     settings: &Broker,
     received: &Mutex<Vec<Received>>,
-    count: &watch::Sender<usize>,
+    seen: &mut Seen,
+    counts: &watch::Sender<Counts>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // A broker that is just starting, or dying, may never answer.
     let session = tokio::time::timeout(ANSWER_MAX, Session::open(settings, "test")).await??;
@@ -162,8 +194,14 @@ async fn listen(
             redelivered: delivery.redelivered,
             body: delivery.data.clone(),
         };
+        let is_new = seen.ids.insert(event.message_id.clone());
+        let is_outcome = event.is_outcome() && seen.outcomes.insert(event.about());
         received.lock().unwrap().push(event);
-        count.send_modify(|count| *count += 1);
+        counts.send_modify(|counts| {
+            counts.events += 1;
+            counts.different += usize::from(is_new);
+            counts.outcomes += usize::from(is_outcome);
+        });
         tokio::time::timeout(ANSWER_MAX, delivery.ack(BasicAckOptions::default())).await??;
     }
     Ok(())

@@ -167,14 +167,10 @@ impl World {
     /// Waits until so many shipments have their outcomes; returns them by the order of arrival.
     pub async fn outcomes(&self, shipments: usize) -> Vec<Received> {
         let what = format!("outcomes of {shipments} shipments");
-        self.listener
-            .until(&what, |received| {
-                let mut seen = std::collections::BTreeSet::new();
-                let first = |event: &&Received| event.is_outcome() && seen.insert(event.about());
-                let outcomes: Vec<Received> = received.iter().filter(first).cloned().collect();
-                (outcomes.len() >= shipments).then_some(outcomes)
-            })
-            .await
+        self.listener.reaches(&what, |counts| counts.outcomes >= shipments).await;
+        let mut seen = std::collections::BTreeSet::new();
+        let first = |event: &Received| event.is_outcome() && seen.insert(event.about());
+        self.listener.received().into_iter().filter(first).collect()
     }
 
     /// Waits until so many different events of a type have come; returns them.
@@ -206,6 +202,12 @@ impl World {
         let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("an end in time").unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    /// Runs a command of ours to its end as [`World::holdfast`] does, and reads what it wrote as JSON.
+    pub async fn holdfast_json(&self, arguments: &[&str]) -> (i32, serde_json::Value, String) {
+        let (code, wrote, said) = self.holdfast(&[arguments, &["--output", "json"]].concat()).await;
+        (code, serde_json::from_str(&wrote).unwrap_or_else(|_| panic!("{wrote}{said}")), said)
     }
 
     /// The ledger, for reading, by a connection of our own.
@@ -255,19 +257,13 @@ impl World {
         super::depth_becomes(&self.broker, &self.broker.dead_queue, 0).await;
         // Published is what the broker has confirmed; the last one may still be on its way to us.
         let ledger = self.ledger();
-        let events = audit::event_ids(&ledger);
-        self.listener
-            .until("receipt of every published event", |received| {
-                let ids: std::collections::BTreeSet<&str> =
-                    received.iter().map(|event| event.message_id.as_str()).collect();
-                events.iter().all(|id| ids.contains(id.as_str())).then_some(())
-            })
-            .await;
-        let found = audit::differences(&ledger, &self.books(), &self.listener.received(), &self.sent());
+        let events = audit::event_ids(&ledger).len();
+        self.listener.reaches("receipt of every published event", |counts| counts.different >= events).await;
+        let found = self.differences();
         assert!(found.is_empty(), "{} differences:\n{}", found.len(), found.join("\n"));
     }
 
-    /// Every difference that there is now.
+    /// Every difference between provider, ledger and events as they are now.
     pub fn differences(&self) -> Vec<String> {
         audit::differences(&self.ledger(), &self.books(), &self.listener.received(), &self.sent())
     }

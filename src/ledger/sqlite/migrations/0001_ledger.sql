@@ -114,6 +114,7 @@ CREATE TABLE authorizations (
 CREATE INDEX authorizations_watched ON authorizations (account, watch_at) WHERE watch_at IS NOT NULL;
 CREATE INDEX authorizations_asking ON authorizations (account, ask_at) WHERE ask_at IS NOT NULL;
 CREATE INDEX authorizations_read ON authorizations (read_at) WHERE read_at IS NOT NULL;
+CREATE INDEX authorizations_of_orders ON authorizations (order_row);
 CREATE INDEX authorizations_collecting ON authorizations (read_at) WHERE waiting > 0;
 CREATE INDEX authorizations_unread ON authorizations (account, read_at) WHERE restored = 'unread';
 CREATE INDEX authorizations_halted ON authorizations (account) WHERE foreign_standing = 'halted';
@@ -278,16 +279,58 @@ CREATE TABLE dead_letters (
   shipment_id TEXT,
   account TEXT,
   shipment_row INTEGER,
+  fee INTEGER,                     -- its number in the order, where it is of a fee
+  generation INTEGER NOT NULL,
+  currency TEXT,
+  amount INTEGER,                  -- what was not captured, where it was worked out
   first_seen_at INTEGER NOT NULL,
   last_seen_at INTEGER NOT NULL,
   count INTEGER NOT NULL,
   state TEXT NOT NULL CHECK (state = 'open' OR state = 'replaying' OR state = 'replayed' OR state = 'discarded'),
+  job_row INTEGER,                 -- the replay that has taken it, or took it last
   body BLOB,
   body_sha256 BLOB,
   origin TEXT
 ) STRICT;
 
 CREATE INDEX dead_letters_by_state ON dead_letters (state, reason);
+
+-- Replays: who tried what again, when and why, and what became of each. What a replay takes is written
+-- down when it begins; dead letters that come later are not in it.
+CREATE TABLE replay_jobs (
+  job_row INTEGER PRIMARY KEY,
+  request_row INTEGER NOT NULL,    -- who, when and why
+  choice TEXT NOT NULL,            -- JSON: what was chosen
+  letters INTEGER NOT NULL,
+  canary INTEGER NOT NULL,         -- so many first, and their outcomes awaited
+  rate INTEGER NOT NULL,           -- dead letters in a second
+  failures_max INTEGER NOT NULL,   -- in percent of what is decided
+  state TEXT NOT NULL CHECK (state = 'running' OR state = 'paused' OR state = 'stopped' OR state = 'done'),
+  why TEXT,                        -- of the state, in words
+  changed_by TEXT,                 -- null: by itself
+  changed_at INTEGER NOT NULL
+) STRICT;
+
+-- In the order in which they are tried again: orders by their first arrival, each in its own sequence.
+CREATE TABLE replay_items (
+  job_row INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  dead_letter_row INTEGER NOT NULL,
+  order_id TEXT,
+  state TEXT NOT NULL CHECK (state = 'pending' OR state = 'done' OR state = 'left'),
+  result TEXT,
+  why_not TEXT,
+  why TEXT,
+  shipment_row INTEGER,            -- whose generation tells how it ends
+  generation INTEGER,
+  capture_row INTEGER,             -- of a fee
+  done_at INTEGER,
+  PRIMARY KEY (job_row, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX replay_items_next ON replay_items (job_row, position) WHERE state = 'pending';
+-- A dead letter is in one replay at a time.
+CREATE UNIQUE INDEX replay_items_pending ON replay_items (dead_letter_row) WHERE state = 'pending';
 
 -- Where each account stands, as its worker last said; and whether an operator has paused it, which the
 -- next worker goes by.

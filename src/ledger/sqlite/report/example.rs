@@ -17,10 +17,11 @@ use crate::capture::evidence::{
 };
 use crate::capture::notice::RawMessage;
 use crate::capture::policy::{AccountPolicy, Backoff, Captures, OnExpiry, Policy};
-use crate::capture::records::{AuthorizationKey, CaptureKey, OrderKey};
+use crate::capture::records::{AuthorizationKey, CaptureKey, JobKey, OrderKey};
+use crate::capture::replay::Replay;
 use crate::capture::retry::Jitter;
 use crate::clock::{BootInstant, Moment, Timestamp};
-use crate::ids::AccountName;
+use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Environment, Ledger};
 use crate::message::{self, Decoded, Notice};
@@ -184,7 +185,7 @@ impl Example {
         // s1 of ord-1001 was accepted with two units.
         self.ship("09:24:00", "ord-1001", "s1", &planned(&[("l1", 1)]));
         let raw = raw("evt-poison", br#"{"poison":true}"#);
-        self.execute("09:25:00", Command::Collect(Box::new(raw)));
+        self.execute("09:25:00", crate::dead_letter::collect(raw));
     }
 
     /// A notice comes, and the provider captures what is asked of it.
@@ -273,6 +274,23 @@ impl Example {
             }
         };
         self.execute(time, Command::Settle(Box::new(Settle { capture, epoch, evidence, start: false })))
+    }
+
+    /// The declined shipment of `ord-1003` is replayed, and captured.
+    pub(crate) fn replayed(&self) {
+        let order = OrderId::parse("ord-1003").unwrap();
+        let letter = DeadLetterId::of_shipment(&order, &ShipmentId::parse("s1").unwrap(), 0);
+        let whole = self.report().dead_letter(letter).unwrap().expect("it was set aside");
+        let message = whole.letter.raw.map(crate::dead_letter::command_of);
+        let replay = Replay { letter, job: JobKey::new(1), message };
+        let reply = self.execute("09:26:00", Command::Replay(Box::new(replay)));
+        let reply = self.execute("09:26:01", Command::Due(reply.ready.expect("ready for a call").due));
+        let proof = CaptureProof {
+            amount: Some(eur(1_250)),
+            provider_reference: Some("cap-900".to_owned()),
+            balance: ProviderBalance::default(),
+        };
+        self.settle("09:26:02", reply, Evidence::Answer(Answer::Captured(proof)));
     }
 
     fn execute(&self, time: &str, command: Command) -> Reply {

@@ -18,7 +18,7 @@ pub(super) struct Fee {
     pub(super) account: AccountName,
     /// The id of the incoming event.
     pub(super) caused_by: Option<String>,
-    /// `None` where it was refused without a call.
+    /// The last one; `None` where it was refused without a call.
     pub(super) capture: Option<Capture>,
     /// The events about it, in the order in which they were written.
     pub(super) events: Vec<WrittenEvent>,
@@ -45,17 +45,24 @@ fn captured(connection: &Connection, order: &Order, number: u32) -> rusqlite::Re
          WHERE c.order_row = ?1 AND c.fee = ?2 ORDER BY c.capture_row",
     )?;
     let read = |row: &Row<'_>| Ok((read_capture(row)?, account(row.get_ref("account")?.as_str()?)?));
-    let found = statement.query_row(params![order.key.row(), number], read).optional()?;
-    let Some((capture, account)) = found else { return Ok(None) };
+    let captures = statement.query_map(params![order.key.row(), number], read)?;
+    let captures: Vec<(Capture, AccountName)> = captures.collect::<rusqlite::Result<_>>()?;
+    let Some((first, _)) = captures.first() else { return Ok(None) };
+    // It was given its amount once; a replay has begun a capture of its own.
+    let row = first.key.row();
+    let mut events = Vec::new();
+    for (capture, _) in &captures {
+        events.extend(events_of(connection, order, number, capture)?);
+    }
+    let Some((capture, account)) = captures.into_iter().next_back() else { return Ok(None) };
     let NamedBy::Fee(fee) = &capture.named_by else { return Err(corrupt("a fee's capture has a shipment")) };
     let caused_by = fee.caused_by.clone();
-    let events = events(connection, order, number, &capture)?;
-    let (amount, row) = (capture.amount, capture.key.row());
+    let amount = capture.amount;
     Ok(Some(Fee { number, amount, account, caused_by, capture: Some(capture), events, row }))
 }
 
 /// Its outcome, which has an index, and its correction, which has none, where there is one.
-fn events(
+fn events_of(
     connection: &Connection,
     order: &Order,
     number: u32,

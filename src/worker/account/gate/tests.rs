@@ -1,3 +1,7 @@
+use std::time::Duration;
+
+use crate::settings::{Breaker as BreakerRules, Rate, Suspension as SuspensionRules};
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,0 +1,497 @@
+//! Trying again what ended without its money: what may be tried again and how, and what may not and why.
+
+use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
+use crate::capture::decide::{Command, Note, Reject, Reply, Ticket};
+use crate::capture::event::{CaptureKind, EventContent, FailureReason};
+use crate::capture::evidence::{Answer, AuthorizationStatus, AuthorizationView, RefusalReason, SeenCapture};
+use crate::capture::notice::{AuthorizationFacts, Rejection, RejectionReason};
+use crate::capture::records::{JobKey, SingleUse};
+use crate::capture::replay::{Replay, Replayed, WhyNotKind};
+use crate::capture::states::{CaptureState, ShipmentState};
+use crate::capture::tests::support::*;
+use crate::ids::DeadLetterId;
+
+const JOB: JobKey = JobKey::new(1);
+
+impl World {
+    fn letter_of(&self, shipment: &str, generation: u32) -> DeadLetter {
+        let tables = self.ledger.tables();
+        let is_it = |letter: &&DeadLetter| {
+            letter.shipment.as_ref().is_some_and(|id| id.as_str() == shipment) && letter.generation == generation
+        };
+        tables.dead_letters.values().find(is_it).cloned().expect("it was set aside")
+    }
+
+    fn letter_for(&self, reason: &str) -> DeadLetter {
+        let tables = self.ledger.tables();
+        tables.dead_letters.values().find(|letter| letter.reason == reason).cloned().expect("it was set aside")
+    }
+
+    fn replay_for(&mut self, letter: DeadLetterId, job: JobKey) -> Reply {
+        let body = self.ledger.tables().dead_letters[&letter].raw.as_ref().map(|raw| raw.body.clone());
+        let message = body.map(|body| self.messages_by_body(&body));
+        self.tell(Command::Replay(Box::new(Replay { letter, job, message })))
+    }
+
+    fn replay(&mut self, shipment: &str, generation: u32) -> Reply {
+        let letter = self.letter_of(shipment, generation).id;
+        self.replay_for(letter, JOB)
+    }
+
+    fn set_letter(&mut self, letter: DeadLetterId, state: DeadLetterState, job: Option<JobKey>) {
+        let mut tables = self.ledger.tables();
+        let letter = tables.dead_letters.get_mut(&letter).expect("it was set aside");
+        (letter.state, letter.job) = (state, job);
+        drop(tables);
+        self.forget_before();
+    }
+}
+
+fn why_not(reply: &Reply) -> WhyNotKind {
+    let Note::NotReplayed(why) = &reply.note else { panic!("{:?}", reply.note) };
+    assert!(!why.message.is_empty());
+    why.kind
+}
+
+fn replayed(reply: &Reply) -> (Option<i64>, usize) {
+    let Note::Replayed(Replayed { amount, shipments }) = &reply.note else { panic!("{:?}", reply.note) };
+    (amount.map(crate::money::Money::minor), *shipments)
+}
+
+/// A shipment of 20.00 on an account that captures often, which its provider has declined.
+fn declined(world: &mut World) {
+    let reply = world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)));
+    world.answer(reply.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    world.news();
+}
+
+/// Another authorization of the order, newer than all before.
+fn authorize_anew(world: &mut World, facts: AuthorizationFacts) {
+    world.receive(registration("o", facts, None));
+    world.news();
+}
+
+fn longer(mut facts: AuthorizationFacts) -> AuthorizationFacts {
+    facts.expires_at = Some(at(30 * 24 * 3_600));
+    facts
+}
+
+/// Does what a replay has made ready, and returns the call.
+fn begin(world: &mut World, reply: Reply) -> Option<Ticket> {
+    assert!(reply.ticket.is_none(), "a replay starts nothing by itself");
+    world.tell(Command::Due(reply.ready.expect("ready for a call").due)).ticket
+}
+
+#[test]
+fn what_failed_begins_a_new_generation_and_its_event_and_key_are_its_own() {
+    let mut world = World::new();
+    declined(&mut world);
+    let failed = world.capture_of("s1").id;
+    let reply = world.replay("s1", 0);
+    assert_eq!(replayed(&reply), (Some(2_000), 1));
+    assert_eq!((world.shipment("s1").generation, world.shipment("s1").state), (1, ShipmentState::Covered));
+    let letter = world.letter_of("s1", 0);
+    assert_eq!((letter.state, letter.job), (DeadLetterState::Replayed, Some(JOB)));
+    let ticket = begin(&mut world, reply);
+    let again = world.capture_of("s1");
+    assert_ne!(again.id, failed);
+    assert_eq!((again.generation, again.kind, again.amount), (1, CaptureKind::Shipment, gel(2_000)));
+    world.answer(ticket, captured(Some(gel(2_000))));
+    let news = world.news();
+    let [event] = &news[..] else { panic!("{news:?}") };
+    assert!(matches!(&event.content, EventContent::Succeeded(outcome) if outcome.generation == 1), "{event:?}");
+    assert_eq!(world.balance("r"), (5_000, 2_000, 0));
+}
+
+#[test]
+fn replaying_twice_is_harmless() {
+    let mut world = World::new();
+    declined(&mut world);
+    world.replay("s1", 0);
+    for job in [JOB, JobKey::new(2)] {
+        let letter = world.letter_of("s1", 0).id;
+        let reply = world.replay_for(letter, job);
+        if job == JOB {
+            assert_eq!(replayed(&reply), (None, 0), "by the same replay: it is done");
+        } else {
+            assert_eq!(why_not(&reply), WhyNotKind::AlreadyReplayed);
+        }
+        assert!(reply.ready.is_none());
+        assert_eq!((world.shipment("s1").generation, world.balance("r")), (1, (5_000, 0, 2_000)));
+    }
+}
+
+#[test]
+fn what_fails_again_is_a_dead_letter_of_its_own_and_can_be_replayed_again() {
+    let mut world = World::new();
+    declined(&mut world);
+    let mut ids = vec![world.capture_of("s1").id];
+    for generation in 0..3 {
+        let reply = world.replay("s1", generation);
+        let ticket = begin(&mut world, reply);
+        ids.push(world.capture_of("s1").id);
+        world.answer(ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+        let letter = world.letter_of("s1", generation + 1);
+        assert_eq!((letter.state, letter.amount), (DeadLetterState::Open, Some(gel(2_000))));
+        assert!(letter.raw.is_some(), "the message goes along");
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 4);
+}
+
+#[test]
+fn what_did_not_fit_is_taken_from_the_newest_open_authorization() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "small", 500)));
+    assert_eq!(why_not(&world.replay("s1", 0)), WhyNotKind::ExceedsAuthorization);
+    assert_eq!(world.shipment("s1").generation, 0, "nothing was raised in vain");
+    authorize_anew(&mut world, authorized(OTHER, "large", 5_000));
+    let reply = world.replay("s1", 0);
+    assert_eq!(replayed(&reply), (Some(2_000), 1));
+    assert_eq!((world.balance("small"), world.balance("large")), ((500, 0, 0), (5_000, 0, 2_000)));
+}
+
+#[test]
+fn an_older_authorization_helps_where_the_newest_is_over() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "small", 500)));
+    authorize_anew(&mut world, longer(authorized(OTHER, "longer", 5_000)));
+    authorize_anew(&mut world, authorized(OTHER, "newest", 5_000));
+    world.clock.advance_to(at(8 * 24 * 3_600));
+    assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
+    assert_eq!(world.balance("longer"), (5_000, 0, 2_000));
+}
+
+#[test]
+fn several_on_one_authorization_go_one_after_the_other_and_no_further_than_it_reaches() {
+    let mut world = World::new();
+    for shipment in ["s1", "s2", "s3"] {
+        world.accept(draft("o", shipment).amount("20.00").on(authorized(OFTEN, "small", 500)));
+    }
+    authorize_anew(&mut world, authorized(OTHER, "large", 4_500));
+    assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
+    assert_eq!(replayed(&world.replay("s2", 0)), (Some(2_000), 1));
+    assert_eq!(why_not(&world.replay("s3", 0)), WhyNotKind::ExceedsAuthorization);
+    assert_eq!(world.balance("large"), (4_500, 0, 4_000));
+}
+
+/// Both shipments of the documented example, whose one capture was declined.
+fn declined_batch(world: &mut World) {
+    world.accept(draft("o", "s1").line("l1", 2).line("l3", 1).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()));
+    let read = world.accept(draft("o", "s2").line("l1", 1));
+    let frozen = world.show(read.ticket, seen(view(11_900)));
+    world.answer(frozen.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    world.news();
+    assert_eq!(world.authorization("r").single, SingleUse::Free);
+}
+
+#[test]
+fn a_failed_batch_goes_whole() {
+    let mut world = World::new();
+    declined_batch(&mut world);
+    let reply = world.replay("s2", 0);
+    assert_eq!(replayed(&reply), (Some(11_900), 2));
+    let with_it = world.replay("s1", 0);
+    assert_eq!(replayed(&with_it), (None, 0), "it went along");
+    let read = begin(&mut world, reply);
+    let frozen = world.show(read, seen(view(11_900)));
+    world.answer(frozen.ticket, captured(None));
+    assert_eq!(world.balance("r"), (11_900, 11_900, 0));
+    let capture = world.capture_of("s1");
+    assert_eq!((capture.kind, capture.generation, capture.state), (CaptureKind::Batch, 1, CaptureState::Captured));
+}
+
+#[test]
+fn a_failed_batch_goes_whole_on_an_account_that_captures_often() {
+    let mut world = World::new();
+    declined_batch(&mut world);
+    authorize_anew(&mut world, authorized(OFTEN, "new", 12_000));
+    let reply = world.replay("s1", 0);
+    assert_eq!(replayed(&reply), (Some(11_900), 2));
+    let ticket = begin(&mut world, reply);
+    world.answer(ticket, captured(Some(gel(11_900))));
+    assert_eq!(world.balance("new"), (12_000, 11_900, 0));
+    let succeeded = world.news().iter().filter(|event| matches!(event.content, EventContent::Succeeded(_))).count();
+    assert_eq!(succeeded, 2, "each shipment has its own event");
+}
+
+#[test]
+fn what_was_refused_together_goes_together_where_there_is_one_capture() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").line("l1", 2).line("l3", 1).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()));
+    let read = world.accept(draft("o", "s2").line("l1", 1));
+    let voided = AuthorizationView { status: AuthorizationStatus::Voided, ..view(11_900) };
+    world.show(read.ticket, seen(voided));
+    authorize_anew(&mut world, authorized(ONCE, "new", 11_900));
+    assert_eq!(why_not(&world.replay("s1", 0)), WhyNotKind::OthersLeftOut);
+    let letters = ["s1", "s2"].map(|shipment| world.letter_of(shipment, 0).id);
+    for letter in letters {
+        world.set_letter(letter, DeadLetterState::Replaying, Some(JOB));
+    }
+    let first = world.replay_for(letters[0], JOB);
+    assert_eq!(replayed(&first).1, 1);
+    assert_eq!(replayed(&world.replay_for(letters[1], JOB)).1, 1);
+    let read = begin(&mut world, first);
+    let frozen = world.show(read, seen(view(11_900)));
+    world.answer(frozen.ticket, captured(None));
+    assert_eq!(world.balance("new"), (11_900, 11_900, 0));
+    assert_eq!(world.capture_of("s1").key, world.capture_of("s2").key);
+}
+
+#[test]
+fn what_was_refused_before_it_was_given_anything_is_given_it_now() {
+    let mut world = World::new();
+    let small = plan(&[("l1", 1, "10.00")], "0.00", "10.00");
+    world.accept(draft("o", "s1").line("l1", 2).on(authorized(OFTEN, "r", 5_000)).plan(small));
+    assert_eq!(world.shipment("s1").reason, Some(FailureReason::OverShipped));
+    assert_eq!(why_not(&world.replay("s1", 0)), WhyNotKind::StillRefused);
+    let large = plan(&[("l1", 2, "20.00")], "0.00", "20.00");
+    let large = crate::capture::notice::PlanFacts { revision: 2, ..large };
+    world.receive(registration("o", authorized(OFTEN, "r", 5_000), Some(large)));
+    let reply = world.replay("s1", 0);
+    // The message brings the plan as it was, which is older, and stands aside.
+    assert_eq!(replayed(&reply), (Some(2_000), 1));
+    assert_eq!(world.balance("r"), (5_000, 0, 2_000));
+}
+
+#[test]
+fn what_lacked_its_authorization_waits_for_nothing_again() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").amount("20.00"));
+    world.clock.advance(25 * HOUR);
+    world.do_due();
+    assert_eq!(world.shipment("s1").reason, Some(FailureReason::UnknownAuthorization));
+    assert_eq!(why_not(&world.replay("s1", 0)), WhyNotKind::StillUnknown);
+    world.receive(registration("o", longer(authorized(OFTEN, "r", 5_000)), None));
+    assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
+}
+
+#[test]
+fn a_message_that_never_became_a_shipment_is_accepted_as_if_it_came_now() {
+    let mut world = World::new();
+    let command = draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)).no_permit().command();
+    world.remember(&command);
+    let Command::Accept(arrival) = &command else { panic!() };
+    world.tell(collect(arrival.raw.clone()));
+    let letter = world.letter_for("delivery_limit").id;
+    let reply = world.replay_for(letter, JOB);
+    assert_eq!(replayed(&reply), (Some(2_000), 1));
+    assert_eq!((world.shipment("s1").generation, world.balance("r")), (0, (5_000, 0, 2_000)));
+    assert_eq!(world.letter_for("delivery_limit").state, DeadLetterState::Replayed);
+    // The broker gives up on the same message once more: it is open again, and harmless.
+    world.tell(collect(arrival.raw.clone()));
+    let again = world.letter_for("delivery_limit");
+    assert_eq!((again.state, again.count), (DeadLetterState::Open, 2));
+    world.replay_for(letter, JobKey::new(2));
+    assert_eq!(world.balance("r"), (5_000, 0, 2_000));
+}
+
+#[test]
+fn a_message_that_is_still_wrong_stays_as_it_was() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)));
+    world.accept(draft("o", "s1").amount("30.00"));
+    let before = world.letter_for("conflict");
+    world.clock.advance(MINUTE);
+    world.news();
+    let reply = world.replay_for(before.id, JOB);
+    assert_eq!(why_not(&reply), WhyNotKind::StillRejected);
+    assert_eq!(world.letter_for("conflict"), before, "to look again is not to see it again");
+    assert!(world.news().is_empty());
+
+    let raw = crate::capture::notice::RawMessage { body: "no JSON".into(), ..before.raw.expect("kept") };
+    let rejection = Rejection {
+        reason: RejectionReason::Undecodable,
+        path: "$".to_owned(),
+        message: "is not JSON".to_owned(),
+        order: None,
+        shipment: None,
+        event_id: None,
+    };
+    let reject = Command::Reject(Box::new(Reject { rejection, raw }));
+    world.tell(reject.clone());
+    let letter = world.letter_for("undecodable").id;
+    let reply = world.tell(Command::Replay(Box::new(Replay { letter, job: JOB, message: Some(reject) })));
+    assert_eq!(why_not(&reply), WhyNotKind::StillRejected);
+}
+
+#[test]
+fn what_an_order_owes_beyond_its_shipments_is_tried_again() {
+    let mut world = World::new();
+    let plan = plan(&[("l1", 2, "20.00")], "5.00", "25.00");
+    let plan =
+        crate::capture::notice::PlanFacts { shipping_policy: crate::capture::notice::ShippingPolicy::Last, ..plan };
+    let reply = world.accept(draft("o", "s1").line("l1", 1).on(authorized(OFTEN, "r", 5_000)).plan(plan));
+    world.answer(reply.ticket, captured(Some(gel(1_000))));
+    let cancelled = world.receive(cancellation("o", &[]));
+    let fee = begin(&mut world, cancelled);
+    world.answer(fee, Answer::Refused(refusal(RefusalReason::Declined)));
+    let letter = world.letter_for("declined");
+    assert_eq!((letter.fee, letter.amount), (Some(1), Some(gel(500))));
+    let reply = world.replay_for(letter.id, JOB);
+    assert_eq!(replayed(&reply), (Some(500), 0));
+    let ticket = begin(&mut world, reply);
+    world.answer(ticket, captured(Some(gel(500))));
+    assert_eq!(world.balance("r"), (5_000, 1_500, 0));
+    assert_eq!(why_not(&world.replay_for(letter.id, JobKey::new(2))), WhyNotKind::AlreadyReplayed);
+}
+
+#[test]
+fn a_correction_after_a_replay_is_told_of_the_generation_that_it_corrects() {
+    let mut world = World::new();
+    declined(&mut world);
+    let (failed, epoch) = (world.capture_of("s1").key, world.capture_of("s1").progress.epoch);
+    world.replay("s1", 0);
+    world.news();
+    let evidence = crate::capture::decide::Evidence::Answer(captured(Some(gel(2_000))));
+    assert_eq!(world.settle(failed, epoch, evidence).note, Note::Corrected);
+    let news = world.news();
+    let [event] = &news[..] else { panic!("{news:?}") };
+    let EventContent::Corrected(outcome, _) = &event.content else { panic!("{event:?}") };
+    assert_eq!((outcome.generation, outcome.capture_amount), (0, Some(gel(2_000))));
+}
+
+type Given = fn(&mut World);
+
+/// What may not be replayed, and why.
+const NOT_REPLAYED: [(&str, WhyNotKind, Given); 14] = [
+    ("it was discarded", WhyNotKind::Discarded, |world| {
+        declined(world);
+        let letter = world.letter_of("s1", 0).id;
+        world.set_letter(letter, DeadLetterState::Discarded, None);
+    }),
+    ("another replay has it", WhyNotKind::InAnotherReplay, |world| {
+        declined(world);
+        let letter = world.letter_of("s1", 0).id;
+        world.set_letter(letter, DeadLetterState::Replaying, Some(JobKey::new(9)));
+    }),
+    ("captured after all", WhyNotKind::Captured, |world| {
+        declined(world);
+        let (capture, epoch) = (world.capture_of("s1").key, world.capture_of("s1").progress.epoch);
+        let evidence = crate::capture::decide::Evidence::Answer(captured(Some(gel(2_000))));
+        assert_eq!(world.settle(capture, epoch, evidence).note, Note::Corrected);
+    }),
+    ("closed by hand", WhyNotKind::Unresolved, |world| {
+        declined(world);
+        let capture = world.capture_of("s1").key;
+        world.ledger.tables().captures.get_mut(&capture).expect("there").state = CaptureState::Unresolved;
+        world.forget_before();
+    }),
+    ("captured elsewhere", WhyNotKind::CapturedElsewhere, |world| {
+        let reply = world
+            .accept(draft("o", "s1").line("l1", 3).line("l3", 1).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()));
+        let other = SeenCapture { capture: None, amount: gel(100), provider_reference: None };
+        world.show(reply.ticket, seen(AuthorizationView { captures: vec![other], ..view(11_900) }));
+        authorize_anew(world, authorized(ONCE, "new", 11_900));
+    }),
+    ("somebody else captured as much", WhyNotKind::CapturedElsewhere, |world| {
+        let reply = world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)));
+        world.answer(reply.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+        let mut record = world.authorization("r");
+        record.provider.captured = Some(gel(4_000));
+        world.ledger.tables().authorizations.insert(record.key, record);
+        world.forget_before();
+        authorize_anew(world, authorized(OFTEN, "new", 5_000));
+    }),
+    ("no authorization is open", WhyNotKind::NoOpenAuthorization, |world| {
+        declined(world);
+        world.clock.advance_to(at(8 * 24 * 3_600));
+    }),
+    ("its one capture was used", WhyNotKind::NoOpenAuthorization, |world| {
+        let reply = world.accept(
+            draft("o", "s1").line("l1", 2).line("l3", 1).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()).last(),
+        );
+        drop(reply);
+        world.clock.advance(16 * MINUTE);
+        let read = world.due_call();
+        let frozen = world.show(read, seen(view(11_900)));
+        world.answer(frozen.ticket, captured(None));
+        world.accept(draft("o", "s2").line("l1", 1));
+        assert_eq!(world.shipment("s2").reason, Some(FailureReason::CaptureAlreadyUsed));
+    }),
+    ("its provider may have captured it in full", WhyNotKind::EndUnknown, |world| {
+        declined_batch(world);
+        authorize_anew(world, longer(authorized(ONCE, "new", 11_900)));
+        world.clock.advance_to(at(8 * 24 * 3_600));
+    }),
+    ("the new one is in another currency", WhyNotKind::CurrencyMismatch, |world| {
+        declined(world);
+        let mut euro = authorized(OFTEN, "euro", 5_000);
+        euro.currency = currency("EUR");
+        euro.amount = Some(crate::money::Money::from_minor(5_000, euro.currency).expect("positive"));
+        authorize_anew(world, euro);
+    }),
+    ("a part of its batch was discarded", WhyNotKind::BatchDiscarded, |world| {
+        declined_batch(world);
+        let letter = world.letter_of("s2", 0).id;
+        world.set_letter(letter, DeadLetterState::Discarded, None);
+    }),
+    ("its provider holds nothing any more", WhyNotKind::NoOpenAuthorization, |world| {
+        declined(world);
+        let mut record = world.authorization("r");
+        record.provider.remaining = Some(gel(0));
+        world.ledger.tables().authorizations.insert(record.key, record);
+        world.forget_before();
+    }),
+    ("its provider holds too little", WhyNotKind::ExceedsAuthorization, |world| {
+        declined(world);
+        let mut record = world.authorization("r");
+        record.provider.remaining = Some(gel(1_999));
+        world.ledger.tables().authorizations.insert(record.key, record);
+        world.forget_before();
+    }),
+    ("its message is lost", WhyNotKind::MessageLost, |world| {
+        declined(world);
+        let letter = world.letter_of("s1", 0).id;
+        world.ledger.tables().dead_letters.get_mut(&letter).expect("there").raw = None;
+        world.forget_before();
+    }),
+];
+
+#[test]
+fn who_may_not_be_replayed_and_why() {
+    for (case, kind, given) in NOT_REPLAYED {
+        let mut world = World::new();
+        given(&mut world);
+        world.news();
+        let shipment = if case == "its one capture was used" { "s2" } else { "s1" };
+        let before = world.shipment(shipment);
+        let letter = world.letter_of(shipment, 0).id;
+        let raw = world.letter_of(shipment, 0).raw;
+        let message = raw.map(|raw| world.messages_by_body(&raw.body));
+        let command = Command::Replay(Box::new(Replay { letter, job: JOB, message }));
+        // Some of these states no step of the core leads to, so that they are not checked here.
+        let mut executed = world.ledger.execute_now(vec![command]).expect("memory does not fail");
+        let reply = executed.replies.pop().expect("one reply").unwrap_or_else(|failed| panic!("{case}: {failed}"));
+        assert!(executed.outbox.is_empty(), "{case}");
+        assert_eq!(why_not(&reply), kind, "{case}");
+        assert_eq!(world.shipment(shipment), before, "{case}");
+        assert!(world.news().is_empty(), "{case}");
+        assert_ne!(world.letter_of(shipment, 0).state, DeadLetterState::Replayed, "{case}");
+    }
+}
+
+#[test]
+fn less_than_the_minimum_is_not_tried_in_vain() {
+    let mut world = World::new();
+    declined(&mut world);
+    let mut rules = policy();
+    let often = rules.accounts.get_mut(&account(OFTEN)).expect("configured");
+    often.minimum = Some("50.00".parse().expect("a decimal"));
+    world.restart_with(rules);
+    assert_eq!(why_not(&world.replay("s1", 0)), WhyNotKind::BelowMinimum);
+    world.restart_with(policy());
+    assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
+}
+
+#[test]
+fn an_account_that_is_gone_is_said_so() {
+    let mut world = World::new();
+    declined(&mut world);
+    let mut rules = policy();
+    rules.accounts.remove(&account(OFTEN));
+    world.restart_with(rules);
+    let reply = world.replay("s1", 0);
+    assert_eq!(why_not(&reply), WhyNotKind::NoOpenAuthorization);
+}

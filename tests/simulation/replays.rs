@@ -1,0 +1,98 @@
+//! Operators who try again what ended without its money: one dead letter, or all of an order together,
+//! once more what was tried before, and sometimes after the order was authorized anew.
+
+use holdfast::capture::dead_letter::{DeadLetter, DeadLetterState};
+use holdfast::capture::decide::Command;
+use holdfast::capture::notice::{AuthorizationFacts, RegistrationNotice};
+use holdfast::capture::records::{Authorization as Record, JobKey};
+use holdfast::capture::replay::Replay;
+use holdfast::ids::{OrderId, Reference};
+use holdfast::message::Notice;
+use rand::Rng;
+
+use crate::fault::Fault;
+use crate::scenario::Message;
+use crate::world::{Check, World};
+
+impl World {
+    /// An operator tries something again.
+    pub fn replay_some(&mut self) -> Check {
+        let letters = self.letters();
+        if letters.is_empty() || self.replays_left == 0 {
+            return Ok(());
+        }
+        self.replays_left -= 1;
+        let chosen = &letters[self.rng.random_range(0..letters.len())];
+        let together = self.rng.random_ratio(2, 3);
+        let of_order = |letter: &&DeadLetter| {
+            letter.id == chosen.id || together && letter.order.is_some() && letter.order == chosen.order
+        };
+        let chosen: Vec<DeadLetter> = letters.iter().filter(of_order).cloned().collect();
+        if let Some(order) = chosen[0].order.clone()
+            && self.rng.random_ratio(1, 3)
+        {
+            self.authorize_anew(&order)?;
+        }
+        self.fault(Fault::Replayed, chosen[0].state.as_str());
+        let job = JobKey::new(i64::from(self.replays_left));
+        self.take(&chosen, job);
+        let command = |letter: &DeadLetter| {
+            let message = letter.raw.as_ref().map(|raw| self.messages[&raw.body].command(false));
+            Command::Replay(Box::new(Replay { letter: letter.id, job, message }))
+        };
+        let commands = chosen.iter().map(command).collect();
+        self.run(commands)
+    }
+
+    /// Most often what nobody has dealt with, sometimes anything; in the order of arrival.
+    fn letters(&mut self) -> Vec<DeadLetter> {
+        let anything = self.rng.random_ratio(1, 6);
+        let tables = self.ledger.tables();
+        let letters = tables.dead_letters.values();
+        let open = letters.filter(|letter| anything || letter.state == DeadLetterState::Open);
+        let mut open: Vec<DeadLetter> = open.cloned().collect();
+        open.sort_by_key(|letter| (letter.shipment_key, letter.first_seen_at, letter.id));
+        open
+    }
+
+    /// As a replay does that begins.
+    fn take(&self, chosen: &[DeadLetter], job: JobKey) {
+        let mut tables = self.ledger.tables();
+        for letter in chosen {
+            let known = tables.dead_letters.get_mut(&letter.id).expect("it was found a moment ago");
+            if known.state == DeadLetterState::Open {
+                (known.state, known.job) = (DeadLetterState::Replaying, Some(job));
+            }
+        }
+    }
+
+    /// The payer has agreed once more: to as much as before, on the same account.
+    fn authorize_anew(&mut self, order: &OrderId) -> Check {
+        let newest = {
+            let tables = self.ledger.tables();
+            let known = tables.orders.values().find(|known| known.id == *order);
+            known.and_then(|known| known.newest_authorization).map(|key| tables.authorizations[&key].clone())
+        };
+        let Some(newest): Option<Record> = newest.filter(|record| record.is_amount_known) else { return Ok(()) };
+        let name = (newest.account.clone(), newest.reference.clone());
+        let Some(held) = self.authorizations.get(&name) else { return Ok(()) };
+        let again = held.again(self.clock.truth());
+        let reference = Reference::parse(&format!("{}-{}", newest.reference, self.replays_left)).expect("an id");
+        self.fault(Fault::AuthorizedAnew, "authorization");
+        let facts = AuthorizationFacts {
+            account: newest.account.clone(),
+            reference: reference.clone(),
+            currency: newest.currency,
+            amount: Some(again.held),
+            authorized_at: Some(self.clock.truth()),
+            expires_at: Some(again.expires_at),
+        };
+        self.authorizations.insert((newest.account, reference.clone()), again);
+        let notice = RegistrationNotice { order: order.clone(), authorization: facts, plan: None };
+        let notice = Notice::Authorized(Box::new(notice));
+        let body = format!("{order} was authorized anew as {reference}");
+        let message = Message { at: self.clock.elapsed(), body: body.into(), notice };
+        self.messages.insert(message.body.clone(), message.clone());
+        self.run(vec![message.command(false)])
+    }
+}
