@@ -34,6 +34,7 @@ mod replay;
 // events out
 mod relay;
 mod restoring;
+mod retention;
 
 // what is due, and how we are doing
 mod watch;

@@ -27,6 +27,7 @@ use crate::worker::gauges::Gauges;
 use crate::worker::intake::{DeadIntake, WorkIntake};
 use crate::worker::relay::{Outbox, Relay};
 use crate::worker::restoring::Restore;
+use crate::worker::retention::Pruning;
 use crate::worker::watch::{self as watching, Watch};
 use crate::worker::{replay, requests, standing};
 
@@ -59,6 +60,7 @@ pub struct Worker {
     relay: JoinHandle<()>,
     watch: JoinHandle<()>,
     replays: JoinHandle<()>,
+    pruning: JoinHandle<()>,
     stop_relay: CancellationToken,
     stop_watch: CancellationToken,
     readiness: watch::Receiver<Readiness>,
@@ -83,6 +85,7 @@ impl Worker {
         }
         let restore = Restoring::open(path)?.map(|restoring| Restore::resume(restoring, &executor)).transpose()?;
         watching::recover(&executor).await?;
+        let pruning = Pruning::open(path, settings.retention.details_for)?;
         let broker = Arc::new(settings.broker.clone());
         let publisher = Arc::new(Publisher::spawn(Arc::clone(&broker)));
         let (stop_relay, stop_watch) = (CancellationToken::new(), CancellationToken::new());
@@ -120,6 +123,7 @@ impl Worker {
         Ok(Self {
             executor,
             replays,
+            pruning: tokio::spawn(pruning.run(stop_watch.clone())),
             consumers: vec![work, dead],
             publisher,
             relay: tokio::spawn(relay.run()),
@@ -160,6 +164,7 @@ impl Worker {
         self.stop_watch.cancel();
         self.executor.start_nothing();
         let _ = self.replays.await;
+        let _ = self.pruning.await;
         for consumer in self.consumers {
             consumer.drain().await;
         }

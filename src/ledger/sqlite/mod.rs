@@ -32,6 +32,9 @@ pub mod desk;
 // a restore from a backup
 pub mod restore;
 
+// what is long over
+pub mod retention;
+
 // whether the file can be relied on
 pub mod health;
 

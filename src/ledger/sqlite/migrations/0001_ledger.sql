@@ -250,7 +250,7 @@ CREATE TABLE events (
   event_row INTEGER PRIMARY KEY,
   event_id BLOB NOT NULL,
   kind TEXT NOT NULL,
-  body BLOB NOT NULL,
+  body BLOB NOT NULL,              -- empty once retention has taken it
   traceparent TEXT,
   outcome_of INTEGER,              -- the shipment, or a fee's capture, whose one outcome it is
   generation INTEGER
@@ -292,6 +292,17 @@ CREATE TABLE dead_letters (
   body_sha256 BLOB,
   origin TEXT
 ) STRICT;
+
+-- What retention may take the message of.
+CREATE INDEX dead_letters_spent ON dead_letters (last_seen_at)
+WHERE body IS NOT NULL AND (state = 'replayed' OR state = 'discarded');
+
+-- How far retention has come: everything up to this row was looked at.
+CREATE TABLE pruned (
+  what TEXT PRIMARY KEY CHECK (what = 'events' OR what = 'captures'),
+  up_to INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO pruned VALUES ('events', 0), ('captures', 0);
 
 CREATE INDEX dead_letters_by_state ON dead_letters (state, reason);
 
