@@ -48,7 +48,7 @@ pub(super) fn room(record: &Authorization, context: Context<'_>) -> Money {
 
 /// What remains at the provider by its last word, where that can be relied on: not while foreign money is
 /// being found out about, and not after the expiry, of which its answer to a capture says more.
-fn left(record: &Authorization, context: Context<'_>) -> Option<Money> {
+pub(super) fn left(record: &Authorization, context: Context<'_>) -> Option<Money> {
     let is_over = record.expires_at.is_some_and(|at| at <= context.now.wall);
     record.provider.remaining.filter(|_| !is_over && !needs_reads(record) && is_several(record, context))
 }

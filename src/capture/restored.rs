@@ -11,9 +11,10 @@ use std::time::Duration;
 use crate::capture::books::Books;
 use crate::capture::decide::{Context, Due, Evidence, Note, Ready, Reply};
 use crate::capture::due;
-use crate::capture::event::{CaptureKind, ResolvedBy};
+use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::{AuthorizationView, Doubt, DoubtKind, Reading, SeenCapture};
-use crate::capture::outcome;
+use crate::capture::foreign;
+use crate::capture::outcome::{self, Cause};
 use crate::capture::policy::Captures;
 use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, Restored, ShipmentKey};
 use crate::capture::register;
@@ -85,6 +86,7 @@ pub(super) fn read(
     watch.read_at = None;
     watch.restored = Some(Restored::Read { adopted: 0, found });
     let adopted = adopt(books, authorization, view, context);
+    make_room(books, authorization, context);
     for capture in books.planned_on(authorization) {
         // An attempt of the lost time may have been executed, or be on its way: a refusal proves nothing
         // before a later read does.
@@ -118,6 +120,31 @@ fn adopt(books: &mut Books, authorization: AuthorizationKey, view: &Authorizatio
         }
     }
     adopted
+}
+
+/// What the books of that day had planned, and what no longer fits beside what was captured since, is
+/// refused: else there would be no room in the books for what was captured.
+fn make_room(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
+    let record = books.authorization(authorization);
+    let Some(left) = foreign::left(record, context).filter(|_| !found(record).is_empty()) else { return };
+    let planned = books.planned_on(authorization);
+    let amount_of = |books: &Books, key: &CaptureKey| books.capture(*key).amount.minor();
+    let in_doubt = record.reserved.minor() - planned.iter().map(|key| amount_of(books, key)).sum::<i64>();
+    let mut room = left.minor() - in_doubt;
+    for capture in planned {
+        let amount = amount_of(books, &capture);
+        if amount <= room {
+            room -= amount;
+            continue;
+        }
+        let message = format!(
+            "{} was earned; what was captured since the backup leaves no room for it",
+            books.capture(capture).amount
+        );
+        due::note(books, capture, "refused", message.clone(), context);
+        let cause = Cause::lookup(FailureReason::ExceedsAuthorization, &message);
+        outcome::failed(books, capture, &cause, context);
+    }
 }
 
 fn count_adopted(books: &mut Books, authorization: AuthorizationKey) {
@@ -188,7 +215,7 @@ pub(super) fn settle_found(books: &mut Books, capture: CaptureKey, seen: SeenCap
     let words = "found at the provider: captured after the backup that the ledger was restored from".to_owned();
     due::note(books, capture, "adopted", words, context);
     outcome::captured(books, capture, ResolvedBy::Lookup, seen.provider_reference, context);
-    // What is still planned by the books of that day may not fit beside it, and is refused in its turn.
+    // What is still in doubt by the books of that day may not fit beside it.
     books.cover_excess(authorization);
     Reply::nothing(Note::Captured(amount))
 }

@@ -21,4 +21,5 @@ mod orders;
 mod outage;
 mod replay;
 mod restore;
+mod retention;
 mod support;

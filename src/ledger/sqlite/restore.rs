@@ -177,3 +177,6 @@ const SUMMARY: &str = "
       coalesce(sum(CASE WHEN restored <> 'unread' THEN json_extract(restored, '$.adopted') END), 0),
       coalesce(sum(CASE WHEN restored <> 'unread' THEN json_array_length(restored, '$.found') END), 0)
     FROM authorizations WHERE restored IS NOT NULL AND authorization_row < ?1";
+
+#[cfg(test)]
+mod tests;
