@@ -316,7 +316,7 @@ fn capture_story(connection: &Connection, capture: Capture) -> rusqlite::Result<
         .prepare_cached("SELECT up_to FROM pruned WHERE what = 'captures'")?
         .query_row([], |row| row.get(0))?;
     let is_pruned = history.is_empty() && capture.state.is_terminal() && capture.key.row() <= up_to;
-    Ok(CaptureStory { shipments, history, is_pruned, capture })
+    Ok(CaptureStory { capture, shipments, history, is_pruned })
 }
 
 /// The events about a shipment. Outcomes have an index. A deferral and a correction have none, but
