@@ -66,13 +66,15 @@ async fn what_was_captured_after_the_backup_is_not_captured_again() {
     let known = world.order("known", Account::Flex, &several);
     let doubted = world.order("doubted", Account::Flex, &several);
     let lost = world.order("lost", Account::Flex, &several);
+    let planned = world.order("planned", Account::Flex, &several);
     let done = world.order("done", Account::Flitt, &[("l1", 1, 500)]);
     let half = world.order("half", Account::Flitt, &[("l1", 2, 1_999)]);
     let gone = world.order("gone", Account::Fondy, &[("l1", 2, 1_999)]);
-    let orders = [&known, &doubted, &lost, &done, &half, &gone];
+    let orders = [&known, &doubted, &lost, &planned, &done, &half, &gone];
     let before =
         [known.shipped("s1", &[("l1", 1)]), done.shipped("s1", &[("l1", 1)]), half.shipped("s1", &[("l1", 1)])];
     let in_doubt = [doubted.shipped("s1", &[("l1", 1)]), doubted.shipped("s2", &[("l1", 1)])];
+    let put_off = [planned.shipped("s1", &[("l1", 1)])];
     let after = [
         known.shipped("s2", &[("l1", 1)]),
         lost.shipped("s1", &[("l1", 1)]),
@@ -81,7 +83,7 @@ async fn what_was_captured_after_the_backup_is_not_captured_again() {
         gone.shipped("s2", &[("l1", 1)]),
     ];
 
-    // Before the backup: one captured, one in doubt with another behind it, one half collected.
+    // Before the backup: one captured, one in doubt with another behind it, one put off, one half collected.
     let mut worker = world.worker_with(&NO_LOOKS);
     world.publish(before.clone()).await;
     world.outcomes(2).await;
@@ -89,13 +91,17 @@ async fn what_was_captured_after_the_backup_is_not_captured_again() {
     world.publish(in_doubt.clone()).await;
     world.count_becomes("SELECT count(*) FROM captures WHERE state = 'in_doubt'", 1).await;
     world.count_becomes("SELECT count(*) FROM captures WHERE state = 'planned'", 1).await;
+    world.fault_on_captures(Fault::Status { status: 429, retry_after_s: Some(60), when: When::Before }, None);
+    world.publish(put_off.clone()).await;
+    world.count_becomes("SELECT count(*) FROM captures WHERE state = 'planned'", 2).await;
     world.count_becomes("SELECT count(*) FROM shipments WHERE state = 'waiting'", 1).await;
     back_up(&world).await;
     worker.kill9().await;
     // After it: everything of that is captured, and more.
+    world.faults(Vec::new());
     let mut worker = world.worker();
     world.publish(after.clone()).await;
-    world.outcomes(9).await;
+    world.outcomes(11).await;
     worker.kill9().await;
     let captured_then = captured(&world, &orders);
     assert_eq!(captured_then.iter().filter(|minor| **minor > 0).count(), orders.len(), "{captured_then:?}");
@@ -106,7 +112,7 @@ async fn what_was_captured_after_the_backup_is_not_captured_again() {
     let mut worker = world.worker_after_restore();
     world.publish(after.clone()).await;
     worker.readiness("open authorizations are still to be read before").await;
-    world.count_becomes("SELECT count(*) FROM orders", 6).await;
+    world.count_becomes("SELECT count(*) FROM orders", 7).await;
     worker.metric_becomes("holdfast_alarm{name=\"account_breaker_open\",account=\"flex\"}", |value| value > 0.0).await;
     assert_eq!(captured(&world, &orders), captured_then);
     // One of the providers answers before the worker dies, without the other having been read.
@@ -121,20 +127,20 @@ async fn what_was_captured_after_the_backup_is_not_captured_again() {
     // Nobody says that it was restored, and nothing is captured all the same.
     let mut worker = world.worker();
     worker.readiness("open authorizations are still to be read before").await;
-    world.publish(before.clone().into_iter().chain(in_doubt).chain(after)).await;
+    world.publish(before.clone().into_iter().chain(in_doubt).chain(put_off).chain(after)).await;
     worker.consuming().await;
     assert_eq!(world.count("SELECT count(*) FROM restores WHERE ended_at IS NULL"), 1);
     assert_eq!(captured(&world, &orders), captured_then);
     world.faults(vec![forget_keys()]);
     let said = is_over(&mut worker).await;
-    assert!(said["adopted"].as_u64() >= Some(2), "the one in doubt and the one behind it: {said}");
-    world.count_becomes("SELECT count(*) FROM shipments WHERE state = 'settled'", 10).await;
+    assert!(said["adopted"].as_u64() >= Some(3), "the one in doubt, the one behind it, the one put off: {said}");
+    world.count_becomes("SELECT count(*) FROM shipments WHERE state = 'settled'", 11).await;
     assert_eq!(captured(&world, &orders), captured_then);
     check(&world).await;
 
     // It goes on as before, on what it has recognised too.
     world.publish([known.shipped("s3", &[("l1", 1)]), lost.shipped("s2", &[("l1", 2)])]).await;
-    world.count_becomes("SELECT count(*) FROM shipments WHERE state = 'settled'", 12).await;
+    world.count_becomes("SELECT count(*) FROM shipments WHERE state = 'settled'", 13).await;
     assert_eq!(captured(&world, &[&known, &lost]), [1_000, 1_000]);
     check(&world).await;
     worker.stop().await;
