@@ -59,14 +59,15 @@ async fn is_over(worker: &mut Worker) -> Value {
     said
 }
 
+/// An order that is captured several times.
+fn several(world: &World, id: &str) -> Order {
+    world.order(id, Account::Flex, &[("l1", 3, 1_000)])
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_captured_after_the_backup_is_not_captured_again() {
     let world = World::new().await;
-    let several = [("l1", 3, 1_000)];
-    let known = world.order("known", Account::Flex, &several);
-    let doubted = world.order("doubted", Account::Flex, &several);
-    let lost = world.order("lost", Account::Flex, &several);
-    let planned = world.order("planned", Account::Flex, &several);
+    let [known, doubted, lost, planned] = ["known", "doubted", "lost", "planned"].map(|id| several(&world, id));
     let done = world.order("done", Account::Flitt, &[("l1", 1, 500)]);
     let half = world.order("half", Account::Flitt, &[("l1", 2, 1_999)]);
     let gone = world.order("gone", Account::Fondy, &[("l1", 2, 1_999)]);
