@@ -20,4 +20,6 @@ mod official_client;
 mod orders;
 mod outage;
 mod replay;
+mod restore;
+mod retention;
 mod support;
