@@ -11,6 +11,9 @@ die() {
 
 need_cargo() {
     command -v cargo >/dev/null 2>&1 || die "Rust is needed: install it from https://rustup.rs and start again"
+    # The allocator is built with it.
+    command -v make >/dev/null 2>&1 || install_packages make make make ||
+        die "make is needed: install it and start again"
 }
 
 # Sets RABBITMQ_SERVER to the server's own script. The wrapper in /usr/sbin of Debian's package

@@ -3,7 +3,7 @@
 /// Most of what is allocated for a capture by one thread is freed by another, which the system's
 /// allocator does under a lock.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
     holdfast::cli::main()
