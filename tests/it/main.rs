@@ -20,4 +20,5 @@ mod official_client;
 mod orders;
 mod outage;
 mod replay;
+mod runbook;
 mod support;
