@@ -26,11 +26,14 @@ mod demo;
 mod doctor;
 mod failure;
 mod manual;
+mod narrow;
 mod output;
 mod publish;
 mod run;
 mod sandbox;
 mod schema;
+#[cfg(test)]
+mod screens;
 #[cfg(test)]
 mod testing;
 mod text;
