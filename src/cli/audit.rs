@@ -16,10 +16,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::text::{self, Amount};
-use super::{Context, Exit, Failure, Format, table};
+use super::{Context, Exit, Failure, Format, OrExit, Output, table};
 use crate::audit::Difference;
 use crate::ids::{AccountName, Reference};
+use crate::ledger::sqlite::report::Report;
 use crate::money::{Currency, Money};
+use crate::settings::{LedgerUrl, Settings};
 
 /// How it is used.
 pub(super) const EXAMPLES: &str = "\
@@ -62,21 +64,36 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let verdict = match &args.shipments {
-        Some(path) => file::audit(path, context)?,
-        None => provider::audit(&args, context).await?,
+    let verdict = if let Some(path) = &args.shipments {
+        file::audit(path, context)?
+    } else {
+        let (settings, report) = (context.settings()?, context.report()?);
+        provider::audit(&args, &settings, report, context.output.is_terminal()).await?
     };
     match context.output.format() {
         Format::Json => context.output.json(&verdict)?,
-        Format::Table => verdict.show(context)?,
+        Format::Table => verdict.show(&mut context.output)?,
     }
     Ok(verdict.exit())
+}
+
+/// Audits everything at a pace that only a pretend provider bears, shows the verdict, and says whether
+/// nothing is wrong.
+pub(super) async fn audit_all(settings: &Settings, output: &mut Output) -> Result<bool, Failure> {
+    let args = Args { shipments: None, account: None, after: 0, rate: 1_000, concurrency: 8 };
+    let LedgerUrl::Sqlite(path) = &settings.ledger;
+    let report = Report::open(path).or_exit(Exit::Ledger)?;
+    let verdict = provider::audit(&args, settings, report, false).await?;
+    verdict.show(output)?;
+    Ok(verdict.exit() == Exit::Done)
 }
 
 /// What an audit came to.
 #[derive(Debug, Default, Serialize)]
 struct Verdict {
-    /// What the other books are.
+    /// What is compared, and with what.
+    #[serde(skip)]
+    what: &'static str,
     #[serde(skip)]
     other: &'static str,
     /// What agrees: captures or shipments.
@@ -165,8 +182,7 @@ impl Verdict {
         self.agreed_amounts = sums.into_iter().filter_map(sum).collect();
     }
 
-    fn show(&self, context: &mut Context) -> Result<(), Failure> {
-        let output = &mut context.output;
+    fn show(&self, output: &mut Output) -> Result<(), Failure> {
         if !self.differences.is_empty() {
             output.table(differences_table(&self.differences, self.other))?;
             output.line("")?;
@@ -180,7 +196,7 @@ impl Verdict {
         }
         let sums: Vec<_> = self.agreed_amounts.iter().map(|Sum { amount: Amount(sum), .. }| sum.to_string()).collect();
         let sums = if sums.is_empty() { String::new() } else { format!(": {}", sums.join(", ")) };
-        output.line(&format!("agreed       {}{sums}", self.agreed))?;
+        output.line(&format!("agreed       {} {}{sums}", self.agreed, self.what))?;
         output.line(&format!("open         {} (not compared)", self.open))?;
         output.line(&format!("differences  {}", self.differences.len()))?;
         if let Some(after) = self.stopped_after {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use holdfast::broker::session::Session;
-use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, QueueBindOptions};
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, BasicRejectOptions, ConfirmSelectOptions, QueueBindOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
 use rusqlite::Connection;
@@ -50,6 +52,7 @@ fn malformed() -> Vec<Malformed> {
 async fn raw(world: &World) -> (Session, Channel) {
     let session = Session::open(&world.broker, "test").await.unwrap();
     let channel = session.channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     (session, channel)
 }
 
@@ -153,7 +156,9 @@ async fn messages_of_any_size_are_taken() {
         let exchange = world.broker.orders_exchange.as_str().into();
         let options = BasicPublishOptions::default();
         let properties = BasicProperties::default().with_delivery_mode(2);
-        channel.basic_publish(exchange, "order.shipped".into(), options, body.as_bytes(), properties).await.unwrap();
+        let sent = channel.basic_publish(exchange, "order.shipped".into(), options, body.as_bytes(), properties).await;
+        // Eight megabytes take a busy machine longer than a connection takes to close.
+        sent.unwrap().await.unwrap();
     }
     session.close(channel).await;
     let rejected = world.events("notice.rejected", 3).await;

@@ -34,7 +34,7 @@ pub(super) fn audit(path: &Path, context: &Context) -> Result<Verdict, Failure> 
     let report = context.report()?;
     let total = u64::try_from(expected.len()).unwrap_or(u64::MAX);
     let bar = progress(total, "orders", context.output.is_terminal());
-    let mut verdict = Verdict { other: "in the file", ..Verdict::default() };
+    let mut verdict = Verdict { what: "shipments", other: "in the file", ..Verdict::default() };
     for (order, rows) in &expected {
         let (agreed, open, differences) = compare_order(order, rows, &ours(&report, order)?);
         verdict.agreed += agreed;

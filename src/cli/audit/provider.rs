@@ -13,11 +13,11 @@ use tokio::time::{Interval, interval, sleep};
 use super::{Args, Row, Unread, Verdict, progress};
 use crate::audit::{Compared, OurAuthorization, compare_authorization};
 use crate::capture::evidence::{AuthorizationView, Reading};
-use crate::cli::{Context, Exit, Failure, OrExit};
+use crate::cli::{Exit, Failure, OrExit};
 use crate::ids::AccountName;
-use crate::ledger::sqlite::report::Books;
+use crate::ledger::sqlite::report::{Books, Report};
 use crate::provider::{self, Provider};
-use crate::settings;
+use crate::settings::{Account, Settings};
 
 /// Authorizations that are read together.
 const PAGE: u32 = 512;
@@ -34,13 +34,18 @@ const GIVEN_UP_AFTER: u32 = 10;
 type Seen = Result<Option<Box<AuthorizationView>>, String>;
 
 /// Compares.
-pub(super) async fn audit(args: &Args, context: &Context) -> Result<Verdict, Failure> {
-    let readers = readers(args, context)?;
-    let books = context.report()?.into_books().or_exit(Exit::Ledger)?;
+pub(super) async fn audit(
+    args: &Args,
+    settings: &Settings,
+    report: Report,
+    is_terminal: bool,
+) -> Result<Verdict, Failure> {
+    let readers = readers(args, settings, &report)?;
+    let books = report.into_books().or_exit(Exit::Ledger)?;
     let account = args.account.as_ref();
     let total = books.count(args.after, account).or_exit(Exit::Ledger)?;
-    let bar = progress(total, "authorizations", context.output.is_terminal());
-    let mut verdict = Verdict { other: "provider", ..Verdict::default() };
+    let bar = progress(total, "authorizations", is_terminal);
+    let mut verdict = Verdict { what: "captures", other: "provider", ..Verdict::default() };
     let (mut sums, mut after) = (BTreeMap::new(), args.after);
     loop {
         let page = books.behind(after, account, PAGE).or_exit(Exit::Ledger)?;
@@ -142,14 +147,13 @@ enum Reader {
     Paused,
 }
 
-fn readers(args: &Args, context: &Context) -> Result<Readers, Failure> {
-    let settings = context.settings()?;
-    let known = context.report()?.accounts().or_exit(Exit::Ledger)?;
+fn readers(args: &Args, settings: &Settings, report: &Report) -> Result<Readers, Failure> {
+    let known = report.accounts().or_exit(Exit::Ledger)?;
     let is_paused = |name: &AccountName| {
         let status = known.get(name).and_then(|summary| summary.status.as_ref());
         status.is_some_and(|status| status.state == "paused")
     };
-    let reader = |account: &settings::Account| {
+    let reader = |account: &Account| {
         let reader = if is_paused(&account.name) {
             Reader::Paused
         } else {

@@ -139,7 +139,8 @@ fn settled_by(capture: &Capture, around: &Surroundings<'_>) -> String {
             quiet_over(progress.terminal_seen_at)
         ),
         Some(Since::OtherAmount) => {
-            "nothing that Holdfast can do: ask the provider what it captured under the key, which is the capture's id"
+            "a person: ask the provider what it captured under the key, which is the capture's id, and close it with \
+             `holdfast captures close`"
                 .to_owned()
         }
         Some(Since::OtherCurrency) => {

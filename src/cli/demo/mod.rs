@@ -17,6 +17,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
+use crate::cli::audit;
 use crate::cli::demo::scenes::Act;
 use crate::cli::demo::stage::Stage;
 use crate::cli::{Exit, Failure, OrExit, Output, table};
@@ -62,10 +63,12 @@ async fn play(output: &mut Output) -> anyhow::Result<bool> {
         }
     }
     progress.finish_and_clear();
-    let struck = stage.strike().await?;
     output.line("\nWhat became of each shipment, and why:\n")?;
     output.table(outcome_table(&acts, &outcomes))?;
-    let agrees = verdict::show(&struck, output)?;
+    output.line("\n`holdfast audit`, which reads every authorization from its provider, says:\n")?;
+    let is_right = audit::audit_all(&stage.settings, output).await?;
+    let struck = stage.strike().await?;
+    let agrees = verdict::show(&struck, output)? && is_right;
     let kept = keep(struck.dir)?;
     let program = std::env::current_exe().context("cannot tell where this program is")?;
     let program = program.display();
@@ -119,13 +122,15 @@ fn live_line(kind: &str, data: &Value) -> String {
         "capture.succeeded" => format!("{} {}", text(&data["amount"]), text(&data["currency"])),
         "capture.failed" => text(&data["reason"]),
         "capture.deferred" => format!("{} so far, waits for the rest", text(&data["amount_so_far"])),
+        "authorization.expiring" => format!("the hold of {} ends soon", text(&data["order_id"])),
+        "authorization.expired" => format!("the hold of {} has ended", text(&data["order_id"])),
         _ => format!("{} {}", text(&data["reason"]), text(&data["message"])),
     };
     let shipment = match (data["order_id"].as_str(), data["shipment_id"].as_str()) {
         (Some(order), Some(shipment)) => format!("{order}/{shipment}"),
         _ => "-".to_owned(),
     };
-    format!("  {kind:<18} {shipment:<11} {what}")
+    format!("  {kind:<22} {shipment:<11} {what}")
 }
 
 /// A JSON value as a person writes it.

@@ -50,6 +50,7 @@ fn new_authorization(scene: &Scene) -> anyhow::Result<NewAuthorization> {
         "reference": reference,
         "amount_minor": Money::from_major(major, currency)?.minor(),
         "currency": scene.currency,
+        "lifetime_ms": scene.held_for.map(|held_for| held_for.as_millis()),
     });
     serde_json::from_value(new).context("the sandbox reads what the demo writes")
 }

@@ -1,5 +1,7 @@
 //! The orders that the demo ships: what is in them, how they ship, and what goes wrong on the way.
 
+use std::time::Duration;
+
 use crate::sandbox::{Fault, Operation, Protocol, Rule, When};
 
 /// One order and its shipments.
@@ -10,6 +12,8 @@ pub(super) struct Scene {
     pub(super) currency: &'static str,
     /// Authorized at the provider.
     pub(super) authorized: &'static str,
+    /// For how long, where it is shorter than usual.
+    pub(super) held_for: Option<Duration>,
     pub(super) plan: PlanText,
     pub(super) shipments: Vec<ShipmentText>,
     /// What goes wrong with its capture requests.
@@ -63,9 +67,12 @@ pub(super) struct Act {
 
 /// The demo, one act after the other: an outage strikes whatever is in flight, so it has its own.
 pub(super) fn acts() -> Vec<Act> {
-    let everyday = single_capture().into_iter().chain(several_captures()).collect();
+    let everyday = single_capture().into_iter().chain([near_its_deadline()]).chain(several_captures()).collect();
     vec![
-        Act { title: "Orders ship, in parts. One notice comes twice, one message is no message.", scenes: everyday },
+        Act {
+            title: "Orders ship, in parts. One notice comes twice, one message is no message, one hold ends soon.",
+            scenes: everyday,
+        },
         Act { title: "Things go wrong: lost answers, silence, a refusal, a wrong notice.", scenes: trouble() },
         Act { title: "The provider goes down for three seconds, under a capture.", scenes: outage() },
         Act { title: "An order ships while it is still down.", scenes: while_down() },
@@ -80,6 +87,7 @@ fn single_capture() -> Vec<Scene> {
             protocol: Protocol::Flitt,
             currency: "GEL",
             authorized: "119.00",
+            held_for: None,
             plan: PlanText {
                 lines: &[("mug", "3", "44.97"), ("lamp", "1", "69.13")],
                 discount: "0.00",
@@ -99,6 +107,7 @@ fn single_capture() -> Vec<Scene> {
             protocol: Protocol::Fondy,
             currency: "EUR",
             authorized: "90.00",
+            held_for: None,
             plan: PlanText {
                 lines: &[("shirt", "3", "90.00")],
                 discount: "9.00",
@@ -119,6 +128,7 @@ fn single_capture() -> Vec<Scene> {
             protocol: Protocol::Fondy,
             currency: "EUR",
             authorized: "25.00",
+            held_for: None,
             plan: PlanText {
                 lines: &[("book", "1", "25.00")],
                 discount: "0.00",
@@ -136,6 +146,25 @@ fn single_capture() -> Vec<Scene> {
     ]
 }
 
+/// One that cannot wait for the rest of its order.
+fn near_its_deadline() -> Scene {
+    Scene {
+        order: "ord-1004",
+        account: "flitt-ge",
+        protocol: Protocol::Flitt,
+        currency: "GEL",
+        authorized: "42.00",
+        held_for: Some(Duration::from_secs(9)),
+        plan: one(&[("vase", "2", "42.00")], "42.00"),
+        shipments: vec![shipment(
+            "a",
+            &[("vase", "1")],
+            "the hold was about to end: captured what had shipped, and waited for no more",
+        )],
+        fault: None,
+    }
+}
+
 fn several_captures() -> Vec<Scene> {
     vec![
         Scene {
@@ -144,6 +173,7 @@ fn several_captures() -> Vec<Scene> {
             protocol: Protocol::FlexPay,
             currency: "USD",
             authorized: "100.00",
+            held_for: None,
             plan: PlanText {
                 lines: &[("chair", "3", "89.99")],
                 discount: "0.00",
@@ -164,6 +194,7 @@ fn several_captures() -> Vec<Scene> {
             protocol: Protocol::FlexPay,
             currency: "USD",
             authorized: "40.00",
+            held_for: None,
             plan: PlanText {
                 lines: &[("pan", "1", "40.00"), ("spare-handle", "1", "0.00")],
                 discount: "0.00",
@@ -194,6 +225,7 @@ fn single_flex(
         protocol: Protocol::FlexPay,
         currency: "USD",
         authorized: amount,
+        held_for: None,
         plan,
         shipments: vec![shipment],
         fault,
@@ -270,6 +302,7 @@ fn trouble() -> Vec<Scene> {
             protocol: Protocol::Flitt,
             currency: "GEL",
             authorized: "50.00",
+            held_for: None,
             plan: one(&[("tea", "2", "50.00")], "50.00"),
             shipments: vec![last("a", &[("tea", "3")], "three shipped, two were ordered: refused, nothing captured")],
             fault: None,

@@ -128,6 +128,8 @@ dead_queue = "demo-{suffix}.dead"
 [ledger]
 url = "sqlite:{ledger}"
 [capture]
+deadline_margin = "5s"
+expiring_leads = ["6s"]
 final_grace = "1s"
 quiet = "2s"
 look_after = ["1s", "2s", "5s", "15s"]

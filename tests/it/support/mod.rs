@@ -31,7 +31,7 @@ use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Virtual hosts made at the start of the shared node; each costs it about 5 ms.
-const VHOSTS: usize = 96;
+const VHOSTS: usize = 160;
 
 static NODE: OnceCell<LocalNode> = OnceCell::const_new();
 static NEXT_VHOST: AtomicUsize = AtomicUsize::new(0);
@@ -39,7 +39,7 @@ static NEXT_VHOST: AtomicUsize = AtomicUsize::new(0);
 /// The node that all tests share. Do not break it: start your own.
 pub async fn node() -> &'static LocalNode {
     let start = || async {
-        let vhosts: Vec<String> = (0..VHOSTS).map(|number| format!("t{number:02}")).collect();
+        let vhosts: Vec<String> = (0..VHOSTS).map(|number| format!("t{number:03}")).collect();
         LocalNode::start(&std::env::temp_dir(), &vhosts).await.expect("a RabbitMQ to test with")
     };
     NODE.get_or_init(start).await
@@ -49,7 +49,7 @@ pub async fn node() -> &'static LocalNode {
 pub async fn broker() -> Broker {
     let number = NEXT_VHOST.fetch_add(1, Ordering::Relaxed);
     assert!(number < VHOSTS, "raise VHOSTS: there are more tests than virtual hosts");
-    broker_at(node().await.url(&format!("t{number:02}")))
+    broker_at(node().await.url(&format!("t{number:03}")))
 }
 
 /// Settings with names and time limits for tests. Declares the `orders` exchange too.
