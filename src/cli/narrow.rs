@@ -4,6 +4,8 @@
 //! and where there is no room for them, what does not fit stands on further lines below its row. Where no width is given, nothing here
 //! is asked.
 
+use std::fmt::Write as _;
+
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table};
 
 /// Between two columns.
@@ -63,7 +65,8 @@ fn folded(table: &Table, widths: &[usize], width: usize) -> String {
             let Some((last, others)) = columns.split_last() else { continue };
             for column in others {
                 let cell = row.get(*column).map_or("", String::as_str);
-                line.push_str(&format!("{cell:<fill$}", fill = widths[*column] + GAP));
+                // Writing to a string does not fail.
+                let _ = write!(line, "{cell:<fill$}", fill = widths[*column] + GAP);
             }
             let start = line.chars().count();
             let cell = row.get(*last).map_or("", String::as_str);

@@ -2,7 +2,6 @@
 //! and 160 columns and for programs: kept, so that whoever changes one sees what becomes of it.
 
 use super::*;
-use crate::clock::Timestamp;
 use crate::ledger::sqlite::report::example::{self, Example};
 
 /// Nobody listens there.
@@ -46,21 +45,11 @@ INSERT INTO replay_items (job_row, position, dead_letter_row, order_id, state, r
   FROM dead_letters WHERE reason = 'declined';
 ";
 
-fn run(command: Command, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
-    match command {
-        Command::Captures(command) => captures::run(command, now, context),
-        Command::Authorizations(command) => authorizations::run(command, now, context),
-        Command::Accounts(command) => accounts::run(command, now, context),
-        Command::DeadLetters(command) => dead_letters::run(command, now, context),
-        other => other.run(context),
-    }
-}
-
 /// What a command writes before a terminal of so many columns, or for programs.
 fn screen(example: &Example, width: Option<u16>, line: &str) -> String {
     let format = if width.is_some() { Format::Table } else { Format::Json };
     let line = Cli::try_parse_from(std::iter::once("holdfast").chain(line.split(' '))).unwrap();
-    let command = |context: &mut Context| run(line.command, example::at("09:30:00"), context);
+    let command = |context: &mut Context| line.command.run(example::at("09:30:00"), context);
     let (ended, written) = testing::run_at_width(width, ACCOUNTS, &example.path, format, command);
     assert!(ended.is_ok(), "{ended:?}");
     String::from_utf8(written).unwrap()

@@ -225,6 +225,7 @@ fn told_to_have_succeeded(world: &World) -> Value {
     sums.into_iter().map(sum).collect()
 }
 
+#[expect(clippy::print_stdout, reason = "the seed and the moments of a run, for whoever has to repeat it")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outages_worth_is_replayed_through_three_kills_and_nothing_else_is_touched() {
     let seed = std::env::var("HOLDFAST_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
