@@ -21,6 +21,7 @@ use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, OrderKey, Shipment, ShipmentKey, SingleUse};
 use crate::capture::register::{self, Applied, Told};
 use crate::capture::reject;
+use crate::capture::restored;
 use crate::capture::small;
 use crate::capture::states::ShipmentState;
 use crate::capture::why::Missing;
@@ -102,6 +103,8 @@ pub(super) fn accept(books: &mut Books, mut arrival: Arrival, context: Context<'
     let missing = known.missing(books, &arrival.notice.order, arrival.notice.amount.is_some());
     let applied = register::apply(books, &arrival.notice.order, arrival.notice.authorization.as_ref(), known, context);
     let caused_by = arrival.event_id.clone();
+    let is_unread = restored::is_unread(books.authorization(applied.authorization));
+    let missing = missing.or(is_unread.then_some(Missing::Reading));
     let reply = match missing {
         Some(missing) => awaiting::wait(books, arrival, content, missing, context),
         None => take_up(books, &arrival, applied, content, context),
@@ -249,6 +252,9 @@ fn bind_multiple(
     start: bool,
     context: Context<'_>,
 ) -> Reply {
+    if let Some(reply) = restored::claim(books, shipment, authorization, amount, context) {
+        return reply;
+    }
     if amount.is_zero() {
         outcome::succeed_zero(books, shipment, context);
         return Reply::nothing(Note::Zero).about(outcome::subject(books, shipment));

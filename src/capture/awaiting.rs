@@ -26,18 +26,20 @@ pub(super) fn wait(
         accept::insert_shipment(books, &arrival, order, content, context)
     });
     let give_up_at = give_up_at(books, shipment, context);
-    if context.now.wall >= give_up_at {
+    if context.now.wall >= give_up_at && missing != Missing::Reading {
         let message = "it did not become known in time: send what is missing, then replay";
         return give_up(books, shipment, reason, message, context);
     }
-    let next = clock::after(context.now.wall, context.policy.awaiting_check).min(give_up_at);
+    let next = clock::after(context.now.wall, context.policy.awaiting_check);
+    let next = if missing == Missing::Reading { next } else { next.min(give_up_at) };
     let subject = outcome::subject(books, shipment);
     let waiting = books.shipment_mut(shipment);
     waiting.due_at = Some(next);
     waiting.awaits = Some(missing);
     waiting.message = Some(arrival.raw);
     waiting.says_final |= arrival.notice.is_final;
-    Reply::nothing(Note::Awaiting(reason)).about(subject)
+    let note = if missing == Missing::Reading { Note::AwaitingRead } else { Note::Awaiting(reason) };
+    Reply::nothing(note).about(subject)
 }
 
 /// A notice that was kept, and contradicts what was registered meanwhile, can still be corrected until

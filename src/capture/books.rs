@@ -21,6 +21,7 @@ use crate::capture::records::{
 };
 use crate::capture::replay::ReplayRecord;
 use crate::capture::states::{CaptureState, ShipmentState};
+use crate::clock::Timestamp;
 use crate::ids::{AccountName, DeadLetterId, OrderId, Reference, ShipmentId};
 
 pub use crate::capture::changes::{Announcement, Change, Entry, HistoryNote, Movement, MovementKind, OutcomeOf, Table};
@@ -59,6 +60,8 @@ pub struct Books {
     rewatched: HashSet<AuthorizationKey>,
     /// Orders whose plan was registered or revised.
     pub plans: Vec<OrderKey>,
+    /// The ledger was restored from a backup: until then, a new authorization may be one of the lost time.
+    pub read_first_until: Option<Timestamp>,
     next_row: i64,
 }
 
@@ -375,6 +378,18 @@ impl Books {
             }
         }
         self.movements.push(movement);
+    }
+
+    /// What was captured in the lost time before a restore may not fit beside what the restored books have
+    /// planned: the difference is set apart, as for a correction.
+    pub fn cover_excess(&mut self, key: AuthorizationKey) {
+        let record = self.authorization(key);
+        let one = "one currency per authorization";
+        let committed = record.captured.checked_add(record.reserved).expect(one);
+        let excess = committed.saturating_sub(record.authorized).expect(one);
+        if excess.minor() > record.excess.minor() {
+            self.authorization_mut(key).excess = excess;
+        }
     }
 
     /// Writes a line of history made by `build` from its number.

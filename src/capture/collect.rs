@@ -15,6 +15,7 @@ use crate::capture::expiry;
 use crate::capture::outcome::{self, Cause};
 use crate::capture::policy::Captures;
 use crate::capture::records::{AmountMode, Authorization, AuthorizationKey, ShipmentKey, SingleUse};
+use crate::capture::restored;
 use crate::capture::retry;
 use crate::capture::settle;
 use crate::capture::small;
@@ -112,7 +113,7 @@ pub(super) fn due(books: &mut Books, authorization: AuthorizationKey, start: boo
 /// Is it time to stop collecting?
 pub(super) fn is_due(record: &Authorization, context: Context<'_>) -> bool {
     let has_come = record.freeze_at.is_some_and(|at| at <= context.now.wall) && expiry::may_read(record, context);
-    has_come && record.waiting > 0 && record.single == SingleUse::Free
+    has_come && !restored::is_unread(record) && record.waiting > 0 && record.single == SingleUse::Free
 }
 
 fn begin_read(books: &mut Books, authorization: AuthorizationKey, start: bool, context: Context<'_>) -> Reply {

@@ -291,6 +291,15 @@ pub enum Note {
     Awaiting(FailureReason),
     /// Another notice waits for something to become known.
     Kept(FailureReason),
+    /// A shipment waits until its authorization was read, because the ledger was restored from a backup.
+    AwaitingRead,
+    /// An authorization was read for the first time since the ledger was restored from a backup.
+    Restored {
+        /// Captures of ours that the provider showed, and that are booked now.
+        adopted: u32,
+        /// Captures under keys of which the ledger has no notice.
+        found: u32,
+    },
     /// An authorization, a plan or a revision was registered.
     Registered,
     /// What has not shipped was cancelled.

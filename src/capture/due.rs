@@ -13,6 +13,7 @@ use crate::capture::foreign;
 use crate::capture::kept;
 use crate::capture::outcome;
 use crate::capture::records::{Ask, AuthorizationKey, CaptureKey, ShipmentKey};
+use crate::capture::restored;
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::window;
 use crate::clock::{self, Timestamp};
@@ -112,6 +113,7 @@ fn due_authorization(books: &mut Books, authorization: AuthorizationKey, context
     if !is_configured(books, authorization, context) {
         return expiry::park(books, authorization, context);
     }
+    // Where it has to be read first, that is what `expiry` does.
     if collect::is_due(books.authorization(authorization), context) {
         return collect::due(books, authorization, true, context);
     }
@@ -149,7 +151,9 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
         // What is in flight ahead of it hands on the turn, or the end of the halt does; at the deadline
         // margin it goes anyway.
         foreign::hold_back(books, capture, context);
-        let deadline = collect::deadline(books, books.capture(capture).authorization, context);
+        let authorization = books.capture(capture).authorization;
+        let deadline = collect::deadline(books, authorization, context)
+            .filter(|_| !restored::is_unread(books.authorization(authorization)));
         let record = books.capture_mut(capture);
         record.due_at = deadline;
         record.waits_turn = true;
@@ -183,11 +187,15 @@ pub(super) fn move_deadline(books: &mut Books, authorization: AuthorizationKey, 
     }
 }
 
-/// One at a time: nothing else in flight on the authorization; and none while it is halted. From the
+/// One at a time: nothing else in flight on the authorization; and none while it is halted, or has to be
+/// read first. From the
 /// deadline margin on, an authorization that allows several captures does not let doubt about one hold up
 /// the others.
 fn is_its_turn(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool {
     let record = books.authorization(books.capture(capture).authorization);
+    if restored::is_unread(record) {
+        return false;
+    }
     let is_free = record.in_flight == 0 && !foreign::is_halted(record, context);
     is_free || foreign::is_hurried(record, context)
 }

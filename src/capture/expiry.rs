@@ -16,15 +16,24 @@ use crate::capture::foreign;
 use crate::capture::outcome;
 use crate::capture::policy::{OnExpiry, Policy};
 use crate::capture::records::{Authorization, AuthorizationKey, Lead, SingleUse, Watch};
+use crate::capture::restored;
 use crate::capture::retry;
 use crate::capture::settle;
 use crate::clock::{self, Timestamp};
-use crate::ids::EventId;
+use crate::ids::{AccountName, EventId};
 use crate::money::Money;
 
 /// What a new authorization is watched for. Where nobody has told its expiry, the provider is asked;
 /// not at once, for the answer to a first capture may tell it.
-pub(super) fn first_watch(expires_at: Option<Timestamp>, context: Context<'_>) -> Watch {
+pub(super) fn first_watch(
+    books: &Books,
+    account: &AccountName,
+    expires_at: Option<Timestamp>,
+    context: Context<'_>,
+) -> Watch {
+    if let Some(restored) = restored::of_new(books, account, context) {
+        return Watch { read_at: Some(context.now.wall), restored: Some(restored), ..Watch::default() };
+    }
     let wait = retry::look_delay(&context.policy.look_after, 0, context.jitter);
     let ask_at = expires_at.is_none().then(|| clock::after(context.now.wall, wait));
     Watch { read_at: ask_at, ..Watch::default() }
@@ -47,7 +56,7 @@ pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, conte
     }
 }
 
-/// From when on the provider is to be read: for the freeze, for an expiry that nobody has told, for
+/// From when on the provider is to be read: because the ledger was restored, for the freeze, for an expiry that nobody has told, for
 /// foreign money, or for what became of it after its expiry. Captures that are open then come first, by their own rules.
 fn call_from(record: &Authorization) -> Option<Timestamp> {
     let freeze = record.freeze_at.filter(|_| record.waiting > 0 && record.single == SingleUse::Free);
@@ -59,7 +68,8 @@ fn call_from(record: &Authorization) -> Option<Timestamp> {
     };
     // When, is up to the read that was put off.
     let foreign = Some(Timestamp::UNIX_EPOCH).filter(|_| is_watched(record) && foreign::needs_reads(record));
-    [freeze, end, foreign].into_iter().flatten().min()
+    let restored = Some(Timestamp::UNIX_EPOCH).filter(|_| restored::is_unread(record));
+    [freeze, end, foreign, restored].into_iter().flatten().min()
 }
 
 /// Is there anything about its end that is not known?
@@ -187,12 +197,21 @@ pub(super) fn expire(books: &mut Books, expire: Expire, context: Context<'_>) ->
         return Reply::nothing(Note::Nothing);
     }
     let subject = subject(books, record);
+    let is_unread = restored::is_unread(record);
     match reading {
+        Reading::Unclear(doubt) if is_unread => restored::again(books, authorization, doubt, context),
         Reading::Unclear(doubt) => read_again(books, authorization, 0, doubt.message, context),
         Reading::Misconfigured(fault) => {
             let at = clock::after(context.now.wall, context.policy.parked_for);
             books.watch_mut(authorization).read_at = Some(at);
+            if is_unread {
+                restored::parked(books, authorization);
+            }
             Reply::nothing(Note::Parked(fault.message))
+        }
+        Reading::Seen(view) if is_unread => {
+            settle::note_provider(books, authorization, &view, context);
+            restored::read(books, authorization, &view, context)
         }
         Reading::Seen(view) => {
             // `due` had it read again when no answer would come any more.

@@ -12,10 +12,12 @@ use crate::capture::due;
 use crate::capture::event::{
     CaptureKind, Correction, Event, EventContent, FailureReason, OperatorNote, Outcome, ResolvedBy,
 };
+use crate::capture::evidence::SeenCapture;
 use crate::capture::foreign;
 use crate::capture::outcome::{self, Cause, Intent, SetAside};
 use crate::capture::policy::Captures;
 use crate::capture::records::{AmountMode, AuthorizationKey, Capture, CaptureKey, Fee, NamedBy, OrderKey};
+use crate::capture::restored;
 use crate::capture::states::CaptureState;
 use crate::clock;
 use crate::ids::{CaptureId, DeadLetterId, EventId};
@@ -34,8 +36,8 @@ pub(super) fn take(books: &mut Books, order: OrderKey, caused_by: Option<&str>, 
     let account = context.policy.accounts.get(&newest.account).filter(|_| newest.is_amount_known);
     match account.map(|account| account.captures) {
         Some(Captures::Single) => return nothing,
-        Some(Captures::Multiple) => {}
-        None => {
+        Some(Captures::Multiple) if !restored::is_unread(newest) => {}
+        Some(Captures::Multiple) | None => {
             let again = clock::after(context.now.wall, context.policy.awaiting_check);
             books.order_mut(order).closes_at = Some(again);
             return nothing;
@@ -51,6 +53,9 @@ pub(super) fn take(books: &mut Books, order: OrderKey, caused_by: Option<&str>, 
         amount,
         generation: 0,
     };
+    if let Some(seen) = restored::find(books, authorization, fee.id(books)) {
+        return claim(books, fee, seen, context).1;
+    }
     match fee.obstacle(books, rules, context) {
         Some(cause) => refuse(books, &fee, &cause, context),
         None => plan(books, fee, context),
@@ -139,6 +144,14 @@ impl Owed {
     }
 }
 
+/// It was captured in the time that a restore from a backup has lost: booked with that amount.
+fn claim(books: &mut Books, owed: Owed, seen: SeenCapture, context: Context<'_>) -> (CaptureKey, Reply) {
+    books.order_mut(owed.order).stored += seen.amount.minor() - owed.amount.minor();
+    let capture = add_capture(books, Owed { amount: seen.amount, ..owed }, context);
+    let subject = outcome::subject_of_capture(books, capture);
+    (capture, restored::settle_found(books, capture, seen, context).about(subject))
+}
+
 /// A fee that ended without its money, in its next generation.
 pub(super) struct FeeAgain {
     pub(super) order: OrderKey,
@@ -166,7 +179,11 @@ pub(super) fn replay(
     context: Context<'_>,
 ) -> (CaptureKey, Reply) {
     let FeeAgain { order, number, caused_by, amount, generation } = again;
-    add(books, Owed { order, authorization, fee: Fee { number, caused_by }, amount, generation }, context)
+    let owed = Owed { order, authorization, fee: Fee { number, caused_by }, amount, generation };
+    match restored::find(books, authorization, owed.id(books)) {
+        Some(seen) => claim(books, owed, seen, context),
+        None => add(books, owed, context),
+    }
 }
 
 fn plan(books: &mut Books, owed: Owed, context: Context<'_>) -> Reply {
@@ -174,6 +191,13 @@ fn plan(books: &mut Books, owed: Owed, context: Context<'_>) -> Reply {
 }
 
 fn add(books: &mut Books, owed: Owed, context: Context<'_>) -> (CaptureKey, Reply) {
+    let planned = Note::Planned(owed.amount);
+    let capture = add_capture(books, owed, context);
+    let subject = outcome::subject_of_capture(books, capture);
+    (capture, due::begin_in_turn(books, capture, false, context).with_note(planned).about(subject))
+}
+
+fn add_capture(books: &mut Books, owed: Owed, context: Context<'_>) -> CaptureKey {
     let intent = Intent {
         id: owed.id(books),
         authorization: owed.authorization,
@@ -183,10 +207,7 @@ fn add(books: &mut Books, owed: Owed, context: Context<'_>) -> (CaptureKey, Repl
         generation: owed.generation,
         amount: owed.amount,
     };
-    let capture = outcome::add_capture(books, intent, context);
-    let subject = outcome::subject_of_capture(books, capture);
-    let planned = Note::Planned(owed.amount);
-    (capture, due::begin_in_turn(books, capture, false, context).with_note(planned).about(subject))
+    outcome::add_capture(books, intent, context)
 }
 
 fn refuse(books: &mut Books, owed: &Owed, cause: &Cause, context: Context<'_>) -> Reply {

@@ -16,8 +16,10 @@ use crate::capture::expiry;
 use crate::capture::outcome::Cause;
 use crate::capture::policy::Captures;
 use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, Foreign, ForeignStanding};
+use crate::capture::restored;
 use crate::capture::retry;
 use crate::clock::{self, Timestamp};
+use crate::ids::CaptureId;
 use crate::money::Money;
 
 /// Is nothing to be sent on the authorization?
@@ -46,7 +48,7 @@ pub(super) fn room(record: &Authorization, context: Context<'_>) -> Money {
 
 /// What remains at the provider by its last word, where that can be relied on: not while foreign money is
 /// being found out about, and not after the expiry, of which its answer to a capture says more.
-fn left(record: &Authorization, context: Context<'_>) -> Option<Money> {
+pub(super) fn left(record: &Authorization, context: Context<'_>) -> Option<Money> {
     let is_over = record.expires_at.is_some_and(|at| at <= context.now.wall);
     record.provider.remaining.filter(|_| !is_over && !needs_reads(record) && is_several(record, context))
 }
@@ -76,7 +78,7 @@ pub(super) fn note_answer(
 ) {
     let record = books.authorization(authorization);
     let Some(shown) = balance.captured.filter(|shown| shown.currency() == record.currency) else { return };
-    if shown.minor() <= record.captured.minor() || !is_several(record, context) {
+    if shown.minor() <= record.captured.minor() + restored::found_in_all(record) || !is_several(record, context) {
         return;
     }
     let amount = shown.checked_sub(record.captured).expect("it is more");
@@ -205,14 +207,18 @@ fn is_known(record: &Authorization, amount: Money) -> bool {
 }
 
 /// What the provider shows as captured, less what is ours: booked, or shown under the key of a capture
-/// that is not decided yet. Below zero where the view is older than our books. `None` where the two
+/// that is not decided yet, or of one that was lost with the time before a restore. Below zero where the view is older than our books. `None` where the two
 /// cannot be compared.
 fn difference(books: &Books, record: &Authorization, view: &AuthorizationView, context: Context<'_>) -> Option<i64> {
     if view.currency != record.currency || !is_several(record, context) {
         return None;
     }
     let undecided = books.undecided_on(record.key);
-    let is_ours = |id| undecided.iter().any(|key| Some(books.capture(*key).id) == id);
+    let found = restored::found(record);
+    let is_ours = |id: Option<CaptureId>| {
+        let is_open = undecided.iter().any(|key| Some(books.capture(*key).id) == id);
+        is_open || found.iter().any(|seen| id.is_some() && seen.capture == id)
+    };
     let ours = view.captures.iter().filter(|seen| is_ours(seen.capture));
     let shown: i64 = ours.map(|seen| seen.amount.minor()).sum();
     Some(expiry::captured_in_all(view, record).minor() - record.captured.minor() - shown)

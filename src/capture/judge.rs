@@ -30,6 +30,7 @@ use crate::capture::foreign;
 use crate::capture::outcome::Cause;
 use crate::capture::policy::{AccountPolicy, Captures};
 use crate::capture::records::{Authorization, Capture, CaptureProgress};
+use crate::capture::restored;
 use crate::capture::retry;
 use crate::capture::states::CaptureState;
 use crate::capture::why::{LeftOpen, Since};
@@ -378,7 +379,8 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
     if !window::left(progress.window_from, case.account.resend_window, case.context.now).is_zero() {
         return Verdict::Resend { progress };
     }
-    let agrees = view.balance.captured == Some(case.authorization.captured);
+    let ours = case.authorization.captured.minor() + restored::found_in_all(case.authorization);
+    let agrees = view.balance.captured.is_some_and(|shown| shown.minor() == ours);
     if is_quiet && agrees && !mutant::on(Mutant::ReadOnlyAfterWindow) {
         let progress = CaptureProgress { window_from: None, ..progress };
         return Verdict::Resend { progress };

@@ -43,6 +43,7 @@ mod foreign;
 mod kept;
 mod register;
 pub(crate) mod reject;
+pub mod restored;
 mod small;
 
 // what ended without its money, tried again

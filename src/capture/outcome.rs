@@ -410,7 +410,7 @@ fn shipment_ids(books: &Books, capture: CaptureKey) -> Vec<ShipmentId> {
 }
 
 /// The id of the capture that would have this shipment as its last one.
-fn would_be_id(books: &Books, shipment: ShipmentKey) -> Option<CaptureId> {
+pub(super) fn would_be_id(books: &Books, shipment: ShipmentKey) -> Option<CaptureId> {
     let record = books.shipment(shipment);
     let (account, reference): (AccountName, Reference) = {
         let authorization = books.authorization(record.authorization?);

@@ -14,7 +14,7 @@ use crate::ids::{AccountName, CaptureId, OrderId, Reference, ShipmentId};
 use crate::money::{Currency, Money};
 
 pub use crate::capture::keys::{AuthorizationKey, CaptureKey, JobKey, KeptKey, OrderKey, ShipmentKey};
-pub use crate::capture::watch::{Foreign, ForeignStanding, Lead, Watch};
+pub use crate::capture::watch::{Foreign, ForeignStanding, Lead, Restored, Watch};
 
 /// An order: its plan, and how much of it has shipped.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,6 +17,7 @@ use crate::capture::notice::{AuthorizationFacts, PlanFacts, Quantity, Registrati
 use crate::capture::plan::{LineProgress, Plan};
 use crate::capture::policy::Captures;
 use crate::capture::records::{Authorization, AuthorizationKey, Order, OrderKey, SingleUse};
+use crate::capture::restored;
 use crate::capture::why::Missing;
 use crate::clock::{self, Timestamp};
 use crate::ids::OrderId;
@@ -256,7 +257,8 @@ impl Applied {
             reply.ready = reply.ready.or(followed.ready);
         }
         if reply.ticket.is_none() && reply.ready.is_none() {
-            reply.ready = ask::ready(books, self.authorization, context);
+            let restored = restored::ready(books, self.authorization);
+            reply.ready = restored.or_else(|| ask::ready(books, self.authorization, context));
         }
         reply
     }
@@ -334,6 +336,7 @@ fn add_authorization(
     context: Context<'_>,
 ) -> AuthorizationKey {
     let NewAuthorization { facts, expires_at, expiry_is_derived } = new;
+    let watch = expiry::first_watch(books, &facts.account, expires_at, context);
     books.add_authorization(|key| Authorization {
         key,
         account: facts.account,
@@ -358,7 +361,7 @@ fn add_authorization(
         ask: None,
         epoch: 0,
         provider: ProviderBalance::default(),
-        watch: expiry::first_watch(expires_at, context),
+        watch,
     })
 }
 

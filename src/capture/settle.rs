@@ -94,16 +94,25 @@ pub(super) fn adopt(
     let evidence = Evidence::Reading(Reading::Seen(Box::new(view.clone())));
     let mut reply = None;
     for capture in books.unresolved_on(authorization) {
-        let record = books.capture(capture);
-        let account = account_of(books, record, context)?;
-        let authorization = books.authorization(authorization);
-        let case = Case { capture: record, authorization, account, epoch: record.progress.epoch, context };
-        if let Some(verdict) = judge::judge_positive(&case, &evidence) {
-            let subject = outcome::subject_of_capture(books, capture);
-            reply = Some(apply(books, capture, verdict, false, context).about(subject));
-        }
+        reply = apply_positive(books, capture, &evidence, context).or(reply);
     }
     reply
+}
+
+/// Books what evidence about an authorization proves of one of its captures, where it proves anything.
+pub(super) fn apply_positive(
+    books: &mut Books,
+    capture: CaptureKey,
+    evidence: &Evidence,
+    context: Context<'_>,
+) -> Option<Reply> {
+    let record = books.capture(capture);
+    let account = account_of(books, record, context)?;
+    let authorization = books.authorization(record.authorization);
+    let case = Case { capture: record, authorization, account, epoch: record.progress.epoch, context };
+    let verdict = judge::judge_positive(&case, evidence)?;
+    let subject = outcome::subject_of_capture(books, capture);
+    Some(apply(books, capture, verdict, false, context).about(subject))
 }
 
 fn account_of<'a>(books: &Books, capture: &Capture, context: Context<'a>) -> Option<&'a AccountPolicy> {

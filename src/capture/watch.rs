@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::capture::evidence::SeenCapture;
 use crate::clock::Timestamp;
 use crate::money::Money;
 
@@ -21,6 +22,22 @@ pub struct Watch {
     pub reported: Option<Timestamp>,
     /// Money that somebody else has captured on it, where it can be captured several times.
     pub foreign: Option<Foreign>,
+    /// What is known of it since the ledger was restored from a backup.
+    pub restored: Option<Restored>,
+}
+
+/// What is known of an authorization since the ledger was restored from a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restored {
+    /// The provider has to be read first: nothing is sent on it, and notices about it wait.
+    Unread,
+    /// It was read.
+    Read {
+        /// Captures of ours that were booked because the provider showed them.
+        adopted: u32,
+        /// Captures under keys that the ledger does not know: of notices that may come again.
+        found: Vec<SeenCapture>,
+    },
 }
 
 /// Money that the provider shows as captured, and that is not ours.

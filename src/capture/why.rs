@@ -147,11 +147,13 @@ pub enum Missing {
     Plan,
     /// Its account, in the settings.
     Account,
+    /// That its authorization is read: the ledger was restored from a backup.
+    Reading,
 }
 
 impl Missing {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::Authorization, Self::Plan, Self::Account];
+    pub const ALL: [Self; 4] = [Self::Authorization, Self::Plan, Self::Account, Self::Reading];
 
     /// The word in the ledger and in JSON.
     pub const fn as_str(self) -> &'static str {
@@ -159,13 +161,15 @@ impl Missing {
             Self::Authorization => "authorization",
             Self::Plan => "plan",
             Self::Account => "account",
+            Self::Reading => "reading",
         }
     }
 
     /// How a shipment ends for which it never became known.
     pub(super) const fn as_failure(self) -> FailureReason {
         match self {
-            Self::Authorization => FailureReason::UnknownAuthorization,
+            // That it is read is waited for without end.
+            Self::Authorization | Self::Reading => FailureReason::UnknownAuthorization,
             Self::Plan => FailureReason::UnknownPlan,
             Self::Account => FailureReason::UnknownAccount,
         }
@@ -174,7 +178,7 @@ impl Missing {
     /// How any other notice ends for which it never became known.
     pub(super) const fn as_rejection(self) -> RejectionReason {
         match self {
-            Self::Authorization => RejectionReason::UnknownAuthorization,
+            Self::Authorization | Self::Reading => RejectionReason::UnknownAuthorization,
             Self::Plan => RejectionReason::UnknownPlan,
             Self::Account => RejectionReason::UnknownAccount,
         }

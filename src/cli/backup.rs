@@ -15,8 +15,15 @@ Examples:
 
 The copy is of one instant, checked and on disk when the command ends with 0; the worker goes on
 meanwhile. It holds what the ledger holds: treat it alike. What was captured after that instant is at
-the provider and not in the copy: before a worker runs on a restored one, see that nothing captures
-twice (`holdfast audit`).";
+the provider and not in the copy. So, to restore one:
+
+  1. Stop the worker. Put the copy in the place of the ledger; remove what ends in -wal and -shm beside it.
+  2. holdfast run --after-restore: reads every open authorization before anything is captured, and adopts
+     what is there and not in the copy. It says when it is over (as /readyz does), and goes on as usual.
+  3. Have the order system publish again what it published since the copy was made. What was captured is
+     recognised by its key, and not captured again. Events that were published since are published again,
+     under the same ids: harmless for whoever deduplicates by id.
+  4. holdfast audit: what it still finds is what nobody has published again.";
 
 /// Where to.
 #[derive(Debug, clap::Args)]

@@ -65,7 +65,7 @@ pub struct Cli {
 enum Command {
     /// Run the worker: capture what ships.
     #[command(after_help = run::EXAMPLES)]
-    Run,
+    Run(run::Args),
     /// Put shipment notices on the exchange, mandatory and confirmed.
     #[command(after_help = publish::EXAMPLES)]
     Publish(publish::Args),
@@ -116,7 +116,7 @@ enum Command {
 impl Command {
     fn run(self, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
         match self {
-            Self::Run => wait_for(run::run(context)),
+            Self::Run(args) => wait_for(run::run(&args, context)),
             Self::Publish(args) => wait_for(publish::run(args, context)),
             Self::Captures(command) => captures::run(command, now, context),
             Self::Authorizations(command) => authorizations::run(command, now, context),

@@ -6,6 +6,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Context, Exit, Failure, OrExit};
 use crate::http::Server;
 use crate::ledger::LedgerError;
+use crate::ledger::sqlite::restore;
+use crate::settings::LedgerUrl;
 use crate::telemetry;
 use crate::worker::{Stop, Worker, WorkerError};
 
@@ -14,19 +16,36 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   holdfast run --config holdfast.toml
   HOLDFAST_BROKER__URL=amqp://guest:guest@127.0.0.1:5672/%2f holdfast run
+  holdfast run --after-restore
 
 SIGTERM or SIGINT drains: nothing new is taken, calls in flight are settled, events are published.
-A second one ends at once, which is safe. SIGHUP reads the secrets anew that are in files.";
+A second one ends at once, which is safe. SIGHUP reads the secrets anew that are in files.
+
+--after-restore is for the first start on a ledger that was restored from a backup, once: until every
+open authorization was read from its provider, messages are accepted and nothing is captured. The ledger
+remembers: a worker that is started again without it goes on reading first. See holdfast backup --help.";
+
+/// How to start.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The ledger was restored from a backup: read every open authorization before anything is captured
+    #[arg(long)]
+    after_restore: bool,
+}
 
 /// Runs the worker until SIGTERM or SIGINT, or until the ledger fails. Never ends because the broker
 /// is away.
-pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
+pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let settings = context.settings()?;
     let metrics = telemetry::start_metrics().or_exit(Exit::Wrong)?;
     // Taken before anything is started, so that a drain is a drain from the first moment.
     let mut signals = Signals::take().or_exit(Exit::Wrong)?;
     let mut hang_up = signal(SignalKind::hangup()).or_exit(Exit::Wrong)?;
     let server = Server::bind(settings.http_listen).await.or_exit(Exit::Usage)?;
+    if args.after_restore {
+        let LedgerUrl::Sqlite(path) = &settings.ledger;
+        restore::begin(path).map_err(|error| failure(&error.into()))?;
+    }
     let worker = Worker::start(&settings).await.map_err(|error| failure(&error))?;
     tracing::info!(http = %server.address(), accounts = settings.accounts.len(), "worker started");
     let stop_http = CancellationToken::new();

@@ -54,20 +54,23 @@ pub struct Readiness {
     pub consuming: Check,
     /// No event has waited longer than `worker.outbox_age_max` to be published.
     pub outbox_young: Check,
+    /// No restore from a backup is under way, which holds every capture back.
+    pub restored: Check,
 }
 
 impl Readiness {
     /// Before anything is known.
     pub fn starting() -> Self {
         let starting = || Err("the worker is starting".to_owned());
-        Self { ledger_writable: starting(), consuming: starting(), outbox_young: starting() }
+        Self { ledger_writable: starting(), consuming: starting(), outbox_young: starting(), restored: starting() }
     }
 
-    fn checks(&self) -> [(&'static str, &Check); 3] {
+    fn checks(&self) -> [(&'static str, &Check); 4] {
         [
             ("ledger_writable", &self.ledger_writable),
             ("consuming", &self.consuming),
             ("outbox_young", &self.outbox_young),
+            ("restored", &self.restored),
         ]
     }
 }
@@ -191,7 +194,7 @@ mod tests {
         assert_eq!(get(address, "/livez").await, (200, "alive\n".to_owned()));
         assert_eq!(get(address, "/readyz").await.0, 503);
 
-        let fine = Readiness { ledger_writable: Ok(()), consuming: Ok(()), outbox_young: Ok(()) };
+        let fine = Readiness { ledger_writable: Ok(()), consuming: Ok(()), outbox_young: Ok(()), restored: Ok(()) };
         worker.send_replace(fine.clone());
         let (status, body) = get(address, "/readyz").await;
         assert_eq!((status, body.contains(r#""ready":true"#)), (200, true), "{body}");

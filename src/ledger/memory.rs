@@ -58,6 +58,8 @@ pub struct Tables {
     pub dead_letters: HashMap<DeadLetterId, DeadLetter>,
     /// What replays have come to.
     pub replays: Vec<ReplayRecord>,
+    /// As after a restore from a backup.
+    pub read_first_until: Option<Timestamp>,
     outcomes: HashSet<(OutcomeOf, u32)>,
     next_row: i64,
 }
@@ -201,7 +203,7 @@ impl Tables {
                 self.load_on_authorization(books, *key);
             }
             Command::Freeze(freeze) => self.load_on_authorization(books, freeze.authorization),
-            Command::Expire(expire) => self.load_on_authorization(books, expire.authorization),
+            Command::Expire(expire) => self.load_asked(books, expire.authorization),
             Command::Due(Due::Warning(key)) | Command::Recall(Due::Warning(key)) => {
                 self.load_authorization(books, *key);
             }
@@ -379,6 +381,7 @@ impl Store for Tables {
 
     fn load(&mut self, commands: &[Command]) -> Result<Books, StoreError> {
         let mut books = Books::new(self.next_row);
+        books.read_first_until = self.read_first_until;
         for command in commands {
             self.load_command(&mut books, command);
         }

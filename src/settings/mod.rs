@@ -21,6 +21,7 @@ mod broker;
 mod capture;
 mod ledger;
 mod problem;
+mod retention;
 mod secret;
 mod section;
 mod source;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub breaker: Breaker,
     /// When an account rests because its own settings do not work.
     pub suspension: Suspension,
+    /// How long the ledger keeps details.
+    pub retention: Retention,
     /// The configured accounts.
     pub accounts: Vec<Account>,
 }
@@ -123,6 +126,7 @@ fn read(tree: Table, findings: &mut Findings) -> Result<Settings, Noted> {
     let bounds = rules.as_ref().map(|rules| (rules.open_max, rules.disk_free_min)).map_err(|noted| *noted);
     let breaker = breaker::read(root.section("breaker"));
     let suspension = breaker::read_suspension(root.section("suspension"));
+    let retention = retention::read(root.section("retention"));
     let worker = worker::read(root.section("worker"), bounds, accounts.longest_timeout);
     root.finish();
 
@@ -138,6 +142,7 @@ fn read(tree: Table, findings: &mut Findings) -> Result<Settings, Noted> {
         event_source: event_source?,
         breaker: breaker?,
         suspension: suspension?,
+        retention: retention?,
         accounts,
     })
 }
@@ -245,6 +250,14 @@ pub struct Suspension {
     pub faults: usize,
     /// How often it is looked whether the account works again.
     pub probe_interval: Duration,
+}
+
+/// How long the ledger keeps details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Bodies of published events, what attempts and looks showed, and messages that were dealt with are
+    /// taken when they are older.
+    pub details_for: Duration,
 }
 
 /// So many calls in a span of time.

@@ -37,6 +37,8 @@ pub(super) struct Executor {
     /// Told when a permit was given back and nothing took it up.
     freed: Notify,
     is_draining: AtomicBool,
+    /// The ledger was restored from a backup: nothing is begun but the reads that this calls for.
+    is_held: AtomicBool,
     failure: OnceLock<LedgerError>,
     failed: CancellationToken,
     /// Requests for a look that are under way.
@@ -60,6 +62,7 @@ impl Executor {
             replays: Replays::default(),
             freed: Notify::new(),
             is_draining: AtomicBool::new(false),
+            is_held: AtomicBool::new(false),
             failure: OnceLock::new(),
             failed: CancellationToken::new(),
             looking: Mutex::default(),
@@ -104,7 +107,7 @@ impl Executor {
 
     /// A permit for a call to the account, if one can be made now and nothing waits for it.
     pub(super) fn try_permit(&self, account: &AccountName) -> Option<Permit> {
-        if !self.may_start() {
+        if !self.may_start() || self.is_held() {
             return None;
         }
         self.lanes.get(account)?.try_permit()
@@ -177,8 +180,30 @@ impl Executor {
         self.looking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Holds everything back but what is queued ahead, until it is let go. The watch finds it then.
+    pub(super) fn hold(&self) {
+        self.is_held.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends that.
+    pub(super) fn let_go(&self) {
+        self.is_held.store(false, Ordering::SeqCst);
+    }
+
+    /// Is everything held back?
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::SeqCst)
+    }
+
     /// Queues what is ready for a call.
     pub(super) fn enqueue(self: &Arc<Self>, ready: &Ready) {
+        if !self.is_held() {
+            self.enqueue_ahead(ready);
+        }
+    }
+
+    /// The same, of what is not held back.
+    pub(super) fn enqueue_ahead(self: &Arc<Self>, ready: &Ready) {
         if let Some(lane) = self.lanes.get(&ready.account)
             && lane.enqueue(ready)
         {

@@ -33,6 +33,8 @@ mod replay;
 
 // events out
 mod relay;
+mod restoring;
+mod retention;
 
 // what is due, and how we are doing
 mod watch;

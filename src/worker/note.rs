@@ -29,6 +29,8 @@ pub(super) fn note(reply: &Reply) {
         }
         Note::Awaiting(reason) => say!(info, subject, "shipment waits: {} yet", reason.as_str().replace('_', " ")),
         Note::Kept(reason) => say!(info, subject, "notice waits: {} yet", reason.as_str().replace('_', " ")),
+        Note::AwaitingRead => say!(info, subject, "shipment waits: its authorization is read first"),
+        Note::Restored { adopted, found } => restored(subject, *adopted, *found),
         Note::Registered => say!(debug, subject, "authorization and plan registered"),
         Note::Cancelled => say!(info, subject, "what has not shipped was cancelled"),
         Note::Refused(reason) => {
@@ -63,11 +65,7 @@ pub(super) fn note(reply: &Reply) {
             let message = format!("captures are parked, none failed; check the account's settings: {why}");
             telemetry::alarm("account_misconfigured", subject.account.as_ref(), &message);
         }
-        Note::Corrected => {
-            say!(error, subject, "captured after all: evidence arrived after the outcome was published");
-            telemetry::alarm("corrected", subject.account.as_ref(), "an outcome was corrected: review the order");
-            count(subject, "corrected");
-        }
+        Note::Corrected => corrected(subject),
         Note::Frozen => say!(debug, subject, "stopped collecting"),
         Note::ReadAgain(why) => say!(info, subject, "the authorization is read again: {why}"),
         Note::Expiring(at) => say!(warn, subject, "an authorization with uncaptured money expires at {at}"),
@@ -88,6 +86,21 @@ pub(super) fn note(reply: &Reply) {
             metrics::counter!(metric::REPLAYED, "result" => "not_replayed").increment(1);
         }
         Note::Nothing | Note::Published => {}
+    }
+}
+
+fn corrected(subject: &Subject) {
+    say!(error, subject, "captured after all: evidence arrived after the outcome was published");
+    telemetry::alarm("corrected", subject.account.as_ref(), "an outcome was corrected: review the order");
+    count(subject, "corrected");
+}
+
+fn restored(subject: &Subject, adopted: u32, found: u32) {
+    if adopted + found == 0 {
+        say!(debug, subject, "read, and as the ledger says");
+    } else {
+        let unknown = "under keys of which the ledger has no notice";
+        say!(info, subject, "read: {adopted} captures of ours adopted, {found} {unknown}");
     }
 }
 

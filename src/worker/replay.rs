@@ -86,6 +86,9 @@ pub(super) async fn run(executor: Arc<Executor>, stop: CancellationToken) {
 
 /// One step of every replay that runs. Is there any?
 async fn go_on(executor: &Arc<Executor>, known: &mut HashMap<i64, Progress>) -> Result<bool, LedgerError> {
+    if executor.is_held() {
+        return Ok(true);
+    }
     let _held = executor.replays.changing.lock().await;
     let jobs = with_desk(executor, Desk::running_replays).await?;
     known.retain(|job, _| jobs.iter().any(|running| running.job == *job));

@@ -16,6 +16,7 @@ use crate::clock::Moment;
 use crate::http::Readiness;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::sqlite::desk::Desk;
+use crate::ledger::sqlite::restore::Restoring;
 use crate::ledger::{Environment, Ledger, LedgerError};
 use crate::message;
 use crate::provider::{self, ConnectError};
@@ -25,6 +26,8 @@ use crate::worker::executor::Executor;
 use crate::worker::gauges::Gauges;
 use crate::worker::intake::{DeadIntake, WorkIntake};
 use crate::worker::relay::{Outbox, Relay};
+use crate::worker::restoring::Restore;
+use crate::worker::retention::Pruning;
 use crate::worker::watch::{self as watching, Watch};
 use crate::worker::{replay, requests, standing};
 
@@ -57,6 +60,7 @@ pub struct Worker {
     relay: JoinHandle<()>,
     watch: JoinHandle<()>,
     replays: JoinHandle<()>,
+    pruning: JoinHandle<()>,
     stop_relay: CancellationToken,
     stop_watch: CancellationToken,
     readiness: watch::Receiver<Readiness>,
@@ -79,7 +83,9 @@ impl Worker {
             executor.tell(lane);
             desk.set_status(&lane.status())?;
         }
+        let restore = Restoring::open(path)?.map(|restoring| Restore::resume(restoring, &executor)).transpose()?;
         watching::recover(&executor).await?;
+        let pruning = Pruning::open(path, settings.retention.details_for)?;
         let broker = Arc::new(settings.broker.clone());
         let publisher = Arc::new(Publisher::spawn(Arc::clone(&broker)));
         let (stop_relay, stop_watch) = (CancellationToken::new(), CancellationToken::new());
@@ -109,12 +115,15 @@ impl Worker {
             publisher: publisher.status(),
             readiness,
             gauges: Gauges::default(),
+            restore,
+            longest_rest: settings.policy.longest_rest(),
             stop: stop_watch.clone(),
         };
         let replays = tokio::spawn(replay::run(Arc::clone(&executor), stop_watch.clone()));
         Ok(Self {
             executor,
             replays,
+            pruning: tokio::spawn(pruning.run(stop_watch.clone())),
             consumers: vec![work, dead],
             publisher,
             relay: tokio::spawn(relay.run()),
@@ -155,6 +164,7 @@ impl Worker {
         self.stop_watch.cancel();
         self.executor.start_nothing();
         let _ = self.replays.await;
+        let _ = self.pruning.await;
         for consumer in self.consumers {
             consumer.drain().await;
         }

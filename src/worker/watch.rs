@@ -18,6 +18,7 @@ use crate::settings;
 use crate::telemetry::{self, metric};
 use crate::worker::executor::Executor;
 use crate::worker::gauges::{Gauges, age};
+use crate::worker::restoring::Restore;
 use crate::worker::{intake, note, requests, standing};
 
 /// Due items taken up in one tick, of each kind.
@@ -46,6 +47,10 @@ pub(super) struct Watch {
     pub(super) publisher: watch::Receiver<PublisherStatus>,
     pub(super) readiness: watch::Sender<Readiness>,
     pub(super) gauges: Gauges,
+    /// A restore from a backup that is under way.
+    pub(super) restore: Option<Restore>,
+    /// No wait for a read is longer.
+    pub(super) longest_rest: Duration,
     pub(super) stop: CancellationToken,
 }
 
@@ -90,7 +95,13 @@ impl Watch {
         requests::carry_out(&self.executor).await?;
         let due = self.executor.ledger().find_due(DUE_MAX).await?;
         let mut at_once = due.others;
-        for ready in due.calls {
+        if let Some(restore) = &self.restore {
+            for ready in restore.due(self.longest_rest, DUE_MAX).await? {
+                self.executor.enqueue_ahead(&ready);
+            }
+        }
+        // Nothing else is called before a restore is over.
+        for ready in due.calls.into_iter().filter(|_| self.restore.is_none()) {
             if self.executor.serves(&ready.account) {
                 self.executor.enqueue(&ready);
             } else {
@@ -130,6 +141,11 @@ impl Watch {
             }
         }
         self.hold_back(&vitals);
+        if let Some(restore) = &mut self.restore
+            && restore.is_over(&self.executor).await?
+        {
+            self.restore = None;
+        }
         self.raise_alarms(&vitals, now);
         let outbox_age = age(vitals.outbox_oldest, now);
         let consumer = self.consumer.borrow().state.clone();
@@ -148,6 +164,7 @@ impl Watch {
             ledger_writable: self.executor.failure().map_or(Ok(()), |error| Err(error.to_string())),
             consuming: consuming(&consumer),
             outbox_young,
+            restored: self.restore.as_ref().map_or(Ok(()), Restore::check),
         });
         Ok(())
     }

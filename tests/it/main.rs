@@ -21,5 +21,7 @@ mod official_client;
 mod orders;
 mod outage;
 mod replay;
+mod restore;
+mod retention;
 mod runbook;
 mod support;

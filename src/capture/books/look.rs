@@ -1,8 +1,11 @@
 //! Which records of the books belong together.
 
+use std::collections::HashSet;
+
 use super::Books;
 use crate::capture::records::{AuthorizationKey, Capture, CaptureKey, KeptKey, OrderKey, Shipment, ShipmentKey};
 use crate::capture::states::{CaptureState, ShipmentState};
+use crate::ids::CaptureId;
 
 impl Books {
     /// Shipments that wait for the single capture of an authorization, in the order of acceptance.
@@ -69,6 +72,12 @@ impl Books {
     pub fn unresolved_on(&self, authorization: AuthorizationKey) -> Vec<CaptureKey> {
         let captures = self.captures_of_authorizations.get(&authorization);
         self.captures.keys_where(captures, |c| c.state == CaptureState::Unresolved && !c.is_corrected)
+    }
+
+    /// The ids of all loaded captures of an authorization.
+    pub fn ids_on(&self, authorization: AuthorizationKey) -> HashSet<CaptureId> {
+        let captures = self.captures_of_authorizations.get(&authorization).into_iter().flatten();
+        captures.filter_map(|key| self.captures.find(*key)).map(|capture| capture.id).collect()
     }
 
     /// How many open captures of an authorization are loaded.

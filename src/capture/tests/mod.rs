@@ -20,5 +20,6 @@ mod expiry;
 mod halting;
 mod operating;
 mod replaying;
+mod restoring;
 mod several;
 mod single;

@@ -405,6 +405,13 @@ impl World {
         self.policy = policy;
     }
 
+    /// The ledger as it was: everything since is forgotten.
+    pub(crate) fn go_back_to(&mut self, tables: Tables) {
+        self.told = tables.events.keys().last().copied().unwrap_or_default();
+        self.before = tables.clone();
+        *self.ledger.tables() = tables;
+    }
+
     /// Executes a group, and checks every invariant afterwards.
     pub(crate) fn execute(&mut self, commands: Vec<Command>) -> Executed {
         let executed = self.ledger.execute_now(commands).expect("memory does not fail");

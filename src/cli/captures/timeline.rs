@@ -166,12 +166,18 @@ fn planned(story: &Story, told: &CaptureStory) -> Step {
 }
 
 fn history(told: &CaptureStory) -> impl Iterator<Item = Step> {
-    told.history.iter().map(|line| Step {
+    let pruned = told.capture.settled_at.filter(|_| told.is_pruned).map(|at| Step {
+        at,
+        about: about(&told.capture),
+        what: told.capture.state.as_str().to_owned(),
+        detail: "details were pruned: older than retention.details_for".to_owned(),
+    });
+    pruned.into_iter().chain(told.history.iter().map(|line| Step {
         at: line.at,
         about: about(&told.capture),
         what: if line.attempt == 0 { line.what.clone() } else { format!("attempt {}: {}", line.attempt, line.what) },
         detail: text::harmless(&line.detail, false),
-    })
+    }))
 }
 
 fn events(about: String, written: &[WrittenEvent]) -> impl Iterator<Item = Step> {

@@ -268,6 +268,7 @@ struct CaptureView<'a> {
     provider_reference: Option<&'a str>,
     settled_at: Option<Instant>,
     history: Vec<HistoryView<'a>>,
+    history_pruned: bool,
 }
 
 fn capture_view<'a>(around: &Surroundings<'a>, told: &'a CaptureStory) -> CaptureView<'a> {
@@ -293,6 +294,7 @@ fn capture_view<'a>(around: &Surroundings<'a>, told: &'a CaptureStory) -> Captur
         provider_reference: capture.provider_reference.as_deref(),
         settled_at: capture.settled_at.map(Instant),
         history: told.history.iter().map(HistoryView::from).collect(),
+        history_pruned: told.is_pruned,
     }
 }
 

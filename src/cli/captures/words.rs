@@ -71,6 +71,10 @@ pub(super) const fn missing(what: Missing) -> (&'static str, &'static str) {
         Missing::Plan => {
             ("the plan of its order is not known yet", "order.authorized, or another notice of its order with the plan")
         }
+        Missing::Reading => (
+            "the ledger was restored from a backup, and its authorization was not read since",
+            "the worker's read of it: holdfast accounts list, where that does not come",
+        ),
         Missing::Account => (
             "the account that it names is not in the settings",
             "the account added to the settings, and a restart of the worker",

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use chrono::DateTime;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::capture::evidence::{Refusal, RefusalReason};
+use crate::capture::evidence::{Refusal, RefusalReason, SeenCapture};
 use crate::capture::notice::{Quantity, RawMessage, ShippedLine, ShippingPolicy};
 use crate::capture::plan::{LineProgress, Plan, PlanLine};
-use crate::capture::records::Lead;
+use crate::capture::records::{Lead, Restored};
 use crate::clock::Timestamp;
-use crate::ids::LineId;
+use crate::ids::{CaptureId, LineId};
 use crate::money::{Currency, Money};
 
 /// Something a row holds that no version of Holdfast writes.
@@ -183,6 +184,43 @@ pub(super) fn leads_from_json(text: &str) -> rusqlite::Result<Vec<Lead>> {
         Ok(Lead { expires_at, lead: Duration::from_millis(millis) })
     };
     rows.into_iter().map(lead).collect()
+}
+
+/// What `restored` says of an authorization that has to be read.
+const UNREAD: &str = "unread";
+
+#[derive(Serialize, Deserialize)]
+struct RestoredRow {
+    adopted: u32,
+    /// Key, minor units, the provider's id.
+    found: Vec<(String, i64, Option<String>)>,
+}
+
+/// What is known of an authorization since a restore: a word, or JSON.
+pub(super) fn restored_to_json(restored: &Restored) -> String {
+    match restored {
+        Restored::Unread => UNREAD.to_owned(),
+        Restored::Read { adopted, found } => {
+            let row = |seen: &SeenCapture| {
+                Some((seen.capture?.to_string(), seen.amount.minor(), seen.provider_reference.clone()))
+            };
+            to_json(&RestoredRow { adopted: *adopted, found: found.iter().filter_map(row).collect() })
+        }
+    }
+}
+
+/// The same from its column.
+pub(super) fn restored_from_json(text: &str, currency: Currency) -> rusqlite::Result<Restored> {
+    if text == UNREAD {
+        return Ok(Restored::Unread);
+    }
+    let RestoredRow { adopted, found } = json(text)?;
+    let seen = |(id, minor, provider_reference): (String, i64, Option<String>)| {
+        let id = Uuid::try_parse(&id).map_err(|_| corrupt("a key is no UUID"))?;
+        let amount = Money::from_minor(minor, currency).map_err(|_| corrupt("an amount is negative"))?;
+        Ok(SeenCapture { capture: Some(CaptureId::from_uuid(id)), amount, provider_reference })
+    };
+    Ok(Restored::Read { adopted, found: found.into_iter().map(seen).collect::<rusqlite::Result<_>>()? })
 }
 
 /// A plan as JSON.

@@ -8,9 +8,12 @@ use crate::capture::decide::{Arrival, Command, Due, Intervention};
 use crate::capture::event::CaptureKind;
 use crate::capture::notice::AuthorizationFacts;
 use crate::capture::plan::Plan;
-use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, KeptKey, Order, OrderKey, ShipmentKey};
+use crate::capture::records::{
+    Authorization, AuthorizationKey, CaptureKey, KeptKey, Order, OrderKey, Restored, ShipmentKey,
+};
 use crate::capture::replay::Replay;
 use crate::ids::{DeadLetterId, OrderId};
+use crate::ledger::sqlite::codec::instant;
 use crate::ledger::sqlite::prepared::Prepared;
 use crate::ledger::sqlite::rows::{
     DEAD_LETTER, ORDER_BY_ID, ORDER_BY_ROW, read_authorization, read_capture, read_dead_letter, read_kept, read_order,
@@ -43,8 +46,13 @@ pub(super) fn dead_letters(connection: &Connection, ids: &[DeadLetterId]) -> Res
 }
 
 fn empty(connection: &Connection) -> Result<Books> {
-    let mut statement = connection.prepare_cached("SELECT next_row FROM sequence")?;
-    statement.query_row([], |row| row.get(0)).map(Books::new)
+    let mut statement = connection
+        .prepare_cached("SELECT next_row, (SELECT read_first_until FROM restores) AS read_first_until FROM sequence")?;
+    statement.query_row([], |row| {
+        let mut books = Books::new(row.get(0)?);
+        books.read_first_until = instant(row, "read_first_until")?;
+        Ok(books)
+    })
 }
 
 struct Loader<'a> {
@@ -89,7 +97,10 @@ impl<'a> Loader<'a> {
                 self.authorization_and_shipments(*key)?;
             }
             Command::Freeze(freeze) => self.authorization_and_shipments(freeze.authorization)?,
-            Command::Expire(expire) => self.authorization_and_captures(expire.authorization)?,
+            Command::Expire(expire) => {
+                self.authorization_and_captures(expire.authorization)?;
+                self.everything_unread(expire.authorization)?;
+            }
             Command::Due(Due::Warning(key)) | Command::Recall(Due::Warning(key)) => self.authorization(*key)?,
             Command::Due(Due::Ask(key)) | Command::Recall(Due::Ask(key)) => self.asked(*key)?,
             Command::Learn(learn) => self.asked(learn.authorization)?,
@@ -398,6 +409,18 @@ impl<'a> Loader<'a> {
     fn authorization_and_captures(&mut self, key: AuthorizationKey) -> Result<()> {
         self.authorization_and_shipments(key)?;
         if self.books.authorizations().contains(key) { self.undecided(key) } else { Ok(()) }
+    }
+
+    /// Where it is read for the first time since the ledger was restored: all its captures, whatever became
+    /// of them, and what waits for the read.
+    fn everything_unread(&mut self, key: AuthorizationKey) -> Result<()> {
+        let record = self.books.authorizations().find(key);
+        let unread = record.filter(|record| record.watch.restored == Some(Restored::Unread));
+        let Some(order) = unread.map(|record| record.order) else { return Ok(()) };
+        for capture in self.rows_of("SELECT capture_row FROM captures WHERE authorization_row = ?1", key.row())? {
+            self.capture_and_shipments(CaptureKey::new(capture))?;
+        }
+        self.awaiting(order)
     }
 
     fn collected_on(&mut self, key: AuthorizationKey, is_batch: bool) -> Result<()> {

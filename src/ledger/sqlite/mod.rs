@@ -29,6 +29,12 @@ pub mod replays;
 // what operators ask of the worker
 pub mod desk;
 
+// a restore from a backup
+pub mod restore;
+
+// what is long over
+pub mod retention;
+
 // whether the file can be relied on
 pub mod health;
 
@@ -191,6 +197,7 @@ fn open_for_writing(path: &Path) -> Result<Connection, LedgerError> {
     schema::migrate(&mut connection, &path.display().to_string())?;
     // Which of them a worker before this one has still had to delete, nobody knows.
     write::delete_ended_messages(&connection).map_err(open)?;
+    restore::tidy(&connection).map_err(open)?;
     Ok(connection)
 }
 

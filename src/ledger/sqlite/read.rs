@@ -80,7 +80,7 @@ pub(super) fn find_due(connection: &Connection, now: Timestamp, waits: Waits, li
 }
 
 /// The next account that has anything due some time, and what is due of one.
-type OfEachAccount = [&'static str; 2];
+pub(super) type OfEachAccount = [&'static str; 2];
 
 /// Besides what has come, what lies beyond any wait without waiting for its turn.
 const CAPTURES: OfEachAccount = [
@@ -118,7 +118,7 @@ const READS_SET_BACK: &str = "
 
 /// Asks for what is due account by account: two steps in an index for each, however much the others
 /// have due.
-fn of_each_account(
+pub(super) fn of_each_account(
     connection: &Connection,
     [next, due]: OfEachAccount,
     parameters: &[&dyn ToSql],
@@ -140,7 +140,7 @@ fn of_each_account(
     Ok(())
 }
 
-fn ready(row: &Row<'_>, due: Due) -> Result<Ready> {
+pub(super) fn ready(row: &Row<'_>, due: Due) -> Result<Ready> {
     Ok(Ready { due, account: account(row.get_ref("account")?.as_str()?)?, deadline: instant(row, "expires_at")? })
 }
 
@@ -241,7 +241,7 @@ fn halted(connection: &Connection) -> Result<Vec<(AccountName, u64)>> {
     statement.query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get(1)?)))?.collect()
 }
 
-fn account(text: &str) -> Result<AccountName> {
+pub(super) fn account(text: &str) -> Result<AccountName> {
     AccountName::parse(text).map_err(|_| corrupt("an account's name is not an id"))
 }
 

@@ -98,6 +98,7 @@ pub(super) fn read_authorization(row: &Row<'_>) -> Result<Authorization> {
             leads: row.optional_text()?.map(codec::leads_from_json).transpose()?.unwrap_or_default(),
             reported: row.instant()?,
             foreign: read_foreign(row, currency)?,
+            restored: row.optional_text()?.map(|text| codec::restored_from_json(text, currency)).transpose()?,
         },
     })
 }

@@ -29,12 +29,17 @@ pub struct Worker {
 impl Worker {
     /// Starts one. `environment` overrides settings, and names crash points.
     pub fn spawn(config: &Path, log: PathBuf, environment: &[(&str, &str)]) -> Self {
+        Self::spawn_with(config, log, environment, &[])
+    }
+
+    /// The same, with more on its command line.
+    pub fn spawn_with(config: &Path, log: PathBuf, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         let stderr = std::fs::File::create(&log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
             command.env_remove(name);
         }
-        command.arg("run").arg("--config").arg(config).envs(environment.iter().copied());
+        command.arg("run").args(arguments).arg("--config").arg(config).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).kill_on_drop(true);
         Self { child: command.spawn().unwrap(), log }
     }

@@ -70,6 +70,13 @@ impl World {
         Worker::spawn(&self.config(), self.dir.path().join(format!("worker-{number}.log")), environment)
     }
 
+    /// The first worker on a ledger that was restored from a backup.
+    pub fn worker_after_restore(&self) -> Worker {
+        let number = self.workers.fetch_add(1, Ordering::Relaxed);
+        let log = self.dir.path().join(format!("worker-{number}.log"));
+        Worker::spawn_with(&self.config(), log, &[], &["--after-restore"])
+    }
+
     /// An order and the money held for it: as much as it owes.
     pub fn order(&self, id: &str, account: Account, lines: &[(&'static str, u32, i64)]) -> Order {
         self.order_with(id, account, lines, |_| {})

@@ -10,6 +10,16 @@ CREATE TABLE sequence (
 ) STRICT;
 INSERT INTO sequence VALUES (1, 1);
 
+-- The restore from a backup that this ledger is, or has come from. Nothing is captured between begin and
+-- end, whoever runs the worker.
+CREATE TABLE restores (
+  only INTEGER PRIMARY KEY CHECK (only = 1),
+  begun_at INTEGER NOT NULL,
+  ended_at INTEGER,
+  below_row INTEGER NOT NULL,      -- authorizations with smaller numbers were there when it began
+  read_first_until INTEGER NOT NULL -- new authorizations may be of the lost time until then
+) STRICT;
+
 CREATE TABLE orders (
   order_row INTEGER PRIMARY KEY,
   order_id TEXT NOT NULL UNIQUE,
@@ -93,6 +103,7 @@ CREATE TABLE authorizations (
   ),
   foreign_amount INTEGER,          -- captured by somebody else, as it was seen last
   foreign_since INTEGER,
+  restored TEXT,                   -- after a restore from a backup: 'unread', or JSON: what a read showed
   UNIQUE (account, reference),
   -- S3: over our own movements, never more than was authorized. `excess` is above zero only when
   -- positive evidence of a capture arrived after its failure had been booked.
@@ -105,6 +116,7 @@ CREATE INDEX authorizations_asking ON authorizations (account, ask_at) WHERE ask
 CREATE INDEX authorizations_read ON authorizations (read_at) WHERE read_at IS NOT NULL;
 CREATE INDEX authorizations_of_orders ON authorizations (order_row);
 CREATE INDEX authorizations_collecting ON authorizations (read_at) WHERE waiting > 0;
+CREATE INDEX authorizations_unread ON authorizations (account, read_at) WHERE restored = 'unread';
 CREATE INDEX authorizations_halted ON authorizations (account) WHERE foreign_standing = 'halted';
 
 CREATE TABLE shipments (
@@ -238,7 +250,7 @@ CREATE TABLE events (
   event_row INTEGER PRIMARY KEY,
   event_id BLOB NOT NULL,
   kind TEXT NOT NULL,
-  body BLOB NOT NULL,
+  body BLOB NOT NULL,              -- empty once retention has taken it
   traceparent TEXT,
   outcome_of INTEGER,              -- the shipment, or a fee's capture, whose one outcome it is
   generation INTEGER
@@ -280,6 +292,17 @@ CREATE TABLE dead_letters (
   body_sha256 BLOB,
   origin TEXT
 ) STRICT;
+
+-- What retention may take the message of.
+CREATE INDEX dead_letters_spent ON dead_letters (last_seen_at)
+WHERE body IS NOT NULL AND (state = 'replayed' OR state = 'discarded');
+
+-- How far retention has come: everything up to this row was looked at.
+CREATE TABLE pruned (
+  what TEXT PRIMARY KEY CHECK (what = 'events' OR what = 'captures'),
+  up_to INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO pruned VALUES ('events', 0), ('captures', 0);
 
 CREATE INDEX dead_letters_by_state ON dead_letters (state, reason);
 

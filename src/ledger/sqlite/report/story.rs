@@ -92,6 +92,8 @@ pub struct CaptureStory {
     pub shipments: Vec<ShipmentId>,
     /// What its attempts and looks showed.
     pub history: Vec<HistoryLine>,
+    /// Retention has taken that.
+    pub is_pruned: bool,
 }
 
 /// What an attempt or a look showed.
@@ -309,7 +311,12 @@ fn capture_story(connection: &Connection, capture: Capture) -> rusqlite::Result<
             at: required_instant(row, "at")?,
         })
     })?;
-    Ok(CaptureStory { shipments, history: history.collect::<rusqlite::Result<_>>()?, capture })
+    let history: Vec<HistoryLine> = history.collect::<rusqlite::Result<_>>()?;
+    let up_to: i64 = connection
+        .prepare_cached("SELECT up_to FROM pruned WHERE what = 'captures'")?
+        .query_row([], |row| row.get(0))?;
+    let is_pruned = history.is_empty() && capture.state.is_terminal() && capture.key.row() <= up_to;
+    Ok(CaptureStory { capture, shipments, history, is_pruned })
 }
 
 /// The events about a shipment. Outcomes have an index. A deferral and a correction have none, but

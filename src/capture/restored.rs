@@ -1,0 +1,221 @@
+//! After a restore from a backup the provider knows more than the ledger. Until an authorization was read
+//! nothing is sent on it, and notices about it wait. The read books what is ours and open here, and notes
+//! what stands under keys that the ledger does not have: captures of the lost time. A notice that comes
+//! again computes the same key, finds it there, and is booked with the provider's amount, without a call.
+//!
+//! Which authorizations have to be read is the ledger's to say, as it is restored. Where there is one
+//! capture per authorization there are no keys: the read before it finds it (`collect`).
+
+use std::time::Duration;
+
+use crate::capture::books::Books;
+use crate::capture::decide::{Context, Due, Evidence, Note, Ready, Reply};
+use crate::capture::due;
+use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
+use crate::capture::evidence::{AuthorizationView, Doubt, DoubtKind, Reading, SeenCapture};
+use crate::capture::foreign;
+use crate::capture::outcome::{self, Cause};
+use crate::capture::policy::Captures;
+use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, Restored, ShipmentKey};
+use crate::capture::register;
+use crate::capture::retry;
+use crate::capture::settle;
+use crate::capture::small;
+use crate::capture::states::CaptureState;
+use crate::clock;
+use crate::ids::{AccountName, CaptureId};
+use crate::money::Money;
+
+/// Answers that cannot be relied on, after which a restore waits for an authorization no longer. Nothing
+/// is sent on it until it can be read.
+pub const ANSWERS_MAX: u32 = 3;
+
+/// Has the provider to be read first?
+pub(super) fn is_unread(record: &Authorization) -> bool {
+    record.watch.restored == Some(Restored::Unread)
+}
+
+/// What a new authorization needs. Where the ledger was restored not long ago, a notice may have come before,
+/// in the time that was lost, and was captured: under its key, where there are keys.
+pub(super) fn of_new(books: &Books, account: &AccountName, context: Context<'_>) -> Option<Restored> {
+    let is_recent = books.read_first_until.is_some_and(|until| context.now.wall < until);
+    let is_several = context.policy.accounts.get(account).is_some_and(|it| it.captures == Captures::Multiple);
+    (is_recent && is_several).then_some(Restored::Unread)
+}
+
+/// What is ready of an authorization that has to be read first.
+pub(super) fn ready(books: &Books, authorization: AuthorizationKey) -> Option<Ready> {
+    let record = books.authorization(authorization);
+    let due = Due::Authorization(authorization);
+    is_unread(record).then(|| Ready { due, account: record.account.clone(), deadline: record.expires_at })
+}
+
+/// The read came to nothing that can be relied on: it is made again, soon. An answer counts; that the
+/// provider cannot be reached does not.
+pub(super) fn again(books: &mut Books, authorization: AuthorizationKey, doubt: Doubt, context: Context<'_>) -> Reply {
+    let is_answer = match doubt.kind {
+        DoubtKind::Unreadable | DoubtKind::Coded => true,
+        DoubtKind::Timeout | DoubtKind::ConnectionLost | DoubtKind::HttpStatus => false,
+    };
+    let record = books.authorization_mut(authorization);
+    record.reads = record.reads.saturating_add(u32::from(is_answer));
+    let wait = retry::look_delay(&context.policy.look_after, record.reads, context.jitter);
+    let hint = doubt.retry_after.unwrap_or(Duration::ZERO).min(context.policy.retry_after_max);
+    books.watch_mut(authorization).read_at = Some(clock::after(context.now.wall, wait.max(hint)));
+    Reply::nothing(Note::ReadAgain(doubt.message))
+}
+
+/// The provider does not let us read, because of our configuration. It is an answer, too: others may be
+/// readable.
+pub(super) fn parked(books: &mut Books, authorization: AuthorizationKey) {
+    let record = books.authorization_mut(authorization);
+    record.reads = record.reads.saturating_add(1);
+}
+
+/// The read came: books what is ours and open here, and notes what else is under keys.
+pub(super) fn read(
+    books: &mut Books,
+    authorization: AuthorizationKey,
+    view: &AuthorizationView,
+    context: Context<'_>,
+) -> Reply {
+    let found = unknown(books, authorization, view);
+    let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
+    books.authorization_mut(authorization).reads = 0;
+    let watch = books.watch_mut(authorization);
+    watch.read_at = None;
+    watch.restored = Some(Restored::Read { adopted: 0, found });
+    let adopted = adopt(books, authorization, view, context);
+    make_room(books, authorization, context);
+    for capture in books.planned_on(authorization) {
+        // An attempt of the lost time may have been executed, or be on its way: a refusal proves nothing
+        // before a later read does.
+        let progress = &mut books.capture_mut(capture).progress;
+        progress.doubtful = progress.doubtful.max(1);
+    }
+    let order = books.authorization(authorization).order;
+    register::wake(books, order, context);
+    due::hand_on(books, authorization, false, context).with_note(Note::Restored { adopted, found: count })
+}
+
+/// Captures under keys that the ledger does not have.
+fn unknown(books: &Books, authorization: AuthorizationKey, view: &AuthorizationView) -> Vec<SeenCapture> {
+    let known = books.ids_on(authorization);
+    let currency = books.authorization(authorization).currency;
+    let is_unknown =
+        |seen: &&SeenCapture| seen.capture.is_some_and(|id| !known.contains(&id)) && seen.amount.currency() == currency;
+    view.captures.iter().filter(is_unknown).cloned().collect()
+}
+
+/// Books what the read proves of captures whose end was not known. How many they are.
+fn adopt(books: &mut Books, authorization: AuthorizationKey, view: &AuthorizationView, context: Context<'_>) -> u32 {
+    let mut adopted = 0;
+    for capture in books.undecided_on(authorization) {
+        let evidence = Evidence::Reading(Reading::Seen(Box::new(view.clone())));
+        if settle::apply_positive(books, capture, &evidence, context).is_some() {
+            let words = "found at the provider after a restore from a backup".to_owned();
+            due::note(books, capture, "adopted", words, context);
+            adopted += 1;
+            count_adopted(books, authorization);
+        }
+    }
+    adopted
+}
+
+/// What the books of that day had planned, and what no longer fits beside what was captured since, is
+/// refused: else there would be no room in the books for what was captured.
+fn make_room(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
+    let record = books.authorization(authorization);
+    let Some(left) = foreign::left(record, context).filter(|_| !found(record).is_empty()) else { return };
+    let planned = books.planned_on(authorization);
+    let amount_of = |books: &Books, key: &CaptureKey| books.capture(*key).amount.minor();
+    let in_doubt = record.reserved.minor() - planned.iter().map(|key| amount_of(books, key)).sum::<i64>();
+    let mut room = left.minor() - in_doubt;
+    for capture in planned {
+        let amount = amount_of(books, &capture);
+        if amount <= room {
+            room -= amount;
+            continue;
+        }
+        let message = format!(
+            "{} was earned; what was captured since the backup leaves no room for it",
+            books.capture(capture).amount
+        );
+        due::note(books, capture, "refused", message.clone(), context);
+        let cause = Cause::lookup(FailureReason::ExceedsAuthorization, &message);
+        outcome::failed(books, capture, &cause, context);
+    }
+}
+
+fn count_adopted(books: &mut Books, authorization: AuthorizationKey) {
+    if let Some(Restored::Read { adopted, .. }) = &mut books.watch_mut(authorization).restored {
+        *adopted += 1;
+    }
+}
+
+/// What was found under keys of ours that no notice has come for since, where it is captured several times.
+pub(super) fn found(record: &Authorization) -> &[SeenCapture] {
+    match &record.watch.restored {
+        Some(Restored::Read { found, .. }) => found,
+        Some(Restored::Unread) | None => &[],
+    }
+}
+
+/// What it comes to, in minor units.
+pub(super) fn found_in_all(record: &Authorization) -> i64 {
+    found(record).iter().map(|seen| seen.amount.minor()).sum()
+}
+
+/// What was found under this key. Several captures under one key are one here, of their sum.
+pub(super) fn find(books: &Books, authorization: AuthorizationKey, id: CaptureId) -> Option<SeenCapture> {
+    let mut ours = found(books.authorization(authorization)).iter().filter(|seen| seen.capture == Some(id));
+    let first = ours.next()?.clone();
+    let add = |sum: Money, seen: &SeenCapture| sum.checked_add(seen.amount).expect("one currency per authorization");
+    Some(SeenCapture { amount: ours.fold(first.amount, add), ..first })
+}
+
+/// The shipment was captured in the lost time, if its key was found: booked with the amount that was
+/// captured, together with the shipments that wait to be captured with it.
+pub(super) fn claim(
+    books: &mut Books,
+    shipment: ShipmentKey,
+    authorization: AuthorizationKey,
+    amount: Money,
+    context: Context<'_>,
+) -> Option<Reply> {
+    if found(books.authorization(authorization)).is_empty() {
+        return None;
+    }
+    let seen = find(books, authorization, outcome::would_be_id(books, shipment)?)?;
+    let (waiting, total) = small::with_waiting(books, shipment, authorization, amount);
+    // Worked out anew in another order of arrival it may differ by the smallest unit: what was captured
+    // is what it comes to, and what comes after it makes up for that.
+    let own = amount.minor() + seen.amount.minor() - total.minor();
+    let own = Money::from_minor(own, amount.currency()).unwrap_or(amount);
+    books.shipment_mut(shipment).amount = Some(own);
+    let order = books.shipment(shipment).order;
+    let record = books.order_mut(order);
+    record.stored = (record.stored + own.minor() - amount.minor()).max(0);
+    small::leave(books, authorization, &waiting);
+    let kind = if waiting.is_empty() { CaptureKind::Shipment } else { CaptureKind::Batch };
+    let capture = outcome::plan_capture(books, &[&waiting[..], &[shipment]].concat(), kind, seen.amount, context);
+    let subject = outcome::subject(books, shipment);
+    Some(settle_found(books, capture, seen, context).about(subject))
+}
+
+/// A planned capture stands under a key that was found: it is captured.
+pub(super) fn settle_found(books: &mut Books, capture: CaptureKey, seen: SeenCapture, context: Context<'_>) -> Reply {
+    let record = books.capture(capture);
+    assert!(record.state == CaptureState::Planned, "it was planned a moment ago");
+    let (authorization, amount) = (record.authorization, record.amount);
+    if let Some(Restored::Read { found, .. }) = &mut books.watch_mut(authorization).restored {
+        found.retain(|other| other.capture != seen.capture);
+    }
+    count_adopted(books, authorization);
+    let words = "found at the provider: captured after the backup that the ledger was restored from".to_owned();
+    due::note(books, capture, "adopted", words, context);
+    outcome::captured(books, capture, ResolvedBy::Lookup, seen.provider_reference, context);
+    // What is still in doubt by the books of that day may not fit beside it.
+    books.cover_excess(authorization);
+    Reply::nothing(Note::Captured(amount))
+}

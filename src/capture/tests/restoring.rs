@@ -1,0 +1,203 @@
+//! A ledger that was restored from a backup: nothing is sent before the provider was read, and what was
+//! captured in the time that was lost is recognised when its notice comes again.
+
+use crate::capture::decide::{Note, Reply};
+use crate::capture::event::{EventContent, FailureReason};
+use crate::capture::evidence::{Answer, AuthorizationView, DoubtKind, ProviderBalance, Reading, RefusalReason};
+use crate::capture::records::Restored;
+use crate::capture::states::{CaptureState, ShipmentState};
+use crate::capture::tests::support::*;
+use crate::clock;
+use crate::ids::CaptureId;
+use crate::ledger::memory::Tables;
+
+fn worth(shipment: &str, amount: &str) -> Draft {
+    draft("o", shipment).amount(amount).on(authorized(OFTEN, "r", 10_000))
+}
+
+/// As the ledger does it: everything there is has to be read.
+fn restore(world: &mut World, mut backup: Tables) {
+    let now = world.clock.now().wall;
+    backup.read_first_until = Some(clock::after(now, 24 * HOUR));
+    for record in backup.authorizations.values_mut() {
+        (record.watch.restored, record.watch.at, record.watch.read_at) = (Some(Restored::Unread), Some(now), Some(now));
+    }
+    world.go_back_to(backup);
+}
+
+fn now(world: &World) -> Tables {
+    world.ledger.tables().clone()
+}
+
+/// What the provider shows of 100.00: these captures.
+fn shows(captures: &[(CaptureId, i64)]) -> Reading {
+    let sum: i64 = captures.iter().map(|(_, minor)| minor).sum();
+    let (captured, remaining) = (Some(gel(sum)), Some(gel(10_000 - sum)));
+    let balance = ProviderBalance { captured, remaining, ..ProviderBalance::default() };
+    let captures = captures.iter().map(|(id, minor)| shown(Some(*id), gel(*minor))).collect();
+    seen(AuthorizationView { balance, captures, ..view(10_000) })
+}
+
+/// The first read, which is due.
+fn read(world: &mut World, reading: Reading) -> Reply {
+    let ticket = world.due_call();
+    assert!(matches!(asked(ticket.as_ref().expect("it is read")), Asked::ReadExpiry { .. }));
+    world.show(ticket, reading)
+}
+
+/// Accepts and captures.
+fn capture(world: &mut World, draft: Draft) -> CaptureId {
+    let ticket = world.accept(draft).ticket;
+    let Asked::Send { amount, capture, .. } = asked(ticket.as_ref().expect("it is sent")) else { panic!("{ticket:?}") };
+    world.answer(ticket, captured(Some(amount)));
+    world.ledger.tables().captures[&capture].id
+}
+
+fn found(world: &World) -> usize {
+    match world.authorization("r").watch.restored {
+        Some(Restored::Read { found, .. }) => found.len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_was_captured_since_is_booked_and_not_sent_again() {
+    let mut world = World::new();
+    let one = world.accept(worth("s1", "10.00"));
+    world.answer(one.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    world.accept(worth("s2", "5.00"));
+    assert_eq!(world.capture_of("s2").state, CaptureState::Planned);
+    let backup = now(&world);
+    let (id1, id2) = (world.capture_of("s1").id, world.capture_of("s2").id);
+    let elsewhere = &mut World::new();
+    let id3 = capture(elsewhere, worth("s3", "20.00"));
+
+    restore(&mut world, backup);
+    for again in [worth("s3", "20.00"), worth("s4", "30.00")] {
+        let reply = world.accept(again);
+        assert_eq!((reply.note, reply.ticket.is_none()), (Note::AwaitingRead, true));
+        assert!(reply.ready.is_some(), "it is read at once");
+    }
+    assert_eq!(world.accept(worth("s1", "10.00")).note, Note::Repeated);
+    let reply = read(&mut world, shows(&[(id1, 1_000), (id2, 500), (id3, 2_000)]));
+    assert_eq!(reply.note, Note::Restored { adopted: 2, found: 1 });
+    assert_eq!(world.balance("r"), (10_000, 1_500, 0));
+    // Now the others are taken up: one is there already, one is sent.
+    let replies = world.do_due();
+    assert!(replies.iter().any(|reply| reply.note == Note::Captured(gel(2_000))), "{replies:?}");
+    let ticket = replies.into_iter().find_map(|reply| reply.ticket);
+    assert!(matches!(asked(ticket.as_ref().expect("s4 is sent")), Asked::Send { amount, .. } if amount == gel(3_000)));
+    assert_eq!((world.balance("r"), found(&world)), ((10_000, 3_500, 3_000), 0));
+    world.answer(ticket, captured(Some(gel(3_000))));
+    let succeeded = world.news().into_iter().filter(|event| matches!(event.content, EventContent::Succeeded(_)));
+    assert_eq!(succeeded.count(), 4);
+    assert_eq!(world.authorization("r").watch.foreign, None, "none of it is somebody else's");
+}
+
+#[test]
+fn amounts_are_those_that_were_captured_whatever_the_order_of_arrival() {
+    let mut world = World::new();
+    let whole = plan(&[("l1", 3, "10.00")], "0.00", "10.00");
+    let unit = |shipment| draft("o", shipment).line("l1", 1).plan(whole.clone()).on(authorized(OFTEN, "r", 1_000));
+    let backup = now(&world);
+    let ids = ["s1", "s2"].map(|shipment| capture(&mut world, unit(shipment)));
+    let amounts = ["s1", "s2"].map(|shipment| world.shipment(shipment).amount.expect("given").minor());
+    assert_ne!(amounts[0], amounts[1], "else this shows nothing");
+    restore(&mut world, backup);
+    // The authorization is new here, and is read first all the same.
+    assert_eq!(world.accept(unit("s2")).note, Note::AwaitingRead);
+    read(&mut world, shows(&[(ids[0], amounts[0]), (ids[1], amounts[1])]));
+    world.do_due();
+    assert_eq!(world.accept(unit("s1")).note, Note::Captured(gel(amounts[0])));
+    assert_eq!(world.shipment("s2").amount, Some(gel(amounts[1])));
+    capture(&mut world, unit("s3"));
+    assert_eq!(world.balance("r"), (1_000, 1_000, 0), "to the minor unit");
+}
+
+#[test]
+fn a_fee_is_recognised_by_its_number() {
+    let mut world = World::new();
+    let whole = plan(&[("l1", 2, "10.00")], "5.00", "15.00");
+    capture(&mut world, draft("o", "s1").line("l1", 1).plan(whole).on(authorized(OFTEN, "r", 10_000)));
+    let (backup, first) = (now(&world), world.capture_of("s1"));
+    world.receive(cancellation("o", &[("l1", 1)]));
+    let ticket = world.due_call();
+    let Asked::Send { capture, amount, .. } = asked(ticket.as_ref().expect("the fee is sent")) else { panic!() };
+    let id = world.ledger.tables().captures[&capture].id;
+
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(first.id, first.amount.minor()), (id, amount.minor())]));
+    world.receive(cancellation("o", &[("l1", 1)]));
+    assert!(world.due_call().is_none());
+    let captured = first.amount.minor() + amount.minor();
+    assert_eq!((world.balance("r"), found(&world)), ((10_000, captured, 0), 0));
+}
+
+#[test]
+fn a_refusal_proves_nothing_of_what_may_have_been_sent_before() {
+    let mut world = World::new();
+    let one = world.accept(worth("s1", "10.00"));
+    world.answer(one.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    world.accept(worth("s2", "20.00"));
+    let (backup, id1) = (now(&world), world.capture_of("s1").id);
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(id1, 1_000)]));
+    let ticket = world.due_call();
+    assert!(matches!(asked(ticket.as_ref().expect("s2 is sent")), Asked::Send { .. }));
+    let reply = world.answer(ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    assert!(matches!(reply.note, Note::InDoubt(_)), "{reply:?}");
+    // Nothing of it is there long after: it has failed.
+    world.clock.advance(HOUR);
+    let ticket = world.due_call();
+    let reply = world.show(ticket, shows(&[(id1, 1_000)]));
+    assert_eq!(reply.note, Note::Failed(FailureReason::Declined));
+}
+
+#[test]
+fn what_the_books_of_that_day_had_planned_gives_way() {
+    let mut world = World::new();
+    let one = world.accept(worth("s1", "10.00"));
+    world.answer(one.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    world.accept(worth("s2", "60.00"));
+    let (backup, id1) = (now(&world), world.capture_of("s1").id);
+    // In the time that was lost the second failed, and another one took what was left.
+    let id3 = capture(&mut World::new(), worth("s3", "90.00"));
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(id1, 1_000), (id3, 9_000)]));
+    assert_eq!(world.shipment("s2").reason, Some(FailureReason::ExceedsAuthorization), "without a call");
+    assert!(world.due_call().is_none());
+    assert_eq!(world.accept(worth("s3", "90.00")).note, Note::Captured(gel(9_000)));
+    assert_eq!(world.balance("r"), (10_000, 10_000, 0));
+}
+
+#[test]
+fn a_new_authorization_is_read_first_for_a_while_where_there_are_keys() {
+    let mut world = World::new();
+    let empty = now(&world);
+    restore(&mut world, empty);
+    let on = |account: &str, name: &str| draft(name, "s1").amount("10.00").on(authorized(account, name, 10_000));
+    assert_eq!(world.accept(on(OFTEN, "a")).note, Note::AwaitingRead);
+    assert_eq!(world.accept(on(ONCE, "b")).note, Note::Deferred, "the read before the one capture finds it");
+    world.clock.advance(24 * HOUR);
+    assert_eq!(world.accept(on(OFTEN, "c")).note, Note::Planned(gel(1_000)));
+}
+
+#[test]
+fn a_shipment_waits_for_the_read_without_end_and_only_answers_count() {
+    let mut world = World::new();
+    let empty = now(&world);
+    restore(&mut world, empty);
+    world.accept(worth("s1", "10.00"));
+    for (kind, reads) in [(DoubtKind::Timeout, 0), (DoubtKind::Coded, 1), (DoubtKind::HttpStatus, 1)] {
+        read(&mut world, Reading::Unclear(doubt(kind)));
+        assert_eq!(world.authorization("r").reads, reads, "{kind:?}");
+        world.clock.advance(MINUTE);
+    }
+    world.clock.advance(48 * HOUR);
+    read(&mut world, Reading::Unclear(doubt(DoubtKind::Timeout)));
+    assert_eq!(world.shipment("s1").state, ShipmentState::Awaiting);
+    world.clock.advance(MINUTE);
+    read(&mut world, shows(&[]));
+    let ticket = world.due_call();
+    assert!(matches!(asked(ticket.as_ref().expect("it is sent")), Asked::Send { .. }));
+}
