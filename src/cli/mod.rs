@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::ledger::sqlite::report::Report;
 use crate::settings::{Effective, LedgerUrl, Settings, SettingsErrors};
 use crate::telemetry;
@@ -26,11 +26,14 @@ mod demo;
 mod doctor;
 mod failure;
 mod manual;
+mod narrow;
 mod output;
 mod publish;
 mod run;
 mod sandbox;
 mod schema;
+#[cfg(test)]
+mod screens;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -111,14 +114,14 @@ enum Command {
 }
 
 impl Command {
-    fn run(self, context: &mut Context) -> Result<Exit, Failure> {
+    fn run(self, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
         match self {
             Self::Run(args) => wait_for(run::run(&args, context)),
             Self::Publish(args) => wait_for(publish::run(args, context)),
-            Self::Captures(command) => captures::run(command, clock::now(), context),
-            Self::Authorizations(command) => authorizations::run(command, clock::now(), context),
-            Self::Accounts(command) => accounts::run(command, clock::now(), context),
-            Self::DeadLetters(command) => dead_letters::run(command, clock::now(), context),
+            Self::Captures(command) => captures::run(command, now, context),
+            Self::Authorizations(command) => authorizations::run(command, now, context),
+            Self::Accounts(command) => accounts::run(command, now, context),
+            Self::DeadLetters(command) => dead_letters::run(command, now, context),
             Self::Audit(args) => wait_for(audit::run(args, context)),
             Self::Check => check::run(context),
             Self::Doctor(args) => wait_for(doctor::run(args, context)),
@@ -183,7 +186,9 @@ pub fn wait_for(command: impl Future<Output = Result<Exit, Failure>>) -> Result<
 pub fn main() -> ExitCode {
     let Cli { config, output, log, command } = Cli::parse();
     let mut context = Context { output: Output::stdout(output), config };
-    let ended = telemetry::start_logs(log.as_deref()).or_exit(Exit::Usage).and_then(|()| command.run(&mut context));
+    let ended = telemetry::start_logs(log.as_deref())
+        .or_exit(Exit::Usage)
+        .and_then(|()| command.run(clock::now(), &mut context));
     match ended {
         Ok(exit) => exit.into(),
         Err(failure) => failure.report(&mut std::io::stderr()).into(),

@@ -8,6 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::failure::{Exit, Failure, OrExit};
+use super::narrow;
 
 /// How to write results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,6 +23,8 @@ pub enum Format {
 pub struct Output {
     format: Format,
     terminal: bool,
+    /// Columns that a table may have; the terminal's own where none are given.
+    width: Option<u16>,
     writer: Box<dyn Write + Send>,
 }
 
@@ -29,12 +32,18 @@ impl Output {
     /// Writes to standard output.
     pub fn stdout(format: Format) -> Self {
         let stdout = std::io::stdout();
-        Self { format, terminal: stdout.is_terminal(), writer: Box::new(stdout) }
+        Self { format, terminal: stdout.is_terminal(), width: None, writer: Box::new(stdout) }
     }
 
     /// Writes elsewhere, as if piped.
     pub fn to(format: Format, writer: Box<dyn Write + Send>) -> Self {
-        Self { format, terminal: false, writer }
+        Self { format, terminal: false, width: None, writer }
+    }
+
+    /// Writes elsewhere, in as many columns as a terminal has.
+    #[cfg(test)]
+    pub fn to_width(format: Format, width: Option<u16>, writer: Box<dyn Write + Send>) -> Self {
+        Self { format, terminal: false, width, writer }
     }
 
     /// How results are written.
@@ -97,12 +106,13 @@ impl Output {
     /// # Errors
     /// Where the output cannot be written to.
     pub fn table(&mut self, mut table: Table) -> Result<(), Failure> {
-        if self.terminal {
-            table.set_content_arrangement(ContentArrangement::Dynamic);
+        let width = self.width.or_else(|| table.width().filter(|_| self.terminal));
+        let text = if let Some(width) = width {
+            narrow::fitted(table, width)
         } else {
             table.set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
-        }
-        let text = table.trim_fmt();
+            table.trim_fmt()
+        };
         self.write(&text)
     }
 

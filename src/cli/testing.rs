@@ -34,11 +34,23 @@ pub(super) fn run_with(
     format: Format,
     command: impl FnOnce(&mut Context) -> Result<Exit, Failure>,
 ) -> Ended {
+    run_at_width(None, settings, path, format, command)
+}
+
+/// The same before a terminal of so many columns.
+pub(super) fn run_at_width(
+    width: Option<u16>,
+    settings: &str,
+    path: &Path,
+    format: Format,
+    command: impl FnOnce(&mut Context) -> Result<Exit, Failure>,
+) -> Ended {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("holdfast.toml");
     std::fs::write(&config, format!("[ledger]\nurl = \"sqlite:{}\"\n{settings}", path.display())).unwrap();
     let written = Written::default();
-    let mut context = Context { output: Output::to(format, Box::new(written.clone())), config: Some(config) };
+    let mut context =
+        Context { output: Output::to_width(format, width, Box::new(written.clone())), config: Some(config) };
     let ended = command(&mut context).map_err(|failure| {
         let mut said = Vec::new();
         (failure.report(&mut said), String::from_utf8(said).unwrap())

@@ -5,6 +5,7 @@
 mod accounts;
 mod adapters;
 mod audit;
+mod backlog;
 mod bad_input;
 mod broker;
 mod by_hand;
@@ -22,4 +23,5 @@ mod outage;
 mod replay;
 mod restore;
 mod retention;
+mod runbook;
 mod support;

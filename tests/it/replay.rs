@@ -31,12 +31,17 @@ fn well_funded(world: &World, count: usize) -> Vec<Order> {
 
 /// The same order on a new authorization, of all that it owes.
 fn authorized_anew(world: &World, order: &Order) -> Order {
+    authorized_anew_of(world, order, order.total())
+}
+
+/// The same order on a new authorization.
+pub fn authorized_anew_of(world: &World, order: &Order, amount_minor: i64) -> Order {
     let id = format!("{}-new", order.id);
     let uuid = Uuid::new_v5(&Uuid::NAMESPACE_OID, id.as_bytes()).to_string();
     let new = NewAuthorization {
         protocol: Some(order.account.protocol()),
         reference: Some(if order.account.is_single() { id } else { uuid }),
-        amount_minor: order.total(),
+        amount_minor,
         currency: order.account.currency().to_owned(),
         ..NewAuthorization::default()
     };
@@ -53,8 +58,10 @@ fn captured(world: &World, orders: &[Order]) -> usize {
     orders.iter().filter(|order| books.find(&order.reference).unwrap().captured_minor == OWED).count()
 }
 
-const LETTERS: &str = "SELECT count(*) FROM dead_letters WHERE state = 'open'";
-const DONE: &str = "SELECT count(*) FROM replay_items WHERE state = 'done'";
+/// Dead letters that nobody has dealt with.
+pub const LETTERS: &str = "SELECT count(*) FROM dead_letters WHERE state = 'open'";
+/// Dead letters that had their turn in a replay.
+pub const DONE: &str = "SELECT count(*) FROM replay_items WHERE state = 'done'";
 const PENDING: &str = "SELECT count(*) FROM replay_items WHERE state = 'pending'";
 
 /// A decline of every capture of these orders, or of all.
@@ -71,7 +78,8 @@ fn declines(orders: Option<&[Order]>) -> Vec<Rule> {
     }
 }
 
-async fn becomes_more_than(world: &World, sql: &str, count: i64) {
+/// Waits until a number in the ledger is greater.
+pub async fn becomes_more_than(world: &World, sql: &str, count: i64) {
     let reached = async {
         while world.count(sql) <= count {
             tokio::time::sleep(Duration::from_millis(10)).await;

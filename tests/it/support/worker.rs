@@ -118,6 +118,11 @@ impl Worker {
         assert!(said, "readiness never said {wanted:?}, but {last}");
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the worker has not ended")
+    }
+
     /// SIGTERM; does not wait.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
@@ -182,8 +187,7 @@ impl Worker {
     }
 
     fn pid(&self) -> Pid {
-        let pid = self.child.id().expect("the worker has not ended");
-        Pid::from_raw(pid.try_into().unwrap()).unwrap()
+        Pid::from_raw(self.id().try_into().unwrap()).unwrap()
     }
 }
 
