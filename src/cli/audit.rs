@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use comfy_table::Table;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::text::{self, Amount};
-use super::{Context, Exit, Failure, Format, OrExit, Output, table};
+use super::{Context, Exit, Failure, Format, OrExit, Output, progress_bar, table};
 use crate::audit::Difference;
 use crate::ids::{AccountName, Reference};
 use crate::ledger::sqlite::report::Report;
@@ -230,13 +230,6 @@ fn differences_table(rows: &[Row], other: &str) -> Table {
     table
 }
 
-/// A bar on standard error, where somebody looks.
 fn progress(total: u64, what: &str, is_terminal: bool) -> ProgressBar {
-    let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let template = format!("{{bar:40}} {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left");
-    let bar = ProgressBar::with_draw_target(Some(total), target);
-    match ProgressStyle::with_template(&template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
+    progress_bar(Some(total), &format!("{{bar:40}} {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left"), is_terminal)
 }

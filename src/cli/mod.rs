@@ -41,7 +41,7 @@ mod text;
 pub mod topology;
 
 pub use failure::{Exit, Failure, OrExit};
-pub use output::{Format, Listing, Output, table};
+pub use output::{Format, Listing, Output, progress_bar, table};
 
 /// Captures card authorizations as orders ship: exactly once, to the minor unit, before they expire.
 #[derive(Debug, Parser)]

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::failure::{Exit, Failure, OrExit};
@@ -173,6 +174,16 @@ fn unless_broken_pipe(written: std::io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.or_exit(Exit::Wrong),
+    }
+}
+
+/// A progress bar on standard error, where somebody looks. `total` is `None` where it is not known yet.
+pub fn progress_bar(total: Option<u64>, template: &str, is_terminal: bool) -> ProgressBar {
+    let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(total, target);
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::replays::Job;
 use super::verdict::{self, Sum};
 use super::{Context, Exit, Failure, Format, OrExit, ask, output, table, text};
-use crate::cli::wait_for;
+use crate::cli::{progress_bar, wait_for};
 use crate::clock;
 use crate::ids::{OrderId, ShipmentId};
 use crate::ledger::sqlite::desk::{Desk, What};
@@ -140,10 +140,8 @@ fn in_words(replay: &ReplayReport) -> String {
 
 fn bar(replay: &ReplayReport, context: &Context) -> ProgressBar {
     let is_seen = context.output.is_terminal() && context.output.format() == Format::Table;
-    let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {per_sec}  {eta_precise} left  {msg}");
-    let bar = ProgressBar::with_draw_target(Some(replay.job.letters), target);
-    bar.with_style(style.expect("the template is sound")).with_position(begun(replay))
+    let template = "{bar:30} {pos}/{len}  {per_sec}  {eta_precise} left  {msg}";
+    progress_bar(Some(replay.job.letters), template, is_seen).with_position(begun(replay))
 }
 
 #[derive(Serialize)]

@@ -14,13 +14,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::Value;
 
 use crate::cli::audit;
 use crate::cli::demo::scenes::Act;
 use crate::cli::demo::stage::Stage;
-use crate::cli::{Exit, Failure, OrExit, Output, table};
+use crate::cli::{Exit, Failure, OrExit, Output, progress_bar, table};
 
 /// How long the demo waits for the next outcome before it gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -167,13 +167,7 @@ fn outcome_table(acts: &[Act], outcomes: &Outcomes) -> comfy_table::Table {
 }
 
 fn progress(is_terminal: bool) -> ProgressBar {
-    let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{spinner} {bar:40} {pos}/{len} outcomes, {elapsed}");
-    let progress = ProgressBar::with_draw_target(None, target);
-    match style {
-        Ok(style) => progress.with_style(style),
-        Err(_) => progress,
-    }
+    progress_bar(None, "{spinner} {bar:40} {pos}/{len} outcomes, {elapsed}", is_terminal)
 }
 
 /// The ledger and its settings stay where an operator can look at them; the credentials of the demo
