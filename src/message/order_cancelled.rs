@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::envelope::{self, Kind};
-use super::field::{Field, Fields, Lines, Problem};
-use super::registration::LineIds;
+use super::field::{Fields, Lines, Problem};
+use super::registration::each_line;
 use super::wire::{Id, Quantity};
 use crate::capture::notice::{CancellationNotice, CancelledLine};
 use crate::clock::Timestamp;
@@ -29,14 +29,11 @@ pub(super) fn read(data: &Fields<'_>) -> Result<CancellationNotice, Problem> {
 }
 
 fn read_lines(lines: &Lines<'_>) -> Result<Vec<CancelledLine>, Problem> {
-    let mut seen = LineIds::with_capacity(lines.len());
-    let read = |entry: Field<'_>| {
-        let fields = entry.object()?;
-        let line = seen.read(&fields)?;
+    each_line(lines, |fields, seen| {
+        let line = seen.read(fields)?;
         let cancelled = fields.required("cancelled", "send how many units are cancelled in all")?.quantity()?;
         Ok(CancelledLine { line, cancelled })
-    };
-    lines.iter().map(read).collect()
+    })
 }
 
 /// What of an order will never ship. It takes away what has not shipped, never what was earned. Unknown

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::envelope::{self, Kind};
 use super::field::{Field, Fields, Lines, Problem};
-use super::registration::{Authorization, LineIds, Plan, read_authorization, read_plan};
+use super::registration::{Authorization, Plan, each_line, read_authorization, read_plan};
 use super::wire::{Amount, Id, Instant, Quantity};
 use crate::capture::notice::{ShipmentNotice, ShippedLine};
 use crate::clock::Timestamp;
@@ -39,14 +39,11 @@ pub(super) fn read(data: &Fields<'_>) -> Result<ShipmentNotice, Problem> {
 }
 
 fn read_lines(lines: &Lines<'_>) -> Result<Vec<ShippedLine>, Problem> {
-    let mut seen = LineIds::with_capacity(lines.len());
-    let read = |entry: Field<'_>| {
-        let fields = entry.object()?;
-        let line = seen.read(&fields)?;
+    each_line(lines, |fields, seen| {
+        let line = seen.read(fields)?;
         let quantity = fields.required("quantity", "send how many units are in this shipment")?.quantity()?;
         Ok(ShippedLine { line, quantity })
-    };
-    lines.iter().map(read).collect()
+    })
 }
 
 /// What shipped, and what is needed to capture exactly its share. Unknown fields are ignored, except

@@ -61,16 +61,13 @@ pub(super) fn read_plan(field: Field<'_>, currency: Option<Currency>) -> Result<
 }
 
 fn read_plan_lines(lines: &Lines<'_>, currency: Option<Currency>) -> Result<Vec<PlanLineFacts>, Problem> {
-    let mut seen = LineIds::with_capacity(lines.len());
-    let read = |entry: Field<'_>| {
-        let fields = entry.object()?;
+    each_line(lines, |fields, seen| {
         fields.only(&PLAN_LINE_FIELDS)?;
-        let line = seen.read(&fields)?;
+        let line = seen.read(fields)?;
         let quantity = fields.required("quantity", "send how many units were ordered")?.quantity()?;
         let total: Decimal = fields.required("total", "send what these units cost together")?.major(currency)?;
         Ok(PlanLineFacts { line, quantity, total })
-    };
-    lines.iter().map(read).collect()
+    })
 }
 
 fn policy(field: Field<'_>) -> Result<ShippingPolicy, Problem> {
@@ -83,14 +80,19 @@ fn policy(field: Field<'_>) -> Result<ShippingPolicy, Problem> {
     }
 }
 
+/// Reads every entry of a list of lines.
+pub(super) fn each_line<T>(
+    lines: &Lines<'_>,
+    mut read: impl FnMut(&Fields<'_>, &mut LineIds) -> Result<T, Problem>,
+) -> Result<Vec<T>, Problem> {
+    let mut seen = LineIds(HashSet::with_capacity(lines.len()));
+    lines.iter().map(|entry| read(&entry.object()?, &mut seen)).collect()
+}
+
 /// The line ids of one list, each at most once.
 pub(super) struct LineIds(HashSet<LineId>);
 
 impl LineIds {
-    pub(super) fn with_capacity(lines: usize) -> Self {
-        Self(HashSet::with_capacity(lines))
-    }
-
     pub(super) fn read(&mut self, line: &Fields<'_>) -> Result<LineId, Problem> {
         let field = line.required("line_id", "send the line's id within the order")?;
         let id = field.id(LineId::parse)?;
