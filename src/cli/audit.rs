@@ -8,19 +8,18 @@ mod provider;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use comfy_table::Table;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::sums::Sum;
 use super::text::{self, Amount};
 use super::{Context, Exit, Failure, Format, OrExit, Output, progress_bar, table};
 use crate::audit::Difference;
 use crate::ids::{AccountName, Reference};
 use crate::ledger::sqlite::report::Report;
-use crate::money::{Currency, Money};
 use crate::settings::{LedgerUrl, Settings};
 
 /// How it is used.
@@ -109,12 +108,6 @@ struct Verdict {
     stopped_after: Option<i64>,
 }
 
-#[derive(Debug, Serialize)]
-struct Sum {
-    currency: String,
-    amount: Amount,
-}
-
 /// One difference.
 #[derive(Debug, Serialize)]
 struct Row {
@@ -124,21 +117,9 @@ struct Row {
     order_id: Option<String>,
     shipment_id: Option<String>,
     capture_id: Option<String>,
-    ledger: Option<Side>,
-    other: Option<Side>,
+    ledger: Option<Sum>,
+    other: Option<Sum>,
     detail: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Side {
-    amount: Amount,
-    currency: String,
-}
-
-impl From<Money> for Side {
-    fn from(money: Money) -> Self {
-        Self { amount: Amount(money), currency: money.currency().to_string() }
-    }
 }
 
 /// An authorization that could not be read.
@@ -158,8 +139,8 @@ impl Row {
             order_id: difference.order.map(|id| id.to_string()),
             shipment_id: difference.shipment.map(|id| id.to_string()),
             capture_id: difference.capture.map(|id| id.to_string()),
-            ledger: difference.ours.map(Side::from),
-            other: difference.theirs.map(Side::from),
+            ledger: difference.ours.map(Sum::from),
+            other: difference.theirs.map(Sum::from),
             detail: difference.detail,
         }
     }
@@ -172,14 +153,6 @@ impl Verdict {
             (true, false) => Exit::Unreachable,
             (true, true) => Exit::Done,
         }
-    }
-
-    fn set_amounts(&mut self, sums: BTreeMap<String, i64>) {
-        let sum = |(code, minor): (String, i64)| {
-            let currency = Currency::parse(&code).ok()?;
-            Some(Sum { currency: code, amount: Amount(Money::from_minor(minor, currency).ok()?) })
-        };
-        self.agreed_amounts = sums.into_iter().filter_map(sum).collect();
     }
 
     fn show(&self, output: &mut Output) -> Result<(), Failure> {
@@ -213,7 +186,7 @@ fn differences_table(rows: &[Row], other: &str) -> Table {
     let other = other.to_uppercase();
     let mut table =
         table(&["DIFFERENCE", "ACCOUNT", "AUTHORIZATION", "ORDER", "SHIPMENT", "CAPTURE", "LEDGER", &other, "DETAIL"]);
-    let side = |side: &Option<Side>| text::or_nothing(side.as_ref().map(|Side { amount: Amount(money), .. }| money));
+    let side = |side: &Option<Sum>| text::or_nothing(side.as_ref().map(|Sum { amount: Amount(money), .. }| money));
     for row in rows {
         table.add_row([
             row.kind.to_owned(),

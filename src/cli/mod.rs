@@ -34,6 +34,7 @@ mod sandbox;
 mod schema;
 #[cfg(test)]
 mod screens;
+mod sums;
 #[cfg(test)]
 mod testing;
 mod text;

@@ -13,6 +13,7 @@ use tokio::time::{Interval, interval, sleep};
 use super::{Args, Row, Unread, Verdict, progress};
 use crate::audit::{Compared, OurAuthorization, compare_authorization};
 use crate::capture::evidence::{AuthorizationView, Reading};
+use crate::cli::sums::add_up;
 use crate::cli::{Exit, Failure, OrExit};
 use crate::ids::AccountName;
 use crate::ledger::sqlite::report::{Books, Report};
@@ -46,7 +47,7 @@ pub(super) async fn audit(
     let total = books.count(args.after, account).or_exit(Exit::Ledger)?;
     let bar = progress(total, "authorizations", is_terminal);
     let mut verdict = Verdict { what: "captures", other: "provider", ..Verdict::default() };
-    let (mut sums, mut after) = (BTreeMap::new(), args.after);
+    let mut after = args.after;
     loop {
         let page = books.behind(after, account, PAGE).or_exit(Exit::Ledger)?;
         let Some(last) = page.last().map(|ours| ours.row) else { break };
@@ -57,11 +58,10 @@ pub(super) async fn audit(
                 break;
             }
         };
-        found.add_to(&mut verdict, &mut sums);
+        found.add_to(&mut verdict);
         after = last;
     }
     bar.finish_and_clear();
-    verdict.set_amounts(sums);
     Ok(verdict)
 }
 
@@ -85,11 +85,10 @@ impl Found {
         self.unread.push(Unread { account: ours.account.to_string(), reference: ours.reference.to_string(), why });
     }
 
-    fn add_to(self, verdict: &mut Verdict, sums: &mut BTreeMap<String, i64>) {
-        for amount in &self.compared.agreed {
-            verdict.agreed += 1;
-            *sums.entry(amount.currency().to_string()).or_default() += amount.minor();
-        }
+    fn add_to(self, verdict: &mut Verdict) {
+        verdict.agreed += u64::try_from(self.compared.agreed.len()).unwrap_or(u64::MAX);
+        let before = verdict.agreed_amounts.iter().map(|sum| sum.amount.0);
+        verdict.agreed_amounts = add_up(before.chain(self.compared.agreed));
         verdict.open += self.compared.open;
         verdict.differences.extend(self.rows);
         verdict.unread.extend(self.unread);

@@ -1,10 +1,11 @@
 //! `holdfast dead-letters discard` and `restore`.
 
 use super::choice::Which;
-use super::verdict::{self, Sum};
+
 use super::{Context, Exit, Failure, OrExit, ask};
 use crate::capture::dead_letter::DeadLetterState;
 use crate::cli::confirm::confirm;
+use crate::cli::sums::{self, Sum};
 use crate::clock::Timestamp;
 use crate::ledger::sqlite::desk::{Chosen, What};
 use crate::ledger::sqlite::report::DeadLetterFilter;
@@ -52,8 +53,8 @@ pub(super) fn run(args: &Args, change: Change, now: Timestamp, context: &mut Con
     }
     let filter = DeadLetterFilter { choice: choice.clone(), state: Some(state), limit: u32::MAX - 1 };
     let groups = report.dead_letter_groups(&filter).or_exit(Exit::Ledger)?.rows;
-    let sums: Vec<Sum> = verdict::add_up(groups.into_iter().flat_map(|group| group.amounts));
-    let worth = if sums.is_empty() { String::new() } else { format!(", {}", verdict::sums_in_words(&sums)) };
+    let sums: Vec<Sum> = sums::add_up(groups.into_iter().flat_map(|group| group.amounts));
+    let worth = if sums.is_empty() { String::new() } else { format!(", {}", sums::sums_in_words(&sums)) };
     confirm(&format!("{verb} {letters} dead letters{worth}?"), args.yes)?;
     let chosen = Chosen { choice, up_to, letters };
     let what = match change {

@@ -6,8 +6,9 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::replays::Job;
-use super::verdict::{self, Sum};
+
 use super::{Context, Exit, Failure, Format, OrExit, ask, output, table, text};
+use crate::cli::sums::{self, Sum};
 use crate::cli::{progress_bar, wait_for};
 use crate::clock;
 use crate::ids::{OrderId, ShipmentId};
@@ -191,7 +192,7 @@ fn show_for_people(replay: &ReplayReport, outcomes: &[ReplayOutcome], context: &
     let sums: Vec<Sum> = replay.captured.iter().copied().map(Sum::from).collect();
     let counts = ItemOutcome::ALL.into_iter().filter(|outcome| replay.count(*outcome) > 0);
     let rows = counts.map(|outcome| {
-        let worth = if outcome == ItemOutcome::Captured { verdict::sums_in_words(&sums) } else { String::new() };
+        let worth = if outcome == ItemOutcome::Captured { sums::sums_in_words(&sums) } else { String::new() };
         [replay.count(outcome).to_string(), outcome.as_str().replace('_', " "), worth]
     });
     output.table(output::aligned(rows))?;

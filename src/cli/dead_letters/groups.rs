@@ -4,8 +4,9 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use super::choice::{self, Filter};
-use super::verdict::{self, Sum};
+
 use super::{Context, Exit, Failure, Listing, OrExit, table, text};
+use crate::cli::sums::{self, Sum};
 use crate::cli::text::Instant;
 use crate::clock::Timestamp;
 use crate::ledger::sqlite::report::{DeadLetterFilter, DeadLetterGroup};
@@ -78,7 +79,7 @@ fn groups_table(rows: &[Row], now: Timestamp) -> Table {
         table.add_row([
             row.dead_letters.to_string(),
             row.reason.to_owned(),
-            verdict::sums_in_words(&row.amounts),
+            sums::sums_in_words(&row.amounts),
             text::instant(row.first_seen_at.0),
             format!("{} ago", text::span(row.last_seen_at.0, now)),
             row.fingerprint.clone(),
