@@ -10,6 +10,11 @@
 // the commands' records, in and out
 mod fold;
 
+// cells to records and back
+mod cells;
+mod codec;
+mod rows;
+
 // for tests and the simulation
 pub mod memory;
 

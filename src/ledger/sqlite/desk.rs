@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::codec::{At, at, corrupt, instant};
+use crate::ledger::codec::{At, at, corrupt, instant};
 use crate::ledger::sqlite::{failed, lock, open_error, schema};
 
 pub use replays::{Chosen, Pace, ReplayItem};

@@ -13,7 +13,7 @@ use crate::capture::records::{
 };
 use crate::capture::replay::Replay;
 use crate::ids::{DeadLetterId, OrderId};
-use crate::ledger::sqlite::codec::instant;
+use crate::ledger::codec::instant;
 use crate::ledger::sqlite::prepared::Prepared;
 use crate::ledger::sqlite::rows::{
     DEAD_LETTER, ORDER_BY_ID, ORDER_BY_ROW, read_authorization, read_capture, read_dead_letter, read_kept, read_order,

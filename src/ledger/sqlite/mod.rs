@@ -12,7 +12,6 @@ mod load;
 mod write;
 
 // rows and tables
-mod codec;
 mod prepared;
 mod rows;
 mod schema;

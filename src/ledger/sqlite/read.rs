@@ -9,7 +9,7 @@ use crate::capture::decide::{Due, Ready};
 use crate::capture::records::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
-use crate::ledger::sqlite::codec::{At, corrupt, instant};
+use crate::ledger::codec::{At, corrupt, instant};
 use crate::ledger::{DueNow, OutboxRow, Vitals};
 
 type Result<T> = rusqlite::Result<T>;

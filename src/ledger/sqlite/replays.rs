@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ledger::sqlite::codec::{At, corrupt};
+use crate::ledger::codec::{At, corrupt};
 use crate::ledger::sqlite::report::Choice;
 
 /// The most dead letters that one replay, or one change, takes: it is one transaction, and no capture

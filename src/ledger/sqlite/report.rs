@@ -40,7 +40,7 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::codec::{At, corrupt};
+use crate::ledger::codec::{At, corrupt};
 use crate::ledger::sqlite::open_for_reading;
 
 pub use accounts::AccountSummary;

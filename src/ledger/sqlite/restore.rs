@@ -16,7 +16,7 @@ use crate::capture::restored::ANSWERS_MAX;
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::codec::{At, corrupt};
+use crate::ledger::codec::{At, corrupt};
 use crate::ledger::sqlite::read::{self, OfEachAccount};
 use crate::ledger::sqlite::{failed, lock, open_error, open_for_writing, schema};
 

@@ -14,7 +14,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::clock::Timestamp;
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::codec::At;
+use crate::ledger::codec::At;
 use crate::ledger::sqlite::{failed, open_error, schema};
 
 /// How long it waits for the writer. It comes again.

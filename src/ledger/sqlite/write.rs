@@ -13,7 +13,7 @@ use crate::capture::why::{LeftOpen, Missing, Since};
 use crate::clock::Timestamp;
 use crate::ids::AccountName;
 use crate::ledger::OutboxRow;
-use crate::ledger::sqlite::codec::{self, At, at};
+use crate::ledger::codec::{self, At, at};
 use crate::ledger::sqlite::prepared::Prepared;
 use crate::money::Money;
 

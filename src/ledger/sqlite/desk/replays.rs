@@ -9,7 +9,7 @@ use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::clock::{self, Timestamp};
 use crate::ids::DeadLetterId;
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::codec::{At, corrupt};
+use crate::ledger::codec::{At, corrupt};
 use crate::ledger::sqlite::failed;
 use crate::ledger::sqlite::replays::{self, ItemOutcome, JobState, LETTERS_MAX, ReplayJob};
 use crate::ledger::sqlite::report::Choice;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 
 use super::{Report, ReportError};
 use crate::ids::AccountName;
-use crate::ledger::sqlite::codec::{corrupt, instant};
+use crate::ledger::codec::{corrupt, instant};
 use crate::ledger::sqlite::desk::AccountStatus;
 
 /// An account, as the ledger knows it.

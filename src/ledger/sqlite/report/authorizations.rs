@@ -10,7 +10,7 @@ use crate::capture::policy::Policy;
 use crate::capture::records::{Authorization, Foreign, ForeignStanding};
 use crate::clock::{self, Timestamp};
 use crate::ids::{AccountName, OrderId, Reference};
-use crate::ledger::sqlite::codec::{corrupt, instant};
+use crate::ledger::codec::{corrupt, instant};
 use crate::ledger::sqlite::rows::read_authorization;
 use crate::money::{Currency, Money};
 

@@ -11,7 +11,7 @@ use super::{Report, ReportError, optional_id};
 use crate::audit::{OurAuthorization, OurCapture, OurState};
 use crate::capture::states::CaptureState;
 use crate::ids::{AccountName, CaptureId, OrderId, Reference};
-use crate::ledger::sqlite::codec::corrupt;
+use crate::ledger::codec::corrupt;
 use crate::money::Currency;
 
 /// The authorizations of a ledger, with their captures.

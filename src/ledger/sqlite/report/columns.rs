@@ -2,7 +2,7 @@
 
 use rusqlite::Row;
 
-use crate::ledger::sqlite::codec::corrupt;
+use crate::ledger::codec::corrupt;
 use crate::money::{Currency, Money};
 
 /// An amount from a column of minor units.

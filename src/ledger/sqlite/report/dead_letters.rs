@@ -9,7 +9,7 @@ use super::{Conditions, Found, IdPrefix, Page, Report, ReportError, find_ids, mi
 use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
 use crate::clock::Timestamp;
 use crate::ids::{DeadLetterId, OrderId};
-use crate::ledger::sqlite::codec::corrupt;
+use crate::ledger::codec::corrupt;
 use crate::ledger::sqlite::rows::{DEAD_LETTER, read_dead_letter};
 use crate::money::{Currency, Money};
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::story::{WrittenEvent, read_event};
 use crate::capture::records::{Capture, NamedBy, Order};
 use crate::ids::{AccountName, DeadLetterId, EventId};
-use crate::ledger::sqlite::codec::corrupt;
+use crate::ledger::codec::corrupt;
 use crate::ledger::sqlite::rows::read_capture;
 use crate::money::{Currency, Money};
 

@@ -10,7 +10,7 @@ use crate::capture::plan::{Given, Working};
 use crate::capture::policy::Policy;
 use crate::capture::records::{AmountMode, Order, ShipmentKey};
 use crate::ids::AccountName;
-use crate::ledger::sqlite::codec::{corrupt, lines_from_json};
+use crate::ledger::codec::{corrupt, lines_from_json};
 use crate::money::{Currency, Money};
 
 /// Who was given an amount.

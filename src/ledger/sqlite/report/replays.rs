@@ -192,7 +192,7 @@ fn captured(connection: &Connection, job: i64, now: Timestamp) -> rusqlite::Resu
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let read = |row: &Row<'_>| {
-        let corrupt = crate::ledger::sqlite::codec::corrupt;
+        let corrupt = crate::ledger::codec::corrupt;
         let currency = Currency::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("a currency is unknown"))?;
         Money::from_minor(row.get(1)?, currency).map_err(|_| corrupt("an amount is negative"))
     };

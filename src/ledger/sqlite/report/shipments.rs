@@ -7,7 +7,7 @@ use super::{Conditions, Page, Report, ReportError, micros, optional_id, required
 use crate::capture::event::FailureReason;
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, CaptureId, OrderId, Reference, ShipmentId};
-use crate::ledger::sqlite::codec::corrupt;
+use crate::ledger::codec::corrupt;
 use crate::ledger::sqlite::report::columns::{money, word};
 use crate::money::{Currency, Money};
 

@@ -18,7 +18,7 @@ use crate::capture::records::{
 use crate::capture::states::ShipmentState;
 use crate::clock::Timestamp;
 use crate::ids::{CaptureId, EventId, OrderId, ShipmentId};
-use crate::ledger::sqlite::codec::{corrupt, instant};
+use crate::ledger::codec::{corrupt, instant};
 use crate::ledger::sqlite::report::Standing;
 use crate::ledger::sqlite::rows::{
     ORDER_BY_ID, ORDER_BY_ROW, read_authorization, read_capture, read_order, read_shipment,

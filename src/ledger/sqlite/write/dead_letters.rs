@@ -9,7 +9,7 @@ use crate::capture::records::{JobKey, ShipmentKey};
 use crate::capture::replay::{ReplayRecord, ReplayResult};
 use crate::clock::Timestamp;
 use crate::ids::AccountName;
-use crate::ledger::sqlite::codec::{self, At};
+use crate::ledger::codec::{self, At};
 use crate::money::Money;
 
 pub(super) fn insert(connection: &Connection, letter: &DeadLetter) -> Result<()> {

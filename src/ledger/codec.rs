@@ -15,6 +15,7 @@ use crate::capture::plan::{LineProgress, Plan, PlanLine};
 use crate::capture::records::{Lead, Restored};
 use crate::clock::Timestamp;
 use crate::ids::{CaptureId, LineId};
+use crate::ledger::cells::Cells;
 use crate::money::{Currency, Money};
 
 /// Something a row holds that no version of Holdfast writes.
@@ -44,20 +45,20 @@ pub(super) fn at(instant: Option<Timestamp>) -> Option<At> {
 }
 
 /// An optional instant, from a column.
-pub(super) fn instant(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
-    Ok(row.get::<_, Option<At>>(column)?.map(|at| at.0))
+pub(super) fn instant(row: &impl Cells, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.named::<Option<At>>(column)?.map(|at| at.0))
 }
 
 /// The columns of a row, one after the other as the tables have them. By name each would be searched
 /// for among all of them, with every row.
-pub(super) struct Columns<'a> {
-    row: &'a rusqlite::Row<'a>,
+pub(super) struct Columns<'a, R> {
+    row: &'a R,
     next: usize,
 }
 
-impl<'a> Columns<'a> {
+impl<'a, R: Cells> Columns<'a, R> {
     /// From the first on.
-    pub(super) fn of(row: &'a rusqlite::Row<'a>) -> Self {
+    pub(super) fn of(row: &'a R) -> Self {
         Self { row, next: 0 }
     }
 
@@ -74,17 +75,20 @@ impl<'a> Columns<'a> {
 
     /// The next one.
     pub(super) fn next<T: FromSql>(&mut self) -> rusqlite::Result<T> {
-        self.row.get(self.take())
+        let index = self.take();
+        self.row.read(index)
     }
 
     /// A text, where it stands.
     pub(super) fn text(&mut self) -> rusqlite::Result<&'a str> {
-        Ok(self.row.get_ref(self.take())?.as_str()?)
+        let index = self.take();
+        Ok(self.row.cell(index)?.as_str()?)
     }
 
     /// A text or null.
     pub(super) fn optional_text(&mut self) -> rusqlite::Result<Option<&'a str>> {
-        Ok(self.row.get_ref(self.take())?.as_str_or_null()?)
+        let index = self.take();
+        Ok(self.row.cell(index)?.as_str_or_null()?)
     }
 
     /// An instant or null.
