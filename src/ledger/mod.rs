@@ -18,6 +18,9 @@ mod rows;
 // for tests and the simulation
 pub mod memory;
 
+// for any number of workers
+pub mod postgres;
+
 // for one worker
 pub mod sqlite;
 

@@ -1,0 +1,16 @@
+//! The ledger of any number of workers: PostgreSQL.
+
+// where it is, and how it is reached
+mod address;
+mod session;
+mod tls;
+mod trouble;
+
+// rows and tables
+mod cells;
+mod schema;
+
+// a server of the tests' own
+pub mod local_server;
+
+pub use address::Address;

@@ -1,0 +1,83 @@
+//! What an error of PostgreSQL means: another try, another connection, one command at fault, or the end
+//! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+
+use std::error::Error as _;
+use std::io;
+
+use tokio_postgres::error::SqlState;
+
+use crate::ledger::LedgerError;
+
+/// Why something did not work.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Another writer came between. The transaction is over, and the same again may succeed.
+    Again(String),
+    /// What another writer has inserted meanwhile, or what must not be there twice: which of the two, the
+    /// next try tells.
+    Twice(String),
+    /// The connection, or the server for now.
+    Lost(String),
+    /// A constraint refused a change: a fault of one command.
+    Refused(String),
+    /// Nothing that passes.
+    Fatal(LedgerError),
+}
+
+impl From<tokio_postgres::Error> for Trouble {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let text = words(&error);
+        let Some(code) = error.code() else {
+            let is_ours = error.source().is_some_and(|source| {
+                let kind = source.downcast_ref::<io::Error>().map(io::Error::kind);
+                kind.is_none_or(|kind| matches!(kind, io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
+            });
+            let is_connecting =
+                error.to_string().starts_with("error connecting") || error.to_string().contains("timeout");
+            return if is_ours && !is_connecting { Self::fatal(text) } else { Self::Lost(text) };
+        };
+        if *code == SqlState::UNIQUE_VIOLATION {
+            return Self::Twice(text);
+        }
+        match (code.code().get(..2).unwrap_or_default(), code.code()) {
+            // Serialization failure, deadlock; cancelled by an operator or by a timeout.
+            ("40", _) | (_, "57014" | "55P03") => Self::Again(text),
+            // Connections, resources, shutdowns, and a server that has become a standby.
+            ("08" | "53" | "57" | "58", _) | (_, "25006" | "25P03" | "25P02") => Self::Lost(text),
+            // Constraints, and values that no column takes.
+            ("23" | "22", _) => Self::Refused(text),
+            _ => Self::fatal(text),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Trouble {
+    /// A row that nobody wrote.
+    fn from(error: rusqlite::Error) -> Self {
+        Self::fatal(error.to_string())
+    }
+}
+
+impl Trouble {
+    /// The ledger cannot be relied on.
+    pub(super) fn fatal(why: impl Into<String>) -> Self {
+        Self::Fatal(LedgerError::Failed(why.into()))
+    }
+
+    /// In words.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Again(why) | Self::Twice(why) | Self::Lost(why) | Self::Refused(why) => why.clone(),
+            Self::Fatal(error) => error.to_string(),
+        }
+    }
+}
+
+/// What PostgreSQL says, and never the values that it says it of: those are in `DETAIL`.
+fn words(error: &tokio_postgres::Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        let of = said.constraint().map(|name| format!(" ({name})")).unwrap_or_default();
+        return format!("{}{of} [{}]", said.message(), said.code().code());
+    }
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
