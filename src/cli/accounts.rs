@@ -16,9 +16,8 @@ use super::text::{self, Instant};
 use super::{Context, Exit, Failure, Listing, OrExit, ask, table};
 use crate::clock::Timestamp;
 use crate::ids::AccountName;
-use crate::ledger::sqlite::desk::{Desk, What};
-use crate::ledger::sqlite::report::AccountSummary;
-use crate::settings::LedgerUrl;
+use crate::ledger::desk::{Desk, What};
+use crate::ledger::report::AccountSummary;
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -81,9 +80,8 @@ pub(super) fn run(command: Command, now: Timestamp, context: &mut Context) -> Re
 
 fn list(now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
     let settings = context.settings()?;
-    let LedgerUrl::Sqlite(path) = &settings.ledger;
     let known = context.report()?.accounts().or_exit(Exit::Ledger)?;
-    let runs = Desk::open(path).and_then(|desk| desk.is_served()).or_exit(Exit::Ledger)?;
+    let runs = Desk::open(&settings.ledger).and_then(|desk| desk.is_served()).or_exit(Exit::Ledger)?;
     let configured: BTreeSet<&AccountName> = settings.accounts.iter().map(|account| &account.name).collect();
     let is_shown = |name: &&AccountName| {
         let summary = &known[*name];

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::clock::{self, Timestamp};
-use crate::ledger::sqlite::report::Report;
-use crate::settings::{Effective, LedgerUrl, Settings, SettingsErrors};
+use crate::ledger::report::Report;
+use crate::settings::{Effective, Settings, SettingsErrors};
 use crate::telemetry;
 
 mod accounts;
@@ -163,8 +163,7 @@ impl Context {
     /// # Errors
     /// Those of the settings; or there is no ledger, or none that can be read, with exit code 4.
     pub fn report(&self) -> Result<Report, Failure> {
-        let LedgerUrl::Sqlite(path) = self.settings()?.ledger;
-        Report::open(&path).or_exit(Exit::Ledger)
+        Report::open(&self.settings()?.ledger).or_exit(Exit::Ledger)
     }
 
     fn explain(&self) -> Result<(Settings, Vec<Effective>), SettingsErrors> {

@@ -24,9 +24,30 @@ pub mod postgres;
 // for one worker
 pub mod sqlite;
 
+// where it is, and a way to ask it beside the one write
+mod served;
+mod session;
+mod source;
+
+// what operators ask of the worker, and what ended without its money tried again
+pub mod desk;
+pub mod replays;
+
+// what operators ask
+pub mod report;
+
+// a restore from a backup, and what is long over
+pub mod restore;
+pub mod retention;
+
+// whether it can be relied on
+pub mod health;
+
 // what every backend must do alike
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::sync::Arc;
 
@@ -42,6 +63,9 @@ use crate::capture::records::CaptureKey;
 use crate::capture::retry::Jitter;
 use crate::clock::{Moment, Timestamp};
 use crate::ids::AccountName;
+
+pub use session::SessionError;
+pub use source::Source;
 
 /// What happened, durably.
 pub trait Ledger: Send + Sync {
@@ -186,6 +210,9 @@ pub enum LedgerError {
         /// Why.
         cause: String,
     },
+    /// The server of the ledger is not there; it may come back.
+    #[error("the ledger cannot be reached: {0}")]
+    Away(String),
     /// Reading or writing failed; what is durable is unknown.
     #[error("the ledger failed: {0}; nothing more is done until it was read anew: restart the worker")]
     Failed(String),

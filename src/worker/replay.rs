@@ -19,8 +19,8 @@ use crate::capture::records::JobKey;
 use crate::capture::replay::Replay;
 use crate::dead_letter;
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::desk::{Desk, ReplayItem, Request, What};
-use crate::ledger::sqlite::replays::{ItemOutcome, JobState, ReplayJob};
+use crate::ledger::desk::{Desk, ReplayItem, Request, What};
+use crate::ledger::replays::{ItemOutcome, JobState, ReplayJob};
 use crate::worker::executor::Executor;
 use crate::worker::note;
 

@@ -10,7 +10,7 @@ use crate::capture::decide::{Closing, Command, Intervention, Note, Operator};
 use crate::capture::records::{AuthorizationKey, CaptureKey};
 use crate::ids::{AccountName, CaptureId};
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::desk::{Answer, Desk, Request, What};
+use crate::ledger::desk::{Answer, Desk, Request, What};
 use crate::worker::account::Lane;
 use crate::worker::executor::Executor;
 use crate::worker::{look, note, replay};

@@ -10,7 +10,7 @@ use crate::capture::decide::Ready;
 use crate::clock;
 use crate::http::Check;
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::restore::{Restoring, Summary};
+use crate::ledger::restore::{Restoring, Summary};
 use crate::telemetry;
 use crate::worker::executor::Executor;
 

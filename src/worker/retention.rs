@@ -1,15 +1,14 @@
 //! When retention takes what is old: in short passes, one after the other while there is more, and seldom
-//! else. What it takes, and what never, is `ledger::sqlite::retention`'s.
+//! else. What it takes, and what never, is `ledger::retention`'s.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::ledger::LedgerError;
-use crate::ledger::sqlite::retention::{Pass, Retention};
+use crate::ledger::retention::{Pass, Retention};
+use crate::ledger::{LedgerError, Source};
 
 /// Rows of each kind in a pass: a few milliseconds, for which the writer may have to wait.
 const BATCH: u32 = 256;
@@ -28,8 +27,8 @@ pub(super) struct Pruning {
 
 impl Pruning {
     /// Of this ledger.
-    pub(super) fn open(path: &Path, details_for: Duration) -> Result<Self, LedgerError> {
-        Ok(Self { ledger: Arc::new(Retention::open(path)?), details_for })
+    pub(super) fn open(ledger: &Source, details_for: Duration) -> Result<Self, LedgerError> {
+        Ok(Self { ledger: Arc::new(Retention::open(ledger)?), details_for })
     }
 
     /// Goes on until told to stop, or until the ledger fails, which whoever writes to it finds out too.

@@ -1,5 +1,6 @@
 //! From settings to a running worker, and back down in order.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +15,13 @@ use crate::broker::publisher::Publisher;
 use crate::capture::retry::Jitter;
 use crate::clock::Moment;
 use crate::http::Readiness;
+use crate::ledger::desk::Desk;
+use crate::ledger::restore::Restoring;
 use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::sqlite::desk::Desk;
-use crate::ledger::sqlite::restore::Restoring;
-use crate::ledger::{Environment, Ledger, LedgerError};
+use crate::ledger::{Environment, Ledger, LedgerError, Source as LedgerSource};
 use crate::message;
 use crate::provider::{self, ConnectError};
-use crate::settings::{self, LedgerUrl, Settings};
+use crate::settings::{self, Settings};
 use crate::worker::account::{Lane, Rules};
 use crate::worker::executor::Executor;
 use crate::worker::gauges::Gauges;
@@ -73,19 +74,19 @@ impl Worker {
     /// # Errors
     /// [`WorkerError`]; never because the broker is away, which is waited for.
     pub async fn start(settings: &Settings) -> Result<Self, WorkerError> {
-        let LedgerUrl::Sqlite(path) = &settings.ledger;
-        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(path, environment(settings))?);
+        let source = &settings.ledger;
+        let ledger = open(settings)?;
         let (outbox, offered) = Outbox::new();
-        let desk = Arc::new(Desk::open(path)?);
+        let desk = Arc::new(Desk::open(source)?);
         requests::refuse_old(&desk)?;
         let executor = Arc::new(Executor::new(ledger, Arc::clone(&desk), outbox, lanes(settings, &desk)?));
         for lane in executor.lanes() {
             executor.tell(lane);
             desk.set_status(&lane.status())?;
         }
-        let restore = Restoring::open(path)?.map(|restoring| Restore::resume(restoring, &executor)).transpose()?;
+        let restore = Restoring::open(source)?.map(|restoring| Restore::resume(restoring, &executor)).transpose()?;
         watching::recover(&executor).await?;
-        let pruning = Pruning::open(path, settings.retention.details_for)?;
+        let pruning = Pruning::open(source, settings.retention.details_for)?;
         let broker = Arc::new(settings.broker.clone());
         let publisher = Arc::new(Publisher::spawn(Arc::clone(&broker)));
         let (stop_relay, stop_watch) = (CancellationToken::new(), CancellationToken::new());
@@ -108,7 +109,7 @@ impl Worker {
         let watch = Watch {
             executor: Arc::clone(&executor),
             bounds: settings.worker.clone(),
-            ledger_path: path.clone(),
+            ledger_path: source.path().map(Path::to_owned),
             last_lead: settings.policy.expiring_leads.iter().min().copied().unwrap_or_default(),
             paused,
             consumer: work.status(),
@@ -183,6 +184,13 @@ impl Worker {
             None if all_settled => Ok(Stop::Clean),
             None => Ok(Stop::CallsLeft),
         }
+    }
+}
+
+fn open(settings: &Settings) -> Result<Arc<dyn Ledger>, LedgerError> {
+    match &settings.ledger {
+        LedgerSource::Sqlite(path) => Ok(Arc::new(SqliteLedger::open(path, environment(settings))?)),
+        LedgerSource::Postgres(_) => todo!(),
     }
 }
 

@@ -37,8 +37,8 @@ const AWAITING_OLD: Duration = Duration::from_mins(15);
 pub(super) struct Watch {
     pub(super) executor: Arc<Executor>,
     pub(super) bounds: settings::Worker,
-    /// The ledger's directory, whose disk must not fill up.
-    pub(super) ledger_path: PathBuf,
+    /// The ledger's file, whose disk must not fill up; a server looks after its own.
+    pub(super) ledger_path: Option<PathBuf>,
     /// So long before an expiry, earned money that is not captured is an alarm.
     pub(super) last_lead: Duration,
     /// Says whether the intake has to pause.
@@ -175,7 +175,7 @@ impl Watch {
         let is_paused = *self.paused.borrow();
         let open_max = if is_paused { self.bounds.open_max / 10 * 9 } else { self.bounds.open_max };
         let too_many = vitals.open_captures > open_max;
-        let free = free_disk(&self.ledger_path);
+        let free = self.ledger_path.as_deref().and_then(free_disk);
         let floor = self.bounds.disk_free_min;
         let floor = if is_paused { floor.saturating_add(floor / 10) } else { floor };
         let disk_is_full = free.is_some_and(|free| free < floor);

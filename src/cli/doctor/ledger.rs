@@ -5,12 +5,16 @@ use std::path::Path;
 use bytesize::ByteSize;
 
 use super::Check;
-use crate::ledger::sqlite::health::{self, Place};
-use crate::settings::{LedgerUrl, Settings};
+use crate::ledger::Source;
+use crate::ledger::health::{self, Place};
+use crate::settings::Settings;
 
 /// The checks, and whether a worker holds the ledger; `None` where that cannot be told.
 pub(super) fn check(settings: &Settings) -> (Vec<Check>, Option<bool>) {
-    let LedgerUrl::Sqlite(path) = &settings.ledger;
+    let path = match &settings.ledger {
+        Source::Sqlite(path) => path,
+        Source::Postgres(_) => todo!(),
+    };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let is_served = health::is_served(path).ok();
     let checks =

@@ -6,6 +6,9 @@ mod session;
 mod tls;
 mod trouble;
 
+// asked by code that waits
+mod remote;
+
 // rows and tables
 mod cells;
 mod schema;
@@ -14,3 +17,6 @@ mod schema;
 pub mod local_server;
 
 pub use address::Address;
+
+pub(in crate::ledger) use remote::Remote;
+pub(in crate::ledger) use trouble::Trouble;

@@ -12,7 +12,7 @@ use crate::ledger::LedgerError;
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_ledger.sql")];
 
 /// Brings the file to the newest version.
-pub(super) fn migrate(connection: &mut Connection, path: &str) -> Result<(), LedgerError> {
+pub(in crate::ledger) fn migrate(connection: &mut Connection, path: &str) -> Result<(), LedgerError> {
     let failed = |cause: String| LedgerError::Open { path: path.to_owned(), cause };
     let sql = |error: rusqlite::Error| failed(error.to_string());
     let version: usize = connection
@@ -36,7 +36,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &str) -> Result<(), Led
 }
 
 /// Is the file of the version that this Holdfast reads?
-pub(super) fn check(connection: &Connection, path: &str) -> Result<(), LedgerError> {
+pub(in crate::ledger) fn check(connection: &Connection, path: &str) -> Result<(), LedgerError> {
     let failed = |cause: String| LedgerError::Open { path: path.to_owned(), cause };
     let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
     let version = version.map_err(|error| failed(error.to_string()))?;

@@ -7,19 +7,17 @@
 // what ended without its money
 mod replays;
 
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use chrono::TimeDelta;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
-use crate::ledger::LedgerError;
 use crate::ledger::codec::{At, at, corrupt, instant};
-use crate::ledger::sqlite::{failed, lock, open_error, schema};
+use crate::ledger::session::{self, Row, Session};
+use crate::ledger::{LedgerError, Source, served};
 
 pub use replays::{Chosen, Pace, ReplayItem};
 
@@ -147,8 +145,8 @@ pub struct KeptAccount {
 /// The desk of one ledger.
 #[derive(Debug)]
 pub struct Desk {
-    connection: Mutex<Connection>,
-    path: PathBuf,
+    session: Mutex<Session>,
+    source: Source,
 }
 
 impl Desk {
@@ -156,24 +154,16 @@ impl Desk {
     ///
     /// # Errors
     /// [`LedgerError::Open`] when there is none or it is of another version.
-    pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let open = |error: rusqlite::Error| open_error(path, &error);
-        if !path.exists() {
-            return Err(open_error(path, &"there is none: the worker creates it when it first runs"));
-        }
-        let connection = Connection::open(path).map_err(open)?;
-        connection.busy_timeout(Duration::from_secs(5)).map_err(open)?;
-        connection.pragma_update(None, "synchronous", 2).map_err(open)?;
-        schema::check(&connection, &path.display().to_string())?;
-        Ok(Self { connection: Mutex::new(connection), path: path.to_owned() })
+    pub fn open(source: &Source) -> Result<Self, LedgerError> {
+        Ok(Self { session: Mutex::new(Session::for_changes(source)?), source: source.clone() })
     }
 
-    /// Does a worker hold the ledger now?
+    /// Does a worker run on the ledger now?
     ///
     /// # Errors
     /// [`LedgerError::Open`] when that cannot be found out.
     pub fn is_served(&self) -> Result<bool, LedgerError> {
-        lock::is_held(&self.path)
+        served::is_served(&self.source, &self.session())
     }
 
     /// Puts a request; its row.
@@ -182,13 +172,9 @@ impl Desk {
     /// [`LedgerError::Failed`].
     pub fn put(&self, request: &Request) -> Result<i64, LedgerError> {
         let what = serde_json::to_string(&request.what).map_err(|error| LedgerError::Failed(error.to_string()))?;
-        self.write(|transaction| {
-            transaction.execute(
-                "INSERT INTO requests (asked_at, asked_by, reason, what) VALUES (?1, ?2, ?3, ?4)",
-                params![At(clock::now()), request.by, request.reason, what],
-            )?;
-            Ok(transaction.last_insert_rowid())
-        })
+        let sql = "INSERT INTO requests (asked_at, asked_by, reason, what) VALUES (?1, ?2, ?3, ?4)
+                   RETURNING request_row";
+        self.write(|session| session.number(sql, params![At(clock::now()), request.by, request.reason, what]))
     }
 
     /// What became of a request; `None` while nobody has answered.
@@ -196,12 +182,11 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn answer_to(&self, row: i64) -> Result<Option<Answer>, LedgerError> {
-        let read = |connection: &Connection| {
-            let sql = "SELECT answer FROM requests WHERE request_row = ?1";
-            let text: Option<String> = connection.query_row(sql, [row], |row| row.get(0))?;
-            text.map(|text| serde_json::from_str(&text).map_err(|_| corrupt("an answer is not JSON"))).transpose()
-        };
-        read(&self.connection()).map_err(|error| failed(&error))
+        let sql = "SELECT answer FROM requests WHERE request_row = ?1";
+        Ok(self.session().one(sql, [row], |row| {
+            let text = row.get_ref(0)?.as_str_or_null()?;
+            text.map(|text| serde_json::from_str(text).map_err(|_| corrupt("an answer is not JSON"))).transpose()
+        })?)
     }
 
     /// Answers a request; `false` where it is answered already.
@@ -209,7 +194,7 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn answer(&self, row: i64, answer: &Answer) -> Result<bool, LedgerError> {
-        self.write(|transaction| write_answer(transaction, row, answer))
+        self.write(|session| write_answer(session, row, answer))
     }
 
     /// Requests that nobody has answered, in their order. What this Holdfast does not know is left out.
@@ -217,14 +202,9 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn open_requests(&self) -> Result<Vec<(i64, Option<Request>)>, LedgerError> {
-        let read = |connection: &Connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT request_row, asked_by, reason, what FROM requests WHERE answered_at IS NULL
-                 ORDER BY request_row",
-            )?;
-            statement.query_map([], read_request)?.collect::<rusqlite::Result<_>>()
-        };
-        read(&self.connection()).map_err(|error| failed(&error))
+        let sql = "SELECT request_row, asked_by, reason, what FROM requests WHERE answered_at IS NULL
+                   ORDER BY request_row";
+        Ok(self.session().query(sql, params![], read_request)?)
     }
 
     /// Writes down that an account is paused, and why, or that it is not any more, together with the
@@ -234,11 +214,11 @@ impl Desk {
     /// [`LedgerError::Failed`].
     pub fn set_pause(&self, row: i64, status: &AccountStatus, answer: &Answer) -> Result<(), LedgerError> {
         let paused = (status.state == "paused").then(|| status.why.clone().unwrap_or_default());
-        self.write(|transaction| {
-            write_status(transaction, status)?;
+        self.write(|session| {
+            write_status(session, status)?;
             let sql = "UPDATE accounts SET paused_why = ?2 WHERE account = ?1";
-            transaction.execute(sql, params![status.account.as_str(), paused])?;
-            write_answer(transaction, row, answer).map(drop)
+            session.execute(sql, params![status.account.as_str(), paused])?;
+            write_answer(session, row, answer).map(drop)
         })
     }
 
@@ -247,7 +227,7 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn set_status(&self, status: &AccountStatus) -> Result<(), LedgerError> {
-        self.write(|transaction| write_status(transaction, status))
+        self.write(|session| write_status(session, status))
     }
 
     /// What an earlier worker left about an account.
@@ -256,26 +236,18 @@ impl Desk {
     /// [`LedgerError::Failed`].
     pub fn kept(&self, account: &AccountName) -> Result<KeptAccount, LedgerError> {
         let sql = "SELECT paused_why, last_success_at FROM accounts WHERE account = ?1";
-        let read = |row: &Row<'_>| {
+        let kept = self.session().find(sql, [account.as_str()], |row| {
             Ok(KeptAccount { paused: row.get("paused_why")?, last_success: instant(row, "last_success_at")? })
-        };
-        let kept = self.connection().query_row(sql, [account.as_str()], read).optional();
-        Ok(kept.map_err(|error| failed(&error))?.unwrap_or(KeptAccount { paused: None, last_success: None }))
+        })?;
+        Ok(kept.unwrap_or(KeptAccount { paused: None, last_success: None }))
     }
 
-    fn write<T>(&self, change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
-        let mut connection = self.connection();
-        let write = || {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = change(&transaction)?;
-            transaction.commit()?;
-            Ok(done)
-        };
-        write().map_err(|error: rusqlite::Error| failed(&error))
+    fn write<T>(&self, change: impl FnMut(&Session) -> session::Result<T>) -> Result<T, LedgerError> {
+        Ok(self.session().change(change)?)
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -285,31 +257,31 @@ fn read_request(row: &Row<'_>) -> rusqlite::Result<(i64, Option<Request>)> {
     Ok((row.get("request_row")?, what.map(|what| Request { by, reason, what })))
 }
 
-fn write_answer(transaction: &Transaction<'_>, row: i64, answer: &Answer) -> rusqlite::Result<bool> {
+fn write_answer(session: &Session, row: i64, answer: &Answer) -> session::Result<bool> {
     let text = serde_json::to_string(answer).map_err(|_| corrupt("an answer is no JSON"))?;
     let sql = "UPDATE requests SET answered_at = ?2, answer = ?3 WHERE request_row = ?1 AND answered_at IS NULL";
-    Ok(transaction.execute(sql, params![row, At(clock::now()), text])? == 1)
+    Ok(session.execute(sql, params![row, At(clock::now()), text])? == 1)
 }
 
-fn write_status(transaction: &Transaction<'_>, status: &AccountStatus) -> rusqlite::Result<()> {
+fn write_status(session: &Session, status: &AccountStatus) -> session::Result<()> {
     let AccountStatus { account, state, why, since, last_success, clock_skew } = status;
     let sql = "INSERT INTO accounts (account, state, why, since, last_success_at, clock_skew_ms)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                ON CONFLICT (account) DO UPDATE SET
                state = ?2, why = ?3, since = ?4, last_success_at = ?5, clock_skew_ms = ?6";
     let skew = clock_skew.map(|skew| skew.num_milliseconds());
-    transaction.execute(sql, params![account.as_str(), state, why, At(*since), at(*last_success), skew]).map(drop)
+    session.execute(sql, params![account.as_str(), state, why, At(*since), at(*last_success), skew]).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::sqlite::open_for_writing;
+    use crate::ledger::sqlite::{lock, open_for_writing};
 
     fn desk(directory: &tempfile::TempDir) -> Desk {
         let path = directory.path().join("ledger.db");
         drop(open_for_writing(&path).expect("a new ledger"));
-        Desk::open(&path).expect("a desk")
+        Desk::open(&(&path).into()).expect("a desk")
     }
 
     fn request(account: &str) -> Request {

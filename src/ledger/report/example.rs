@@ -22,8 +22,8 @@ use crate::capture::replay::Replay;
 use crate::capture::retry::Jitter;
 use crate::clock::{BootInstant, Moment, Timestamp};
 use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Environment, Ledger};
+use crate::ledger::sqlite::{SqliteLedger, lock};
+use crate::ledger::{Environment, Ledger, Source};
 use crate::message::{self, Decoded, Notice};
 use crate::money::{Currency, Money};
 
@@ -35,6 +35,7 @@ pub(crate) fn at(time: &str) -> Timestamp {
 /// The file. Its ledger is still open, as if a worker were running.
 pub(crate) struct Example {
     pub(crate) path: PathBuf,
+    pub(crate) source: Source,
     pub(crate) policy: Arc<Policy>,
     clock: Arc<Mutex<Timestamp>>,
     ledger: SqliteLedger,
@@ -87,19 +88,20 @@ impl Example {
             encode: Arc::new(|event| message::event::encode(event, "/holdfast").into()),
         };
         let ledger = SqliteLedger::open(&path, environment).unwrap();
-        Self { path, policy, clock, ledger, runtime: Runtime::new().unwrap(), directory }
+        let source = Source::from(&path);
+        Self { path, source, policy, clock, ledger, runtime: Runtime::new().unwrap(), directory }
     }
 
     pub(crate) fn report(&self) -> Report {
-        Report::open(&self.path).unwrap()
+        Report::open(&self.source).unwrap()
     }
 
     /// The file after its worker has ended, and the directory that keeps it.
-    pub(crate) fn end_worker(self) -> (PathBuf, tempfile::TempDir) {
+    pub(crate) fn end_worker(self) -> (Source, tempfile::TempDir) {
         drop(self.ledger);
         // The writer thread lets go of the lock when it has closed the file.
-        std::fs::File::open(super::super::lock::lock_path(&self.path)).unwrap().lock().unwrap();
-        (self.path, self.directory)
+        std::fs::File::open(lock::lock_path(&self.path)).unwrap().lock().unwrap();
+        (self.source, self.directory)
     }
 
     fn captured_and_in_doubt(&self) {

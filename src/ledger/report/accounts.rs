@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
-use rusqlite::{Connection, Row};
+use rusqlite::params;
 
 use super::{Report, ReportError};
 use crate::ids::AccountName;
 use crate::ledger::codec::{corrupt, instant};
-use crate::ledger::sqlite::desk::AccountStatus;
+use crate::ledger::desk::AccountStatus;
+use crate::ledger::session::{self, Row, Session};
 
 /// An account, as the ledger knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,27 +34,25 @@ impl Report {
     }
 }
 
-fn read(connection: &Connection) -> rusqlite::Result<BTreeMap<AccountName, AccountSummary>> {
+fn read(session: &Session) -> session::Result<BTreeMap<AccountName, AccountSummary>> {
     let mut accounts: BTreeMap<AccountName, AccountSummary> = BTreeMap::new();
-    let mut statement =
-        connection.prepare("SELECT account, state, why, since, last_success_at, clock_skew_ms FROM accounts")?;
-    for status in statement.query_map([], read_status)? {
-        let status = status?;
+    let sql = "SELECT account, state, why, since, last_success_at, clock_skew_ms FROM accounts";
+    for status in session.query(sql, params![], read_status)? {
         let name = status.account.clone();
         accounts.entry(name).or_default().status = Some(status);
     }
-    let mut statement = connection
-        .prepare("SELECT account, state, count(*) FROM captures WHERE is_open = 1 GROUP BY account, state")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let summary = accounts.entry(name(row)?).or_default();
-        let count = row.get(2)?;
-        match row.get_ref("state")?.as_str()? {
-            "planned" => summary.waiting = count,
-            "sending" => summary.in_flight = count,
-            "in_doubt" => summary.in_doubt = count,
+    let sql = "SELECT account, state, count(*) FROM captures WHERE is_open = 1 GROUP BY account, state";
+    let open = session.query(sql, params![], |row| {
+        let in_state: fn(&mut AccountSummary) -> &mut u64 = match row.get_ref("state")?.as_str()? {
+            "planned" => |summary| &mut summary.waiting,
+            "sending" => |summary| &mut summary.in_flight,
+            "in_doubt" => |summary| &mut summary.in_doubt,
             _ => return Err(corrupt("an open capture is in no open state")),
-        }
+        };
+        Ok((name(row)?, in_state, row.get(2)?))
+    })?;
+    for (name, in_state, count) in open {
+        *in_state(accounts.entry(name).or_default()) = count;
     }
     Ok(accounts)
 }
