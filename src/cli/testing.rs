@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 
 use super::{Context, Exit, Failure, Format, Output};
 use crate::ledger::Source;
+use crate::ledger::report::example::Example;
 
 /// How a command ended, and what it wrote. A failure is its exit code and its words.
 pub(super) type Ended = (Result<Exit, (Exit, String)>, Vec<u8>);
@@ -30,6 +31,14 @@ fn url(source: &Source) -> String {
         Source::Sqlite(path) => format!("sqlite:{}", path.display()),
         Source::Postgres(address) => address.url().expose_secret().to_owned(),
     }
+}
+
+/// How a command ends over the example, and what it writes: the same in both stores.
+pub(super) fn alike(example: &Example, run: impl Fn(&Source) -> Ended) -> Ended {
+    let [file, database] = example.everywhere().map(|source| run(&source));
+    let text = |ended: &Ended| format!("{:?} {}", ended.0, String::from_utf8_lossy(&ended.1));
+    assert_eq!(text(&database), text(&file), "in PostgreSQL, and in the file");
+    file
 }
 
 /// Runs `command` with settings that name this ledger.

@@ -277,11 +277,19 @@ fn write_status(session: &Session, status: &AccountStatus) -> session::Result<()
 mod tests {
     use super::*;
     use crate::ledger::sqlite::{lock, open_for_writing};
+    use crate::ledger::{moving, testing};
 
     fn desk(directory: &tempfile::TempDir) -> Desk {
         let path = directory.path().join("ledger.db");
         drop(open_for_writing(&path).expect("a new ledger"));
         Desk::open(&(&path).into()).expect("a desk")
+    }
+
+    /// One in each store.
+    fn desks(directory: &tempfile::TempDir) -> [Desk; 2] {
+        let source = Source::Postgres(testing::database());
+        moving::migrate(&source).expect("a new ledger");
+        [desk(directory), Desk::open(&source).expect("a desk")]
     }
 
     fn request(account: &str) -> Request {
@@ -292,7 +300,10 @@ mod tests {
     #[test]
     fn a_request_is_answered_once() {
         let directory = tempfile::tempdir().expect("a directory");
-        let desk = desk(&directory);
+        desks(&directory).iter().for_each(answered_once);
+    }
+
+    fn answered_once(desk: &Desk) {
         let row = desk.put(&request("flitt-ge")).expect("put");
         assert_eq!(desk.answer_to(row).expect("read"), None);
         assert_eq!(desk.open_requests().expect("read"), [(row, Some(request("flitt-ge")))]);
@@ -306,7 +317,10 @@ mod tests {
     #[test]
     fn a_pause_outlives_what_is_said_of_the_account() {
         let directory = tempfile::tempdir().expect("a directory");
-        let desk = desk(&directory);
+        desks(&directory).iter().for_each(pause_outlives);
+    }
+
+    fn pause_outlives(desk: &Desk) {
         let account = AccountName::parse("flex").expect("a name");
         let row = desk.put(&request("flex")).expect("put");
         let status = |state: &str, why: Option<&str>| AccountStatus {

@@ -36,6 +36,9 @@ pub mod replays;
 // what operators ask
 pub mod report;
 
+// from one store into another, and from one version to the next
+pub mod moving;
+
 // a restore from a backup, and what is long over
 pub mod restore;
 pub mod retention;
@@ -193,6 +196,15 @@ impl std::fmt::Debug for Environment {
     }
 }
 
+/// What it took to bring a ledger to the version that this Holdfast reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migrated {
+    /// The version that was found; 0 where there was no ledger.
+    pub from: usize,
+    /// The version that it has now.
+    pub to: usize,
+}
+
 /// Why the ledger cannot be relied on. Every variant is fatal for the worker that sees it.
 #[derive(Debug, Clone, Error)]
 pub enum LedgerError {
@@ -201,6 +213,14 @@ pub enum LedgerError {
     Held {
         /// The file.
         path: String,
+    },
+    /// It was moved to another place.
+    #[error("the ledger `{path}` {state}")]
+    Moved {
+        /// Where it was.
+        path: String,
+        /// What became of it, and what to do.
+        state: String,
     },
     /// The file cannot be opened as a ledger.
     #[error("the ledger `{path}` cannot be opened: {cause}")]

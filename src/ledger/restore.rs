@@ -15,6 +15,7 @@ use crate::capture::restored::ANSWERS_MAX;
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
 use crate::ledger::codec::{At, corrupt, instant};
+use crate::ledger::moving;
 use crate::ledger::session::{self, Row, Session};
 use crate::ledger::sqlite::{lock, open_error, open_for_writing};
 use crate::ledger::{LedgerError, Source};
@@ -37,7 +38,9 @@ pub fn begin(source: &Source) -> Result<u64, LedgerError> {
                 return Err(open_error(path, &"there is none: put the backup in its place first"));
             }
             let lock = lock::hold(path)?;
-            (Session::of_file(open_for_writing(path)?), lock)
+            let connection = open_for_writing(path)?;
+            moving::refuse_moved(path, &connection)?;
+            (Session::of_file(connection), lock)
         }
         Source::Postgres(_) => todo!(),
     };

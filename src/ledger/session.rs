@@ -10,11 +10,12 @@ mod row;
 use std::time::Duration;
 
 use rusqlite::types::{ToSql, ToSqlOutput, Value};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use thiserror::Error;
+use tokio_postgres::types::Type;
 
 use crate::clock::Timestamp;
-use crate::ledger::postgres::{Remote, Trouble};
+use crate::ledger::postgres::{Remote, Transaction, Trouble};
 use crate::ledger::sqlite::{self, open_error, schema};
 use crate::ledger::{LedgerError, Source};
 
@@ -139,6 +140,22 @@ impl Session {
         Ok(Self { store: Store::Sqlite(connection) })
     }
 
+    /// Begins a transaction in PostgreSQL, which is undone unless it is ended.
+    pub(in crate::ledger) fn begin(&self) -> Result<Transaction<'_>> {
+        match &self.store {
+            Store::Sqlite(_) => unreachable!("a ledger is moved to PostgreSQL"),
+            Store::Postgres(remote) => Ok(remote.begin("BEGIN")?),
+        }
+    }
+
+    /// Writes rows into a table of PostgreSQL, all of these columns.
+    pub(in crate::ledger) fn copy_in(&self, sql: &str, rows: Vec<Vec<Value>>, of: Vec<Type>) -> Result<()> {
+        match &self.store {
+            Store::Sqlite(_) => unreachable!("a ledger is moved to PostgreSQL"),
+            Store::Postgres(remote) => Ok(remote.copy_in(sql, rows, of)?),
+        }
+    }
+
     /// One over an open file.
     pub(in crate::ledger) fn of_file(connection: Connection) -> Self {
         Self { store: Store::Sqlite(connection) }
@@ -255,7 +272,7 @@ impl Session {
     pub(in crate::ledger) fn change<T>(&self, mut change: impl FnMut(&Self) -> Result<T>) -> Result<T> {
         let remote = match &self.store {
             Store::Sqlite(connection) => {
-                let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+                let transaction = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
                 let done = change(self)?;
                 transaction.commit()?;
                 return Ok(done);

@@ -5,6 +5,7 @@ use super::section::Section;
 use super::source::Value;
 use super::value;
 use crate::ledger::Source;
+use crate::ledger::postgres::Address;
 
 pub(super) fn read(mut section: Section<'_>) -> Result<Source, Noted> {
     let url = section.required("url", ledger_url);
@@ -15,7 +16,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Source, Noted> {
 fn ledger_url(value: &Value) -> Result<Source, String> {
     let text = value::text(value).unwrap_or_default();
     if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        return Err("names PostgreSQL, which is not available in this version: use sqlite:PATH".to_owned());
+        return Address::parse(&text.into()).map(Source::Postgres);
     }
     // `sqlite:///var/lib/x.db` and `sqlite:/var/lib/x.db` are the same file.
     let path = text.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));

@@ -14,9 +14,11 @@ struct Line {
 
 fn run_at(now: &str, example: &Example, format: Format, arguments: &[&str]) -> String {
     let line = std::iter::once("authorizations").chain(arguments.iter().copied());
-    let line = Line::try_parse_from(line).unwrap();
-    let list = |context: &mut Context| run(line.command, example::at(now), context);
-    let (ended, written) = testing::run(&example.source, format, list);
+    let line: Vec<&str> = line.collect();
+    let (ended, written) = testing::alike(example, |source| {
+        let line = Line::try_parse_from(&line).unwrap();
+        testing::run(source, format, |context| run(line.command, example::at(now), context))
+    });
     assert_eq!(ended, Ok(Exit::Done), "{arguments:?}");
     String::from_utf8(written).unwrap()
 }

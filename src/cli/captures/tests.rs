@@ -38,13 +38,13 @@ fn run_at(now: &str, source: impl Into<Source>, format: Format, arguments: &[&st
 }
 
 fn written(example: &Example, format: Format, arguments: &[&str]) -> String {
-    let (ended, written) = run(&example.source, format, arguments);
+    let (ended, written) = testing::alike(example, |source| run(source, format, arguments));
     assert_eq!(ended, Ok(Exit::Done), "{arguments:?}");
     String::from_utf8(written).unwrap()
 }
 
 fn refused(example: &Example, arguments: &[&str]) -> (Exit, String) {
-    run(&example.source, Format::Table, arguments).0.unwrap_err()
+    testing::alike(example, |source| run(source, Format::Table, arguments)).0.unwrap_err()
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn run(source: impl Into<Source>, format: Format, arguments: &[&str]) -> testing
 }
 
 fn written(example: &Example, format: Format, arguments: &[&str]) -> String {
-    let (ended, written) = run(&example.source, format, arguments);
+    let (ended, written) = testing::alike(example, |source| run(source, format, arguments));
     assert_eq!(ended, Ok(Exit::Done), "{arguments:?}");
     String::from_utf8(written).unwrap()
 }

@@ -18,5 +18,5 @@ pub mod local_server;
 
 pub use address::Address;
 
-pub(in crate::ledger) use remote::Remote;
+pub(in crate::ledger) use remote::{Remote, Transaction, migrate};
 pub(in crate::ledger) use trouble::Trouble;

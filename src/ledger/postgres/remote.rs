@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use futures_util::future::{BoxFuture, FutureExt};
 use rusqlite::types::Value;
 use tokio::sync::mpsc;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Error, Row};
 
@@ -21,7 +22,7 @@ use super::address::Address;
 use super::schema;
 use super::session::{self, Purpose, Session};
 use super::trouble::Trouble;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Migrated};
 
 /// A thread with a connection, and the way to it. Dropping it ends both.
 pub(in crate::ledger) struct Remote {
@@ -44,7 +45,7 @@ impl Remote {
     /// Starts the thread, and makes sure that there is a ledger of this version.
     pub(in crate::ledger) fn open(at: &Address) -> Result<Self, LedgerError> {
         let (jobs, asked) = mpsc::unbounded_channel();
-        let shown = at.shown();
+        let address = at.clone();
         let (runtime, at) = (tokio::runtime::Builder::new_current_thread().enable_all().build(), at.clone());
         let failed = |error: std::io::Error| LedgerError::Failed(error.to_string());
         let runtime = runtime.map_err(failed)?;
@@ -63,12 +64,7 @@ impl Remote {
         };
         let thread = std::thread::Builder::new().name("ledger-session".to_owned()).spawn(serve).map_err(failed)?;
         let opened = has_opened.recv().map_err(|_| LedgerError::Failed("its thread has ended".to_owned()))?;
-        opened.map_err(|trouble| match trouble {
-            Trouble::Lost(cause) => LedgerError::Away(format!("{shown}: {cause}")),
-            Trouble::Fatal(_) | Trouble::Again(_) | Trouble::Twice(_) | Trouble::Refused(_) => {
-                LedgerError::Open { path: shown, cause: trouble.words() }
-            }
-        })?;
+        opened.map_err(|trouble| open_error(&address, &trouble))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread), lock_timeout: None, is_within: AtomicBool::new(false) })
     }
 
@@ -101,6 +97,24 @@ impl Remote {
             .boxed()
         })?;
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
+    }
+
+    /// Writes rows into a table, all of the same columns.
+    pub(in crate::ledger) fn copy_in(&self, sql: &str, rows: Vec<Vec<Value>>, of: Vec<Type>) -> Result<(), Trouble> {
+        let sql = sql.to_owned();
+        self.run(move |client| {
+            async move {
+                let writer = BinaryCopyInWriter::new(client.copy_in(&sql).await?, &of);
+                let mut writer = std::pin::pin!(writer);
+                for row in rows {
+                    let row: Vec<Bound> = row.into_iter().map(Bound).collect();
+                    let row: Vec<&(dyn ToSql + Sync)> = row.iter().map(|cell| -> &(dyn ToSql + Sync) { cell }).collect();
+                    writer.as_mut().write(&row).await?;
+                }
+                writer.finish().await.map(drop)
+            }
+            .boxed()
+        })
     }
 
     /// Several statements without parameters.
@@ -178,6 +192,32 @@ impl Drop for Transaction<'_> {
             let _ = self.remote.batch("ROLLBACK");
         }
         self.remote.is_within.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Brings a database to the version that this Holdfast reads.
+pub(in crate::ledger) fn migrate(at: &Address) -> Result<Migrated, LedgerError> {
+    let failed = |error: std::io::Error| LedgerError::Failed(error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let address = at.clone();
+    let migrate = move || {
+        runtime.block_on(async {
+            let mut session = session::connect(&address, Purpose::Questions).await?;
+            schema::migrate(session.client_mut()).await
+        })
+    };
+    let ended = std::thread::spawn(migrate).join();
+    let migrated = ended.map_err(|_| LedgerError::Failed("its thread has ended".to_owned()))?;
+    migrated.map_err(|trouble| open_error(at, &trouble))
+}
+
+fn open_error(at: &Address, trouble: &Trouble) -> LedgerError {
+    let (path, cause) = (at.shown(), trouble.words());
+    match trouble {
+        Trouble::Lost(_) => LedgerError::Away(format!("{path}: {cause}")),
+        Trouble::Fatal(_) | Trouble::Again(_) | Trouble::Twice(_) | Trouble::Refused(_) => {
+            LedgerError::Open { path, cause }
+        }
     }
 }
 

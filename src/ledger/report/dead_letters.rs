@@ -232,8 +232,12 @@ mod tests {
 
     #[test]
     fn every_filter_narrows() {
-        let example = Example::new();
-        let report = example.report();
+        for source in Example::new().everywhere() {
+            filters_narrow(&Report::open(&source).unwrap());
+        }
+    }
+
+    fn filters_narrow(report: &Report) {
         let all = || DeadLetterFilter { limit: 100, ..DeadLetterFilter::default() };
         let found = |filter| report.dead_letters(&filter).unwrap().rows;
         let everything = found(all());
@@ -267,8 +271,12 @@ mod tests {
 
     #[test]
     fn an_id_is_found_by_its_beginning() {
-        let example = Example::new();
-        let report = example.report();
+        for source in Example::new().everywhere() {
+            ids_are_found(&Report::open(&source).unwrap());
+        }
+    }
+
+    fn ids_are_found(report: &Report) {
         let all = report.dead_letters(&DeadLetterFilter { limit: 100, ..DeadLetterFilter::default() }).unwrap().rows;
         for letter in all {
             let beginning: String = letter.id.to_string().chars().take(8).collect();

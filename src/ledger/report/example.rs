@@ -1,11 +1,13 @@
 //! A ledger file in which nearly everything has happened, for tests: written by the ledger itself
 //! from real messages, between 09:00 and 09:30 of one day.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::DateTime;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -23,7 +25,7 @@ use crate::capture::retry::Jitter;
 use crate::clock::{BootInstant, Moment, Timestamp};
 use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
 use crate::ledger::sqlite::{SqliteLedger, lock};
-use crate::ledger::{Environment, Ledger, Source};
+use crate::ledger::{Environment, Ledger, Source, testing};
 use crate::message::{self, Decoded, Notice};
 use crate::money::{Currency, Money};
 
@@ -41,6 +43,9 @@ pub(crate) struct Example {
     ledger: SqliteLedger,
     runtime: Runtime,
     directory: tempfile::TempDir,
+    /// Sees whether the file has changed since it was copied.
+    watch: Connection,
+    copied: RefCell<Option<(i64, Source)>>,
 }
 
 impl Example {
@@ -55,7 +60,7 @@ impl Example {
         example.in_flight();
         example.set_aside();
         // When an event was published is written by the real clock.
-        let file = rusqlite::Connection::open(&example.path).unwrap();
+        let file = Connection::open(&example.path).unwrap();
         let published = at("09:00:02").timestamp_micros();
         file.execute("UPDATE outbox SET published_at = ?1 WHERE published_at IS NOT NULL", [published]).unwrap();
         file.execute("UPDATE dead_letters SET state = 'discarded' WHERE reason = 'delivery_limit'", []).unwrap();
@@ -89,7 +94,30 @@ impl Example {
         };
         let ledger = SqliteLedger::open(&path, environment).unwrap();
         let source = Source::from(&path);
-        Self { path, source, policy, clock, ledger, runtime: Runtime::new().unwrap(), directory }
+        let watch = Connection::open(&path).unwrap();
+        let (runtime, copied) = (Runtime::new().unwrap(), RefCell::new(None));
+        Self { path, source, policy, clock, ledger, runtime, directory, watch, copied }
+    }
+
+    /// The same ledger in both stores.
+    pub(crate) fn everywhere(&self) -> [Source; 2] {
+        [self.source.clone(), self.in_postgres()]
+    }
+
+    /// The same ledger in PostgreSQL, as it is now.
+    pub(crate) fn in_postgres(&self) -> Source {
+        let version = self.watch.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap();
+        if let Some((copied, source)) = &*self.copied.borrow()
+            && *copied == version
+        {
+            return source.clone();
+        }
+        let copy = self.directory.path().join("copy.db");
+        self.report().copy_to(&copy).unwrap();
+        let source = testing::moved(&copy);
+        std::fs::remove_file(&copy).unwrap();
+        *self.copied.borrow_mut() = Some((version, source.clone()));
+        source
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -202,7 +230,7 @@ impl Example {
 
     /// It is time to capture what collects on the only authorization, and the provider is read.
     pub(crate) fn freeze_what_collects(&self, due: &str, read: &str) -> Reply {
-        let file = rusqlite::Connection::open(&self.path).unwrap();
+        let file = Connection::open(&self.path).unwrap();
         let row = file.query_row("SELECT authorization_row FROM authorizations", [], |row| row.get(0)).unwrap();
         let reply = self.execute(due, Command::Due(Due::Authorization(AuthorizationKey::new(row))));
         self.read_untouched(read, &reply)
@@ -229,7 +257,7 @@ impl Example {
 
     /// The grace after the final notice of the only order is over.
     pub(crate) fn close_order(&self, time: &str) -> Reply {
-        let file = rusqlite::Connection::open(&self.path).unwrap();
+        let file = Connection::open(&self.path).unwrap();
         let row = file.query_row("SELECT order_row FROM orders", [], |row| row.get(0)).unwrap();
         self.execute(time, Command::Due(Due::Order(OrderKey::new(row))))
     }
@@ -245,7 +273,7 @@ impl Example {
 
     /// The broker has confirmed every event.
     pub(crate) fn publish_all(&self, time: &str) {
-        let file = rusqlite::Connection::open(&self.path).unwrap();
+        let file = Connection::open(&self.path).unwrap();
         let published = at(time).timestamp_micros();
         file.execute("UPDATE outbox SET published_at = ?1 WHERE published_at IS NULL", [published]).unwrap();
     }
@@ -302,7 +330,7 @@ impl Example {
     }
 
     fn open_capture(&self) -> CaptureKey {
-        let file = rusqlite::Connection::open(&self.path).unwrap();
+        let file = Connection::open(&self.path).unwrap();
         let row = file.query_row("SELECT capture_row FROM captures WHERE is_open = 1", [], |row| row.get(0));
         CaptureKey::new(row.unwrap())
     }

@@ -39,8 +39,9 @@ use crate::capture::records::{Authorization, CaptureKey, ShipmentKey};
 use crate::clock::Timestamp;
 use crate::ids::DeadLetterId;
 use crate::ledger::fold::{self, Store, StoreError};
+use crate::ledger::moving;
 use crate::ledger::sqlite::thread::Thread;
-use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
+use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, Migrated, OutboxRow, Vitals};
 use crate::mutant::{self, Mutant};
 
 /// The oldest SQLite without the bug that can corrupt a WAL with two connections.
@@ -98,6 +99,7 @@ impl SqliteLedger {
     pub fn open(path: &Path, environment: Environment) -> Result<Self, LedgerError> {
         let lock = lock::hold(path)?;
         let connection = open_for_writing(path)?;
+        moving::refuse_moved(path, &connection)?;
         Self::start(path, lock, connection, environment)
     }
 
@@ -179,6 +181,16 @@ pub(in crate::ledger) fn open_for_writing(path: &Path) -> Result<Connection, Led
     // Which of them a worker before this one has still had to delete, nobody knows.
     write::delete_ended_messages(&connection).map_err(open)?;
     Ok(connection)
+}
+
+/// Brings the file to the newest version, or creates it; from which one.
+pub(in crate::ledger) fn migrate(path: &Path) -> Result<Migrated, LedgerError> {
+    let mut connection = Connection::open(path).map_err(|error| open_error(path, &error))?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(|error| open_error(path, &error))?;
+    let migrated = schema::migrate(&mut connection, &path.display().to_string())?;
+    drop(connection);
+    open_for_writing(path).map(drop)?;
+    Ok(migrated)
 }
 
 /// Opens a ledger for reading, while a worker may be writing it.
