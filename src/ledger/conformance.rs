@@ -21,6 +21,8 @@ use crate::capture::replay::{Replay, Replayed};
 use crate::capture::tests::support::*;
 use crate::ids::{CaptureId, DeadLetterId};
 use crate::ledger::memory::MemoryLedger;
+use crate::ledger::postgres::local_server::tests::server;
+use crate::ledger::postgres::{Address, Options, PostgresLedger};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{DueNow, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 use crate::money::Money;
@@ -38,18 +40,25 @@ struct Backend {
     name: &'static str,
     clock: ManualClock,
     ledger: Option<Arc<dyn Ledger>>,
-    /// Where the file is; `None` in memory.
-    file: Option<(PathBuf, TempDir)>,
+    place: Place,
+}
+
+/// Where its rows are.
+enum Place {
+    Memory,
+    File(PathBuf, TempDir),
+    Database(Address),
 }
 
 impl Backend {
-    fn all() -> [Self; 2] {
-        [Self::memory(ManualClock::new()), Self::sqlite(ManualClock::new())]
+    fn all() -> [Self; 3] {
+        let clock = ManualClock::new;
+        [Self::memory(clock()), Self::sqlite(clock()), Self::postgres(clock())]
     }
 
     fn memory(clock: ManualClock) -> Self {
         let ledger = Arc::new(MemoryLedger::new(environment(rules(), &clock)));
-        Self { name: "memory", clock, ledger: Some(ledger), file: None }
+        Self { name: "memory", clock, ledger: Some(ledger), place: Place::Memory }
     }
 
     fn sqlite(clock: ManualClock) -> Self {
@@ -57,17 +66,34 @@ impl Backend {
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         let directory = directory.expect("a temporary directory");
         let path = directory.path().join("ledger.db");
-        let mut backend = Self { name: "sqlite", clock, ledger: None, file: Some((path, directory)) };
+        Self::opened("sqlite", clock, Place::File(path, directory))
+    }
+
+    fn postgres(clock: ManualClock) -> Self {
+        Self::opened("postgres", clock, Place::Database(database()))
+    }
+
+    fn opened(name: &'static str, clock: ManualClock, place: Place) -> Self {
+        let mut backend = Self { name, clock, ledger: None, place };
         backend.reopen();
         backend
     }
 
-    /// Closes the file and opens it again, as a restarted worker does. Memory stays as it is.
+    /// Closes it and opens it again, as a restarted worker does. Memory stays as it is.
     fn reopen(&mut self) {
-        let Some((path, _)) = &self.file else { return };
-        self.ledger = None;
-        let ledger = SqliteLedger::open(path, environment(rules(), &self.clock)).expect("nobody holds it");
-        self.ledger = Some(Arc::new(ledger));
+        let environment = environment(rules(), &self.clock);
+        let opened: Arc<dyn Ledger> = match &self.place {
+            Place::Memory => return,
+            Place::File(path, _) => {
+                self.ledger = None;
+                Arc::new(SqliteLedger::open(path, environment).expect("nobody holds it"))
+            }
+            Place::Database(address) => {
+                self.ledger = None;
+                Arc::new(self.ask(PostgresLedger::open(address, Options::default(), environment)))
+            }
+        };
+        self.ledger = Some(opened);
     }
 
     fn ask<T>(&self, future: impl Future<Output = Result<T, LedgerError>>) -> T {
@@ -114,6 +140,12 @@ impl Backend {
     }
 }
 
+/// A database of the test's own.
+fn database() -> Address {
+    let database = server().create_database().expect("created");
+    Address::parse(&database.url).expect("an address")
+}
+
 fn sent(order: &str, amount: &str) -> Command {
     draft(order, "s1").amount(amount).on(authorized(OFTEN, order, 10_000)).command()
 }
@@ -158,7 +190,7 @@ fn a_command_that_breaks_an_invariant_fails_alone() {
         let executed = backend.execute(vec![sent("a", "1.00"), unknown.clone(), sent("b", "2.00"), unknown]);
         let decided: Vec<bool> = executed.replies.iter().map(Result::is_ok).collect();
         assert_eq!(decided, [true, false, true, false], "{}", backend.name);
-        assert_eq!(backend.interrupted().len(), 2);
+        assert_eq!(backend.vitals().open_captures, 2);
         assert_eq!(backend.tell(sent("a", "1.00")).note, Note::Repeated, "it is there, once");
     }
 }
@@ -829,19 +861,23 @@ fn reading_of(kind: u8, id: Option<CaptureId>, amount: Money) -> Reading {
     }
 }
 
-/// Both backends, the calls that were asked for, and the notices that were sent.
-struct Pair {
+/// Memory and others beside it, the calls that were asked for, and the notices that were sent.
+struct Beside {
     memory: Backend,
-    sqlite: Backend,
+    others: Vec<Backend>,
     calls: Vec<(Ticket, Option<CaptureId>, Money)>,
     accepted: Vec<Command>,
 }
 
-impl Pair {
-    fn new() -> Self {
+impl Beside {
+    fn new(others: &[fn(ManualClock) -> Backend]) -> Self {
         let clock = ManualClock::new();
-        let (memory, sqlite) = (Backend::memory(clock.clone()), Backend::sqlite(clock));
-        Self { memory, sqlite, calls: Vec::new(), accepted: Vec::new() }
+        let others = others.iter().map(|other| other(clock.clone())).collect();
+        Self { memory: Backend::memory(clock), others, calls: Vec::new(), accepted: Vec::new() }
+    }
+
+    fn reopen(&mut self) {
+        self.others.iter_mut().for_each(Backend::reopen);
     }
 
     fn take(&mut self, step: &Step) {
@@ -881,7 +917,7 @@ impl Pair {
                 vec![Command::Published(rows.iter().map(|row| row.row).collect())]
             }
             Step::Advance(seconds) => return self.memory.clock.advance(*seconds * SECOND),
-            Step::Reopen => return self.sqlite.reopen(),
+            Step::Reopen => return self.reopen(),
         };
         self.execute(&commands);
     }
@@ -932,35 +968,42 @@ impl Pair {
     }
 
     fn due(&self) -> Vec<Command> {
-        let (memory, sqlite) = (self.memory.due(100), self.sqlite.due(100));
         let sorted = |due: DueNow| {
             let mut all: Vec<_> = due.calls.into_iter().map(|r| (r.due, r.account, r.deadline)).collect();
             all.extend(due.others.into_iter().map(|due| (due, account("-"), None)));
             all.sort_by_key(|(due, _, _)| format!("{due:?}"));
             all
         };
-        let (memory, sqlite) = (sorted(memory), sorted(sqlite));
-        assert_eq!(memory, sqlite, "what is due");
+        let memory = sorted(self.memory.due(100));
+        for other in &self.others {
+            assert_eq!(memory, sorted(other.due(100)), "what is due: {}", other.name);
+        }
         memory.into_iter().map(|(due, _, _)| Command::Due(due)).collect()
     }
 
-    fn interrupt(&self) -> Vec<Command> {
+    /// The worker dies, and another one starts.
+    fn interrupt(&mut self) -> Vec<Command> {
+        self.reopen();
         let interrupted = self.memory.interrupted();
-        assert_eq!(interrupted, self.sqlite.interrupted());
+        for other in &self.others {
+            assert_eq!(interrupted, other.interrupted(), "{}", other.name);
+        }
         let settle = |(capture, epoch)| Settle { capture, epoch, evidence: Evidence::Interrupted, start: true };
         interrupted.into_iter().map(|sending| Command::Settle(Box::new(settle(sending)))).collect()
     }
 
-    /// Executes a group on both. What they reply, and what they publish, is the same.
+    /// Executes a group on all of them. What they reply, and what they publish, is the same.
     fn execute(&mut self, commands: &[Command]) {
         let memory = self.memory.execute(commands.to_vec());
-        let sqlite = self.sqlite.execute(commands.to_vec());
         let words = |executed: &Executed| -> Vec<Option<String>> {
             executed.replies.iter().map(|reply| reply.as_ref().ok().map(|reply| format!("{reply:?}"))).collect()
         };
-        assert_eq!(words(&memory), words(&sqlite), "{commands:?}");
+        for other in &self.others {
+            let executed = other.execute(commands.to_vec());
+            assert_eq!(words(&memory), words(&executed), "{}: {commands:?}", other.name);
+            assert_eq!(memory.outbox, executed.outbox, "{}: {commands:?}", other.name);
+        }
         assert!(memory.replies.iter().all(Result::is_ok), "{:?}", memory.replies);
-        assert_eq!(memory.outbox, sqlite.outbox, "{commands:?}");
         let again: Vec<Command> = memory
             .replies
             .iter()
@@ -986,17 +1029,32 @@ impl Pair {
     }
 }
 
+fn all_do_the_same(steps: &[Step], others: &[fn(ManualClock) -> Backend]) {
+    let mut beside = Beside::new(others);
+    for step in steps {
+        beside.take(step);
+    }
+    beside.reopen();
+    for other in &beside.others {
+        assert_eq!(beside.memory.unpublished(1_000), other.unpublished(1_000), "{}", other.name);
+        assert_eq!(beside.memory.vitals(), other.vitals(), "{}", other.name);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn both_do_the_same_with_the_same_commands(steps in prop::collection::vec(step(), 1..60)) {
-        let mut pair = Pair::new();
-        for step in &steps {
-            pair.take(step);
-        }
-        pair.sqlite.reopen();
-        prop_assert_eq!(pair.memory.unpublished(1_000), pair.sqlite.unpublished(1_000));
-        prop_assert_eq!(pair.memory.vitals(), pair.sqlite.vitals());
+        all_do_the_same(&steps, &[Backend::sqlite]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn all_do_the_same_with_the_same_commands(steps in prop::collection::vec(step(), 1..60)) {
+        all_do_the_same(&steps, &[Backend::sqlite, Backend::postgres]);
     }
 }

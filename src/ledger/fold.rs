@@ -20,18 +20,22 @@ pub(super) trait Store {
     fn dead_letters(&mut self, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError>;
     /// Writes every change, and the encoded events.
     fn write(&mut self, books: &Books, outbox: &[OutboxRow]) -> Result<(), StoreError>;
-    /// Makes it durable. After an error nothing is known.
-    fn commit(&mut self) -> Result<(), LedgerError>;
+    /// Makes it durable. After a fatal error nothing is known.
+    fn commit(&mut self) -> Result<(), StoreError>;
     /// Takes the books of a group that is durable, for the next one. After a failure they are dropped.
     fn keep(&mut self, books: Books);
     /// Undoes the transaction.
     fn roll_back(&mut self) -> Result<(), LedgerError>;
+    /// Nothing more comes.
+    fn close(&mut self) {}
 }
 
 /// Why a group could not be loaded or written.
 pub(super) enum StoreError {
     /// A constraint of the store refused a change: a fault of one command, not of the store.
     Refused(String),
+    /// Nothing of it is durable, and it is done anew: another writer came between, or the store was away.
+    Again,
     /// The store itself.
     Fatal(LedgerError),
 }
@@ -72,18 +76,21 @@ fn execute_together(
     environment: &Environment,
     commands: &[Command],
 ) -> Result<Result<Group, CommandFailed>, LedgerError> {
-    store.begin()?;
-    match fold(store, environment, commands) {
-        Ok((group, books)) => {
-            store.commit()?;
-            store.keep(books);
-            Ok(Ok(group))
+    loop {
+        store.begin()?;
+        let folded = fold(store, environment, commands);
+        match folded.and_then(|(group, books)| store.commit().map(|()| (group, books))) {
+            Ok((group, books)) => {
+                store.keep(books);
+                return Ok(Ok(group));
+            }
+            Err(StoreError::Refused(why)) => {
+                store.roll_back()?;
+                return Ok(Err(CommandFailed(why)));
+            }
+            Err(StoreError::Again) => store.roll_back()?,
+            Err(StoreError::Fatal(error)) => return Err(error),
         }
-        Err(StoreError::Refused(why)) => {
-            store.roll_back()?;
-            Ok(Err(CommandFailed(why)))
-        }
-        Err(StoreError::Fatal(error)) => Err(error),
     }
 }
 

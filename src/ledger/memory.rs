@@ -416,7 +416,7 @@ impl Store for Tables {
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<(), LedgerError> {
+    fn commit(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -10,6 +10,10 @@
 // the commands' records, in and out
 mod fold;
 
+// where a store writes
+mod groups;
+mod thread;
+
 // cells to records and back
 mod cells;
 mod codec;
@@ -99,8 +103,9 @@ pub trait Ledger: Send + Sync {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>>;
 
-    /// Captures that are being sent or in doubt, with their epochs: at start-up, what a worker that is
-    /// gone left for this one to find out, at once.
+    /// Captures that are being sent or in doubt, with their epochs, and that a worker left which is gone:
+    /// for this one to find out, at once. Each is told once. Where there is one worker at a time, only the
+    /// first question finds any.
     ///
     /// # Errors
     /// [`LedgerError`] when it cannot be read.

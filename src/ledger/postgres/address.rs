@@ -73,12 +73,16 @@ impl Address {
             ("require", root) | ("verify-full", root) => Tls::Verified(root),
             _ => return Err("has an sslmode that is none of disable, prefer, require, verify-full".to_owned()),
         };
+        check(&config, &tls)?;
+        // A socket is not encrypted, whatever the mode.
+        let is_local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+        let tls = if is_local { Tls::Disable } else { tls };
         config.ssl_mode(match mode {
+            _ if is_local => SslMode::Disable,
             "disable" => SslMode::Disable,
             "prefer" => SslMode::Prefer,
             _ => SslMode::Require,
         });
-        check(&config, &tls)?;
         config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(SILENCE_MAX).keepalives_idle(SILENCE_MAX);
         config.keepalives_interval(Duration::from_secs(5)).keepalives_retries(3);
         if config.get_application_name().is_none() {
@@ -188,6 +192,8 @@ mod tests {
             let address = parse(&format!("postgres://u@h/d?{parameters}")).expect(parameters);
             assert_eq!((address.config.get_ssl_mode(), address.tls), (mode, tls), "{parameters}");
         }
+        let socket = parse("postgres://u@%2Frun/d?sslmode=verify-full").expect("an address");
+        assert_eq!((socket.config.get_ssl_mode(), socket.tls), (SslMode::Disable, Tls::Disable), "as libpq has it");
     }
 
     #[test]

@@ -16,14 +16,12 @@ mod prepared;
 mod rows;
 pub(in crate::ledger) mod schema;
 
-// where both happen
-mod thread;
-
 // who holds the file
 pub(in crate::ledger) mod lock;
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -38,9 +36,10 @@ use crate::capture::policy::Captures;
 use crate::capture::records::{Authorization, CaptureKey, ShipmentKey};
 use crate::clock::Timestamp;
 use crate::ids::DeadLetterId;
-use crate::ledger::fold::{self, Store, StoreError};
+use crate::ledger::fold::{Store, StoreError};
+use crate::ledger::groups::{self, Group};
 use crate::ledger::moving;
-use crate::ledger::sqlite::thread::Thread;
+use crate::ledger::thread::{Thread, stopped};
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, Migrated, OutboxRow, Vitals};
 use crate::mutant::{self, Mutant};
 
@@ -77,14 +76,10 @@ pub struct SqliteLedger {
     questions: Thread<Question>,
     groups: Thread<Group>,
     environment: Environment,
+    /// What an earlier worker left is told once: nobody else begins anything.
+    was_asked_for_interrupted: AtomicBool,
     /// Held as long as the ledger is: a second worker cannot open it.
     _lock: File,
-}
-
-/// Commands that are executed together, and who waits for them.
-struct Group {
-    commands: Vec<Command>,
-    reply: oneshot::Sender<Result<Executed, LedgerError>>,
 }
 
 /// A question to the ledger; it gives its answer to whoever asked.
@@ -106,12 +101,14 @@ impl SqliteLedger {
     fn start(path: &Path, lock: File, connection: Connection, environment: Environment) -> Result<Self, LedgerError> {
         let reading = open_for_reading(path)?;
         let file = FileStore::new(connection, environment.clone());
-        let groups = Thread::start("ledger", move |groups| run(file, groups));
+        let rules = environment.clone();
+        let groups = Thread::start("ledger", move |groups| groups::run(file, &rules, groups, GROUP_MAX));
         let questions = Thread::start("ledger-reader", move |asked| answer_questions(&reading, asked));
         Ok(Self {
             questions: questions.map_err(|error| open_error(path, &error))?,
             groups: groups.map_err(|error| open_error(path, &error))?,
             environment,
+            was_asked_for_interrupted: AtomicBool::new(false),
             _lock: lock,
         })
     }
@@ -132,10 +129,6 @@ impl SqliteLedger {
         self.questions.send(question).await?;
         answer.await.map_err(|_| stopped())?
     }
-}
-
-fn stopped() -> LedgerError {
-    LedgerError::Failed("its writer has stopped after an earlier failure".to_owned())
 }
 
 fn failed(error: &rusqlite::Error) -> LedgerError {
@@ -210,58 +203,6 @@ fn answer_questions(connection: &Connection, mut asked: mpsc::Receiver<Question>
     while let Some(question) = asked.blocking_recv() {
         question(connection);
     }
-}
-
-/// The writer thread: one transaction after another, each with whatever has queued up.
-fn run(mut file: FileStore, mut groups: mpsc::Receiver<Group>) {
-    while let Some(first) = groups.blocking_recv() {
-        if let Err(error) = serve(&mut file, &mut groups, first) {
-            tracing::error!(%error, "the ledger failed and takes nothing more");
-            return;
-        }
-    }
-}
-
-fn serve(file: &mut FileStore, groups: &mut mpsc::Receiver<Group>, first: Group) -> Result<(), LedgerError> {
-    let mut group = Vec::new();
-    let mut waiting = Vec::new();
-    let mut next = Some(first);
-    while let Some(Group { mut commands, reply }) = next.take() {
-        waiting.push((commands.len(), reply));
-        group.append(&mut commands);
-        if group.len() < GROUP_MAX {
-            next = groups.try_recv().ok();
-        }
-    }
-    let size = group.len();
-    let started = Instant::now();
-    let executed = fold::execute(file, &file.environment.clone(), group);
-    crate::telemetry::note_commit(size, started.elapsed());
-    answer(executed, waiting)
-}
-
-/// Gives each caller its part.
-fn answer(
-    executed: Result<Executed, LedgerError>,
-    waiting: Vec<(usize, oneshot::Sender<Result<Executed, LedgerError>>)>,
-) -> Result<(), LedgerError> {
-    let executed = match executed {
-        Ok(executed) => executed,
-        Err(error) => {
-            for (_, reply) in waiting {
-                let _ = reply.send(Err(error.clone()));
-            }
-            return Err(error);
-        }
-    };
-    let mut replies = executed.replies.into_iter();
-    // The first caller carries the events of the whole group to the relay.
-    let mut outbox = executed.outbox;
-    for (count, reply) in waiting {
-        let part = Executed { replies: replies.by_ref().take(count).collect(), outbox: std::mem::take(&mut outbox) };
-        let _ = reply.send(Ok(part));
-    }
-    Ok(())
 }
 
 struct FileStore {
@@ -339,11 +280,11 @@ impl Store for FileStore {
         deleted.map_err(|error| store_error(&error))
     }
 
-    fn commit(&mut self) -> Result<(), LedgerError> {
+    fn commit(&mut self) -> Result<(), StoreError> {
         if mutant::on(Mutant::SendBeforeIntent) {
             return Ok(());
         }
-        self.statement("COMMIT")
+        self.statement("COMMIT").map_err(StoreError::Fatal)
     }
 
     fn keep(&mut self, books: Books) {
@@ -365,8 +306,8 @@ impl Store for FileStore {
 impl Ledger for SqliteLedger {
     fn execute(&self, commands: Vec<Command>) -> BoxFuture<'_, Result<Executed, LedgerError>> {
         async move {
-            let (reply, answer) = oneshot::channel();
-            self.groups.send(Group { commands, reply }).await?;
+            let (group, answer) = Group::of(commands);
+            self.groups.send(group).await?;
             answer.await.map_err(|_| stopped())?
         }
         .boxed()
@@ -389,7 +330,15 @@ impl Ledger for SqliteLedger {
     }
 
     fn interrupted(&self) -> BoxFuture<'_, Result<Vec<(CaptureKey, u32)>, LedgerError>> {
-        self.ask(read::interrupted).boxed()
+        async {
+            if self.was_asked_for_interrupted.load(Ordering::Relaxed) {
+                return Ok(Vec::new());
+            }
+            let interrupted = self.ask(read::interrupted).await?;
+            self.was_asked_for_interrupted.store(true, Ordering::Relaxed);
+            Ok(interrupted)
+        }
+        .boxed()
     }
 
     fn vitals(&self) -> BoxFuture<'_, Result<Vitals, LedgerError>> {

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::capture::decide::{Command, Evidence, Settle};
 use crate::capture::tests::support::*;
+use crate::ledger::fold;
 
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a temporary directory");

@@ -19,7 +19,9 @@ CREATE TABLE workers (
   pid BIGINT NOT NULL,
   started_at TIMESTAMPTZ NOT NULL DEFAULT now(),
   lease_until TIMESTAMPTZ NOT NULL,        -- by the clock of this database
-  groups BIGINT NOT NULL                   -- transactions so far: tells whether one that was cut off is durable
+  groups BIGINT NOT NULL DEFAULT 0,        -- transactions so far: tells whether one that was cut off is
+                                           -- durable
+  taken_over BIGINT NOT NULL DEFAULT 0     -- what it had begun was taken over by others
 ) WITH (fillfactor = 50);
 
 -- Each worker takes the numbers of its rows from here, a block at a time: they tell rows apart, and of one

@@ -7,6 +7,11 @@ use tokio::sync::mpsc;
 
 use crate::ledger::LedgerError;
 
+/// What is said of a thread that has ended.
+pub(super) fn stopped() -> LedgerError {
+    LedgerError::Failed("its writer has stopped after an earlier failure".to_owned())
+}
+
 /// Requests that may queue up for a thread.
 const QUEUE_MAX: usize = 4_096;
 
@@ -30,7 +35,7 @@ impl<R: Send + 'static> Thread<R> {
     /// # Errors
     /// [`LedgerError::Failed`] when the thread has ended.
     pub(super) async fn send(&self, request: R) -> Result<(), LedgerError> {
-        self.requests().send(request).await.map_err(|_| super::stopped())
+        self.requests().send(request).await.map_err(|_| stopped())
     }
 
     /// Takes it nothing more?

@@ -1,0 +1,307 @@
+//! What the worker's loops ask the ledger: what is due, what is not published, what a worker that is gone
+//! has left, how it is doing. What others look after is left to them.
+
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use crate::capture::decide::{Due, Ready};
+use crate::capture::policy::Policy;
+use crate::capture::records::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
+use crate::clock::{self, Timestamp};
+use crate::ids::AccountName;
+use crate::ledger::cells::Cells;
+use crate::ledger::codec::{corrupt, instant};
+use crate::ledger::{DueNow, OutboxRow, Vitals};
+
+use super::session::Session;
+use super::trouble::Trouble;
+
+type Result<T> = std::result::Result<T, Trouble>;
+
+/// Is it ours (`$1`), or nobody's: of no worker, or of one whose lease is over?
+macro_rules! free {
+    ($table:literal) => {
+        concat!(
+            "(", $table, ".claimed_by = $1 OR ", $table, ".claimed_by IS NULL OR ", $table,
+            ".claimed_by <> ALL(ARRAY(SELECT worker_row FROM workers WHERE lease_until > now())))"
+        )
+    };
+}
+
+/// The accounts that have anything due some time, by two steps in an index for each.
+macro_rules! accounts {
+    ($table:literal, $column:literal) => {
+        concat!(
+            "WITH RECURSIVE names (account) AS (SELECT min(account) FROM ", $table, " WHERE ", $column,
+            " IS NOT NULL UNION ALL SELECT (SELECT min(t.account) FROM ", $table, " t WHERE t.", $column,
+            " IS NOT NULL AND t.account > n.account) FROM names n WHERE n.account IS NOT NULL) "
+        )
+    };
+}
+
+/// Besides what has come, what lies beyond any wait without waiting for its turn.
+const CAPTURES: &str = concat!(
+    accounts!("captures", "due_at"),
+    "SELECT d.* FROM names n CROSS JOIN LATERAL (
+       (SELECT c.capture_row AS row, a.account, a.expires_at, c.claimed_by FROM captures c
+        JOIN authorizations a USING (authorization_row)
+        WHERE c.account = n.account AND c.due_at <= $2 AND ", free!("c"), " ORDER BY c.due_at LIMIT $3)
+       UNION ALL
+       (SELECT c.capture_row, a.account, a.expires_at, c.claimed_by FROM captures c
+        JOIN authorizations a USING (authorization_row)
+        WHERE c.account = n.account AND c.due_at > $4 AND c.waits_turn = 0 AND ", free!("c"), " LIMIT $3)) d"
+);
+
+const AUTHORIZATIONS: &str = concat!(
+    accounts!("authorizations", "watch_at"),
+    "SELECT d.* FROM names n CROSS JOIN LATERAL (
+       SELECT a.authorization_row AS row, a.account, a.expires_at, a.lead_at, a.claimed_by FROM authorizations a
+       WHERE a.account = n.account AND a.watch_at <= $2 AND ", free!("a"), " ORDER BY a.watch_at LIMIT $3) d"
+);
+
+const ASKING: &str = concat!(
+    accounts!("authorizations", "ask_at"),
+    "SELECT d.* FROM names n CROSS JOIN LATERAL (
+       (SELECT a.authorization_row AS row, a.account, a.expires_at, a.claimed_by FROM authorizations a
+        WHERE a.account = n.account AND a.ask_at <= $2 AND ", free!("a"), " ORDER BY a.ask_at LIMIT $3)
+       UNION ALL
+       (SELECT a.authorization_row, a.account, a.expires_at, a.claimed_by FROM authorizations a
+        WHERE a.account = n.account AND a.ask_at > $4 AND ", free!("a"), " LIMIT $3)) d"
+);
+
+const READS_SET_BACK: &str = concat!(
+    "(SELECT a.authorization_row AS row, a.account, a.expires_at, a.lead_at, a.claimed_by FROM authorizations a
+      WHERE a.waiting > 0 AND a.read_at > $4 AND a.watch_at > $2 AND ", free!("a"), " LIMIT $3)
+     UNION ALL
+     (SELECT a.authorization_row, a.account, a.expires_at, a.lead_at, a.claimed_by FROM authorizations a
+      WHERE a.waiting = 0 AND a.read_at > $5 AND a.watch_at > $2 AND ", free!("a"), " LIMIT $3)"
+);
+
+/// What needs no call is nobody's own: whoever comes to it first has done it, and for the others it is not
+/// due any more.
+const SHIPMENTS: &str =
+    "SELECT shipment_row FROM shipments WHERE due_at <= $1 ORDER BY due_at, shipment_row LIMIT $2";
+const KEPT: &str = "SELECT notice_row FROM kept_notices WHERE due_at <= $1 ORDER BY due_at, notice_row LIMIT $2";
+const ORDERS: &str = "SELECT order_row FROM orders WHERE closes_at <= $1 ORDER BY closes_at LIMIT $2";
+
+/// Takes what is still free. What somebody has in hand just now is left to him.
+const CLAIM_CAPTURES: &str = concat!(
+    "UPDATE captures SET claimed_by = $1 WHERE capture_row = ANY(ARRAY(
+       SELECT c.capture_row FROM captures c WHERE c.capture_row = ANY($2) AND ", free!("c"), "
+       ORDER BY c.capture_row FOR UPDATE SKIP LOCKED)) RETURNING capture_row"
+);
+const CLAIM_AUTHORIZATIONS: &str = concat!(
+    "UPDATE authorizations SET claimed_by = $1 WHERE authorization_row = ANY(ARRAY(
+       SELECT a.authorization_row FROM authorizations a WHERE a.authorization_row = ANY($2) AND ", free!("a"), "
+       ORDER BY a.authorization_row FOR UPDATE SKIP LOCKED)) RETURNING authorization_row"
+);
+const CLAIM_EVENTS: &str = concat!(
+    "UPDATE outbox SET claimed_by = $1 WHERE event_row = ANY(ARRAY(
+       SELECT o.event_row FROM outbox o WHERE o.event_row = ANY($2) AND ", free!("o"), "
+       ORDER BY o.event_row FOR UPDATE SKIP LOCKED)) RETURNING event_row"
+);
+
+/// What is due, and ours from now on.
+pub(super) async fn find_due(
+    session: &Session,
+    worker: i64,
+    policy: &Policy,
+    now: Timestamp,
+    limit: u32,
+) -> Result<DueNow> {
+    let (now_micros, limit) = (now.timestamp_micros(), i64::from(limit));
+    let beyond = clock::after(now, policy.longest_wait()).timestamp_micros();
+    let beyond_rest = clock::after(now, policy.longest_rest()).timestamp_micros();
+    let captures = session.query(CAPTURES, &[&worker, &now_micros, &limit, &beyond]).await?;
+    let captures = claim(session, CLAIM_CAPTURES, worker, captures).await?;
+    let mut records = session.query(AUTHORIZATIONS, &[&worker, &now_micros, &limit]).await?;
+    let set_back: &[&(dyn ToSql + Sync)] = &[&worker, &now_micros, &limit, &beyond, &beyond_rest];
+    records.extend(session.query(READS_SET_BACK, set_back).await?);
+    let records = claim(session, CLAIM_AUTHORIZATIONS, worker, records).await?;
+    let asking = session.query(ASKING, &[&worker, &now_micros, &limit, &beyond]).await?;
+    let asking = claim(session, CLAIM_AUTHORIZATIONS, worker, asking).await?;
+    let mut due = DueNow::default();
+    let mut warnings = Vec::new();
+    for row in &captures {
+        due.calls.push(ready(row, Due::Capture(CaptureKey::new(row.read(0)?)))?);
+    }
+    for row in &records {
+        let key = AuthorizationKey::new(row.read(0)?);
+        // Where a read is due too, it is found again when the warning is given.
+        if instant(row, "lead_at")?.is_some_and(|at| at <= now) {
+            warnings.push(Due::Warning(key));
+        } else {
+            due.calls.push(ready(row, Due::Authorization(key))?);
+        }
+    }
+    for row in &asking {
+        due.calls.push(ready(row, Due::Ask(AuthorizationKey::new(row.read(0)?)))?);
+    }
+    due.calls.sort_by_key(|ready| ready.deadline.unwrap_or(Timestamp::MAX_UTC));
+    let mut arrived: Vec<(i64, Due)> = Vec::new();
+    for row in session.query(SHIPMENTS, &[&now_micros, &limit]).await? {
+        let row = row.read(0)?;
+        arrived.push((row, Due::Shipment(ShipmentKey::new(row))));
+    }
+    for row in session.query(KEPT, &[&now_micros, &limit]).await? {
+        let row = row.read(0)?;
+        arrived.push((row, Due::Kept(KeptKey::new(row))));
+    }
+    arrived.sort_unstable_by_key(|(row, _)| *row);
+    due.others = arrived.into_iter().map(|(_, due)| due).collect();
+    for row in session.query(ORDERS, &[&now_micros, &limit]).await? {
+        due.others.push(Due::Order(OrderKey::new(row.read(0)?)));
+    }
+    due.others.extend(warnings);
+    Ok(due)
+}
+
+/// Those of the rows that are ours, or become ours.
+async fn claim(session: &Session, sql: &'static str, worker: i64, rows: Vec<Row>) -> Result<Vec<Row>> {
+    let mut free = Vec::new();
+    for row in &rows {
+        if row.named::<Option<i64>>("claimed_by")? != Some(worker) {
+            free.push(row.read::<i64>(0)?);
+        }
+    }
+    if free.is_empty() {
+        return Ok(rows);
+    }
+    let mut taken = Vec::new();
+    for row in session.query(sql, &[&worker, &free]).await? {
+        taken.push(row.read::<i64>(0)?);
+    }
+    let is_ours = |row: &Row| row.read::<i64>(0).is_ok_and(|row| !free.contains(&row) || taken.contains(&row));
+    Ok(rows.into_iter().filter(is_ours).collect())
+}
+
+fn ready(row: &Row, due: Due) -> rusqlite::Result<Ready> {
+    Ok(Ready { due, account: account(&row.named::<String>("account")?)?, deadline: instant(row, "expires_at")? })
+}
+
+const UNPUBLISHED: &str = concat!(
+    "SELECT e.event_row, e.event_id, e.kind, e.body, e.traceparent, o.claimed_by
+     FROM outbox o JOIN events e USING (event_row)
+     WHERE o.published_at IS NULL AND o.event_row > $2 AND o.written_at < $3 AND ", free!("o"), "
+     ORDER BY o.event_row LIMIT $4"
+);
+
+/// Events that are not published, and that are ours to publish, in the order of their rows: what one worker
+/// has written is in the order of time, what several have is not.
+pub(super) async fn unpublished(
+    session: &Session,
+    worker: i64,
+    row: i64,
+    written_before: Timestamp,
+    limit: u32,
+) -> Result<Vec<OutboxRow>> {
+    let (before, limit) = (written_before.timestamp_micros(), i64::from(limit));
+    let rows = session.query(UNPUBLISHED, &[&worker, &row, &before, &limit]).await?;
+    let rows = claim(session, CLAIM_EVENTS, worker, rows).await?;
+    let event = |row: &Row| {
+        Ok(OutboxRow {
+            row: row.read(0)?,
+            event_id: Uuid::from_bytes(row.read(1)?),
+            kind: row.read(2)?,
+            body: row.read::<Vec<u8>>(3)?.into(),
+            traceparent: row.read(4)?,
+        })
+    };
+    Ok(rows.iter().map(event).collect::<rusqlite::Result<_>>()?)
+}
+
+const INTERRUPTED: &str = concat!(
+    "UPDATE captures SET claimed_by = $1 WHERE capture_row = ANY(ARRAY(
+       SELECT c.capture_row FROM captures c
+       WHERE c.is_open = 1 AND (c.state = 'sending' OR c.state = 'in_doubt')
+       AND c.claimed_by IS DISTINCT FROM $1 AND ", free!("c"), "
+       ORDER BY c.capture_row FOR UPDATE SKIP LOCKED)) RETURNING capture_row, epoch"
+);
+
+const GONE: &str = "SELECT worker_row FROM workers
+    WHERE lease_until <= now() AND taken_over = 0 AND worker_row <> $1";
+
+const TAKEN_OVER: &str = "
+    UPDATE workers SET taken_over = 1 WHERE worker_row = ANY($1) AND lease_until <= now() AND NOT EXISTS (
+      SELECT 1 FROM captures c WHERE c.is_open = 1 AND (c.state = 'sending' OR c.state = 'in_doubt')
+      AND c.claimed_by = worker_row)";
+
+/// Captures that a worker had begun which is gone, and that are ours from now on. Of those that nobody has
+/// ever claimed, such as a ledger has that came from a file, only the first question finds any.
+pub(super) async fn interrupted(session: &Session, worker: i64, is_first: bool) -> Result<Vec<(CaptureKey, u32)>> {
+    let mut gone: Vec<i64> = Vec::new();
+    for row in session.query(GONE, &[&worker]).await? {
+        gone.push(row.read(0)?);
+    }
+    if gone.is_empty() && !is_first {
+        return Ok(Vec::new());
+    }
+    let rows = session.query(INTERRUPTED, &[&worker]).await?;
+    session.execute(TAKEN_OVER, &[&gone]).await?;
+    let capture = |row: &Row| Ok((CaptureKey::new(row.read(0)?), row.read(1)?));
+    let mut captures: Vec<_> = rows.iter().map(capture).collect::<rusqlite::Result<_>>()?;
+    captures.sort_unstable();
+    Ok(captures)
+}
+
+const COUNTS: &str = "SELECT
+    (SELECT count(*) FROM captures WHERE is_open = 1),
+    (SELECT min(doubt_since) FROM captures WHERE is_open = 1 AND state = 'in_doubt'),
+    least((SELECT min(a.expires_at) FROM captures c JOIN authorizations a USING (authorization_row)
+       WHERE c.is_open = 1), (SELECT min(expires_at) FROM authorizations WHERE waiting > 0)),
+    least((SELECT min(accepted_at) FROM shipments WHERE due_at IS NOT NULL),
+      (SELECT min(kept_at) FROM kept_notices WHERE due_at IS NOT NULL)),
+    (SELECT count(*) FROM outbox WHERE published_at IS NULL),
+    (SELECT min(written_at) FROM outbox WHERE published_at IS NULL)";
+
+const IN_DOUBT: &str = "SELECT a.account, count(*) FROM captures c JOIN authorizations a USING (authorization_row)
+    WHERE c.is_open = 1 AND c.state = 'in_doubt' GROUP BY a.account ORDER BY a.account";
+
+const EARNED: &str = "SELECT account, currency, sum(amount)::bigint FROM (
+      SELECT a.account, a.currency, c.amount FROM captures c JOIN authorizations a USING (authorization_row)
+      WHERE c.is_open = 1
+      UNION ALL
+      SELECT account, currency, waiting_amount FROM authorizations WHERE waiting > 0) AS earned
+    GROUP BY account, currency ORDER BY account, currency";
+
+const DEAD_LETTERS: &str =
+    "SELECT reason, count(*) FROM dead_letters WHERE state = 'open' GROUP BY reason ORDER BY reason";
+
+const HALTED: &str = "SELECT account, count(*) FROM authorizations WHERE foreign_standing = 'halted'
+    GROUP BY account ORDER BY account";
+
+/// The first numbers on the dashboard: of the whole ledger, whoever works on it.
+pub(super) async fn vitals(session: &Session) -> Result<Vitals> {
+    let counts = session.query(COUNTS, &[]).await?;
+    let counts = counts.first().ok_or_else(|| Trouble::fatal("nothing was counted"))?;
+    let at = |index| -> rusqlite::Result<Option<Timestamp>> {
+        Ok(counts.read::<Option<crate::ledger::codec::At>>(index)?.map(|at| at.0))
+    };
+    let earned = session.query(EARNED, &[]).await?;
+    let earned = earned.iter().map(|row| Ok((account(&row.read::<String>(0)?)?, row.read(1)?, row.read(2)?)));
+    let dead_letters = session.query(DEAD_LETTERS, &[]).await?;
+    let dead_letters = dead_letters.iter().map(|row| Ok((row.read(0)?, row.read(1)?)));
+    Ok(Vitals {
+        open_captures: counts.read(0)?,
+        in_doubt: by_account(session, IN_DOUBT).await?,
+        oldest_doubt: at(1)?,
+        earned_uncaptured: earned.collect::<rusqlite::Result<_>>()?,
+        nearest_deadline: at(2)?,
+        oldest_awaiting: at(3)?,
+        outbox_pending: counts.read(4)?,
+        outbox_oldest: at(5)?,
+        dead_letters: dead_letters.collect::<rusqlite::Result<_>>()?,
+        halted: by_account(session, HALTED).await?,
+    })
+}
+
+async fn by_account(session: &Session, sql: &'static str) -> Result<Vec<(AccountName, u64)>> {
+    let rows = session.query(sql, &[]).await?;
+    let count = |row: &Row| Ok((account(&row.read::<String>(0)?)?, row.read(1)?));
+    Ok(rows.iter().map(count).collect::<rusqlite::Result<_>>()?)
+}
+
+fn account(text: &str) -> rusqlite::Result<AccountName> {
+    AccountName::parse(text).map_err(|_| corrupt("an account's name is not an id"))
+}
