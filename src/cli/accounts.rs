@@ -28,6 +28,8 @@ States: active; paused (by an operator); suspended (its own settings do not work
 again by itself); breaker open (its provider does not work, the same); not configured (it has open
 captures, and the settings do not have it); unknown (no worker has had it yet).
 
+Where several workers run, it is the worst that any of them says, and which one.
+
 CLOCK is how far the provider's clock is ahead of this machine's or behind it, by its answers.";
 
 const PAUSE_EXAMPLES: &str = "\
@@ -113,6 +115,9 @@ struct Entry {
     in_doubt: u64,
     last_success_at: Option<Instant>,
     clock_skew_seconds: Option<f64>,
+    /// With which worker it stands so, where several run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<String>,
     #[serde(skip)]
     clock_skew: Option<TimeDelta>,
 }
@@ -135,7 +140,18 @@ impl Entry {
             in_doubt: summary.in_doubt,
             last_success_at: status.and_then(|status| status.last_success).map(Instant),
             clock_skew_seconds: status.and_then(|status| status.clock_skew).map(TimeDelta::as_seconds_f64),
+            worker: summary.worker.clone().filter(|_| is_configured),
             clock_skew: status.and_then(|status| status.clock_skew),
+        }
+    }
+}
+
+impl Entry {
+    /// Why, and with which worker, where there is something to be said.
+    fn why_so(&self) -> Option<String> {
+        match (&self.why, &self.worker) {
+            (Some(why), Some(worker)) => Some(format!("{why} (worker {worker})")),
+            (why, _) => why.clone(),
         }
     }
 }
@@ -153,7 +169,7 @@ fn rows_table(rows: &[Entry], now: Timestamp) -> Table {
             entry.in_doubt.to_string(),
             text::or_nothing(entry.last_success_at.map(|Instant(at)| format!("{} ago", text::span(at, now)))),
             text::or_nothing(entry.clock_skew.map(text::skew)),
-            text::or_nothing(entry.why.as_deref().map(|why| text::harmless(why, false))),
+            text::or_nothing(entry.why_so().map(|why| text::harmless(&why, false))),
         ]);
     }
     table

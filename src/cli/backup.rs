@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{Context, Exit, Failure, Format, OrExit};
+use crate::ledger::Source;
 use crate::ledger::report::Report;
 
 /// How it is used.
@@ -41,6 +42,9 @@ struct Done {
 }
 
 pub(super) fn run(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
+    if let Source::Postgres(address) = context.settings()?.ledger {
+        return Err(Failure::new(Exit::Usage, in_postgres(&address.shown())));
+    }
     let report = context.report()?;
     let file = args.to.display().to_string();
     if args.to.try_exists().or_exit(Exit::Usage)? {
@@ -60,6 +64,16 @@ pub(super) fn run(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
         Format::Table => context.output.line(&format!("{file}: {captures} captures, {bytes} bytes, checked"))?,
     }
     Ok(Exit::Done)
+}
+
+/// Its own tools know what to copy, and how to go back to any instant; a copy of ours would be a second way
+/// that is tried less often.
+fn in_postgres(address: &str) -> String {
+    format!(
+        "the ledger is in PostgreSQL, whose own tools copy it whole and while workers run: pg_dump --format=custom \
+         --file=holdfast.dump {address}; to lose less than since the last copy, archive its log \
+         (pg_basebackup and archive_command); after pg_restore: holdfast run --after-restore"
+    )
 }
 
 fn copy(report: &Report, partial: &Path, to: &Path) -> Result<u64, Failure> {
@@ -91,6 +105,9 @@ mod tests {
         let copy = Report::open(&(&args.to).into()).unwrap();
         assert_eq!(copy.accounts().unwrap(), original.accounts().unwrap());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left there");
+
+        let (ended, _) = testing::run(&example.in_postgres(), Format::Json, |context| run(&args, context));
+        assert!(matches!(ended, Err((Exit::Usage, words)) if words.contains("pg_dump")));
 
         let before = fs::read(&args.to).unwrap();
         let (ended, _) = testing::run(&example.source, Format::Json, |context| run(&args, context));

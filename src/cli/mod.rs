@@ -26,6 +26,7 @@ mod demo;
 mod doctor;
 mod failure;
 mod manual;
+mod migrate;
 mod narrow;
 mod output;
 mod publish;
@@ -106,6 +107,9 @@ enum Command {
     /// Copy the ledger, while a worker may be writing it.
     #[command(after_help = backup::EXAMPLES)]
     Backup(backup::Args),
+    /// Bring the ledger to this version, or move it from a file into PostgreSQL.
+    #[command(after_help = migrate::EXAMPLES)]
+    Migrate(migrate::Args),
     /// Print what a shell needs to complete commands.
     #[command(after_help = manual::COMPLETIONS_EXAMPLES)]
     Completions(manual::CompletionsArgs),
@@ -136,6 +140,7 @@ impl Command {
                 topology::run(&args, &settings.broker, &mut std::io::stdout()).or_exit(Exit::Usage).map(|()| Exit::Done)
             }
             Self::Backup(args) => backup::run(&args, context),
+            Self::Migrate(args) => migrate::run(&args, context),
             Self::Completions(args) => manual::completions(&args, &mut std::io::stdout()),
             Self::Man(args) => manual::man(&args, &mut std::io::stdout()),
         }

@@ -80,7 +80,9 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
 fn failure(error: &WorkerError) -> Failure {
     let exit = match error {
         WorkerError::Ledger(LedgerError::Held { .. }) => Exit::LedgerHeld,
-        WorkerError::Ledger(LedgerError::Open { .. } | LedgerError::Moved { .. } | LedgerError::Away(_) | LedgerError::Failed(_)) => Exit::Ledger,
+        WorkerError::Ledger(
+            LedgerError::Open { .. } | LedgerError::Moved { .. } | LedgerError::Away(_) | LedgerError::Failed(_),
+        ) => Exit::Ledger,
         WorkerError::Account(_) => Exit::Usage,
     };
     Failure::new(exit, error.to_string())

@@ -7,6 +7,7 @@
 // what ended without its money
 mod replays;
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::TimeDelta;
@@ -134,7 +135,7 @@ pub struct AccountStatus {
 }
 
 /// What an earlier worker left about an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeptAccount {
     /// Why an operator paused it, while it is paused.
     pub paused: Option<String>,
@@ -147,6 +148,8 @@ pub struct KeptAccount {
 pub struct Desk {
     session: Mutex<Session>,
     source: Source,
+    /// The worker whose desk it is, where there may be several.
+    worker: Option<i64>,
 }
 
 impl Desk {
@@ -155,7 +158,15 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Open`] when there is none or it is of another version.
     pub fn open(source: &Source) -> Result<Self, LedgerError> {
-        Ok(Self { session: Mutex::new(Session::for_changes(source)?), source: source.clone() })
+        Ok(Self { session: Mutex::new(Session::for_changes(source)?), source: source.clone(), worker: None })
+    }
+
+    /// The same as that of a worker, by its row where there may be several.
+    ///
+    /// # Errors
+    /// As [`Desk::open`].
+    pub fn of_worker(source: &Source, worker: Option<i64>) -> Result<Self, LedgerError> {
+        Ok(Self { worker, ..Self::open(source)? })
     }
 
     /// Does a worker run on the ledger now?
@@ -164,6 +175,16 @@ impl Desk {
     /// [`LedgerError::Open`] when that cannot be found out.
     pub fn is_served(&self) -> Result<bool, LedgerError> {
         served::is_served(&self.source, &self.session())
+    }
+
+    /// Does another worker run on the ledger now?
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`].
+    pub fn has_others(&self) -> Result<bool, LedgerError> {
+        let Some(worker) = self.worker else { return Ok(false) };
+        let sql = "SELECT 1 FROM workers WHERE lease_until > now() AND worker_row <> ?1 LIMIT 1";
+        Ok(self.session().find(sql, [worker], |_| Ok(()))?.is_some())
     }
 
     /// Puts a request; its row.
@@ -207,6 +228,32 @@ impl Desk {
         Ok(self.session().query(sql, params![], read_request)?)
     }
 
+    /// Requests that this worker is to carry out now, in their order: where there are several, those that no
+    /// other has taken, and those of workers that are gone.
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`].
+    pub fn take_requests(&self) -> Result<Vec<(i64, Option<Request>)>, LedgerError> {
+        let Some(worker) = self.worker else { return self.open_requests() };
+        let mut taken = self.write(|session| session.query(TAKE_REQUESTS, [worker], read_request))?;
+        taken.sort_by_key(|(row, _)| *row);
+        Ok(taken)
+    }
+
+    /// Why operators have paused accounts, where they have; of all accounts that any worker has had in its
+    /// settings. Nothing, where only this worker can be asked for it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`].
+    pub fn pauses(&self) -> Result<HashMap<String, Option<String>>, LedgerError> {
+        if self.worker.is_none() {
+            return Ok(HashMap::new());
+        }
+        let sql = "SELECT account, paused_why FROM accounts";
+        let pauses = self.session().query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(pauses.into_iter().collect())
+    }
+
     /// Writes down that an account is paused, and why, or that it is not any more, together with the
     /// answer to whoever asked.
     ///
@@ -215,7 +262,7 @@ impl Desk {
     pub fn set_pause(&self, row: i64, status: &AccountStatus, answer: &Answer) -> Result<(), LedgerError> {
         let paused = (status.state == "paused").then(|| status.why.clone().unwrap_or_default());
         self.write(|session| {
-            write_status(session, status)?;
+            write_status(session, status, self.worker)?;
             let sql = "UPDATE accounts SET paused_why = ?2 WHERE account = ?1";
             session.execute(sql, params![status.account.as_str(), paused])?;
             write_answer(session, row, answer).map(drop)
@@ -227,7 +274,7 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn set_status(&self, status: &AccountStatus) -> Result<(), LedgerError> {
-        self.write(|session| write_status(session, status))
+        self.write(|session| write_status(session, status, self.worker))
     }
 
     /// What an earlier worker left about an account.
@@ -239,7 +286,7 @@ impl Desk {
         let kept = self.session().find(sql, [account.as_str()], |row| {
             Ok(KeptAccount { paused: row.get("paused_why")?, last_success: instant(row, "last_success_at")? })
         })?;
-        Ok(kept.unwrap_or(KeptAccount { paused: None, last_success: None }))
+        Ok(kept.unwrap_or_default())
     }
 
     fn write<T>(&self, change: impl FnMut(&Session) -> session::Result<T>) -> Result<T, LedgerError> {
@@ -263,14 +310,31 @@ fn write_answer(session: &Session, row: i64, answer: &Answer) -> session::Result
     Ok(session.execute(sql, params![row, At(clock::now()), text])? == 1)
 }
 
-fn write_status(session: &Session, status: &AccountStatus) -> session::Result<()> {
+/// Takes what nobody has taken, or whoever took it is gone.
+const TAKE_REQUESTS: &str = "
+    UPDATE requests SET claimed_by = ?1 WHERE request_row = ANY(ARRAY(
+      SELECT request_row FROM requests WHERE answered_at IS NULL AND (claimed_by IS NULL
+        OR claimed_by <> ALL(ARRAY(SELECT worker_row FROM workers WHERE lease_until > now())))
+      ORDER BY request_row FOR UPDATE SKIP LOCKED))
+    RETURNING request_row, asked_by, reason, what";
+
+/// Where it stands for this worker, and as whoever said so last.
+fn write_status(session: &Session, status: &AccountStatus, worker: Option<i64>) -> session::Result<()> {
     let AccountStatus { account, state, why, since, last_success, clock_skew } = status;
     let sql = "INSERT INTO accounts (account, state, why, since, last_success_at, clock_skew_ms)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                ON CONFLICT (account) DO UPDATE SET
                state = ?2, why = ?3, since = ?4, last_success_at = ?5, clock_skew_ms = ?6";
     let skew = clock_skew.map(|skew| skew.num_milliseconds());
-    session.execute(sql, params![account.as_str(), state, why, At(*since), at(*last_success), skew]).map(drop)
+    session.execute(sql, params![account.as_str(), state, why, At(*since), at(*last_success), skew])?;
+    let Some(worker) = worker else { return Ok(()) };
+    let sql = "INSERT INTO standings (account, worker_row, state, why, since, last_success_at, clock_skew_ms)
+               VALUES (?1, ?7, ?2, ?3, ?4, ?5, ?6)
+               ON CONFLICT (account, worker_row) DO UPDATE SET
+               state = ?2, why = ?3, since = ?4, last_success_at = ?5, clock_skew_ms = ?6";
+    session.execute(sql, params![account.as_str(), state, why, At(*since), at(*last_success), skew, worker])?;
+    // Of workers that are long gone.
+    session.batch("DELETE FROM standings WHERE worker_row NOT IN (SELECT worker_row FROM workers)")
 }
 
 #[cfg(test)]

@@ -40,15 +40,21 @@ pub fn begin(source: &Source) -> Result<u64, LedgerError> {
             let lock = lock::hold(path)?;
             let connection = open_for_writing(path)?;
             moving::refuse_moved(path, &connection)?;
-            (Session::of_file(connection), lock)
+            (Session::of_file(connection), Some(lock))
         }
-        Source::Postgres(_) => todo!(),
+        Source::Postgres(_) => (Session::for_changes(source)?, None),
     };
-    Ok(mark(&session, clock::now())?)
+    mark(&session, clock::now())?.ok_or_else(|| LedgerError::Held { path: source.to_string() })
 }
 
-fn mark(session: &Session, now: Timestamp) -> session::Result<u64> {
+/// Nothing, where a worker runs in PostgreSQL. One that begins meanwhile waits.
+fn mark(session: &Session, now: Timestamp) -> session::Result<Option<u64>> {
     session.change(|session| {
+        session.batch(session.pick("", "LOCK TABLE workers IN ACCESS EXCLUSIVE MODE"))?;
+        let live = session.pick("SELECT 1 WHERE FALSE", "SELECT 1 FROM workers WHERE lease_until > now()");
+        if session.find(live, params![], |_| Ok(()))?.is_some() {
+            return Ok(None);
+        }
         // What a read shows is held against every capture of its authorization, which is asked for at no
         // other time: deleted when a worker starts after the end.
         session.batch("CREATE INDEX IF NOT EXISTS captures_restored ON captures (authorization_row)")?;
@@ -66,7 +72,7 @@ fn mark(session: &Session, now: Timestamp) -> session::Result<u64> {
                AND (reported IS NULL OR reported IS DISTINCT FROM expires_at))",
             params![At(now)],
         )?;
-        Ok(u64::try_from(marked).map_err(|_| corrupt("so many rows were never written"))?)
+        Ok(Some(u64::try_from(marked).map_err(|_| corrupt("so many rows were never written"))?))
     })
 }
 
@@ -78,6 +84,9 @@ fn tidy(session: &Session) -> session::Result<()> {
     }
     session.batch("DROP INDEX IF EXISTS captures_restored")
 }
+
+/// What the worker holds in PostgreSQL that has authorizations read; any number that nobody else uses.
+const READING: i64 = 0x7265_6164_696e_67;
 
 /// A restore that is under way.
 #[derive(Debug)]
@@ -132,6 +141,11 @@ impl Restoring {
     /// [`LedgerError::Failed`].
     pub fn due(&self, now: Timestamp, longest: Duration, limit: u32) -> Result<Vec<Ready>, LedgerError> {
         let session = self.session();
+        // One worker has them read, for as long as its connection lasts.
+        let ours = format!("SELECT pg_try_advisory_lock({READING})");
+        if !session.one(session.pick("SELECT 1", &ours), params![], |row| row.get::<_, bool>(0))? {
+            return Ok(Vec::new());
+        }
         let [next, due] = UNREAD;
         let beyond = At(clock::after(now, longest));
         let (mut account, mut ready) = (String::new(), Vec::new());
@@ -154,7 +168,7 @@ impl Restoring {
         let summary = session.one(session.pick(SUMMARY, SUMMARY_IN_POSTGRES), [self.below], |row| {
             Ok(Summary { unread: row.get(0)?, read: row.get(1)?, adopted: row.get(2)?, found: row.get(3)? })
         })?;
-        session.execute("UPDATE restores SET ended_at = ?1", params![At(clock::now())])?;
+        session.execute("UPDATE restores SET ended_at = ?1 WHERE ended_at IS NULL", params![At(clock::now())])?;
         Ok(summary)
     }
 

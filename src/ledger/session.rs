@@ -14,9 +14,13 @@ use rusqlite::{Connection, TransactionBehavior};
 use thiserror::Error;
 use tokio_postgres::types::Type;
 
+use crate::capture::books::Books;
+use crate::capture::decide::Command;
+use crate::capture::policy::{Captures, Policy};
 use crate::clock::Timestamp;
+use crate::ids::AccountName;
 use crate::ledger::postgres::{Remote, Transaction, Trouble};
-use crate::ledger::sqlite::{self, open_error, schema};
+use crate::ledger::sqlite::{self, load, open_error, schema};
 use crate::ledger::{LedgerError, Source};
 
 pub(in crate::ledger) use row::Row;
@@ -67,6 +71,7 @@ impl From<Trouble> for SessionError {
             Trouble::Again(why) | Trouble::Twice(why) => Self::Busy(why),
             Trouble::Lost(why) => Self::Away(why),
             Trouble::Refused(why) => Self::Postgres(why),
+            Trouble::Fatal(LedgerError::Failed(why)) => Self::Postgres(why),
             Trouble::Fatal(error) => Self::Postgres(error.to_string()),
         }
     }
@@ -138,6 +143,28 @@ impl Session {
         connection.pragma_update(None, "synchronous", 2).map_err(open)?;
         schema::check(&connection, &path.display().to_string())?;
         Ok(Self { store: Store::Sqlite(connection) })
+    }
+
+    /// What the commands may touch, to decide on it without a consequence; the commands again. In a file
+    /// `kept` goes on.
+    pub(in crate::ledger) fn load(
+        &self,
+        kept: Option<Books>,
+        commands: Vec<Command>,
+        policy: &Policy,
+    ) -> Result<(Books, Vec<Command>)> {
+        let is_single =
+            |name: &AccountName| policy.accounts.get(name).is_some_and(|account| account.captures == Captures::Single);
+        match &self.store {
+            Store::Sqlite(connection) => {
+                let books = load::load(connection, kept, &commands, &|record| is_single(&record.account))?;
+                Ok((books, commands))
+            }
+            Store::Postgres(remote) => {
+                let singles = policy.accounts.keys().filter(|name| is_single(name)).cloned().collect();
+                Ok(remote.load(commands, singles)?)
+            }
+        }
     }
 
     /// Begins a transaction in PostgreSQL, which is undone unless it is ended.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::ledger::LedgerError;
 use crate::ledger::retention::{Pass, Retention};
-use crate::ledger::{LedgerError, Source};
+use crate::worker::desk::off_the_loop;
 
 /// Rows of each kind in a pass: a few milliseconds, for which the writer may have to wait.
 const BATCH: u32 = 256;
@@ -26,9 +27,9 @@ pub(super) struct Pruning {
 }
 
 impl Pruning {
-    /// Of this ledger.
-    pub(super) fn open(ledger: &Source, details_for: Duration) -> Result<Self, LedgerError> {
-        Ok(Self { ledger: Arc::new(Retention::open(ledger)?), details_for })
+    /// From this ledger.
+    pub(super) fn new(ledger: Retention, details_for: Duration) -> Self {
+        Self { ledger: Arc::new(ledger), details_for }
     }
 
     /// Goes on until told to stop, or until the ledger fails, which whoever writes to it finds out too.
@@ -37,6 +38,8 @@ impl Pruning {
             let rest = match self.pass().await {
                 Ok(None) => NEXT,
                 Ok(Some(pass)) => say(pass),
+                // It comes again.
+                Err(LedgerError::Away(_)) => REST,
                 Err(error) => {
                     tracing::error!(%error, "what is old cannot be taken from the ledger");
                     REST
@@ -52,8 +55,7 @@ impl Pruning {
     async fn pass(&self) -> Result<Option<Pass>, LedgerError> {
         let ledger = Arc::clone(&self.ledger);
         let before = clock::before(clock::now(), self.details_for);
-        let pruned = tokio::task::spawn_blocking(move || ledger.prune(before, BATCH)).await;
-        pruned.map_err(|error| LedgerError::Failed(error.to_string()))?
+        off_the_loop(move || ledger.prune(before, BATCH)).await
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) struct Watch {
     pub(super) stop: CancellationToken,
 }
 
-/// What an earlier worker had begun and left is in doubt, and looked at before anything else.
+/// What another worker had begun and left is in doubt, and looked at before anything else.
 pub(super) async fn recover(executor: &Executor) -> Result<usize, LedgerError> {
     let interrupted = executor.ledger().interrupted().await?;
     let count = interrupted.len();
@@ -66,7 +66,7 @@ pub(super) async fn recover(executor: &Executor) -> Result<usize, LedgerError> {
         for reply in executed.replies.iter().flatten() {
             note::note(reply);
         }
-        tracing::warn!(captures = count, "an earlier worker left captures in doubt: they are looked at now");
+        tracing::warn!(captures = count, "a worker that is gone left captures in doubt: they are looked at now");
     }
     Ok(count)
 }
@@ -93,10 +93,12 @@ impl Watch {
 
     async fn take_up_what_is_due(&self) -> Result<(), LedgerError> {
         requests::carry_out(&self.executor).await?;
+        requests::follow(&self.executor).await?;
+        recover(&self.executor).await?;
         let due = self.executor.ledger().find_due(DUE_MAX).await?;
         let mut at_once = due.others;
         if let Some(restore) = &self.restore {
-            for ready in restore.due(self.longest_rest, DUE_MAX).await? {
+            for ready in restore.due(&self.executor, self.longest_rest, DUE_MAX).await? {
                 self.executor.enqueue_ahead(&ready);
             }
         }

@@ -53,6 +53,7 @@ impl Desk {
     /// [`LedgerError::Failed`].
     pub fn start_replay(&self, row: i64, chosen: &Chosen, pace: Pace) -> Result<Answer, LedgerError> {
         self.write(|session| {
+            keep_replays_still(session)?;
             let answer = match check(session, chosen, DeadLetterState::Open)? {
                 Some(why) => why,
                 None => insert_job(session, row, chosen, pace)?,
@@ -73,6 +74,7 @@ impl Desk {
         (from, to): (DeadLetterState, DeadLetterState),
     ) -> Result<Answer, LedgerError> {
         self.write(|session| {
+            keep_replays_still(session)?;
             let answer = match check(session, chosen, from)? {
                 Some(why) => why,
                 None => change_state(session, chosen, from, to)?,
@@ -82,12 +84,41 @@ impl Desk {
         })
     }
 
-    /// Replays that the worker goes on with, the oldest first.
+    /// Lets nobody change a replay while this worker takes a step in its own. To be ended with
+    /// [`Desk::end_step`].
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`].
+    pub fn begin_step(&self) -> Result<(), LedgerError> {
+        let Some(_) = self.worker else { return Ok(()) };
+        let sql = format!("SELECT pg_advisory_lock_shared({REPLAYS})");
+        Ok(self.session().query(&sql, params![], |_| Ok(())).map(drop)?)
+    }
+
+    /// Lets changes through again.
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`].
+    pub fn end_step(&self) -> Result<(), LedgerError> {
+        let Some(_) = self.worker else { return Ok(()) };
+        let sql = format!("SELECT pg_advisory_unlock_shared({REPLAYS})");
+        Ok(self.session().query(&sql, params![], |_| Ok(())).map(drop)?)
+    }
+
+    /// Replays that this worker goes on with, the oldest first: where there are several workers, those that
+    /// it has begun, and those of workers that are gone.
     ///
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn running_replays(&self) -> Result<Vec<ReplayJob>, LedgerError> {
-        let sql = format!("{} WHERE j.state = 'running' ORDER BY j.job_row", replays::SELECT_JOB);
+        let mine = match self.worker {
+            Some(worker) => {
+                self.write(|session| session.execute(TAKE_REPLAYS, [worker]))?;
+                format!("AND j.claimed_by = {worker}")
+            }
+            None => String::new(),
+        };
+        let sql = format!("{} WHERE j.state = 'running' {mine} ORDER BY j.job_row", replays::SELECT_JOB);
         Ok(self.session().query(&sql, params![], replays::read_job)?)
     }
 
@@ -155,11 +186,28 @@ impl Desk {
     /// [`LedgerError::Failed`].
     pub fn change_replay(&self, row: i64, job: i64, to: JobState, request: &Request) -> Result<Answer, LedgerError> {
         self.write(|session| {
+            keep_replays_still(session)?;
             let answer = change(session, job, to, request)?;
             write_answer(session, row, &answer)?;
             Ok(answer)
         })
     }
+}
+
+/// Takes what nobody goes on with.
+const TAKE_REPLAYS: &str = "
+    UPDATE replay_jobs SET claimed_by = ?1 WHERE job_row = ANY(ARRAY(
+      SELECT job_row FROM replay_jobs WHERE state = 'running' AND (claimed_by IS NULL
+        OR claimed_by <> ALL(ARRAY(SELECT worker_row FROM workers WHERE lease_until > now())))
+      ORDER BY job_row FOR UPDATE SKIP LOCKED))";
+
+/// What replays are held by in PostgreSQL; any number that nobody else uses.
+const REPLAYS: i64 = 0x7265_706c_6179;
+
+/// Waits until no worker is in the middle of a step, and lets none begin before the end of the transaction.
+fn keep_replays_still(session: &Session) -> session::Result<()> {
+    let held = format!("SELECT pg_advisory_xact_lock({REPLAYS})");
+    session.query(session.pick("SELECT 1 WHERE FALSE", &held), params![], |_| Ok(())).map(drop)
 }
 
 fn chosen_sql(session: &Session, chosen: &Chosen, state: DeadLetterState) -> (String, Vec<Value>) {

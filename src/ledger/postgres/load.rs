@@ -16,9 +16,7 @@ use crate::capture::decide::{Arrival, Command, Due, Intervention};
 use crate::capture::event::CaptureKind;
 use crate::capture::notice::AuthorizationFacts;
 use crate::capture::plan::Plan;
-use crate::capture::records::{
-    Authorization, AuthorizationKey, CaptureKey, KeptKey, OrderKey, Restored, ShipmentKey,
-};
+use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, KeptKey, OrderKey, Restored, ShipmentKey};
 use crate::capture::replay::Replay;
 use crate::ids::{DeadLetterId, OrderId};
 use crate::ledger::cells::Cells;

@@ -57,6 +57,7 @@ use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRo
 pub use address::Address;
 
 pub(in crate::ledger) use remote::{Remote, Transaction, migrate};
+pub(in crate::ledger) use schema::NO_LEDGER;
 pub(in crate::ledger) use trouble::Trouble;
 
 /// Commands in one transaction at most: bounds how long a group holds its orders.

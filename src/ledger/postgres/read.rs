@@ -23,7 +23,12 @@ type Result<T> = std::result::Result<T, Trouble>;
 macro_rules! free {
     ($table:literal) => {
         concat!(
-            "(", $table, ".claimed_by = $1 OR ", $table, ".claimed_by IS NULL OR ", $table,
+            "(",
+            $table,
+            ".claimed_by = $1 OR ",
+            $table,
+            ".claimed_by IS NULL OR ",
+            $table,
             ".claimed_by <> ALL(ARRAY(SELECT worker_row FROM workers WHERE lease_until > now())))"
         )
     };
@@ -33,8 +38,14 @@ macro_rules! free {
 macro_rules! accounts {
     ($table:literal, $column:literal) => {
         concat!(
-            "WITH RECURSIVE names (account) AS (SELECT min(account) FROM ", $table, " WHERE ", $column,
-            " IS NOT NULL UNION ALL SELECT (SELECT min(t.account) FROM ", $table, " t WHERE t.", $column,
+            "WITH RECURSIVE names (account) AS (SELECT min(account) FROM ",
+            $table,
+            " WHERE ",
+            $column,
+            " IS NOT NULL UNION ALL SELECT (SELECT min(t.account) FROM ",
+            $table,
+            " t WHERE t.",
+            $column,
             " IS NOT NULL AND t.account > n.account) FROM names n WHERE n.account IS NOT NULL) "
         )
     };
@@ -46,59 +57,78 @@ const CAPTURES: &str = concat!(
     "SELECT d.* FROM names n CROSS JOIN LATERAL (
        (SELECT c.capture_row AS row, a.account, a.expires_at, c.claimed_by FROM captures c
         JOIN authorizations a USING (authorization_row)
-        WHERE c.account = n.account AND c.due_at <= $2 AND ", free!("c"), " ORDER BY c.due_at LIMIT $3)
+        WHERE c.account = n.account AND c.due_at <= $2 AND ",
+    free!("c"),
+    " ORDER BY c.due_at LIMIT $3)
        UNION ALL
        (SELECT c.capture_row, a.account, a.expires_at, c.claimed_by FROM captures c
         JOIN authorizations a USING (authorization_row)
-        WHERE c.account = n.account AND c.due_at > $4 AND c.waits_turn = 0 AND ", free!("c"), " LIMIT $3)) d"
+        WHERE c.account = n.account AND c.due_at > $4 AND c.waits_turn = 0 AND ",
+    free!("c"),
+    " LIMIT $3)) d"
 );
 
 const AUTHORIZATIONS: &str = concat!(
     accounts!("authorizations", "watch_at"),
     "SELECT d.* FROM names n CROSS JOIN LATERAL (
        SELECT a.authorization_row AS row, a.account, a.expires_at, a.lead_at, a.claimed_by FROM authorizations a
-       WHERE a.account = n.account AND a.watch_at <= $2 AND ", free!("a"), " ORDER BY a.watch_at LIMIT $3) d"
+       WHERE a.account = n.account AND a.watch_at <= $2 AND ",
+    free!("a"),
+    " ORDER BY a.watch_at LIMIT $3) d"
 );
 
 const ASKING: &str = concat!(
     accounts!("authorizations", "ask_at"),
     "SELECT d.* FROM names n CROSS JOIN LATERAL (
        (SELECT a.authorization_row AS row, a.account, a.expires_at, a.claimed_by FROM authorizations a
-        WHERE a.account = n.account AND a.ask_at <= $2 AND ", free!("a"), " ORDER BY a.ask_at LIMIT $3)
+        WHERE a.account = n.account AND a.ask_at <= $2 AND ",
+    free!("a"),
+    " ORDER BY a.ask_at LIMIT $3)
        UNION ALL
        (SELECT a.authorization_row, a.account, a.expires_at, a.claimed_by FROM authorizations a
-        WHERE a.account = n.account AND a.ask_at > $4 AND ", free!("a"), " LIMIT $3)) d"
+        WHERE a.account = n.account AND a.ask_at > $4 AND ",
+    free!("a"),
+    " LIMIT $3)) d"
 );
 
 const READS_SET_BACK: &str = concat!(
     "(SELECT a.authorization_row AS row, a.account, a.expires_at, a.lead_at, a.claimed_by FROM authorizations a
-      WHERE a.waiting > 0 AND a.read_at > $4 AND a.watch_at > $2 AND ", free!("a"), " LIMIT $3)
+      WHERE a.waiting > 0 AND a.read_at > $4 AND a.watch_at > $2 AND ",
+    free!("a"),
+    " LIMIT $3)
      UNION ALL
      (SELECT a.authorization_row, a.account, a.expires_at, a.lead_at, a.claimed_by FROM authorizations a
-      WHERE a.waiting = 0 AND a.read_at > $5 AND a.watch_at > $2 AND ", free!("a"), " LIMIT $3)"
+      WHERE a.waiting = 0 AND a.read_at > $5 AND a.watch_at > $2 AND ",
+    free!("a"),
+    " LIMIT $3)"
 );
 
 /// What needs no call is nobody's own: whoever comes to it first has done it, and for the others it is not
 /// due any more.
-const SHIPMENTS: &str =
-    "SELECT shipment_row FROM shipments WHERE due_at <= $1 ORDER BY due_at, shipment_row LIMIT $2";
+const SHIPMENTS: &str = "SELECT shipment_row FROM shipments WHERE due_at <= $1 ORDER BY due_at, shipment_row LIMIT $2";
 const KEPT: &str = "SELECT notice_row FROM kept_notices WHERE due_at <= $1 ORDER BY due_at, notice_row LIMIT $2";
 const ORDERS: &str = "SELECT order_row FROM orders WHERE closes_at <= $1 ORDER BY closes_at LIMIT $2";
 
 /// Takes what is still free. What somebody has in hand just now is left to him.
 const CLAIM_CAPTURES: &str = concat!(
     "UPDATE captures SET claimed_by = $1 WHERE capture_row = ANY(ARRAY(
-       SELECT c.capture_row FROM captures c WHERE c.capture_row = ANY($2) AND ", free!("c"), "
+       SELECT c.capture_row FROM captures c WHERE c.capture_row = ANY($2) AND ",
+    free!("c"),
+    "
        ORDER BY c.capture_row FOR UPDATE SKIP LOCKED)) RETURNING capture_row"
 );
 const CLAIM_AUTHORIZATIONS: &str = concat!(
     "UPDATE authorizations SET claimed_by = $1 WHERE authorization_row = ANY(ARRAY(
-       SELECT a.authorization_row FROM authorizations a WHERE a.authorization_row = ANY($2) AND ", free!("a"), "
+       SELECT a.authorization_row FROM authorizations a WHERE a.authorization_row = ANY($2) AND ",
+    free!("a"),
+    "
        ORDER BY a.authorization_row FOR UPDATE SKIP LOCKED)) RETURNING authorization_row"
 );
 const CLAIM_EVENTS: &str = concat!(
     "UPDATE outbox SET claimed_by = $1 WHERE event_row = ANY(ARRAY(
-       SELECT o.event_row FROM outbox o WHERE o.event_row = ANY($2) AND ", free!("o"), "
+       SELECT o.event_row FROM outbox o WHERE o.event_row = ANY($2) AND ",
+    free!("o"),
+    "
        ORDER BY o.event_row FOR UPDATE SKIP LOCKED)) RETURNING event_row"
 );
 
@@ -183,7 +213,9 @@ fn ready(row: &Row, due: Due) -> rusqlite::Result<Ready> {
 const UNPUBLISHED: &str = concat!(
     "SELECT e.event_row, e.event_id, e.kind, e.body, e.traceparent, o.claimed_by
      FROM outbox o JOIN events e USING (event_row)
-     WHERE o.published_at IS NULL AND o.event_row > $2 AND o.written_at < $3 AND ", free!("o"), "
+     WHERE o.published_at IS NULL AND o.event_row > $2 AND o.written_at < $3 AND ",
+    free!("o"),
+    "
      ORDER BY o.event_row LIMIT $4"
 );
 
@@ -215,7 +247,9 @@ const INTERRUPTED: &str = concat!(
     "UPDATE captures SET claimed_by = $1 WHERE capture_row = ANY(ARRAY(
        SELECT c.capture_row FROM captures c
        WHERE c.is_open = 1 AND (c.state = 'sending' OR c.state = 'in_doubt')
-       AND c.claimed_by IS DISTINCT FROM $1 AND ", free!("c"), "
+       AND c.claimed_by IS DISTINCT FROM $1 AND ",
+    free!("c"),
+    "
        ORDER BY c.capture_row FOR UPDATE SKIP LOCKED)) RETURNING capture_row, epoch"
 );
 

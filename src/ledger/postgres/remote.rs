@@ -4,6 +4,7 @@
 //! It is made when it is needed, and anew after it was lost. What was being asked when it was lost
 //! fails with [`Trouble::Lost`]; nothing is tried again here.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as answers;
@@ -11,17 +12,22 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{FutureExt, LocalBoxFuture};
 use rusqlite::types::Value;
 use tokio::sync::mpsc;
+use tokio_postgres::Row;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Error, Row};
 
 use super::address::Address;
+use super::load;
 use super::schema;
 use super::session::{self, Purpose, Session};
 use super::trouble::Trouble;
+use crate::capture::books::Books;
+use crate::capture::decide::Command;
+use crate::capture::records::Authorization;
+use crate::ids::AccountName;
 use crate::ledger::{LedgerError, Migrated};
 
 /// A thread with a connection, and the way to it. Dropping it ends both.
@@ -39,7 +45,7 @@ struct Job {
     work: Work,
 }
 
-type Work = Box<dyn for<'a> FnOnce(Result<&'a Client, String>) -> BoxFuture<'a, ()> + Send>;
+type Work = Box<dyn for<'a> FnOnce(Result<&'a Session, String>) -> LocalBoxFuture<'a, ()> + Send>;
 
 impl Remote {
     /// Starts the thread, and makes sure that there is a ledger of this version.
@@ -64,7 +70,7 @@ impl Remote {
         };
         let thread = std::thread::Builder::new().name("ledger-session".to_owned()).spawn(serve).map_err(failed)?;
         let opened = has_opened.recv().map_err(|_| LedgerError::Failed("its thread has ended".to_owned()))?;
-        opened.map_err(|trouble| open_error(&address, &trouble))?;
+        opened.map_err(|trouble| open_error(&address, trouble))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread), lock_timeout: None, is_within: AtomicBool::new(false) })
     }
 
@@ -77,24 +83,24 @@ impl Remote {
     /// Asks.
     pub(in crate::ledger) fn query(&self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, Trouble> {
         let sql = with_dollars(sql);
-        self.run(move |client| {
+        self.run(move |session| {
             async move {
                 let values: Vec<Bound> = values.into_iter().map(Bound).collect();
-                client.query_typed(&sql, &typed(&values)).await
+                Ok(session.client().query_typed(&sql, &typed(&values)).await?)
             }
-            .boxed()
+            .boxed_local()
         })
     }
 
     /// Changes rows; how many.
     pub(in crate::ledger) fn execute(&self, sql: &str, values: Vec<Value>) -> Result<usize, Trouble> {
         let sql = with_dollars(sql);
-        let changed = self.run(move |client| {
+        let changed = self.run(move |session| {
             async move {
                 let values: Vec<Bound> = values.into_iter().map(Bound).collect();
-                client.execute_typed(&sql, &typed(&values)).await
+                Ok(session.client().execute_typed(&sql, &typed(&values)).await?)
             }
-            .boxed()
+            .boxed_local()
         })?;
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
     }
@@ -102,25 +108,44 @@ impl Remote {
     /// Writes rows into a table, all of the same columns.
     pub(in crate::ledger) fn copy_in(&self, sql: &str, rows: Vec<Vec<Value>>, of: Vec<Type>) -> Result<(), Trouble> {
         let sql = sql.to_owned();
-        self.run(move |client| {
+        self.run(move |session| {
             async move {
-                let writer = BinaryCopyInWriter::new(client.copy_in(&sql).await?, &of);
+                let writer = BinaryCopyInWriter::new(session.client().copy_in(&sql).await?, &of);
                 let mut writer = std::pin::pin!(writer);
                 for row in rows {
                     let row: Vec<Bound> = row.into_iter().map(Bound).collect();
-                    let row: Vec<&(dyn ToSql + Sync)> = row.iter().map(|cell| -> &(dyn ToSql + Sync) { cell }).collect();
+                    let row: Vec<&(dyn ToSql + Sync)> =
+                        row.iter().map(|cell| -> &(dyn ToSql + Sync) { cell }).collect();
                     writer.as_mut().write(&row).await?;
                 }
-                writer.finish().await.map(drop)
+                Ok(writer.finish().await.map(drop)?)
             }
-            .boxed()
+            .boxed_local()
+        })
+    }
+
+    /// What the commands may touch, as it is now; the commands again. Nobody waits for its end but those
+    /// who would change it.
+    pub(in crate::ledger) fn load(
+        &self,
+        commands: Vec<Command>,
+        singles: HashSet<AccountName>,
+    ) -> Result<(Books, Vec<Command>), Trouble> {
+        self.run(move |session| {
+            async move {
+                let is_single = |record: &Authorization| singles.contains(&record.account);
+                let loaded = load::load(session, &["BEGIN"], 0, &commands, &is_single).await;
+                session.batch("ROLLBACK").await?;
+                Ok((loaded?, commands))
+            }
+            .boxed_local()
         })
     }
 
     /// Several statements without parameters.
     pub(in crate::ledger) fn batch(&self, sql: &str) -> Result<(), Trouble> {
         let sql = sql.to_owned();
-        self.run(move |client| async move { client.batch_execute(&sql).await }.boxed())
+        self.run(move |session| async move { session.batch(&sql).await }.boxed_local())
     }
 
     /// Begins a transaction, which is undone unless it is ended.
@@ -135,19 +160,19 @@ impl Remote {
 
     fn run<T: Send + 'static>(
         &self,
-        work: impl for<'a> FnOnce(&'a Client) -> BoxFuture<'a, Result<T, Error>> + Send + 'static,
+        work: impl for<'a> FnOnce(&'a Session) -> LocalBoxFuture<'a, Result<T, Trouble>> + Send + 'static,
     ) -> Result<T, Trouble> {
         let (reply, answer) = answers::sync_channel(1);
-        let work: Work = Box::new(move |client| {
+        let work: Work = Box::new(move |session| {
             async move {
-                let done = match client {
-                    Ok(client) => work(client).await.map_err(Trouble::from),
+                let done = match session {
+                    Ok(session) => work(session).await,
                     Err(cause) => Err(Trouble::Lost(cause)),
                 };
                 // Whoever asked waits for it.
                 let _ = reply.send(done);
             }
-            .boxed()
+            .boxed_local()
         });
         let job = Job { may_connect: !self.is_within.load(Ordering::Relaxed), work };
         let ended = || Trouble::Lost("its thread has ended".to_owned());
@@ -208,17 +233,13 @@ pub(in crate::ledger) fn migrate(at: &Address) -> Result<Migrated, LedgerError> 
     };
     let ended = std::thread::spawn(migrate).join();
     let migrated = ended.map_err(|_| LedgerError::Failed("its thread has ended".to_owned()))?;
-    migrated.map_err(|trouble| open_error(at, &trouble))
+    migrated.map_err(|trouble| open_error(at, trouble))
 }
 
-fn open_error(at: &Address, trouble: &Trouble) -> LedgerError {
-    let (path, cause) = (at.shown(), trouble.words());
-    match trouble {
-        Trouble::Lost(_) => LedgerError::Away(format!("{path}: {cause}")),
-        Trouble::Fatal(_) | Trouble::Again(_) | Trouble::Twice(_) | Trouble::Refused(_) => {
-            LedgerError::Open { path, cause }
-        }
-    }
+fn open_error(at: &Address, trouble: Trouble) -> LedgerError {
+    let is_lost = matches!(trouble, Trouble::Lost(_));
+    let (path, cause) = (at.shown(), super::cause(trouble));
+    if is_lost { LedgerError::Away(format!("{path}: {cause}")) } else { LedgerError::Open { path, cause } }
 }
 
 /// Connects, and makes sure that there is a ledger of this version.
@@ -240,7 +261,7 @@ async fn serve(at: &Address, session: Session, mut asked: mpsc::UnboundedReceive
                 Err(trouble) => why = trouble.words(),
             }
         }
-        work(session.as_mut().map(|session| &*session.client_mut()).ok_or(why)).await;
+        work(session.as_ref().ok_or(why)).await;
     }
 }
 

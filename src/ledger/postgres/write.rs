@@ -10,8 +10,8 @@ use tokio_postgres::types::ToSql;
 use crate::capture::books::{Books, Change, Entry};
 use crate::capture::dead_letter::{self, DeadLetter};
 use crate::capture::event::CaptureKind;
-use crate::capture::records::{Authorization, AuthorizationKey, Capture, CaptureKey, JobKey, Kept, NamedBy, Order};
 use crate::capture::records::{AmountMode, Shipment, ShipmentKey};
+use crate::capture::records::{Authorization, AuthorizationKey, Capture, CaptureKey, JobKey, Kept, NamedBy, Order};
 use crate::capture::replay::{ReplayRecord, ReplayResult};
 use crate::capture::states::ShipmentState;
 use crate::capture::why::{LeftOpen, Missing, Since};
@@ -94,8 +94,8 @@ pub(super) async fn write(
 /// The authorization on which a shipment is captured together with others, or was.
 fn collected_on(books: &Books, shipment: &Shipment, is_single: &IsSingle<'_>) -> Option<i64> {
     let capture = shipment.capture.and_then(|key| books.captures().find(key));
-    let waits_or_waited = shipment.state == ShipmentState::Waiting
-        || capture.is_some_and(|capture| capture.kind == CaptureKind::Batch);
+    let waits_or_waited =
+        shipment.state == ShipmentState::Waiting || capture.is_some_and(|capture| capture.kind == CaptureKind::Batch);
     let authorization = shipment.authorization.map(|key| books.authorization(key));
     let record = authorization.filter(|record| waits_or_waited || is_single(record));
     record.map(|record| record.key.row())
@@ -226,7 +226,8 @@ impl Statements {
     fn dead_letters(&mut self, books: &Books, now: Timestamp) {
         let mut entries: Vec<&Entry<DeadLetter>> = books.changed_dead_letters().collect();
         entries.sort_unstable_by_key(|entry| entry.value.id.as_uuid());
-        let is_new = |entry: &&Entry<DeadLetter>| entry.change == Change::Inserted && entry.value.shipment_key.is_some();
+        let is_new =
+            |entry: &&Entry<DeadLetter>| entry.change == Change::Inserted && entry.value.shipment_key.is_some();
         let (of_shipments, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_new);
         self.put(&tables::DEAD_LETTERS, others, write_dead_letter);
         self.put(&tables::SHIPMENT_LETTERS, of_shipments, write_dead_letter);

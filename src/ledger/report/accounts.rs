@@ -14,8 +14,11 @@ use crate::ledger::session::{self, Row, Session};
 /// An account, as the ledger knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AccountSummary {
-    /// Where it stands; `None` for an account that no worker has had in its settings.
+    /// Where it stands, by the worker with which it stands worst; `None` for an account that no worker has
+    /// had in its settings.
     pub status: Option<AccountStatus>,
+    /// That worker, where several run.
+    pub worker: Option<String>,
     /// Captures that wait to be sent.
     pub waiting: u64,
     /// Captures that are being sent.
@@ -41,6 +44,10 @@ fn read(session: &Session) -> session::Result<BTreeMap<AccountName, AccountSumma
         let name = status.account.clone();
         accounts.entry(name).or_default().status = Some(status);
     }
+    for (status, worker) in of_workers(session)? {
+        let summary = accounts.entry(status.account.clone()).or_default();
+        (summary.status, summary.worker) = (Some(status), worker);
+    }
     let sql = "SELECT account, state, count(*) FROM captures WHERE is_open = 1 GROUP BY account, state";
     let open = session.query(sql, params![], |row| {
         let in_state: fn(&mut AccountSummary) -> &mut u64 = match row.get_ref("state")?.as_str()? {
@@ -56,6 +63,21 @@ fn read(session: &Session) -> session::Result<BTreeMap<AccountName, AccountSumma
     }
     Ok(accounts)
 }
+
+/// Where each account stands with the workers that run, the worst of it; and with whom, where several run.
+fn of_workers(session: &Session) -> session::Result<Vec<(AccountStatus, Option<String>)>> {
+    session.query(session.pick("SELECT 1 WHERE FALSE", STANDINGS), params![], |row| {
+        let worker = if row.get("several")? { Some(row.get("name")?) } else { None };
+        Ok((read_status(row)?, worker))
+    })
+}
+
+const STANDINGS: &str = "
+    SELECT DISTINCT ON (s.account) s.account, s.state, s.why, s.since, s.last_success_at, s.clock_skew_ms, w.name,
+      (SELECT count(*) FROM workers WHERE lease_until > now()) > 1 AS several
+    FROM standings s JOIN workers w USING (worker_row) WHERE w.lease_until > now()
+    ORDER BY s.account, CASE s.state WHEN 'paused' THEN 1 WHEN 'suspended' THEN 2 WHEN 'breaker_open' THEN 3 ELSE 4 END,
+      s.since DESC";
 
 fn read_status(row: &Row<'_>) -> rusqlite::Result<AccountStatus> {
     Ok(AccountStatus {

@@ -10,8 +10,8 @@ use crate::capture::books::Books;
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::decide::{self, Command, Context, Note};
 use crate::capture::notice::RawMessage;
-use crate::capture::policy::{Captures, Policy};
-use crate::capture::records::{Authorization, JobKey};
+use crate::capture::policy::Policy;
+use crate::capture::records::JobKey;
 use crate::capture::replay::{Replay, Replayed, WhyNot};
 use crate::capture::retry::Jitter;
 use crate::clock::{Moment, Timestamp};
@@ -20,7 +20,6 @@ use crate::ledger::codec::corrupt;
 use crate::ledger::replays::{self, ItemOutcome, LETTERS_MAX, ReplayJob};
 use crate::ledger::rows::{DEAD_LETTER, read_dead_letter};
 use crate::ledger::session::{self, Row, Session};
-use crate::ledger::sqlite::load;
 use crate::money::{Currency, Money};
 
 /// Dead letters whose records are loaded together.
@@ -96,7 +95,7 @@ impl Report {
         now: Moment,
         read: impl Fn(RawMessage) -> Command,
     ) -> Result<Rehearsal, ReportError> {
-        self.ask(|session| {
+        let rehearse = |session: &Session| {
             let sql = format!("SELECT coalesce(max({}), 0) FROM dead_letters", replays::mark(session));
             let up_to = session.number(&sql, params![])?;
             let mut letters = chosen(session, choice)?;
@@ -104,7 +103,9 @@ impl Report {
             letters.truncate(usize::try_from(LETTERS_MAX).unwrap_or(usize::MAX));
             let stage = Stage { session, policy, now };
             Ok(Rehearsal { letters: stage.rehearse(letters, read)?, up_to, is_too_much })
-        })
+        };
+        // In PostgreSQL what is decided on is locked meanwhile, a few orders at a time.
+        if self.source.path().is_some() { self.ask(rehearse) } else { self.ask_outside(rehearse) }
     }
 
     /// A replay, and what became of it so far.
@@ -217,9 +218,14 @@ impl Stage<'_> {
         let mut rehearsed = Vec::with_capacity(letters.len());
         let mut letters = letters.into_iter().peekable();
         while letters.peek().is_some() {
-            let chunk: Vec<DeadLetter> = letters.by_ref().take(CHUNK).collect();
+            let mut chunk: Vec<DeadLetter> = letters.by_ref().take(CHUNK).collect();
+            // What belongs to one order is decided together.
+            let order = chunk.last().and_then(|last| last.order.clone());
+            while let Some(next) = letters.next_if(|next| order.is_some() && next.order == order) {
+                chunk.push(next);
+            }
             let commands: Vec<Command> = chunk.iter().map(command).collect();
-            let mut loaded = load::load(self.session.file()?, books.take(), &commands, &self.is_single())?;
+            let (mut loaded, commands) = self.session.load(books.take(), commands, self.policy)?;
             loaded.claim(&claimed, job);
             for (letter, command) in chunk.into_iter().zip(commands) {
                 let verdict = self.decide(&mut loaded, command);
@@ -238,10 +244,5 @@ impl Stage<'_> {
         }
         let Note::NotReplayed(why) = note else { unreachable!("what is there is replayed or not: {note:?}") };
         Err(why)
-    }
-
-    fn is_single(&self) -> impl Fn(&Authorization) -> bool {
-        let accounts = &self.policy.accounts;
-        |record| accounts.get(&record.account).is_some_and(|account| account.captures == Captures::Single)
     }
 }

@@ -169,8 +169,8 @@ const SELECT: &str = "
 /// Leads from the few open captures to their shipments, rather than through all shipments.
 const WITH_OPEN_CAPTURE: &str = "s.shipment_row IN (
     SELECT covered.shipment_row FROM captures open
-    CROSS JOIN shipments covered ON covered.order_row = open.order_row AND covered.capture_row = open.capture_row
-    WHERE open.is_open = 1)";
+    CROSS JOIN shipments covered
+    WHERE covered.order_row = open.order_row AND covered.capture_row = open.capture_row AND open.is_open = 1)";
 
 fn read_summary(row: &Row<'_>) -> rusqlite::Result<ShipmentSummary> {
     let currency = optional_id(row, "currency", Currency::parse)?;

@@ -346,7 +346,8 @@ CREATE TABLE replay_jobs (
   state TEXT COLLATE "C" NOT NULL CHECK (state = 'running' OR state = 'paused' OR state = 'stopped' OR state = 'done'),
   why TEXT COLLATE "C",                    -- of the state, in words
   changed_by TEXT COLLATE "C",             -- null: by itself
-  changed_at BIGINT NOT NULL
+  changed_at BIGINT NOT NULL,
+  claimed_by BIGINT                        -- the worker that goes on with it
 );
 
 -- In the order in which they are tried again: orders by their first arrival, each in its own sequence.
@@ -391,7 +392,8 @@ CREATE TABLE requests (
   reason TEXT COLLATE "C" NOT NULL,
   what TEXT COLLATE "C" NOT NULL,          -- JSON: the request and what it is about
   answered_at BIGINT,
-  answer TEXT COLLATE "C"                  -- JSON: whether it was done, and words
+  answer TEXT COLLATE "C",                 -- JSON: whether it was done, and words
+  claimed_by BIGINT                        -- the worker that carries it out
 );
 
 CREATE INDEX requests_open ON requests (request_row) WHERE answered_at IS NULL;
