@@ -11,7 +11,7 @@ fn statements(address: &Address, group: impl FnOnce()) -> Vec<String> {
          || round(total_exec_time::numeric, 2)::text
          FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
          WHERE d.datname = current_database() AND toplevel AND query !~ '^\\s*(SET|UPDATE sequence)'
-         AND query !~ 'pg_stat_statements|server_version_num|UPDATE workers SET lease_until' ORDER BY query";
+         AND query !~ 'pg_stat_statements|server_version_num|pg_is_in_recovery|UPDATE workers SET lease_until' ORDER BY query";
     sql(address, counted).expect("counted")
 }
 
@@ -40,7 +40,7 @@ fn a_group_takes_as_many_statements_whether_it_is_large_or_small() {
     }
     println!("{:#?}", counted[1]);
     let counts = counted[1].each_ref().map(Vec::len);
-    assert!(counts[0] <= 16 && counts[1] <= 20 && counts[2] <= 6, "{counts:?}");
+    assert!(counts[0] <= 13 && counts[1] <= 18 && counts[2] <= 5, "{counts:?}");
 }
 
 /// Whatever is asked in a group or by a loop comes from an index, also by a plan that was made before
@@ -55,9 +55,10 @@ fn nothing_that_is_asked_looks_at_a_whole_table() {
     runtime().block_on(async {
         let session = connect(&address, Purpose::Groups).await.expect("connected");
         session.batch("SET plan_cache_mode = force_generic_plan").await.expect("set");
-        for (number, statement) in read::tests::ALL.iter().chain(load::tests::ALL).enumerate() {
+        let written = write::tests::all();
+        for (number, statement) in read::tests::ALL.iter().chain(load::tests::ALL).chain(&written).enumerate() {
             session.batch(&format!("PREPARE s{number} AS {statement}")).await.expect(statement);
-            let parameters = (1..9).filter(|n| statement.contains(&format!("${n}"))).count();
+            let parameters = (1..99).take_while(|n| statement.contains(&format!("${n}"))).count();
             let values = vec!["NULL"; parameters].join(", ");
             let values = if values.is_empty() { String::new() } else { format!("({values})") };
             let explain = format!("EXPLAIN EXECUTE s{number}{values}");

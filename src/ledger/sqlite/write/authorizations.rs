@@ -8,7 +8,7 @@ use crate::capture::books::{Change, Entry};
 use crate::capture::evidence::ProviderBalance;
 use crate::capture::records::{Ask, Authorization, SingleUse, Watch};
 use crate::clock::Timestamp;
-use crate::ledger::sqlite::codec::{self, at};
+use crate::ledger::codec::{self, at};
 use crate::money::Money;
 
 const INSERT: &str = "INSERT INTO authorizations (

@@ -10,7 +10,7 @@ use crate::capture::records::{Capture, CaptureProgress, NamedBy, ShipmentKey};
 use crate::capture::why::{LeftOpen, Since};
 use crate::clock::Timestamp;
 use crate::ids::AccountName;
-use crate::ledger::sqlite::codec::{self, At, at};
+use crate::ledger::codec::{self, At, at};
 
 const INSERT: &str = "INSERT INTO captures (
      capture_row, state, is_open, due_at, waits_turn, attempts, epoch, window_from, window_boot, window_since_boot,
