@@ -180,7 +180,6 @@ fn apply(books: &mut Books, capture: CaptureKey, verdict: Verdict, start: bool, 
     match verdict {
         Verdict::Captured { resolved_by, provider_reference } => {
             let amount = books.capture(capture).amount;
-            due::note(books, capture, "captured", format!("by {}", resolved_by.as_str()), context);
             outcome::captured(books, capture, resolved_by, provider_reference, context);
             after_single(books, capture, context);
             due::hand_on(books, authorization, start, context).with_note(Note::Captured(amount))

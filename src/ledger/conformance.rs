@@ -22,6 +22,7 @@ use crate::capture::tests::support::*;
 use crate::ids::{CaptureId, DeadLetterId};
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::postgres::local_server::tests::server;
+use crate::ledger::postgres::tests::tables::{rows_of_postgres, rows_of_sqlite};
 use crate::ledger::postgres::{Address, Options, PostgresLedger};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{DueNow, Executed, Ledger, LedgerError, OutboxRow, Vitals};
@@ -46,7 +47,7 @@ struct Backend {
 /// Where its rows are.
 enum Place {
     Memory,
-    File(PathBuf, TempDir),
+    File { path: PathBuf, _directory: TempDir },
     Database(Address),
 }
 
@@ -66,7 +67,7 @@ impl Backend {
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         let directory = directory.expect("a temporary directory");
         let path = directory.path().join("ledger.db");
-        Self::opened("sqlite", clock, Place::File(path, directory))
+        Self::opened("sqlite", clock, Place::File { path, _directory: directory })
     }
 
     fn postgres(clock: ManualClock) -> Self {
@@ -84,7 +85,7 @@ impl Backend {
         let environment = environment(rules(), &self.clock);
         let opened: Arc<dyn Ledger> = match &self.place {
             Place::Memory => return,
-            Place::File(path, _) => {
+            Place::File { path, .. } => {
                 self.ledger = None;
                 Arc::new(SqliteLedger::open(path, environment).expect("nobody holds it"))
             }
@@ -1038,6 +1039,18 @@ fn all_do_the_same(steps: &[Step], others: &[fn(ManualClock) -> Backend]) {
     for other in &beside.others {
         assert_eq!(beside.memory.unpublished(1_000), other.unpublished(1_000), "{}", other.name);
         assert_eq!(beside.memory.vitals(), other.vitals(), "{}", other.name);
+    }
+    // Row by row, so that a ledger can move from one to the other.
+    let mut rows = beside.others.iter().filter_map(|other| match &other.place {
+        Place::Memory => None,
+        Place::File { path, .. } => Some(rows_of_sqlite(path)),
+        Place::Database(address) => Some(rows_of_postgres(address)),
+    });
+    let first = rows.next().expect("something is kept");
+    for others in rows {
+        for (table, rows) in &first {
+            assert_eq!(Some(rows), others.get(table), "{table}");
+        }
     }
 }
 

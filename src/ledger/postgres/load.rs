@@ -541,3 +541,30 @@ impl<'a> Loader<'a> {
         is_locked
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// What is asked for groups.
+    pub(in crate::ledger::postgres) const ALL: &[&str] = &[
+        What::Lock.sql(),
+        What::Orders.sql(),
+        What::OrdersById.sql(),
+        What::Authorizations.sql(),
+        What::AuthorizationsByName.sql(),
+        What::Shipments.sql(),
+        What::ShipmentsById.sql(),
+        What::Captures.sql(),
+        What::Kept.sql(),
+        What::Scope(Scope::Awaiting).sql(),
+        What::Scope(Scope::Waiting).sql(),
+        What::Scope(Scope::Ended).sql(),
+        What::Scope(Scope::Kept).sql(),
+        What::Scope(Scope::AuthorizationsOf).sql(),
+        What::Scope(Scope::Open).sql(),
+        What::Scope(Scope::Unresolved).sql(),
+        What::Scope(Scope::Collected).sql(),
+        What::Letters.sql(),
+    ];
+}

@@ -180,6 +180,15 @@ impl LocalServer {
         self.crash_and_restart()
     }
 
+    /// The next start is as a standby, of nobody.
+    ///
+    /// # Errors
+    /// [`LocalServerError::Io`].
+    pub fn become_standby(&self) -> Result<(), LocalServerError> {
+        let path = self.dir.join("data/standby.signal");
+        write_private(&path, "", self.user).map_err(|source| LocalServerError::Io { dir: self.dir.clone(), source })
+    }
+
     /// Runs a statement as the server's owner, in the database of the same name as it, by `psql`; returns
     /// what it prints.
     ///

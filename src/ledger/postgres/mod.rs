@@ -199,3 +199,6 @@ impl Ledger for PostgresLedger {
         self.ask(|session| read::vitals(session).boxed()).boxed()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -339,3 +339,29 @@ async fn by_account(session: &Session, sql: &'static str) -> Result<Vec<(Account
 fn account(text: &str) -> rusqlite::Result<AccountName> {
     AccountName::parse(text).map_err(|_| corrupt("an account's name is not an id"))
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// What is asked again and again.
+    pub(in crate::ledger::postgres) const ALL: &[&str] = &[
+        CAPTURES,
+        AUTHORIZATIONS,
+        ASKING,
+        READS_SET_BACK,
+        SHIPMENTS,
+        KEPT,
+        ORDERS,
+        CLAIM_CAPTURES,
+        CLAIM_AUTHORIZATIONS,
+        CLAIM_EVENTS,
+        UNPUBLISHED,
+        INTERRUPTED,
+        COUNTS,
+        IN_DOUBT,
+        EARNED,
+        DEAD_LETTERS,
+        HALTED,
+    ];
+}

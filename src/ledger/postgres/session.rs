@@ -153,3 +153,16 @@ impl Session {
         Ok(statement)
     }
 }
+
+#[cfg(test)]
+impl Session {
+    /// What a statement without values says, line by line.
+    pub(super) async fn simple(&self, sql: &str) -> Vec<String> {
+        let said = self.client.simple_query(sql).await.expect(sql);
+        let line = |message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        };
+        said.into_iter().filter_map(line).collect()
+    }
+}

@@ -130,12 +130,14 @@ impl Statements {
         }
     }
 
-    /// Updates first: what is inserted may take the place of what has ended.
-    fn put<T>(&mut self, table: &'static Table, entries: Vec<&Entry<T>>, row: impl Fn(&T) -> Vec<Cell>) {
+    /// Updates first: what is inserted may take the place of what has ended. What is as it was is not
+    /// written.
+    fn put<T: PartialEq>(&mut self, table: &'static Table, entries: Vec<&Entry<T>>, row: impl Fn(&T) -> Vec<Cell>) {
         let (mut inserted, mut updated) = (Batch::of(table.kinds()), Batch::of(table.kinds()));
         for entry in entries {
             match entry.change {
                 Change::Inserted => inserted.push(row(&entry.value)),
+                Change::Updated if entry.before.as_deref() == Some(&entry.value) => {}
                 Change::Updated => updated.push(row(&entry.value)),
                 Change::None => {}
             }
@@ -455,4 +457,24 @@ fn write_dead_letter(letter: &DeadLetter) -> Vec<Cell> {
         raw.map(|raw| dead_letter::sha256(&raw.body)).as_ref().map(|hash| &hash[..]),
         raw.map(codec::origin_to_json),
     ]
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// What is written for groups.
+    pub(in crate::ledger::postgres) fn all() -> Vec<&'static str> {
+        let tables: [&'static Table; 7] = [
+            &tables::ORDERS,
+            &tables::AUTHORIZATIONS,
+            &tables::SHIPMENTS,
+            &tables::CAPTURES,
+            &tables::KEPT,
+            &tables::MESSAGES,
+            &tables::DEAD_LETTERS,
+        ];
+        let statements = tables.into_iter().flat_map(|table| [table.insert.as_str(), table.update.as_str()]);
+        statements.filter(|sql| !sql.is_empty()).chain([COUNT, PUBLISHED, ENDED, REPLAYED]).collect()
+    }
 }

@@ -10,12 +10,13 @@ use super::fees::{self, Fee};
 use super::given::{self, To};
 use super::{Found, IdPrefix, Report, ReportError, find_ids, required_instant};
 use crate::capture::dead_letter::DeadLetter;
+use crate::capture::event::ResolvedBy;
 use crate::capture::plan::Working;
 use crate::capture::policy::Policy;
 use crate::capture::records::{
     Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey,
 };
-use crate::capture::states::ShipmentState;
+use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::Timestamp;
 use crate::ids::{CaptureId, EventId, OrderId, ShipmentId};
 use crate::ledger::codec::{corrupt, instant};
@@ -294,7 +295,7 @@ fn capture_story(session: &Session, capture: Capture) -> session::Result<Capture
         ShipmentId::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("a shipment's id is not an id"))
     })?;
     let sql = "SELECT attempt, what, detail, at FROM history WHERE capture_row = ?1 ORDER BY number";
-    let history: Vec<HistoryLine> = session.query(sql, [capture.key.row()], |row| {
+    let mut history: Vec<HistoryLine> = session.query(sql, [capture.key.row()], |row| {
         Ok(HistoryLine {
             attempt: row.get("attempt")?,
             what: row.get("what")?,
@@ -303,8 +304,21 @@ fn capture_story(session: &Session, capture: Capture) -> session::Result<Capture
         })
     })?;
     let up_to = session.number("SELECT up_to FROM pruned WHERE what = 'captures'", params![])?;
-    let is_pruned = history.is_empty() && capture.state.is_terminal() && capture.key.row() <= up_to;
+    let may_be_pruned = history.is_empty() && capture.state.is_terminal() && capture.key.row() <= up_to;
+    let had_none = capture.resolved_by == Some(ResolvedBy::Response) && capture.progress.attempts == 1;
+    let is_pruned = may_be_pruned && !had_none;
+    if !is_pruned {
+        history.extend(last_line(&capture).filter(|last| history.iter().all(|line| line.at != last.at)));
+    }
     Ok(CaptureStory { capture, shipments, history, is_pruned })
+}
+
+/// That it was captured stands in its own row, and is no line of history there, save where more is to be
+/// told of it.
+fn last_line(capture: &Capture) -> Option<HistoryLine> {
+    let resolved_by = capture.resolved_by.filter(|_| capture.state == CaptureState::Captured)?;
+    let (attempt, detail) = (capture.progress.attempts, format!("by {}", resolved_by.as_str()));
+    Some(HistoryLine { attempt, what: "captured".to_owned(), detail, at: capture.settled_at? })
 }
 
 /// The events about a shipment. Outcomes have an index. In a file a deferral and a correction have none,

@@ -191,7 +191,8 @@ impl Loader<'_> {
                 questions.push(Question { what, values });
             }
         };
-        ask(What::Restore, !std::mem::take(&mut wants.restore), Vec::new());
+        let is_first = std::mem::take(&mut wants.restore);
+        ask(What::Restore, !is_first, Vec::new());
         let (orders, order_ids) = (wants.orders.take(), wants.order_ids.take());
         let (authorizations, names) = (wants.authorizations.take(), wants.authorization_names.take());
         let (accounts, references): (Vec<_>, Vec<_>) = names.into_iter().unzip();
@@ -200,10 +201,11 @@ impl Loader<'_> {
         let (captures, kept) = (wants.captures.take(), wants.kept.take());
         let mut locks: Vec<i64> = wants.locks.take();
         locks.extend(orders.iter().filter(|order| !self.locked.contains(order)));
-        let is_locked = locks.is_empty()
-            && order_ids.is_empty()
-            && accounts.is_empty()
-            && [&authorizations, &shipments, &captures, &kept].iter().all(|keys| keys.is_empty());
+        // What comes up later is of orders that are locked by then, with few exceptions: those are found out
+        // when it comes, and it is asked for again.
+        let keys = [&authorizations, &shipments, &captures, &kept];
+        let names_any = !accounts.is_empty() || keys.iter().any(|keys| !keys.is_empty());
+        let is_locked = locks.is_empty() && order_ids.is_empty() && !(is_first && names_any);
         let values: Values = vec![
             Box::new(locks),
             Box::new(order_ids.clone()),

@@ -204,15 +204,15 @@ CREATE TABLE captures (
   waits_turn BIGINT NOT NULL,
   attempts BIGINT NOT NULL,
   epoch BIGINT NOT NULL,
-  doubtful BIGINT NOT NULL,
-  failures BIGINT NOT NULL,
-  looks BIGINT NOT NULL,
+  doubtful BIGINT NOT NULL DEFAULT 0,
+  failures BIGINT NOT NULL DEFAULT 0,
+  looks BIGINT NOT NULL DEFAULT 0,
   window_from BIGINT,                      -- by the wall clock, and by the machine's own: which run of it,
   window_boot BYTEA,
   window_since_boot BIGINT,                -- and how many microseconds after its start
   send_by BIGINT,
   doubt_since BIGINT,
-  is_pending BIGINT NOT NULL,
+  is_pending BIGINT NOT NULL DEFAULT 0,
   refused TEXT COLLATE "C",                -- JSON: the refusal that waits to be confirmed
   terminal_seen_at BIGINT,
   left_open TEXT COLLATE "C",              -- how the latest attempt that may have been executed left it open
