@@ -64,7 +64,8 @@ fn a_command_that_a_constraint_refuses_fails_alone() {
     let ledger = open(&address, &clock);
     let begun = tell(&ledger, accept("a", "10.00"));
     // Somebody has put an outcome of the shipment there.
-    let forged = "INSERT INTO events SELECT 1000000, '\\x00'::bytea, 'x', ''::bytea, NULL, shipment_row, 0 FROM shipments";
+    let forged =
+        "INSERT INTO events SELECT 1000000, '\\x00'::bytea, 'x', ''::bytea, NULL, shipment_row, 0 FROM shipments";
     sql(&address, forged).expect("forged");
     let settled = answered(&begun.ticket.expect("sent"), captured(Some(gel(1_000))));
     let executed = execute(&ledger, vec![accept("b", "1.00"), settled, accept("c", "1.00")]);

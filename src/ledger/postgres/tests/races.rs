@@ -22,7 +22,8 @@ fn two_workers_never_take_more_than_was_authorized_and_never_wait_for_each_other
         commands.push(draft(&format!("{order}b{number}"), "s").amount("15.00").on(on()).command());
         // Orders of before, from both ends.
         let others = (0..8).map(|other| draft(&format!("many{other}"), &format!("s{round}")).amount("0.10"));
-        let others = others.enumerate().map(|(other, d)| d.on(authorized(OFTEN, &format!("m{other}"), 10_000)).command());
+        let others =
+            others.enumerate().map(|(other, d)| d.on(authorized(OFTEN, &format!("m{other}"), 10_000)).command());
         let mut others: Vec<Command> = others.collect();
         if number == 1 {
             others.reverse();
@@ -54,16 +55,15 @@ fn two_workers_never_take_more_than_was_authorized_and_never_wait_for_each_other
             assert_eq!((planned, repeated), (1, 1), "{one:?} {other:?}");
             assert_eq!(one.subject.capture.or(other.subject.capture), other.subject.capture.or(one.subject.capture));
         }
-        let fit = |replies: &[Reply]| replies[..3].iter().filter_map(|reply| match &reply.note {
-            Note::Planned(amount) => Some(amount.minor()),
-            _ => None,
-        }).sum::<i64>();
+        let amount = |reply: &Reply| if let Note::Planned(amount) = reply.note { amount.minor() } else { 0 };
+        let fit = |replies: &[Reply]| replies[..3].iter().map(amount).sum::<i64>();
         let taken = fit(first) + fit(second);
         assert!((8_000..=10_000).contains(&taken), "30 and 50, and what else fits: {taken}");
     }
     let off = count(&address, "SELECT count(*) FROM authorizations WHERE captured + reserved > authorized");
     assert_eq!(off, 0);
-    let sum = "SELECT count(*) FROM authorizations a WHERE reserved <> (SELECT coalesce(sum(m.amount), 0) FROM movements m
+    let sum =
+        "SELECT count(*) FROM authorizations a WHERE reserved <> (SELECT coalesce(sum(m.amount), 0) FROM movements m
         WHERE m.authorization_row = a.authorization_row AND m.kind = 'reserve')";
     assert_eq!(count(&address, sum), 0, "the movements add up to the balance");
     // Locks are taken in one order: nobody waits in a circle, which takes a second each time.

@@ -172,9 +172,8 @@ fn of_a_commit_whose_answer_is_lost_it_is_found_out_whether_it_is_durable() {
     }
     assert_eq!(proxy.cuts.load(Ordering::SeqCst), 4);
     // A group that is executed one by one, because one of its commands breaks an invariant.
-    let unknown = Command::Due(crate::capture::decide::Due::Authorization(
-        crate::capture::records::AuthorizationKey::new(4_711),
-    ));
+    let unknown =
+        Command::Due(crate::capture::decide::Due::Authorization(crate::capture::records::AuthorizationKey::new(4_711)));
     proxy.cut(Cut::After);
     let replies = execute(&ledger, vec![accept("x", "1.00"), unknown, accept("y", "1.00")]).replies;
     let planned = |reply: &Result<Reply, _>| reply.as_ref().is_ok_and(|reply| matches!(reply.note, Note::Planned(_)));

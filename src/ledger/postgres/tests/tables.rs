@@ -89,7 +89,10 @@ fn the_tables_and_their_columns_are_those_of_sqlite() {
     let address = database();
     drop(open(&address, &clock));
     assert_eq!(of_sqlite(&path), of_postgres(&address));
-    let kinds = sql(&address, "SELECT DISTINCT data_type::text FROM information_schema.columns c
-        WHERE table_schema = current_schema() AND table_name NOT IN ('schema_version', 'workers') ORDER BY 1");
+    let kinds = sql(
+        &address,
+        "SELECT DISTINCT data_type::text FROM information_schema.columns c
+        WHERE table_schema = current_schema() AND table_name NOT IN ('schema_version', 'workers') ORDER BY 1",
+    );
     assert_eq!(kinds.expect("listed"), ["bigint", "bytea", "text"]);
 }

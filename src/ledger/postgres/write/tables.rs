@@ -57,7 +57,9 @@ fn insert(name: &str, columns: &[(&str, Kind)], claim: Claim<'_>) -> String {
         Claim::None => format!("INSERT INTO {name} ({names}) SELECT * FROM unnest({arrays})"),
         Claim::Insert | Claim::Begin(_) => {
             let claimant = columns.len() + 1;
-            format!("INSERT INTO {name} ({names}, claimed_by) SELECT u.*, ${claimant}::bigint FROM unnest({arrays}) AS u")
+            format!(
+                "INSERT INTO {name} ({names}, claimed_by) SELECT u.*, ${claimant}::bigint FROM unnest({arrays}) AS u"
+            )
         }
     }
 }
@@ -69,7 +71,8 @@ fn update(name: &str, columns: &[(&str, Kind)], updated: &[&str], claim: Claim<'
     let (key, names, arrays) = (columns[0].0, names(columns), arrays(columns));
     let mut set = updated.iter().map(|column| format!("{column} = u.{column}")).collect::<Vec<_>>().join(", ");
     if let Claim::Begin(raised) = claim {
-        let begun: Vec<String> = raised.iter().map(|column| format!("t.{column} IS DISTINCT FROM u.{column}")).collect();
+        let begun: Vec<String> =
+            raised.iter().map(|column| format!("t.{column} IS DISTINCT FROM u.{column}")).collect();
         let (begun, claimant) = (begun.join(" OR "), columns.len() + 1);
         let _ = write!(set, ", claimed_by = CASE WHEN {begun} THEN ${claimant}::bigint ELSE t.claimed_by END");
     }
@@ -261,8 +264,7 @@ pub(super) static PLANS: LazyLock<Table> = LazyLock::new(|| {
 });
 
 pub(super) static MESSAGES: LazyLock<Table> = LazyLock::new(|| {
-    let mut table =
-        Table::new("messages", &[("shipment_row", I), ("body", B), ("origin", T)], &[], Claim::None);
+    let mut table = Table::new("messages", &[("shipment_row", I), ("body", B), ("origin", T)], &[], Claim::None);
     // The usual case is the same one again, of which nothing is written.
     table.insert += " ON CONFLICT (shipment_row) DO UPDATE SET body = excluded.body, origin = excluded.origin
         WHERE (messages.body, messages.origin) IS DISTINCT FROM (excluded.body, excluded.origin)";
