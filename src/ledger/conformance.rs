@@ -48,7 +48,7 @@ struct Backend {
 enum Place {
     Memory,
     File { path: PathBuf, _directory: TempDir },
-    Database(Address),
+    Database(Box<Address>),
 }
 
 impl Backend {
@@ -71,7 +71,7 @@ impl Backend {
     }
 
     fn postgres(clock: ManualClock) -> Self {
-        Self::opened("postgres", clock, Place::Database(database()))
+        Self::opened("postgres", clock, Place::Database(Box::new(database())))
     }
 
     fn opened(name: &'static str, clock: ManualClock, place: Place) -> Self {
@@ -1064,7 +1064,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn all_do_the_same_with_the_same_commands(steps in prop::collection::vec(step(), 1..60)) {

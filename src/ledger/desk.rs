@@ -413,4 +413,62 @@ mod tests {
         drop(held);
         assert!(!desk.is_served().expect("looked"));
     }
+
+    fn of_two_workers() -> (Source, [i64; 2], [Desk; 2]) {
+        let source = Source::Postgres(testing::database());
+        moving::migrate(&source).expect("a new ledger");
+        let workers = ["w1", "w2"].map(|name| testing::enter_worker(&source, name));
+        let desks = workers.map(|worker| Desk::of_worker(&source, Some(worker)).expect("a desk"));
+        (source, workers, desks)
+    }
+
+    #[test]
+    fn a_request_is_carried_out_by_one_worker_and_taken_over_from_one_that_is_gone() {
+        let (source, workers, desks) = of_two_workers();
+        let mut put: Vec<i64> = (0..20).map(|_| desks[0].put(&request("flex")).expect("put")).collect();
+        let take = |desk: &Desk| desk.take_requests().expect("taken").into_iter().map(|(row, _)| row);
+        let mut taken: Vec<i64> = std::thread::scope(|scope| {
+            let threads = [&desks[0], &desks[1]].map(|desk| scope.spawn(move || take(desk).collect::<Vec<_>>()));
+            threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+        });
+        taken.sort_unstable();
+        put.sort_unstable();
+        assert_eq!(taken, put, "each by one");
+        assert_eq!(take(&desks[1]).count(), 0, "those that were taken are under way");
+        desks[0].answer(put[0], &Answer { done: true, message: String::new() }).expect("answered");
+        workers.iter().for_each(|worker| testing::end_lease(&source, *worker));
+        let third = Desk::of_worker(&source, Some(testing::enter_worker(&source, "w3"))).expect("a desk");
+        assert_eq!(take(&third).collect::<Vec<_>>(), put[1..]);
+    }
+
+    #[test]
+    fn a_pause_is_for_every_worker_and_the_worst_standing_is_told() {
+        let (source, workers, desks) = of_two_workers();
+        assert!(desks[0].has_others().expect("asked") && desks[0].is_served().expect("asked"));
+        let row = desks[0].put(&request("flex")).expect("put");
+        let status = |state: &str| AccountStatus {
+            account: AccountName::parse("flex").expect("a name"),
+            state: state.to_owned(),
+            why: (state != "active").then(|| "a reason".to_owned()),
+            since: clock::now(),
+            last_success: None,
+            clock_skew: None,
+        };
+        let answer = Answer { done: true, message: "paused".to_owned() };
+        desks[0].set_pause(row, &status("paused"), &answer).expect("paused");
+        assert_eq!(desks[1].pauses().expect("read")["flex"].as_deref(), Some("a reason"));
+        desks[1].set_status(&status("active")).expect("written");
+        let told = || {
+            let report = crate::ledger::report::Report::open(&source).expect("a ledger");
+            let summary = report.accounts().expect("read").into_values().next().expect("one");
+            (summary.status.expect("told").state, summary.worker)
+        };
+        assert_eq!(told(), ("paused".to_owned(), Some("w1".to_owned())));
+        testing::end_lease(&source, workers[0]);
+        assert_eq!(told(), ("active".to_owned(), None), "of those that run");
+        assert!(!desks[1].has_others().expect("asked"));
+        testing::end_lease(&source, workers[1]);
+        assert_eq!(told(), ("active".to_owned(), None), "as it was said last");
+        assert!(!desks[1].is_served().expect("asked"));
+    }
 }

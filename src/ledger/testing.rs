@@ -22,6 +22,19 @@ pub(crate) fn moved(path: &Path) -> Source {
     Source::Postgres(at)
 }
 
+/// Enters a worker that runs for an hour, without any of its work; its row.
+pub(crate) fn enter_worker(source: &Source, name: &str) -> i64 {
+    let sql = "INSERT INTO workers (name, host, pid, lease_until) VALUES (?1, 'h', 7, now() + interval '1 hour')
+               RETURNING worker_row";
+    Session::for_changes(source).expect("a ledger").one(sql, [name], |row| row.get(0)).expect("entered")
+}
+
+/// The lease of a worker runs out.
+pub(crate) fn end_lease(source: &Source, worker: i64) {
+    let sql = "UPDATE workers SET lease_until = now() - interval '1 second' WHERE worker_row = ?1";
+    assert_eq!(change(source, sql, &[&worker]), 1);
+}
+
 /// Changes rows; how many.
 pub(crate) fn change(source: &Source, sql: &str, values: &[&dyn ToSql]) -> usize {
     Session::for_changes(source).expect("a ledger").execute(sql, values).expect("changed")

@@ -326,13 +326,15 @@ fn change(session: &Session, job: i64, to: JobState, request: &Request) -> sessi
 mod tests {
     use super::*;
     use crate::ledger::report::example::Example;
+    use crate::ledger::testing;
 
     const PACE: Pace = Pace { canary: 1, rate: 10, failures_max: 10 };
 
     fn all(desk: &Desk) -> Chosen {
-        let count = "SELECT count(*), max(dead_letter_row) FROM dead_letters WHERE state = 'open'";
+        let session = desk.session();
+        let count = format!("SELECT count(*), max({}) FROM dead_letters WHERE state = 'open'", replays::mark(&session));
         let (letters, up_to) =
-            desk.session().one(count, params![], |row| Ok((row.get(0)?, row.get(1)?))).expect("counted");
+            session.one(&count, params![], |row| Ok((row.get(0)?, row.get(1)?))).expect("counted");
         Chosen { choice: Choice::default(), up_to, letters }
     }
 
@@ -353,7 +355,11 @@ mod tests {
         for body in [r#"{"order_id":"ord-9"}"#, r#"{"order_id":"ord-9","shipment_id":"s1"}"#] {
             example.message("09:28:00", body.as_bytes());
         }
-        let desk = Desk::open(&example.source).expect("a desk");
+        example.everywhere().iter().for_each(a_replay_takes_what_was_seen);
+    }
+
+    fn a_replay_takes_what_was_seen(source: &crate::ledger::Source) {
+        let desk = Desk::open(source).expect("a desk");
         let chosen = all(&desk);
         let (row, request) = put(&desk, &chosen);
         let fewer = Chosen { letters: chosen.letters - 1, ..chosen.clone() };
@@ -384,6 +390,36 @@ mod tests {
         assert_eq!(count(&desk, replaying), 0);
         assert_eq!(all(&desk).letters, chosen.letters);
         assert!(!desk.change_replay(row, 99, JobState::Stopped, &request).expect("answered").done);
+    }
+
+    #[test]
+    fn one_worker_goes_on_with_a_replay_and_another_when_it_is_gone() {
+        let source = Example::new().in_postgres();
+        let workers = ["w1", "w2"].map(|name| testing::enter_worker(&source, name));
+        let desks = workers.map(|worker| Desk::of_worker(&source, Some(worker)).expect("a desk"));
+        let chosen = all(&desks[0]);
+        let (row, request) = put(&desks[0], &chosen);
+        assert!(desks[0].start_replay(row, &chosen, PACE).expect("answered").done);
+        let running = |desk: &Desk| desk.running_replays().expect("read").iter().map(|job| job.job).collect::<Vec<_>>();
+        let job = running(&desks[1]);
+        assert_eq!((job.len(), running(&desks[0])), (1, Vec::new()), "the first that looks goes on with it");
+        testing::end_lease(&source, workers[1]);
+        assert_eq!(running(&desks[0]), job);
+        // Nobody changes it in the middle of a step.
+        desks[0].begin_step().expect("held");
+        std::thread::scope(|scope| {
+            let change = || desks[1].change_replay(row, job[0], JobState::Paused, &request).expect("answered");
+            let changing = scope.spawn(change);
+            let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            while testing::value::<i64>(&source, waits) == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(running(&desks[0]), job, "as it was");
+            desks[0].end_step().expect("let go");
+            assert!(changing.join().expect("no panic").done);
+        });
+        assert!(running(&desks[0]).is_empty());
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Address {
             ("disable", _) => Tls::Disable,
             ("prefer", _) | ("require", None) => Tls::Unverified,
             // With a list of authorities to go by, it is gone by.
-            ("require", root) | ("verify-full", root) => Tls::Verified(root),
+            ("require" | "verify-full", root) => Tls::Verified(root),
             _ => return Err("has an sslmode that is none of disable, prefer, require, verify-full".to_owned()),
         };
         check(&config, &tls)?;

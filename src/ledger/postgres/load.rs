@@ -4,10 +4,12 @@
 //! of it together. Nothing enters the books before its order is locked: whoever changes a record holds the
 //! lock of its order, and of that of its authorization.
 
-// what is asked of the tables
+// what is asked of the tables, and what comes back
+mod answer;
 mod question;
+mod wants;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Row;
 
@@ -19,12 +21,12 @@ use crate::capture::plan::Plan;
 use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, KeptKey, OrderKey, Restored, ShipmentKey};
 use crate::capture::replay::Replay;
 use crate::ids::{DeadLetterId, OrderId};
-use crate::ledger::cells::Cells;
-use crate::ledger::rows;
 
 use super::pipeline::{self, Sending};
 use super::session::Session;
 use super::trouble::Trouble;
+
+use wants::Wants;
 
 pub(super) use question::{DEAD_LETTERS, Question, Scope, What};
 
@@ -63,12 +65,14 @@ pub(super) async fn load(
     Err(Trouble::fatal("what a command touches does not come to an end"))
 }
 
+type Answer = (What, Vec<Row>);
+
 /// Asks everything together, behind `first`.
-async fn ask(session: &Session, first: &[&'static str], questions: Vec<Question>) -> Result<Vec<(What, Vec<Row>)>> {
+async fn ask(session: &Session, first: &[&'static str], questions: Vec<Question>) -> Result<Vec<Answer>> {
     for question in &questions {
         session.prepare(&[question.what.sql()]).await?;
     }
-    let mut sending: Vec<Sending<'_, Option<(What, Vec<Row>)>>> = Vec::new();
+    let mut sending: Vec<Sending<'_, Option<Answer>>> = Vec::new();
     for sql in first {
         sending.push(Box::pin(async move { session.batch(sql).await.map(|()| None) }));
     }
@@ -79,54 +83,6 @@ async fn ask(session: &Session, first: &[&'static str], questions: Vec<Question>
         }));
     }
     Ok(pipeline::in_order(sending).await?.into_iter().flatten().collect())
-}
-
-/// Keys to ask for, and those that were asked for.
-struct Wanted<K> {
-    next: BTreeSet<K>,
-    known: HashSet<K>,
-}
-
-impl<K> Default for Wanted<K> {
-    fn default() -> Self {
-        Self { next: BTreeSet::new(), known: HashSet::new() }
-    }
-}
-
-impl<K: Ord + std::hash::Hash + Clone> Wanted<K> {
-    /// Was it asked for? If not, it will be.
-    fn ask(&mut self, key: K) -> bool {
-        let is_known = self.known.contains(&key);
-        if !is_known {
-            self.next.insert(key);
-        }
-        is_known
-    }
-
-    fn take(&mut self) -> Vec<K> {
-        let next = std::mem::take(&mut self.next);
-        self.known.extend(next.iter().cloned());
-        next.into_iter().collect()
-    }
-}
-
-/// What is to be asked for.
-#[derive(Default)]
-struct Wants {
-    restore: bool,
-    /// Orders to lock: by row. The first round locks whatever it asks for.
-    locks: Wanted<i64>,
-    orders: Wanted<i64>,
-    order_ids: Wanted<String>,
-    authorizations: Wanted<i64>,
-    authorization_names: Wanted<(String, String)>,
-    shipments: Wanted<i64>,
-    shipment_ids: Wanted<(i64, String)>,
-    captures: Wanted<i64>,
-    kept: Wanted<i64>,
-    scopes: Wanted<(Scope, i64)>,
-    letters: Wanted<[u8; 16]>,
-    fees: Wanted<(i64, i64, i64)>,
 }
 
 struct Loader<'a> {
@@ -333,16 +289,13 @@ impl<'a> Loader<'a> {
     }
 
     fn order_by_id(&mut self, id: &OrderId) -> Option<OrderKey> {
-        match self.books.order_key(id) {
-            Some(key) => {
-                self.order(key);
-                Some(key)
-            }
-            None => {
-                self.wants.order_ids.ask(id.as_str().to_owned());
-                None
-            }
+        let key = self.books.order_key(id);
+        if let Some(key) = key {
+            self.order(key);
+        } else {
+            self.wants.order_ids.ask(id.as_str().to_owned());
         }
+        key
     }
 
     fn order(&mut self, key: OrderKey) {
@@ -466,79 +419,6 @@ impl<'a> Loader<'a> {
         for shipment in self.scope(Scope::Collected, key.row()) {
             self.shipment(ShipmentKey::new(shipment));
         }
-    }
-
-    // Answers.
-
-    fn answer(&mut self, what: What, rows: &[Row]) -> Result<()> {
-        rows.iter().try_for_each(|row| self.take(what, row))
-    }
-
-    fn take(&mut self, what: What, row: &Row) -> Result<()> {
-        match what {
-            What::Restore => self.books.read_first_until = crate::ledger::codec::instant(row, "read_first_until")?,
-            What::Lock => {
-                self.locked.insert(row.read(0)?);
-            }
-            What::Orders | What::OrdersById => {
-                let order = rows::read_order(row)?;
-                if self.is_locked(order.key) {
-                    self.books.load_order(order);
-                } else {
-                    self.wants.orders.known.remove(&order.key.row());
-                    self.wants.order_ids.known.remove(order.id.as_str());
-                }
-            }
-            What::Authorizations | What::AuthorizationsByName => {
-                let record = rows::read_authorization(row)?;
-                if self.is_locked(record.order) {
-                    self.books.load_authorization(record);
-                } else {
-                    self.wants.authorizations.known.remove(&record.key.row());
-                    let name = (record.account.as_str().to_owned(), record.reference.as_str().to_owned());
-                    self.wants.authorization_names.known.remove(&name);
-                }
-            }
-            What::Shipments | What::ShipmentsById => {
-                let shipment = rows::read_shipment(row)?;
-                if self.is_locked(shipment.order) {
-                    self.books.load_shipment(shipment);
-                } else {
-                    self.wants.shipments.known.remove(&shipment.key.row());
-                }
-            }
-            What::Captures => {
-                let capture = rows::read_capture(row)?;
-                if self.is_locked(capture.order) {
-                    self.books.load_capture(capture);
-                } else {
-                    self.wants.captures.known.remove(&capture.key.row());
-                }
-            }
-            What::Kept => {
-                let kept = rows::read_kept(row)?;
-                if self.is_locked(kept.order) {
-                    self.books.load_kept(kept);
-                } else {
-                    self.wants.kept.known.remove(&kept.key.row());
-                }
-            }
-            What::Scope(scope) => self.found.entry((scope, row.read(0)?)).or_default().push(row.read(1)?),
-            What::Letters => self.books.load_dead_letter(rows::read_dead_letter(row)?),
-            What::Fees => {
-                self.fees.insert((row.read(0)?, row.read(1)?, row.read(2)?), row.read(3)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// If it is not, it will be, and its records are asked for again then.
-    fn is_locked(&mut self, order: OrderKey) -> bool {
-        let is_locked = self.locked.contains(&order.row());
-        if !is_locked {
-            self.wants.locks.ask(order.row());
-        }
-        is_locked
     }
 }
 

@@ -169,7 +169,11 @@ impl Ledger for PostgresLedger {
         let (worker, policy) = (self.worker, Arc::clone(&self.environment.policy));
         self.ask(move |session| {
             let policy = Arc::clone(&policy);
-            async move { read::find_due(session, worker, &policy, now, limit).await }.boxed()
+            async move {
+                let among = read::among(session, worker).await?;
+                read::find_due(session, &among, &policy, now, limit).await
+            }
+            .boxed()
         })
         .boxed()
     }
@@ -181,14 +185,24 @@ impl Ledger for PostgresLedger {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<OutboxRow>, LedgerError>> {
         let worker = self.worker;
-        self.ask(move |session| read::unpublished(session, worker, row, written_before, limit).boxed()).boxed()
+        self.ask(move |session| {
+            async move {
+                let among = read::among(session, worker).await?;
+                read::unpublished(session, &among, row, written_before, limit).await
+            }
+            .boxed()
+        })
+        .boxed()
     }
 
     fn interrupted(&self) -> BoxFuture<'_, Result<Vec<(CaptureKey, u32)>, LedgerError>> {
         let worker = self.worker;
         async move {
             let is_first = !self.was_asked_for_interrupted.load(Ordering::Relaxed);
-            let found = self.ask(move |session| read::interrupted(session, worker, is_first).boxed()).await?;
+            let found = self.ask(move |session| {
+                async move { read::interrupted(session, &read::among(session, worker).await?, is_first).await }.boxed()
+            });
+            let found = found.await?;
             self.was_asked_for_interrupted.store(true, Ordering::Relaxed);
             Ok(found)
         }

@@ -19,6 +19,7 @@ use super::trouble::Trouble;
 
 type Result<T> = std::result::Result<T, Trouble>;
 
+<<<<<<< HEAD
 /// Is it ours (`$1`), or nobody's: of no worker, or of one whose lease is over?
 macro_rules! free {
     ($table:literal) => {
@@ -102,6 +103,63 @@ const READS_SET_BACK: &str = concat!(
     free!("a"),
     " LIMIT $3)"
 );
+=======
+/// The other workers whose leases last. What is claimed by none of them is free, or ours.
+const OTHERS: &str = "SELECT worker_row FROM workers WHERE lease_until > now() AND worker_row <> $1";
+
+// What is due is asked for account by account, so that none crowds out another: two steps in an index find
+// the next account that has anything due some time. `$1` are the other workers.
+
+/// Besides what has come, what lies beyond any wait without waiting for its turn.
+const CAPTURES: &str = "
+    WITH RECURSIVE names (account) AS (
+      SELECT min(account) FROM captures WHERE due_at IS NOT NULL
+      UNION ALL
+      SELECT (SELECT min(t.account) FROM captures t WHERE t.due_at IS NOT NULL AND t.account > n.account)
+      FROM names n WHERE n.account IS NOT NULL)
+    SELECT d.* FROM names n CROSS JOIN LATERAL (
+      (SELECT c.capture_row AS row, a.account, a.expires_at, c.claimed_by
+       FROM captures c JOIN authorizations a USING (authorization_row)
+       WHERE c.account = n.account AND c.due_at <= $2 AND (c.claimed_by = ANY($1)) IS NOT TRUE
+       ORDER BY c.due_at LIMIT $3)
+      UNION ALL
+      (SELECT c.capture_row, a.account, a.expires_at, c.claimed_by
+       FROM captures c JOIN authorizations a USING (authorization_row)
+       WHERE c.account = n.account AND c.due_at > $4 AND c.waits_turn = 0 AND (c.claimed_by = ANY($1)) IS NOT TRUE
+       LIMIT $3)) d";
+
+const AUTHORIZATIONS: &str = "
+    WITH RECURSIVE names (account) AS (
+      SELECT min(account) FROM authorizations WHERE watch_at IS NOT NULL
+      UNION ALL
+      SELECT (SELECT min(t.account) FROM authorizations t WHERE t.watch_at IS NOT NULL AND t.account > n.account)
+      FROM names n WHERE n.account IS NOT NULL)
+    SELECT d.* FROM names n CROSS JOIN LATERAL (
+      SELECT a.authorization_row AS row, a.account, a.expires_at, a.lead_at, a.claimed_by FROM authorizations a
+      WHERE a.account = n.account AND a.watch_at <= $2 AND (a.claimed_by = ANY($1)) IS NOT TRUE
+      ORDER BY a.watch_at LIMIT $3) d";
+
+const ASKING: &str = "
+    WITH RECURSIVE names (account) AS (
+      SELECT min(account) FROM authorizations WHERE ask_at IS NOT NULL
+      UNION ALL
+      SELECT (SELECT min(t.account) FROM authorizations t WHERE t.ask_at IS NOT NULL AND t.account > n.account)
+      FROM names n WHERE n.account IS NOT NULL)
+    SELECT d.* FROM names n CROSS JOIN LATERAL (
+      (SELECT a.authorization_row AS row, a.account, a.expires_at, a.claimed_by FROM authorizations a
+       WHERE a.account = n.account AND a.ask_at <= $2 AND (a.claimed_by = ANY($1)) IS NOT TRUE
+       ORDER BY a.ask_at LIMIT $3)
+      UNION ALL
+      (SELECT a.authorization_row, a.account, a.expires_at, a.claimed_by FROM authorizations a
+       WHERE a.account = n.account AND a.ask_at > $4 AND (a.claimed_by = ANY($1)) IS NOT TRUE LIMIT $3)) d";
+
+const READS_SET_BACK: &str = "
+    (SELECT authorization_row AS row, account, expires_at, lead_at, claimed_by FROM authorizations
+     WHERE waiting > 0 AND read_at > $4 AND watch_at > $2 AND (claimed_by = ANY($1)) IS NOT TRUE LIMIT $3)
+    UNION ALL
+    (SELECT authorization_row, account, expires_at, lead_at, claimed_by FROM authorizations
+     WHERE waiting = 0 AND read_at > $5 AND watch_at > $2 AND (claimed_by = ANY($1)) IS NOT TRUE LIMIT $3)";
+>>>>>>> pg
 
 /// What needs no call is nobody's own: whoever comes to it first has done it, and for the others it is not
 /// due any more.
@@ -109,6 +167,7 @@ const SHIPMENTS: &str = "SELECT shipment_row FROM shipments WHERE due_at <= $1 O
 const KEPT: &str = "SELECT notice_row FROM kept_notices WHERE due_at <= $1 ORDER BY due_at, notice_row LIMIT $2";
 const ORDERS: &str = "SELECT order_row FROM orders WHERE closes_at <= $1 ORDER BY closes_at LIMIT $2";
 
+<<<<<<< HEAD
 /// Takes what is still free. What somebody has in hand just now is left to him.
 const CLAIM_CAPTURES: &str = concat!(
     "UPDATE captures SET claimed_by = $1 WHERE capture_row = ANY(ARRAY(
@@ -131,11 +190,44 @@ const CLAIM_EVENTS: &str = concat!(
     "
        ORDER BY o.event_row FOR UPDATE SKIP LOCKED)) RETURNING event_row"
 );
+=======
+// Taking what is still free. What somebody has in hand just now is left to him.
+
+const CLAIM_CAPTURES: &str = "
+    UPDATE captures SET claimed_by = $2 WHERE capture_row = ANY(ARRAY(
+      SELECT capture_row FROM captures WHERE capture_row = ANY($3) AND (claimed_by = ANY($1)) IS NOT TRUE
+      ORDER BY capture_row FOR UPDATE SKIP LOCKED))
+    RETURNING capture_row";
+
+const CLAIM_AUTHORIZATIONS: &str = "
+    UPDATE authorizations SET claimed_by = $2 WHERE authorization_row = ANY(ARRAY(
+      SELECT authorization_row FROM authorizations WHERE authorization_row = ANY($3) AND (claimed_by = ANY($1)) IS NOT TRUE
+      ORDER BY authorization_row FOR UPDATE SKIP LOCKED))
+    RETURNING authorization_row";
+
+const CLAIM_EVENTS: &str = "
+    UPDATE outbox SET claimed_by = $2 WHERE event_row = ANY(ARRAY(
+      SELECT event_row FROM outbox WHERE event_row = ANY($3) AND (claimed_by = ANY($1)) IS NOT TRUE
+      ORDER BY event_row FOR UPDATE SKIP LOCKED))
+    RETURNING event_row";
+
+/// A worker among others.
+pub(super) struct Among {
+    worker: i64,
+    others: Vec<i64>,
+}
+
+/// A worker among those whose leases last now.
+pub(super) async fn among(session: &Session, worker: i64) -> Result<Among> {
+    let rows = session.query(OTHERS, &[&worker]).await?;
+    Ok(Among { worker, others: rows.iter().map(|row| row.read(0)).collect::<rusqlite::Result<_>>()? })
+}
+>>>>>>> pg
 
 /// What is due, and ours from now on.
 pub(super) async fn find_due(
     session: &Session,
-    worker: i64,
+    among: &Among,
     policy: &Policy,
     now: Timestamp,
     limit: u32,
@@ -143,14 +235,15 @@ pub(super) async fn find_due(
     let (now_micros, limit) = (now.timestamp_micros(), i64::from(limit));
     let beyond = clock::after(now, policy.longest_wait()).timestamp_micros();
     let beyond_rest = clock::after(now, policy.longest_rest()).timestamp_micros();
-    let captures = session.query(CAPTURES, &[&worker, &now_micros, &limit, &beyond]).await?;
-    let captures = claim(session, CLAIM_CAPTURES, worker, captures).await?;
-    let mut records = session.query(AUTHORIZATIONS, &[&worker, &now_micros, &limit]).await?;
-    let set_back: &[&(dyn ToSql + Sync)] = &[&worker, &now_micros, &limit, &beyond, &beyond_rest];
+    let others = &among.others;
+    let captures = session.query(CAPTURES, &[others, &now_micros, &limit, &beyond]).await?;
+    let captures = claim(session, CLAIM_CAPTURES, among, captures).await?;
+    let mut records = session.query(AUTHORIZATIONS, &[others, &now_micros, &limit]).await?;
+    let set_back: &[&(dyn ToSql + Sync)] = &[others, &now_micros, &limit, &beyond, &beyond_rest];
     records.extend(session.query(READS_SET_BACK, set_back).await?);
-    let records = claim(session, CLAIM_AUTHORIZATIONS, worker, records).await?;
-    let asking = session.query(ASKING, &[&worker, &now_micros, &limit, &beyond]).await?;
-    let asking = claim(session, CLAIM_AUTHORIZATIONS, worker, asking).await?;
+    let records = claim(session, CLAIM_AUTHORIZATIONS, among, records).await?;
+    let asking = session.query(ASKING, &[others, &now_micros, &limit, &beyond]).await?;
+    let asking = claim(session, CLAIM_AUTHORIZATIONS, among, asking).await?;
     let mut due = DueNow::default();
     let mut warnings = Vec::new();
     for row in &captures {
@@ -188,10 +281,10 @@ pub(super) async fn find_due(
 }
 
 /// Those of the rows that are ours, or become ours.
-async fn claim(session: &Session, sql: &'static str, worker: i64, rows: Vec<Row>) -> Result<Vec<Row>> {
+async fn claim(session: &Session, sql: &'static str, among: &Among, rows: Vec<Row>) -> Result<Vec<Row>> {
     let mut free = Vec::new();
     for row in &rows {
-        if row.named::<Option<i64>>("claimed_by")? != Some(worker) {
+        if row.named::<Option<i64>>("claimed_by")? != Some(among.worker) {
             free.push(row.read::<i64>(0)?);
         }
     }
@@ -199,7 +292,7 @@ async fn claim(session: &Session, sql: &'static str, worker: i64, rows: Vec<Row>
         return Ok(rows);
     }
     let mut taken = Vec::new();
-    for row in session.query(sql, &[&worker, &free]).await? {
+    for row in session.query(sql, &[&among.others, &among.worker, &free]).await? {
         taken.push(row.read::<i64>(0)?);
     }
     let is_ours = |row: &Row| row.read::<i64>(0).is_ok_and(|row| !free.contains(&row) || taken.contains(&row));
@@ -210,6 +303,7 @@ fn ready(row: &Row, due: Due) -> rusqlite::Result<Ready> {
     Ok(Ready { due, account: account(&row.named::<String>("account")?)?, deadline: instant(row, "expires_at")? })
 }
 
+<<<<<<< HEAD
 const UNPUBLISHED: &str = concat!(
     "SELECT e.event_row, e.event_id, e.kind, e.body, e.traceparent, o.claimed_by
      FROM outbox o JOIN events e USING (event_row)
@@ -218,19 +312,26 @@ const UNPUBLISHED: &str = concat!(
     "
      ORDER BY o.event_row LIMIT $4"
 );
+=======
+const UNPUBLISHED: &str = "
+    SELECT e.event_row, e.event_id, e.kind, e.body, e.traceparent, o.claimed_by
+    FROM outbox o JOIN events e USING (event_row)
+    WHERE o.published_at IS NULL AND o.event_row > $2 AND o.written_at < $3 AND (o.claimed_by = ANY($1)) IS NOT TRUE
+    ORDER BY o.event_row LIMIT $4";
+>>>>>>> pg
 
 /// Events that are not published, and that are ours to publish, in the order of their rows: what one worker
 /// has written is in the order of time, what several have is not.
 pub(super) async fn unpublished(
     session: &Session,
-    worker: i64,
+    among: &Among,
     row: i64,
     written_before: Timestamp,
     limit: u32,
 ) -> Result<Vec<OutboxRow>> {
     let (before, limit) = (written_before.timestamp_micros(), i64::from(limit));
-    let rows = session.query(UNPUBLISHED, &[&worker, &row, &before, &limit]).await?;
-    let rows = claim(session, CLAIM_EVENTS, worker, rows).await?;
+    let rows = session.query(UNPUBLISHED, &[&among.others, &row, &before, &limit]).await?;
+    let rows = claim(session, CLAIM_EVENTS, among, rows).await?;
     let event = |row: &Row| {
         Ok(OutboxRow {
             row: row.read(0)?,
@@ -243,6 +344,7 @@ pub(super) async fn unpublished(
     Ok(rows.iter().map(event).collect::<rusqlite::Result<_>>()?)
 }
 
+<<<<<<< HEAD
 const INTERRUPTED: &str = concat!(
     "UPDATE captures SET claimed_by = $1 WHERE capture_row = ANY(ARRAY(
        SELECT c.capture_row FROM captures c
@@ -252,6 +354,15 @@ const INTERRUPTED: &str = concat!(
     "
        ORDER BY c.capture_row FOR UPDATE SKIP LOCKED)) RETURNING capture_row, epoch"
 );
+=======
+const INTERRUPTED: &str = "
+    UPDATE captures SET claimed_by = $2 WHERE capture_row = ANY(ARRAY(
+      SELECT capture_row FROM captures
+      WHERE is_open = 1 AND (state = 'sending' OR state = 'in_doubt')
+      AND claimed_by IS DISTINCT FROM $2 AND (claimed_by = ANY($1)) IS NOT TRUE
+      ORDER BY capture_row FOR UPDATE SKIP LOCKED))
+    RETURNING capture_row, epoch";
+>>>>>>> pg
 
 const GONE: &str = "SELECT worker_row FROM workers
     WHERE lease_until <= now() AND taken_over = 0 AND worker_row <> $1";
@@ -263,15 +374,15 @@ const TAKEN_OVER: &str = "
 
 /// Captures that a worker had begun which is gone, and that are ours from now on. Of those that nobody has
 /// ever claimed, such as a ledger has that came from a file, only the first question finds any.
-pub(super) async fn interrupted(session: &Session, worker: i64, is_first: bool) -> Result<Vec<(CaptureKey, u32)>> {
+pub(super) async fn interrupted(session: &Session, among: &Among, is_first: bool) -> Result<Vec<(CaptureKey, u32)>> {
     let mut gone: Vec<i64> = Vec::new();
-    for row in session.query(GONE, &[&worker]).await? {
+    for row in session.query(GONE, &[&among.worker]).await? {
         gone.push(row.read(0)?);
     }
     if gone.is_empty() && !is_first {
         return Ok(Vec::new());
     }
-    let rows = session.query(INTERRUPTED, &[&worker]).await?;
+    let rows = session.query(INTERRUPTED, &[&among.others, &among.worker]).await?;
     session.execute(TAKEN_OVER, &[&gone]).await?;
     let capture = |row: &Row| Ok((CaptureKey::new(row.read(0)?), row.read(1)?));
     let mut captures: Vec<_> = rows.iter().map(capture).collect::<rusqlite::Result<_>>()?;

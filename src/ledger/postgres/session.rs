@@ -159,9 +159,9 @@ impl Session {
     /// What a statement without values says, line by line.
     pub(super) async fn simple(&self, sql: &str) -> Vec<String> {
         let said = self.client.simple_query(sql).await.expect(sql);
-        let line = |message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
+        let line = |message| {
+            let tokio_postgres::SimpleQueryMessage::Row(row) = message else { return None };
+            row.get(0).map(str::to_owned)
         };
         said.into_iter().filter_map(line).collect()
     }

@@ -116,6 +116,7 @@ impl Example {
         self.report().copy_to(&copy).unwrap();
         let source = testing::moved(&copy);
         std::fs::remove_file(&copy).unwrap();
+        testing::enter_worker(&source, "w1");
         *self.copied.borrow_mut() = Some((version, source.clone()));
         source
     }

@@ -150,7 +150,9 @@ impl Report {
         now: Timestamp,
     ) -> Result<Vec<ReplayOutcome>, ReportError> {
         self.ask(|session| {
-            let but: Vec<String> = but.iter().map(|outcome| format!("'{}'", outcome.as_str())).collect();
+            // There is always one: an empty list is no SQL.
+            let nothing = std::iter::once("''".to_owned());
+            let but = but.iter().map(|outcome| format!("'{}'", outcome.as_str()));
             let columns: Vec<String> = DEAD_LETTER.split(',').map(|column| format!("d.{}", column.trim())).collect();
             let sql = format!(
                 "SELECT {}, NULL AS body, NULL AS origin, o.outcome, o.why_not,
@@ -159,7 +161,7 @@ impl Report {
                  WHERE o.outcome NOT IN ({}) ORDER BY o.position",
                 columns.join(", "),
                 replays::ITEMS,
-                but.join(", ")
+                but.chain(nothing).collect::<Vec<_>>().join(", ")
             );
             session.query(&sql, [now.timestamp_micros(), job], read_outcome)
         })

@@ -59,9 +59,9 @@ fn sql(address: &Address, statement: &str) -> Result<Vec<String>, String> {
         let mut session = connect(address, Purpose::Questions).await.map_err(|trouble| trouble.words())?;
         let rows = session.client_mut().query(statement, &[]).await;
         let rows = rows.map_err(|error| Trouble::from(error).words())?;
-        let word = |row: &tokio_postgres::Row| match row.read::<rusqlite::types::Value>(0).expect("a cell") {
-            rusqlite::types::Value::Text(text) => text,
-            value => format!("{value:?}"),
+        let word = |row: &tokio_postgres::Row| {
+            let cell = row.cell(0).expect("a cell");
+            cell.as_str().map_or_else(|_| format!("{cell:?}"), str::to_owned)
         };
         Ok(rows.iter().map(word).collect())
     })

@@ -38,9 +38,8 @@ fn a_group_takes_as_many_statements_whether_it_is_large_or_small() {
     for (small, large) in counted[0].iter().zip(&counted[1]) {
         assert_eq!(small.len(), large.len(), "{small:#?} {large:#?}");
     }
-    println!("{:#?}", counted[1]);
     let counts = counted[1].each_ref().map(Vec::len);
-    assert!(counts[0] <= 13 && counts[1] <= 18 && counts[2] <= 5, "{counts:?}");
+    assert!(counts[0] <= 13 && counts[1] <= 18 && counts[2] <= 5, "{:#?}", counted[1]);
 }
 
 /// Whatever is asked in a group or by a loop comes from an index, also by a plan that was made before
