@@ -333,8 +333,7 @@ mod tests {
     fn all(desk: &Desk) -> Chosen {
         let session = desk.session();
         let count = format!("SELECT count(*), max({}) FROM dead_letters WHERE state = 'open'", replays::mark(&session));
-        let (letters, up_to) =
-            session.one(&count, params![], |row| Ok((row.get(0)?, row.get(1)?))).expect("counted");
+        let (letters, up_to) = session.one(&count, params![], |row| Ok((row.get(0)?, row.get(1)?))).expect("counted");
         Chosen { choice: Choice::default(), up_to, letters }
     }
 

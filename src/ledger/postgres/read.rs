@@ -19,91 +19,6 @@ use super::trouble::Trouble;
 
 type Result<T> = std::result::Result<T, Trouble>;
 
-<<<<<<< HEAD
-/// Is it ours (`$1`), or nobody's: of no worker, or of one whose lease is over?
-macro_rules! free {
-    ($table:literal) => {
-        concat!(
-            "(",
-            $table,
-            ".claimed_by = $1 OR ",
-            $table,
-            ".claimed_by IS NULL OR ",
-            $table,
-            ".claimed_by <> ALL(ARRAY(SELECT worker_row FROM workers WHERE lease_until > now())))"
-        )
-    };
-}
-
-/// The accounts that have anything due some time, by two steps in an index for each.
-macro_rules! accounts {
-    ($table:literal, $column:literal) => {
-        concat!(
-            "WITH RECURSIVE names (account) AS (SELECT min(account) FROM ",
-            $table,
-            " WHERE ",
-            $column,
-            " IS NOT NULL UNION ALL SELECT (SELECT min(t.account) FROM ",
-            $table,
-            " t WHERE t.",
-            $column,
-            " IS NOT NULL AND t.account > n.account) FROM names n WHERE n.account IS NOT NULL) "
-        )
-    };
-}
-
-/// Besides what has come, what lies beyond any wait without waiting for its turn.
-const CAPTURES: &str = concat!(
-    accounts!("captures", "due_at"),
-    "SELECT d.* FROM names n CROSS JOIN LATERAL (
-       (SELECT c.capture_row AS row, a.account, a.expires_at, c.claimed_by FROM captures c
-        JOIN authorizations a USING (authorization_row)
-        WHERE c.account = n.account AND c.due_at <= $2 AND ",
-    free!("c"),
-    " ORDER BY c.due_at LIMIT $3)
-       UNION ALL
-       (SELECT c.capture_row, a.account, a.expires_at, c.claimed_by FROM captures c
-        JOIN authorizations a USING (authorization_row)
-        WHERE c.account = n.account AND c.due_at > $4 AND c.waits_turn = 0 AND ",
-    free!("c"),
-    " LIMIT $3)) d"
-);
-
-const AUTHORIZATIONS: &str = concat!(
-    accounts!("authorizations", "watch_at"),
-    "SELECT d.* FROM names n CROSS JOIN LATERAL (
-       SELECT a.authorization_row AS row, a.account, a.expires_at, a.lead_at, a.claimed_by FROM authorizations a
-       WHERE a.account = n.account AND a.watch_at <= $2 AND ",
-    free!("a"),
-    " ORDER BY a.watch_at LIMIT $3) d"
-);
-
-const ASKING: &str = concat!(
-    accounts!("authorizations", "ask_at"),
-    "SELECT d.* FROM names n CROSS JOIN LATERAL (
-       (SELECT a.authorization_row AS row, a.account, a.expires_at, a.claimed_by FROM authorizations a
-        WHERE a.account = n.account AND a.ask_at <= $2 AND ",
-    free!("a"),
-    " ORDER BY a.ask_at LIMIT $3)
-       UNION ALL
-       (SELECT a.authorization_row, a.account, a.expires_at, a.claimed_by FROM authorizations a
-        WHERE a.account = n.account AND a.ask_at > $4 AND ",
-    free!("a"),
-    " LIMIT $3)) d"
-);
-
-const READS_SET_BACK: &str = concat!(
-    "(SELECT a.authorization_row AS row, a.account, a.expires_at, a.lead_at, a.claimed_by FROM authorizations a
-      WHERE a.waiting > 0 AND a.read_at > $4 AND a.watch_at > $2 AND ",
-    free!("a"),
-    " LIMIT $3)
-     UNION ALL
-     (SELECT a.authorization_row, a.account, a.expires_at, a.lead_at, a.claimed_by FROM authorizations a
-      WHERE a.waiting = 0 AND a.read_at > $5 AND a.watch_at > $2 AND ",
-    free!("a"),
-    " LIMIT $3)"
-);
-=======
 /// The other workers whose leases last. What is claimed by none of them is free, or ours.
 const OTHERS: &str = "SELECT worker_row FROM workers WHERE lease_until > now() AND worker_row <> $1";
 
@@ -159,7 +74,6 @@ const READS_SET_BACK: &str = "
     UNION ALL
     (SELECT authorization_row, account, expires_at, lead_at, claimed_by FROM authorizations
      WHERE waiting = 0 AND read_at > $5 AND watch_at > $2 AND (claimed_by = ANY($1)) IS NOT TRUE LIMIT $3)";
->>>>>>> pg
 
 /// What needs no call is nobody's own: whoever comes to it first has done it, and for the others it is not
 /// due any more.
@@ -167,30 +81,6 @@ const SHIPMENTS: &str = "SELECT shipment_row FROM shipments WHERE due_at <= $1 O
 const KEPT: &str = "SELECT notice_row FROM kept_notices WHERE due_at <= $1 ORDER BY due_at, notice_row LIMIT $2";
 const ORDERS: &str = "SELECT order_row FROM orders WHERE closes_at <= $1 ORDER BY closes_at LIMIT $2";
 
-<<<<<<< HEAD
-/// Takes what is still free. What somebody has in hand just now is left to him.
-const CLAIM_CAPTURES: &str = concat!(
-    "UPDATE captures SET claimed_by = $1 WHERE capture_row = ANY(ARRAY(
-       SELECT c.capture_row FROM captures c WHERE c.capture_row = ANY($2) AND ",
-    free!("c"),
-    "
-       ORDER BY c.capture_row FOR UPDATE SKIP LOCKED)) RETURNING capture_row"
-);
-const CLAIM_AUTHORIZATIONS: &str = concat!(
-    "UPDATE authorizations SET claimed_by = $1 WHERE authorization_row = ANY(ARRAY(
-       SELECT a.authorization_row FROM authorizations a WHERE a.authorization_row = ANY($2) AND ",
-    free!("a"),
-    "
-       ORDER BY a.authorization_row FOR UPDATE SKIP LOCKED)) RETURNING authorization_row"
-);
-const CLAIM_EVENTS: &str = concat!(
-    "UPDATE outbox SET claimed_by = $1 WHERE event_row = ANY(ARRAY(
-       SELECT o.event_row FROM outbox o WHERE o.event_row = ANY($2) AND ",
-    free!("o"),
-    "
-       ORDER BY o.event_row FOR UPDATE SKIP LOCKED)) RETURNING event_row"
-);
-=======
 // Taking what is still free. What somebody has in hand just now is left to him.
 
 const CLAIM_CAPTURES: &str = "
@@ -222,7 +112,6 @@ pub(super) async fn among(session: &Session, worker: i64) -> Result<Among> {
     let rows = session.query(OTHERS, &[&worker]).await?;
     Ok(Among { worker, others: rows.iter().map(|row| row.read(0)).collect::<rusqlite::Result<_>>()? })
 }
->>>>>>> pg
 
 /// What is due, and ours from now on.
 pub(super) async fn find_due(
@@ -303,22 +192,11 @@ fn ready(row: &Row, due: Due) -> rusqlite::Result<Ready> {
     Ok(Ready { due, account: account(&row.named::<String>("account")?)?, deadline: instant(row, "expires_at")? })
 }
 
-<<<<<<< HEAD
-const UNPUBLISHED: &str = concat!(
-    "SELECT e.event_row, e.event_id, e.kind, e.body, e.traceparent, o.claimed_by
-     FROM outbox o JOIN events e USING (event_row)
-     WHERE o.published_at IS NULL AND o.event_row > $2 AND o.written_at < $3 AND ",
-    free!("o"),
-    "
-     ORDER BY o.event_row LIMIT $4"
-);
-=======
 const UNPUBLISHED: &str = "
     SELECT e.event_row, e.event_id, e.kind, e.body, e.traceparent, o.claimed_by
     FROM outbox o JOIN events e USING (event_row)
     WHERE o.published_at IS NULL AND o.event_row > $2 AND o.written_at < $3 AND (o.claimed_by = ANY($1)) IS NOT TRUE
     ORDER BY o.event_row LIMIT $4";
->>>>>>> pg
 
 /// Events that are not published, and that are ours to publish, in the order of their rows: what one worker
 /// has written is in the order of time, what several have is not.
@@ -344,17 +222,6 @@ pub(super) async fn unpublished(
     Ok(rows.iter().map(event).collect::<rusqlite::Result<_>>()?)
 }
 
-<<<<<<< HEAD
-const INTERRUPTED: &str = concat!(
-    "UPDATE captures SET claimed_by = $1 WHERE capture_row = ANY(ARRAY(
-       SELECT c.capture_row FROM captures c
-       WHERE c.is_open = 1 AND (c.state = 'sending' OR c.state = 'in_doubt')
-       AND c.claimed_by IS DISTINCT FROM $1 AND ",
-    free!("c"),
-    "
-       ORDER BY c.capture_row FOR UPDATE SKIP LOCKED)) RETURNING capture_row, epoch"
-);
-=======
 const INTERRUPTED: &str = "
     UPDATE captures SET claimed_by = $2 WHERE capture_row = ANY(ARRAY(
       SELECT capture_row FROM captures
@@ -362,7 +229,6 @@ const INTERRUPTED: &str = "
       AND claimed_by IS DISTINCT FROM $2 AND (claimed_by = ANY($1)) IS NOT TRUE
       ORDER BY capture_row FOR UPDATE SKIP LOCKED))
     RETURNING capture_row, epoch";
->>>>>>> pg
 
 const GONE: &str = "SELECT worker_row FROM workers
     WHERE lease_until <= now() AND taken_over = 0 AND worker_row <> $1";

@@ -55,20 +55,8 @@ fn two_workers_never_take_more_than_was_authorized_and_never_wait_for_each_other
             assert_eq!((planned, repeated), (1, 1), "{one:?} {other:?}");
             assert_eq!(one.subject.capture.or(other.subject.capture), other.subject.capture.or(one.subject.capture));
         }
-<<<<<<< HEAD
-        let fit = |replies: &[Reply]| {
-            replies[..3]
-                .iter()
-                .filter_map(|reply| match &reply.note {
-                    Note::Planned(amount) => Some(amount.minor()),
-                    _ => None,
-                })
-                .sum::<i64>()
-        };
-=======
         let amount = |reply: &Reply| if let Note::Planned(amount) = reply.note { amount.minor() } else { 0 };
         let fit = |replies: &[Reply]| replies[..3].iter().map(amount).sum::<i64>();
->>>>>>> pg
         let taken = fit(first) + fit(second);
         assert!((8_000..=10_000).contains(&taken), "30 and 50, and what else fits: {taken}");
     }
