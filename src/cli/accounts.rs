@@ -16,9 +16,8 @@ use super::text::{self, Instant};
 use super::{Context, Exit, Failure, Listing, OrExit, ask, table};
 use crate::clock::Timestamp;
 use crate::ids::AccountName;
-use crate::ledger::sqlite::desk::{Desk, What};
-use crate::ledger::sqlite::report::AccountSummary;
-use crate::settings::LedgerUrl;
+use crate::ledger::desk::{Desk, What};
+use crate::ledger::report::AccountSummary;
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -28,6 +27,8 @@ Examples:
 States: active; paused (by an operator); suspended (its own settings do not work, and it is looked at
 again by itself); breaker open (its provider does not work, the same); not configured (it has open
 captures, and the settings do not have it); unknown (no worker has had it yet).
+
+Where several workers run, it is the worst that any of them says, and which one.
 
 CLOCK is how far the provider's clock is ahead of this machine's or behind it, by its answers.";
 
@@ -81,9 +82,8 @@ pub(super) fn run(command: Command, now: Timestamp, context: &mut Context) -> Re
 
 fn list(now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
     let settings = context.settings()?;
-    let LedgerUrl::Sqlite(path) = &settings.ledger;
     let known = context.report()?.accounts().or_exit(Exit::Ledger)?;
-    let runs = Desk::open(path).and_then(|desk| desk.is_served()).or_exit(Exit::Ledger)?;
+    let runs = Desk::open(&settings.ledger).and_then(|desk| desk.is_served()).or_exit(Exit::Ledger)?;
     let configured: BTreeSet<&AccountName> = settings.accounts.iter().map(|account| &account.name).collect();
     let is_shown = |name: &&AccountName| {
         let summary = &known[*name];
@@ -115,6 +115,9 @@ struct Entry {
     in_doubt: u64,
     last_success_at: Option<Instant>,
     clock_skew_seconds: Option<f64>,
+    /// With which worker it stands so, where several run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<String>,
     #[serde(skip)]
     clock_skew: Option<TimeDelta>,
 }
@@ -137,7 +140,18 @@ impl Entry {
             in_doubt: summary.in_doubt,
             last_success_at: status.and_then(|status| status.last_success).map(Instant),
             clock_skew_seconds: status.and_then(|status| status.clock_skew).map(TimeDelta::as_seconds_f64),
+            worker: summary.worker.clone().filter(|_| is_configured),
             clock_skew: status.and_then(|status| status.clock_skew),
+        }
+    }
+}
+
+impl Entry {
+    /// Why, and with which worker, where there is something to be said.
+    fn why_so(&self) -> Option<String> {
+        match (&self.why, &self.worker) {
+            (Some(why), Some(worker)) => Some(format!("{why} (worker {worker})")),
+            (why, _) => why.clone(),
         }
     }
 }
@@ -155,7 +169,7 @@ fn rows_table(rows: &[Entry], now: Timestamp) -> Table {
             entry.in_doubt.to_string(),
             text::or_nothing(entry.last_success_at.map(|Instant(at)| format!("{} ago", text::span(at, now)))),
             text::or_nothing(entry.clock_skew.map(text::skew)),
-            text::or_nothing(entry.why.as_deref().map(|why| text::harmless(why, false))),
+            text::or_nothing(entry.why_so().map(|why| text::harmless(&why, false))),
         ]);
     }
     table

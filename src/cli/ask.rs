@@ -6,8 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Context, Exit, Failure, Format, OrExit};
-use crate::ledger::sqlite::desk::{Answer, Desk, Request, What};
-use crate::settings::LedgerUrl;
+use crate::ledger::desk::{Answer, Desk, Request, What};
 
 /// How often it is looked for the answer.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -27,8 +26,7 @@ pub(super) fn ask(what: What, reason: &str, context: &mut Context) -> Result<Exi
 
 /// Asks, and returns the request's row with the answer.
 pub(super) fn request(what: What, reason: &str, context: &Context) -> Result<(i64, Answer), Failure> {
-    let LedgerUrl::Sqlite(path) = context.settings()?.ledger;
-    let desk = Desk::open(&path).or_exit(Exit::Ledger)?;
+    let desk = Desk::open(&context.settings()?.ledger).or_exit(Exit::Ledger)?;
     ask_at(&desk, &Request { by: who(), reason: reason.to_owned(), what })
 }
 

@@ -19,8 +19,8 @@ use super::text::{self, Amount};
 use super::{Context, Exit, Failure, Format, OrExit, Output, progress_bar, table};
 use crate::audit::Difference;
 use crate::ids::{AccountName, Reference};
-use crate::ledger::sqlite::report::Report;
-use crate::settings::{LedgerUrl, Settings};
+use crate::ledger::report::Report;
+use crate::settings::Settings;
 
 /// How it is used.
 pub(super) const EXAMPLES: &str = "\
@@ -80,8 +80,7 @@ pub(super) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 /// nothing is wrong.
 pub(super) async fn audit_all(settings: &Settings, output: &mut Output) -> Result<bool, Failure> {
     let args = Args { shipments: None, account: None, after: 0, rate: 1_000, concurrency: 8 };
-    let LedgerUrl::Sqlite(path) = &settings.ledger;
-    let report = Report::open(path).or_exit(Exit::Ledger)?;
+    let report = Report::open(&settings.ledger).or_exit(Exit::Ledger)?;
     let verdict = provider::audit(&args, settings, report, false).await?;
     verdict.show(output)?;
     Ok(verdict.exit() == Exit::Done)

@@ -19,7 +19,7 @@ use super::{Context, Exit, Failure, Format, OrExit, table};
 use crate::capture::records::ForeignStanding;
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
-use crate::ledger::sqlite::report::{AuthorizationFilter, AuthorizationSummary, AuthorizationTotal, Report};
+use crate::ledger::report::{AuthorizationFilter, AuthorizationSummary, AuthorizationTotal, Report};
 
 const LIST_EXAMPLES: &str = "\
 Examples:

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{Context, Exit, Failure, Format, OrExit};
-use crate::ledger::sqlite::report::Report;
+use crate::ledger::Source;
+use crate::ledger::report::Report;
 
 /// How it is used.
 pub(super) const EXAMPLES: &str = "\
@@ -41,6 +42,9 @@ struct Done {
 }
 
 pub(super) fn run(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
+    if let Source::Postgres(address) = context.settings()?.ledger {
+        return Err(Failure::new(Exit::Usage, in_postgres(&address.shown())));
+    }
     let report = context.report()?;
     let file = args.to.display().to_string();
     if args.to.try_exists().or_exit(Exit::Usage)? {
@@ -62,9 +66,19 @@ pub(super) fn run(args: &Args, context: &mut Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Its own tools know what to copy, and how to go back to any instant; a copy of ours would be a second way
+/// that is tried less often.
+fn in_postgres(address: &str) -> String {
+    format!(
+        "the ledger is in PostgreSQL, whose own tools copy it whole and while workers run: pg_dump --format=custom \
+         --file=holdfast.dump {address}; to lose less than since the last copy, archive its log \
+         (pg_basebackup and archive_command); after pg_restore: holdfast run --after-restore"
+    )
+}
+
 fn copy(report: &Report, partial: &Path, to: &Path) -> Result<u64, Failure> {
     report.copy_to(partial).or_exit(Exit::Ledger)?;
-    let captures = Report::open(partial).and_then(|copy| copy.check()).or_exit(Exit::Ledger)?;
+    let captures = Report::open(&partial.into()).and_then(|copy| copy.check()).or_exit(Exit::Ledger)?;
     File::open(partial).and_then(|file| file.sync_all()).or_exit(Exit::Wrong)?;
     fs::rename(partial, to).or_exit(Exit::Wrong)?;
     let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -76,24 +90,27 @@ fn copy(report: &Report, partial: &Path, to: &Path) -> Result<u64, Failure> {
 mod tests {
     use super::super::testing;
     use super::*;
-    use crate::ledger::sqlite::report::example::Example;
+    use crate::ledger::report::example::Example;
 
     #[test]
     fn a_copy_says_what_the_ledger_says_and_overwrites_nothing() {
         let example = Example::new();
         let directory = tempfile::tempdir().unwrap();
         let args = Args { to: directory.path().join("copy.db") };
-        let (ended, written) = testing::run(&example.path, Format::Json, |context| run(&args, context));
+        let (ended, written) = testing::run(&example.source, Format::Json, |context| run(&args, context));
         assert_eq!(ended, Ok(Exit::Done));
         let done: serde_json::Value = serde_json::from_slice(&written).unwrap();
-        let original = Report::open(&example.path).unwrap();
+        let original = Report::open(&example.source).unwrap();
         assert_eq!(done["captures"], original.check().unwrap());
-        let copy = Report::open(&args.to).unwrap();
+        let copy = Report::open(&(&args.to).into()).unwrap();
         assert_eq!(copy.accounts().unwrap(), original.accounts().unwrap());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left there");
 
+        let (ended, _) = testing::run(&example.in_postgres(), Format::Json, |context| run(&args, context));
+        assert!(matches!(ended, Err((Exit::Usage, words)) if words.contains("pg_dump")));
+
         let before = fs::read(&args.to).unwrap();
-        let (ended, _) = testing::run(&example.path, Format::Json, |context| run(&args, context));
+        let (ended, _) = testing::run(&example.source, Format::Json, |context| run(&args, context));
         assert!(matches!(ended, Err((Exit::Usage, words)) if words.contains("exists")));
         assert_eq!(fs::read(&args.to).unwrap(), before);
     }

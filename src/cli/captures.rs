@@ -30,7 +30,7 @@ use crate::capture::event::FailureReason;
 use crate::capture::policy::Policy;
 use crate::clock::{self, Timestamp};
 use crate::ids::{AccountName, OrderId, Reference, ShipmentId};
-use crate::ledger::sqlite::report::{
+use crate::ledger::report::{
     About, AccountSummary, Found, IdPrefix, Report, ShipmentFilter, ShipmentSummary, Standing, Story,
 };
 

@@ -37,7 +37,7 @@ use crate::capture::notice::RawMessage;
 use crate::capture::records::JobKey;
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, OrderId, ShipmentId};
-use crate::ledger::sqlite::report::{DeadLetterFilter, Found, IdPrefix, Report, WholeDeadLetter};
+use crate::ledger::report::{DeadLetterFilter, Found, IdPrefix, Report, WholeDeadLetter};
 use choice::Filter;
 
 const LIST_EXAMPLES: &str = "\

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::clock::{self, Timestamp};
-use crate::ledger::sqlite::report::Report;
-use crate::settings::{Effective, LedgerUrl, Settings, SettingsErrors};
+use crate::ledger::report::Report;
+use crate::settings::{Effective, Settings, SettingsErrors};
 use crate::telemetry;
 
 mod accounts;
@@ -26,6 +26,7 @@ mod demo;
 mod doctor;
 mod failure;
 mod manual;
+mod migrate;
 mod narrow;
 mod output;
 mod publish;
@@ -106,6 +107,9 @@ enum Command {
     /// Copy the ledger, while a worker may be writing it.
     #[command(after_help = backup::EXAMPLES)]
     Backup(backup::Args),
+    /// Bring the ledger to this version, or move it from a file into PostgreSQL.
+    #[command(after_help = migrate::EXAMPLES)]
+    Migrate(migrate::Args),
     /// Print what a shell needs to complete commands.
     #[command(after_help = manual::COMPLETIONS_EXAMPLES)]
     Completions(manual::CompletionsArgs),
@@ -136,6 +140,7 @@ impl Command {
                 topology::run(&args, &settings.broker, &mut std::io::stdout()).or_exit(Exit::Usage).map(|()| Exit::Done)
             }
             Self::Backup(args) => backup::run(&args, context),
+            Self::Migrate(args) => migrate::run(&args, context),
             Self::Completions(args) => manual::completions(&args, &mut std::io::stdout()),
             Self::Man(args) => manual::man(&args, &mut std::io::stdout()),
         }
@@ -163,8 +168,7 @@ impl Context {
     /// # Errors
     /// Those of the settings; or there is no ledger, or none that can be read, with exit code 4.
     pub fn report(&self) -> Result<Report, Failure> {
-        let LedgerUrl::Sqlite(path) = self.settings()?.ledger;
-        Report::open(&path).or_exit(Exit::Ledger)
+        Report::open(&self.settings()?.ledger).or_exit(Exit::Ledger)
     }
 
     fn explain(&self) -> Result<(Settings, Vec<Effective>), SettingsErrors> {

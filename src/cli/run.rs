@@ -6,8 +6,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Context, Exit, Failure, OrExit};
 use crate::http::Server;
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::restore;
-use crate::settings::LedgerUrl;
+use crate::ledger::restore;
 use crate::telemetry;
 use crate::worker::{Stop, Worker, WorkerError};
 
@@ -43,8 +42,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     let mut hang_up = signal(SignalKind::hangup()).or_exit(Exit::Wrong)?;
     let server = Server::bind(settings.http_listen).await.or_exit(Exit::Usage)?;
     if args.after_restore {
-        let LedgerUrl::Sqlite(path) = &settings.ledger;
-        restore::begin(path).map_err(|error| failure(&error.into()))?;
+        restore::begin(&settings.ledger).map_err(|error| failure(&error.into()))?;
     }
     let worker = Worker::start(&settings).await.map_err(|error| failure(&error))?;
     tracing::info!(http = %server.address(), accounts = settings.accounts.len(), "worker started");
@@ -82,7 +80,9 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
 fn failure(error: &WorkerError) -> Failure {
     let exit = match error {
         WorkerError::Ledger(LedgerError::Held { .. }) => Exit::LedgerHeld,
-        WorkerError::Ledger(LedgerError::Open { .. } | LedgerError::Failed(_)) => Exit::Ledger,
+        WorkerError::Ledger(
+            LedgerError::Open { .. } | LedgerError::Moved { .. } | LedgerError::Away(_) | LedgerError::Failed(_),
+        ) => Exit::Ledger,
         WorkerError::Account(_) => Exit::Usage,
     };
     Failure::new(exit, error.to_string())

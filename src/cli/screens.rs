@@ -2,7 +2,9 @@
 //! and 160 columns and for programs: kept, so that whoever changes one sees what becomes of it.
 
 use super::*;
-use crate::ledger::sqlite::report::example::{self, Example};
+use crate::ledger::Source;
+use crate::ledger::report::example::{self, Example};
+use crate::ledger::testing::batch;
 
 /// Nobody listens there.
 const ACCOUNTS: &str = "
@@ -46,11 +48,11 @@ INSERT INTO replay_items (job_row, position, dead_letter_row, order_id, state, r
 ";
 
 /// What a command writes before a terminal of so many columns, or for programs.
-fn screen(example: &Example, width: Option<u16>, line: &str) -> String {
+fn screen(source: &Source, width: Option<u16>, line: &str) -> String {
     let format = if width.is_some() { Format::Table } else { Format::Json };
     let line = Cli::try_parse_from(std::iter::once("holdfast").chain(line.split(' '))).unwrap();
     let command = |context: &mut Context| line.command.run(example::at("09:30:00"), context);
-    let (ended, written) = testing::run_at_width(width, ACCOUNTS, &example.path, format, command);
+    let (ended, written) = testing::run_at_width(width, ACCOUNTS, source, format, command);
     assert!(ended.is_ok(), "{ended:?}");
     String::from_utf8(written).unwrap()
 }
@@ -58,9 +60,8 @@ fn screen(example: &Example, width: Option<u16>, line: &str) -> String {
 #[test]
 fn screens_read_well_at_80_and_160_columns() {
     let example = Example::new();
-    let file = rusqlite::Connection::open(&example.path).unwrap();
     let at = example::at("09:25:00").timestamp_micros().to_string();
-    file.execute_batch(&MORE.replace(":at", &at)).unwrap();
+    batch(&example.source, &MORE.replace(":at", &at));
     let shipments = example.path.with_file_name("shipments.csv");
     std::fs::write(&shipments, SHIPMENTS).unwrap();
     let audit = format!("audit --shipments {}", shipments.display());
@@ -78,10 +79,12 @@ fn screens_read_well_at_80_and_160_columns() {
         ("dead-letters-watch", "dead-letters replay --watch 1"),
         ("doctor-account", "doctor --account flitt-ge"),
     ] {
-        for width in [80, 160] {
-            let screen = screen(&example, Some(width), line);
-            insta::assert_snapshot!(format!("{name}.{width}"), screen);
+        for source in example.everywhere() {
+            for width in [80, 160] {
+                let screen = screen(&source, Some(width), line);
+                insta::assert_snapshot!(format!("{name}.{width}"), screen);
+            }
+            insta::assert_snapshot!(format!("{name}.json"), screen(&source, None, line));
         }
-        insta::assert_snapshot!(format!("{name}.json"), screen(&example, None, line));
     }
 }

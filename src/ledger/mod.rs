@@ -28,9 +28,33 @@ pub mod postgres;
 // for one worker
 pub mod sqlite;
 
+// where it is, and a way to ask it beside the one write
+mod served;
+mod session;
+mod source;
+
+// what operators ask of the worker, and what ended without its money tried again
+pub mod desk;
+pub mod replays;
+
+// what operators ask
+pub mod report;
+
+// from one store into another, and from one version to the next
+pub mod moving;
+
+// a restore from a backup, and what is long over
+pub mod restore;
+pub mod retention;
+
+// whether it can be relied on
+pub mod health;
+
 // what every backend must do alike
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::sync::Arc;
 
@@ -46,6 +70,9 @@ use crate::capture::records::CaptureKey;
 use crate::capture::retry::Jitter;
 use crate::clock::{Moment, Timestamp};
 use crate::ids::AccountName;
+
+pub use session::SessionError;
+pub use source::Source;
 
 /// What happened, durably.
 pub trait Ledger: Send + Sync {
@@ -174,6 +201,15 @@ impl std::fmt::Debug for Environment {
     }
 }
 
+/// What it took to bring a ledger to the version that this Holdfast reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migrated {
+    /// The version that was found; 0 where there was no ledger.
+    pub from: usize,
+    /// The version that it has now.
+    pub to: usize,
+}
+
 /// Why the ledger cannot be relied on. Every variant is fatal for the worker that sees it.
 #[derive(Debug, Clone, Error)]
 pub enum LedgerError {
@@ -183,6 +219,14 @@ pub enum LedgerError {
         /// The file.
         path: String,
     },
+    /// It was moved to another place.
+    #[error("the ledger `{path}` {state}")]
+    Moved {
+        /// Where it was.
+        path: String,
+        /// What became of it, and what to do.
+        state: String,
+    },
     /// The file cannot be opened as a ledger.
     #[error("the ledger `{path}` cannot be opened: {cause}")]
     Open {
@@ -191,6 +235,9 @@ pub enum LedgerError {
         /// Why.
         cause: String,
     },
+    /// The server of the ledger is not there; it may come back.
+    #[error("the ledger cannot be reached: {0}")]
+    Away(String),
     /// Reading or writing failed; what is durable is unknown.
     #[error("the ledger failed: {0}; nothing more is done until it was read anew: restart the worker")]
     Failed(String),

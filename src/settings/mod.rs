@@ -14,6 +14,7 @@ use secrecy::SecretString;
 
 use crate::capture::policy::Policy;
 use crate::ids::AccountName;
+use crate::ledger::Source;
 
 mod account;
 mod breaker;
@@ -47,7 +48,7 @@ pub struct Settings {
     /// RabbitMQ.
     pub broker: Broker,
     /// Where the ledger lives.
-    pub ledger: LedgerUrl,
+    pub ledger: Source,
     /// Where health and metrics are served.
     pub http_listen: SocketAddr,
     /// The core's rules, accounts included.
@@ -156,13 +157,6 @@ fn read_only<T>(
     let value = section.required(key, check);
     section.finish();
     value
-}
-
-/// Where the ledger lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LedgerUrl {
-    /// A file on a local disk.
-    Sqlite(PathBuf),
 }
 
 /// How to reach RabbitMQ and what things are called there.

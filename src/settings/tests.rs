@@ -51,7 +51,7 @@ fn the_defaults_stand_alone() {
     let settings = Settings::load(None, std::iter::empty()).unwrap();
     assert_eq!(settings.broker.url.expose_secret(), "amqp://guest:guest@127.0.0.1:5672/%2f");
     assert_eq!(settings.broker.prefetch, 512);
-    assert_eq!(settings.ledger, LedgerUrl::Sqlite("holdfast.db".into()));
+    assert_eq!(settings.ledger, Source::Sqlite("holdfast.db".into()));
     assert_eq!(settings.policy.quiet, Duration::from_mins(15));
     assert_eq!(settings.policy.look_after.len(), 7);
     assert_eq!(settings.policy.expiring_leads, [Duration::from_hours(48), Duration::from_hours(12)]);
@@ -216,10 +216,7 @@ fn each_rule_has_its_message() {
     };
     let flex = "[accounts.a]\nprotocol = \"flex_pay\"\nbase_url = \"https://x.example\"\n";
     let table: Vec<(String, &str)> = vec![
-        (
-            "[ledger]\nurl = \"postgres://db/x\"".into(),
-            "my.toml:2: ledger.url: names PostgreSQL, which is not available in this version",
-        ),
+        ("[ledger]\nurl = \"postgres://db/x\"".into(), "my.toml:2: ledger.url: names no user"),
         ("[ledger]\nurl = \"sqlite::memory:\"".into(), "must be a file"),
         ("[ledger]\nurl = \"holdfast.db\"".into(), "must be sqlite:PATH"),
         ("[http]\nlisten = \"9464\"".into(), "http.listen: must be an address and a port"),

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::capture::decide::{Call, Command, Due, Note, Ready, Reply, Ticket};
 use crate::crash;
 use crate::ids::{AccountName, Reference};
-use crate::ledger::sqlite::desk::Desk;
+use crate::ledger::desk::Desk;
 use crate::ledger::{CommandFailed, Ledger, LedgerError};
 use crate::worker::account::{Lane, Operation, Permit, Signal, Standing, Step};
 use crate::worker::call::{self, Answered};

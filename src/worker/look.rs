@@ -8,7 +8,7 @@ use crate::capture::decide::{Call, Command, Evidence, Intervention, Note, Operat
 use crate::capture::evidence::{AuthorizationStatus, AuthorizationView, Reading, SeenCapture};
 use crate::capture::records::CaptureKey;
 use crate::ids::{AccountName, CaptureId};
-use crate::ledger::sqlite::desk::Answer;
+use crate::ledger::desk::Answer;
 use crate::money::Money;
 use crate::worker::account::{Operation, Permit, Signal};
 use crate::worker::executor::Executor;

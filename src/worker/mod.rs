@@ -25,6 +25,7 @@ mod account;
 mod standing;
 
 // what operators ask
+mod desk;
 mod look;
 mod requests;
 

@@ -19,13 +19,18 @@ use crate::capture::records::JobKey;
 use crate::capture::replay::Replay;
 use crate::dead_letter;
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::desk::{Desk, ReplayItem, Request, What};
-use crate::ledger::sqlite::replays::{ItemOutcome, JobState, ReplayJob};
+use crate::ledger::desk::{Desk, ReplayItem, Request, What};
+use crate::ledger::replays::{ItemOutcome, JobState, ReplayJob};
+use crate::worker::desk::at_desk;
 use crate::worker::executor::Executor;
 use crate::worker::note;
 
 /// How often a replay goes on.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often it is looked for a replay, besides when one was asked for here: another worker may have left
+/// it.
+const REST: Duration = Duration::from_secs(5);
 
 /// So many of a replay may be on their way at once, however low its rate: what is on its way stands in
 /// the account's queue beside ordinary captures, and must not crowd them out.
@@ -76,10 +81,11 @@ pub(super) async fn run(executor: Arc<Executor>, stop: CancellationToken) {
             Err(error) => return executor.fail(error),
         };
         let changed = executor.replays.changed.notified();
+        let rest = if went_on { TICK } else { REST };
         tokio::select! {
             () = stop.cancelled() => return,
             () = changed => {}
-            () = tokio::time::sleep(TICK), if went_on => {}
+            () = tokio::time::sleep(rest) => {}
         }
     }
 }
@@ -90,7 +96,14 @@ async fn go_on(executor: &Arc<Executor>, known: &mut HashMap<i64, Progress>) -> 
         return Ok(true);
     }
     let _held = executor.replays.changing.lock().await;
-    let jobs = with_desk(executor, Desk::running_replays).await?;
+    at_desk(executor, Desk::begin_step).await?;
+    let went_on = step_each(executor, known).await;
+    at_desk(executor, Desk::end_step).await?;
+    went_on
+}
+
+async fn step_each(executor: &Arc<Executor>, known: &mut HashMap<i64, Progress>) -> Result<bool, LedgerError> {
+    let jobs = at_desk(executor, Desk::running_replays).await?;
     known.retain(|job, _| jobs.iter().any(|running| running.job == *job));
     for job in &jobs {
         let progress = match known.entry(job.job) {
@@ -121,7 +134,7 @@ impl Progress {
     /// As the ledger has it: of a new replay nothing, of one that an earlier worker has begun all of it.
     async fn of(executor: &Arc<Executor>, job: &ReplayJob) -> Result<Self, LedgerError> {
         let id = job.job;
-        let outcomes = with_desk(executor, move |desk| desk.replay_outcomes(id, &[])).await?;
+        let outcomes = at_desk(executor, move |desk| desk.replay_outcomes(id, &[])).await?;
         let mut progress = Self {
             open: BTreeSet::new(),
             is_canary_over: false,
@@ -208,7 +221,7 @@ async fn step(executor: &Arc<Executor>, job: &ReplayJob, progress: &mut Progress
         return Ok(());
     }
     let id = job.job;
-    let items = with_desk(executor, move |desk| desk.next_replayed(id, room)).await?;
+    let items = at_desk(executor, move |desk| desk.next_replayed(id, room)).await?;
     if items.is_empty() {
         tracing::info!(replay = id, "everything in the replay had its turn");
         return end(executor, id, JobState::Done, None).await;
@@ -222,7 +235,7 @@ async fn look(executor: &Arc<Executor>, job: &ReplayJob, progress: &mut Progress
         return Ok(());
     }
     let (id, open) = (job.job, progress.open.iter().copied().collect::<Vec<_>>());
-    for (position, outcome) in with_desk(executor, move |desk| desk.replay_outcomes(id, &open)).await? {
+    for (position, outcome) in at_desk(executor, move |desk| desk.replay_outcomes(id, &open)).await? {
         if !outcome.is_open() {
             progress.open.remove(&position);
             progress.count(outcome);
@@ -264,7 +277,7 @@ async fn begin(
         if let Some(why) = fault {
             tracing::error!(error = %why, "a dead letter could not be replayed: a fault of Holdfast's, please report it");
             let id = job.job;
-            with_desk(executor, move |desk| desk.give_up_replayed(id, letter, &why)).await?;
+            at_desk(executor, move |desk| desk.give_up_replayed(id, letter, &why)).await?;
         }
     }
     Ok(())
@@ -277,14 +290,5 @@ fn fault(reply: &Reply) -> Option<String> {
 }
 
 async fn end(executor: &Arc<Executor>, job: i64, state: JobState, why: Option<String>) -> Result<(), LedgerError> {
-    with_desk(executor, move |desk| desk.end_replay(job, state, why.as_deref())).await
-}
-
-/// The desk waits for the disk, and the loops must not.
-async fn with_desk<T: Send + 'static>(
-    executor: &Arc<Executor>,
-    work: impl FnOnce(&Desk) -> Result<T, LedgerError> + Send + 'static,
-) -> Result<T, LedgerError> {
-    let desk = Arc::clone(executor.desk());
-    tokio::task::spawn_blocking(move || work(&desk)).await.map_err(|error| LedgerError::Failed(error.to_string()))?
+    at_desk(executor, move |desk| desk.end_replay(job, state, why.as_deref())).await
 }

@@ -10,13 +10,17 @@ use crate::capture::decide::{Closing, Command, Intervention, Note, Operator};
 use crate::capture::records::{AuthorizationKey, CaptureKey};
 use crate::ids::{AccountName, CaptureId};
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::desk::{Answer, Desk, Request, What};
+use crate::ledger::desk::{Answer, Desk, Request, What};
 use crate::worker::account::Lane;
+use crate::worker::desk::at_desk;
 use crate::worker::executor::Executor;
 use crate::worker::{look, note, replay};
 
-/// Refuses what was asked while no worker ran.
+/// Refuses what was asked while no worker ran. Where another one runs, that is carried out.
 pub(super) fn refuse_old(desk: &Desk) -> Result<(), LedgerError> {
+    if desk.has_others()? {
+        return Ok(());
+    }
     for (row, _) in desk.open_requests()? {
         desk.answer(row, &refused("no worker ran when it was asked: ask again".to_owned()))?;
     }
@@ -25,13 +29,13 @@ pub(super) fn refuse_old(desk: &Desk) -> Result<(), LedgerError> {
 
 /// Carries out what is asked now.
 pub(super) async fn carry_out(executor: &Arc<Executor>) -> Result<(), LedgerError> {
-    let open = at_desk(executor, Desk::open_requests).await?;
-    for (row, request) in open {
+    let taken = at_desk(executor, Desk::take_requests).await?;
+    for (row, request) in taken {
         if let Some(request) = request {
             carry_out_one(executor, row, request).await?;
         } else {
             let message = "the worker does not know this request: it is of another version".to_owned();
-            at_desk(executor, move |desk| desk.answer(row, &refused(message)).map(drop)).await?;
+            at_desk(executor, move |desk| desk.answer(row, &refused(message.clone())).map(drop)).await?;
         }
     }
     Ok(())
@@ -78,6 +82,22 @@ async fn carry_out_one(executor: &Arc<Executor>, row: i64, request: Request) -> 
         Some(answer) => at_desk(executor, move |desk| desk.answer(row, &answer).map(drop)).await,
         None => Ok(()),
     }
+}
+
+/// Pauses and resumes accounts as the ledger says: another worker may have been asked.
+pub(super) async fn follow(executor: &Arc<Executor>) -> Result<(), LedgerError> {
+    let pauses = at_desk(executor, Desk::pauses).await?;
+    for lane in executor.lanes() {
+        let Some(why) = pauses.get(lane.name.as_str()) else { continue };
+        match (why, lane.status().state.as_str()) {
+            (None, "paused") => drop(lane.resume()),
+            (Some(_), "paused") | (None, _) => continue,
+            (Some(why), _) => lane.pause(why.clone()),
+        }
+        executor.tell(lane);
+        executor.pump(lane);
+    }
+    Ok(())
 }
 
 fn capture_id(text: &str) -> Option<CaptureId> {
@@ -132,7 +152,10 @@ fn change_account(executor: &Arc<Executor>, row: i64, request: &Request) -> Resu
         let answer = refused(format!("no account of that name is configured: {}", names(executor)));
         return executor.desk().answer(row, &answer).map(drop);
     };
-    let message = if pauses { pause(lane, request) } else { resume(lane) };
+    let mut message = if pauses { pause(lane, request) } else { resume(lane) };
+    if executor.desk().has_others()? {
+        message += "; other workers follow within seconds";
+    }
     tracing::warn!(account = lane.name.as_str(), by = request.by, reason = request.reason, "asked for: {message}");
     executor.desk().set_pause(row, &lane.status(), &Answer { done: true, message })?;
     executor.tell(lane);
@@ -163,16 +186,6 @@ pub(super) async fn answer(executor: &Arc<Executor>, row: i64, answer: Answer) {
     if let Err(error) = at_desk(executor, move |desk| desk.answer(row, &answer).map(drop)).await {
         executor.fail(error);
     }
-}
-
-/// Asks or writes at the desk, off the loop.
-async fn at_desk<T: Send + 'static>(
-    executor: &Executor,
-    work: impl FnOnce(&Desk) -> Result<T, LedgerError> + Send + 'static,
-) -> Result<T, LedgerError> {
-    let desk = Arc::clone(executor.desk());
-    let done = tokio::task::spawn_blocking(move || work(&desk)).await;
-    done.map_err(|error| LedgerError::Failed(error.to_string()))?
 }
 
 pub(super) fn refused(message: String) -> Answer {

@@ -10,8 +10,9 @@ use crate::capture::decide::Ready;
 use crate::clock;
 use crate::http::Check;
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::restore::{Restoring, Summary};
+use crate::ledger::restore::{Restoring, Summary};
 use crate::telemetry;
+use crate::worker::desk::patiently;
 use crate::worker::executor::Executor;
 
 /// How often progress is logged, while there is any.
@@ -33,26 +34,33 @@ pub(super) struct Restore {
 
 impl Restore {
     /// Holds everything back until it is over.
-    pub(super) fn resume(ledger: Restoring, executor: &Executor) -> Result<Self, LedgerError> {
+    pub(super) async fn resume(ledger: Restoring, executor: &Arc<Executor>) -> Result<Self, LedgerError> {
         executor.hold();
-        let total = configured(&ledger, executor)?.0;
+        let (ledger, asking) = (Arc::new(ledger), Arc::clone(executor));
+        let asked = Arc::clone(&ledger);
+        let total = patiently(executor, move || configured(&asked, &asking)).await?.0;
         tracing::warn!(
             authorizations = total,
             "the ledger was restored from a backup: nothing is captured before every open authorization was read"
         );
-        let (ledger, now) = (Arc::new(ledger), Instant::now());
+        let now = Instant::now();
         Ok(Self { ledger, total, left: total, moved_at: now, said_at: now })
     }
 
     /// What has to be read now.
-    pub(super) async fn due(&self, longest: Duration, limit: u32) -> Result<Vec<Ready>, LedgerError> {
-        self.ask(move |ledger| ledger.due(clock::now(), longest, limit)).await
+    pub(super) async fn due(
+        &self,
+        executor: &Executor,
+        longest: Duration,
+        limit: u32,
+    ) -> Result<Vec<Ready>, LedgerError> {
+        self.ask(executor, move |ledger| ledger.due(clock::now(), longest, limit)).await
     }
 
     /// Is it over? Says how far it is.
     pub(super) async fn is_over(&mut self, executor: &Arc<Executor>) -> Result<bool, LedgerError> {
         let asking = Arc::clone(executor);
-        let (left, missing) = self.ask(move |ledger| configured(ledger, &asking)).await?;
+        let (left, missing) = self.ask(executor, move |ledger| configured(ledger, &asking)).await?;
         let now = Instant::now();
         if left < self.left {
             self.moved_at = now;
@@ -62,7 +70,7 @@ impl Restore {
             self.say(now);
             return Ok(false);
         }
-        let summary = self.ask(Restoring::end).await?;
+        let summary = self.ask(executor, Restoring::end).await?;
         telemetry::clear(STALLED, None);
         tell(summary, missing);
         executor.let_go();
@@ -98,11 +106,11 @@ impl Restore {
 
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Restoring) -> Result<T, LedgerError> + Send + 'static,
+        executor: &Executor,
+        question: impl Fn(&Restoring) -> Result<T, LedgerError> + Send + Sync + 'static,
     ) -> Result<T, LedgerError> {
         let ledger = Arc::clone(&self.ledger);
-        let asked = tokio::task::spawn_blocking(move || question(&ledger)).await;
-        asked.map_err(|error| LedgerError::Failed(error.to_string()))?
+        patiently(executor, move || question(&ledger)).await
     }
 }
 

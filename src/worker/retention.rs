@@ -1,7 +1,6 @@
 //! When retention takes what is old: in short passes, one after the other while there is more, and seldom
-//! else. What it takes, and what never, is `ledger::sqlite::retention`'s.
+//! else. What it takes, and what never, is `ledger::retention`'s.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::retention::{Pass, Retention};
+use crate::ledger::retention::{Pass, Retention};
+use crate::worker::desk::off_the_loop;
 
 /// Rows of each kind in a pass: a few milliseconds, for which the writer may have to wait.
 const BATCH: u32 = 256;
@@ -27,9 +27,9 @@ pub(super) struct Pruning {
 }
 
 impl Pruning {
-    /// Of this ledger.
-    pub(super) fn open(path: &Path, details_for: Duration) -> Result<Self, LedgerError> {
-        Ok(Self { ledger: Arc::new(Retention::open(path)?), details_for })
+    /// From this ledger.
+    pub(super) fn new(ledger: Retention, details_for: Duration) -> Self {
+        Self { ledger: Arc::new(ledger), details_for }
     }
 
     /// Goes on until told to stop, or until the ledger fails, which whoever writes to it finds out too.
@@ -38,6 +38,8 @@ impl Pruning {
             let rest = match self.pass().await {
                 Ok(None) => NEXT,
                 Ok(Some(pass)) => say(pass),
+                // It comes again.
+                Err(LedgerError::Away(_)) => REST,
                 Err(error) => {
                     tracing::error!(%error, "what is old cannot be taken from the ledger");
                     REST
@@ -53,8 +55,7 @@ impl Pruning {
     async fn pass(&self) -> Result<Option<Pass>, LedgerError> {
         let ledger = Arc::clone(&self.ledger);
         let before = clock::before(clock::now(), self.details_for);
-        let pruned = tokio::task::spawn_blocking(move || ledger.prune(before, BATCH)).await;
-        pruned.map_err(|error| LedgerError::Failed(error.to_string()))?
+        off_the_loop(move || ledger.prune(before, BATCH)).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! From settings to a running worker, and back down in order.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +16,18 @@ use crate::broker::publisher::Publisher;
 use crate::capture::retry::Jitter;
 use crate::clock::Moment;
 use crate::http::Readiness;
+use crate::ids::AccountName;
+use crate::ledger::desk::{Desk, KeptAccount};
+use crate::ledger::postgres::{Options, PostgresLedger};
+use crate::ledger::restore::Restoring;
+use crate::ledger::retention::Retention;
 use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::sqlite::desk::Desk;
-use crate::ledger::sqlite::restore::Restoring;
-use crate::ledger::{Environment, Ledger, LedgerError};
+use crate::ledger::{Environment, Ledger, LedgerError, Source as LedgerSource};
 use crate::message;
 use crate::provider::{self, ConnectError};
-use crate::settings::{self, LedgerUrl, Settings};
+use crate::settings::{self, Settings};
 use crate::worker::account::{Lane, Rules};
+use crate::worker::desk::{at_desk, off_the_loop};
 use crate::worker::executor::Executor;
 use crate::worker::gauges::Gauges;
 use crate::worker::intake::{DeadIntake, WorkIntake};
@@ -73,19 +79,21 @@ impl Worker {
     /// # Errors
     /// [`WorkerError`]; never because the broker is away, which is waited for.
     pub async fn start(settings: &Settings) -> Result<Self, WorkerError> {
-        let LedgerUrl::Sqlite(path) = &settings.ledger;
-        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(path, environment(settings))?);
+        let (ledger, worker) = open(settings).await?;
         let (outbox, offered) = Outbox::new();
-        let desk = Arc::new(Desk::open(path)?);
-        requests::refuse_old(&desk)?;
-        let executor = Arc::new(Executor::new(ledger, Arc::clone(&desk), outbox, lanes(settings, &desk)?));
+        let Beside { desk, kept, restoring, retention } = Beside::open(settings, worker).await?;
+        let executor = Arc::new(Executor::new(ledger, Arc::new(desk), outbox, lanes(settings, kept)?));
         for lane in executor.lanes() {
             executor.tell(lane);
-            desk.set_status(&lane.status())?;
+            let status = lane.status();
+            at_desk(&executor, move |desk| desk.set_status(&status)).await?;
         }
-        let restore = Restoring::open(path)?.map(|restoring| Restore::resume(restoring, &executor)).transpose()?;
+        let restore = match restoring {
+            Some(restoring) => Some(Restore::resume(restoring, &executor).await?),
+            None => None,
+        };
         watching::recover(&executor).await?;
-        let pruning = Pruning::open(path, settings.retention.details_for)?;
+        let pruning = Pruning::new(retention, settings.retention.details_for);
         let broker = Arc::new(settings.broker.clone());
         let publisher = Arc::new(Publisher::spawn(Arc::clone(&broker)));
         let (stop_relay, stop_watch) = (CancellationToken::new(), CancellationToken::new());
@@ -108,7 +116,7 @@ impl Worker {
         let watch = Watch {
             executor: Arc::clone(&executor),
             bounds: settings.worker.clone(),
-            ledger_path: path.clone(),
+            ledger_path: settings.ledger.path().map(Path::to_owned),
             last_lead: settings.policy.expiring_leads.iter().min().copied().unwrap_or_default(),
             paused,
             consumer: work.status(),
@@ -186,8 +194,50 @@ impl Worker {
     }
 }
 
+/// The ledger; and this worker's row in it, where there may be several.
+async fn open(settings: &Settings) -> Result<(Arc<dyn Ledger>, Option<i64>), LedgerError> {
+    match &settings.ledger {
+        LedgerSource::Sqlite(path) => Ok((Arc::new(SqliteLedger::open(path, environment(settings))?), None)),
+        LedgerSource::Postgres(address) => {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            let name = format!("{host}-{}", std::process::id());
+            let options = Options { name, ..Options::default() };
+            let ledger = PostgresLedger::open(address, options, environment(settings)).await?;
+            let worker = ledger.worker();
+            Ok((Arc::new(ledger), Some(worker)))
+        }
+    }
+}
+
+/// What is asked and changed beside the books.
+struct Beside {
+    desk: Desk,
+    /// What an earlier worker left about each account.
+    kept: HashMap<AccountName, KeptAccount>,
+    restoring: Option<Restoring>,
+    retention: Retention,
+}
+
+impl Beside {
+    async fn open(settings: &Settings, worker: Option<i64>) -> Result<Self, LedgerError> {
+        let source = settings.ledger.clone();
+        let names: Vec<AccountName> = settings.accounts.iter().map(|account| account.name.clone()).collect();
+        off_the_loop(move || {
+            let desk = Desk::of_worker(&source, worker)?;
+            requests::refuse_old(&desk)?;
+            let kept = names.into_iter().map(|name| {
+                let kept = desk.kept(&name)?;
+                Ok((name, kept))
+            });
+            let kept = kept.collect::<Result<_, LedgerError>>()?;
+            Ok(Self { desk, kept, restoring: Restoring::open(&source)?, retention: Retention::open(&source)? })
+        })
+        .await
+    }
+}
+
 /// What stands around every account, as it is configured and as an earlier worker left it.
-fn lanes(settings: &Settings, desk: &Desk) -> Result<Vec<Lane>, WorkerError> {
+fn lanes(settings: &Settings, mut kept: HashMap<AccountName, KeptAccount>) -> Result<Vec<Lane>, WorkerError> {
     let lane = |account: &settings::Account| {
         let rules = Rules {
             concurrency: account.concurrency,
@@ -196,7 +246,7 @@ fn lanes(settings: &Settings, desk: &Desk) -> Result<Vec<Lane>, WorkerError> {
             suspension: settings.suspension,
             retry_after_max: settings.policy.retry_after_max,
         };
-        let kept = desk.kept(&account.name)?;
+        let kept = kept.remove(&account.name).unwrap_or_default();
         Ok(Lane::new(account.clone(), provider::connect(account)?, rules, kept.paused, kept.last_success))
     };
     settings.accounts.iter().map(lane).collect()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use crate::ids::AccountName;
-use crate::ledger::sqlite::desk::Desk;
+use crate::ledger::desk::Desk;
 use crate::telemetry::{self, gauge_value, metric};
 use crate::worker::account::{Change, Lane, Standing};
 

@@ -37,8 +37,8 @@ const AWAITING_OLD: Duration = Duration::from_mins(15);
 pub(super) struct Watch {
     pub(super) executor: Arc<Executor>,
     pub(super) bounds: settings::Worker,
-    /// The ledger's directory, whose disk must not fill up.
-    pub(super) ledger_path: PathBuf,
+    /// The ledger's file, whose disk must not fill up; a server looks after its own.
+    pub(super) ledger_path: Option<PathBuf>,
     /// So long before an expiry, earned money that is not captured is an alarm.
     pub(super) last_lead: Duration,
     /// Says whether the intake has to pause.
@@ -54,7 +54,7 @@ pub(super) struct Watch {
     pub(super) stop: CancellationToken,
 }
 
-/// What an earlier worker had begun and left is in doubt, and looked at before anything else.
+/// What another worker had begun and left is in doubt, and looked at before anything else.
 pub(super) async fn recover(executor: &Executor) -> Result<usize, LedgerError> {
     let interrupted = executor.ledger().interrupted().await?;
     let count = interrupted.len();
@@ -66,7 +66,7 @@ pub(super) async fn recover(executor: &Executor) -> Result<usize, LedgerError> {
         for reply in executed.replies.iter().flatten() {
             note::note(reply);
         }
-        tracing::warn!(captures = count, "an earlier worker left captures in doubt: they are looked at now");
+        tracing::warn!(captures = count, "a worker that is gone left captures in doubt: they are looked at now");
     }
     Ok(count)
 }
@@ -93,10 +93,12 @@ impl Watch {
 
     async fn take_up_what_is_due(&self) -> Result<(), LedgerError> {
         requests::carry_out(&self.executor).await?;
+        requests::follow(&self.executor).await?;
+        recover(&self.executor).await?;
         let due = self.executor.ledger().find_due(DUE_MAX).await?;
         let mut at_once = due.others;
         if let Some(restore) = &self.restore {
-            for ready in restore.due(self.longest_rest, DUE_MAX).await? {
+            for ready in restore.due(&self.executor, self.longest_rest, DUE_MAX).await? {
                 self.executor.enqueue_ahead(&ready);
             }
         }
@@ -175,7 +177,7 @@ impl Watch {
         let is_paused = *self.paused.borrow();
         let open_max = if is_paused { self.bounds.open_max / 10 * 9 } else { self.bounds.open_max };
         let too_many = vitals.open_captures > open_max;
-        let free = free_disk(&self.ledger_path);
+        let free = self.ledger_path.as_deref().and_then(free_disk);
         let floor = self.bounds.disk_free_min;
         let floor = if is_paused { floor.saturating_add(floor / 10) } else { floor };
         let disk_is_full = free.is_some_and(|free| free < floor);

@@ -25,3 +25,4 @@ mod restore;
 mod retention;
 mod runbook;
 mod support;
+mod workers;

@@ -1,12 +1,13 @@
 use crate::cli::{Exit, Format, testing};
 use crate::clock;
-use crate::ledger::sqlite::desk::{AccountStatus, Answer, Desk, Request, What};
-use crate::ledger::sqlite::report::example::Example;
+use crate::ledger::Source;
+use crate::ledger::desk::{AccountStatus, Answer, Desk, Request, What};
+use crate::ledger::report::example::Example;
 
 use super::*;
 
-fn run_over(path: &std::path::Path, format: Format, command: Command) -> testing::Ended {
-    testing::run(path, format, |context| run(command, clock::now(), context))
+fn run_over(source: impl Into<Source>, format: Format, command: Command) -> testing::Ended {
+    testing::run(source, format, |context| run(command, clock::now(), context))
 }
 
 fn change(account: &str) -> ChangeArgs {
@@ -15,18 +16,18 @@ fn change(account: &str) -> ChangeArgs {
 
 #[test]
 fn without_a_worker_nothing_is_changed_and_it_says_so() {
-    let (path, _directory) = Example::new().end_worker();
-    let (ended, written) = run_over(&path, Format::Table, Command::Pause(change("flitt-ge")));
+    let (source, _directory) = Example::new().end_worker();
+    let (ended, written) = run_over(&source, Format::Table, Command::Pause(change("flitt-ge")));
     let (exit, said) = ended.unwrap_err();
     assert_eq!((exit, written.as_slice()), (Exit::Unreachable, b"".as_slice()));
     assert!(said.contains("no worker runs on this ledger, so nothing was changed"), "{said}");
-    assert!(Desk::open(&path).unwrap().open_requests().unwrap().is_empty());
+    assert!(Desk::open(&source).unwrap().open_requests().unwrap().is_empty());
 }
 
 #[test]
 fn the_list_has_what_is_open_and_where_accounts_stand() {
-    let (path, _directory) = Example::new().end_worker();
-    let desk = Desk::open(&path).unwrap();
+    let (source, _directory) = Example::new().end_worker();
+    let desk = Desk::open(&source).unwrap();
     let account = AccountName::parse("flex").unwrap();
     let row = desk
         .put(&Request {
@@ -44,7 +45,7 @@ fn the_list_has_what_is_open_and_where_accounts_stand() {
         clock_skew: Some(TimeDelta::milliseconds(-61_250)),
     };
     desk.set_pause(row, &status, &Answer { done: true, message: "paused".to_owned() }).unwrap();
-    let (ended, written) = run_over(&path, Format::Json, Command::List);
+    let (ended, written) = run_over(&source, Format::Json, Command::List);
     assert_eq!(ended.unwrap(), Exit::Done);
     let listing: serde_json::Value = serde_json::from_slice(&written).unwrap();
     let accounts = listing["accounts"].as_array().unwrap();
@@ -57,7 +58,7 @@ fn the_list_has_what_is_open_and_where_accounts_stand() {
     }
     let skews: Vec<_> = accounts.iter().map(|account| &account["clock_skew_seconds"]).collect();
     assert!(skews.contains(&&serde_json::json!(-61.25)), "{skews:?}");
-    let (_, written) = run_over(&path, Format::Table, Command::List);
+    let (_, written) = run_over(&source, Format::Table, Command::List);
     let text = String::from_utf8(written).unwrap();
     assert!(text.contains("no worker runs on this ledger: this is how the last one left it"), "{text}");
 }

@@ -11,7 +11,7 @@ use super::{Row, Verdict, progress};
 use crate::audit::{Expected, OurShipment, compare_order};
 use crate::cli::{Context, Exit, Failure, OrExit};
 use crate::ids::{OrderId, ShipmentId};
-use crate::ledger::sqlite::report::{Report, ShipmentFilter, ShipmentSummary, Standing};
+use crate::ledger::report::{Report, ShipmentFilter, ShipmentSummary, Standing};
 use crate::money::{Currency, Money, parse_plain_decimal};
 
 /// More shipments than any order has.

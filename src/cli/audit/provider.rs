@@ -16,7 +16,7 @@ use crate::capture::evidence::{AuthorizationView, Reading};
 use crate::cli::sums::add_up;
 use crate::cli::{Exit, Failure, OrExit};
 use crate::ids::AccountName;
-use crate::ledger::sqlite::report::{Books, Report};
+use crate::ledger::report::{Books, Report};
 use crate::provider::{self, Provider};
 use crate::settings::{Account, Settings};
 

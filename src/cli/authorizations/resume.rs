@@ -7,8 +7,8 @@ use crate::capture::records::ForeignStanding;
 use crate::cli::confirm::confirm;
 use crate::cli::{Context, Exit, Failure, Format, ask, text};
 use crate::ids::{AccountName, Reference};
-use crate::ledger::sqlite::desk::{Answer, What};
-use crate::ledger::sqlite::report::{AuthorizationStory, Report};
+use crate::ledger::desk::{Answer, What};
+use crate::ledger::report::{AuthorizationStory, Report};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

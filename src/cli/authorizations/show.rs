@@ -8,7 +8,7 @@ use crate::cli::text::{self, Amount, Instant};
 use crate::cli::{Context, Exit, Failure, Format, OrExit, table};
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, Reference};
-use crate::ledger::sqlite::report::{AuthorizationStory, Report};
+use crate::ledger::report::{AuthorizationStory, Report};
 use crate::money::Money;
 
 pub(super) const EXAMPLES: &str = "\

@@ -2,7 +2,9 @@ use clap::Parser;
 
 use super::super::testing;
 use super::*;
-use crate::ledger::sqlite::report::example::{self, Example};
+use crate::ledger::Source;
+use crate::ledger::report::example::{self, Example};
+use crate::ledger::testing::{change, value};
 
 #[derive(Debug, Parser)]
 struct Line {
@@ -12,9 +14,11 @@ struct Line {
 
 fn run_at(now: &str, example: &Example, format: Format, arguments: &[&str]) -> String {
     let line = std::iter::once("authorizations").chain(arguments.iter().copied());
-    let line = Line::try_parse_from(line).unwrap();
-    let list = |context: &mut Context| run(line.command, example::at(now), context);
-    let (ended, written) = testing::run(&example.path, format, list);
+    let line: Vec<&str> = line.collect();
+    let (ended, written) = testing::alike(example, |source| {
+        let line = Line::try_parse_from(&line).unwrap();
+        testing::run(source, format, |context| run(line.command, example::at(now), context))
+    });
     assert_eq!(ended, Ok(Exit::Done), "{arguments:?}");
     String::from_utf8(written).unwrap()
 }
@@ -69,55 +73,53 @@ fn what_is_past_its_expiry_is_overdue() {
 }
 
 /// Somebody else has captured 12.00 on ord-1001's authorization, and it is halted.
-fn halted() -> (std::path::PathBuf, tempfile::TempDir, String) {
-    let (path, directory) = Example::new().end_worker();
-    let file = rusqlite::Connection::open(&path).unwrap();
+fn halted() -> (Source, tempfile::TempDir, String) {
+    let (source, directory) = Example::new().end_worker();
     let which = "order_row = (SELECT order_row FROM orders WHERE order_id = 'ord-1001')";
     let sql = format!(
         "UPDATE authorizations SET foreign_standing = 'halted', foreign_amount = 1200, foreign_since = ?1,
          provider_remaining = 2300, provider_voided = 0 WHERE {which}"
     );
-    assert_eq!(file.execute(&sql, [example::at("09:20:00").timestamp_micros()]).unwrap(), 1);
+    assert_eq!(change(&source, &sql, &[&example::at("09:20:00").timestamp_micros()]), 1);
     let sql = format!("SELECT reference FROM authorizations WHERE {which}");
-    let reference = file.query_row(&sql, [], |row| row.get(0)).unwrap();
-    (path, directory, reference)
+    let reference = value(&source, &sql);
+    (source, directory, reference)
 }
 
-fn run_on(path: &std::path::Path, format: Format, arguments: &[&str]) -> testing::Ended {
+fn run_on(source: impl Into<Source>, format: Format, arguments: &[&str]) -> testing::Ended {
     let line = std::iter::once("authorizations").chain(arguments.iter().copied());
     let line = Line::try_parse_from(line).unwrap();
-    testing::run(path, format, |context| run(line.command, example::at("09:30:00"), context))
+    testing::run(source, format, |context| run(line.command, example::at("09:30:00"), context))
 }
 
 #[test]
 fn what_somebody_else_has_captured_is_shown_beside_our_books() {
-    let (path, _directory, reference) = halted();
+    let (source, _directory, reference) = halted();
     for (format, name) in [(Format::Table, "show"), (Format::Json, "show.json")] {
-        let (ended, written) = run_on(&path, format, &["show", &reference]);
+        let (ended, written) = run_on(&source, format, &["show", &reference]);
         assert_eq!(ended, Ok(Exit::Done));
         insta::assert_snapshot!(name, String::from_utf8(written).unwrap());
     }
-    let (_, written) = run_on(&path, Format::Table, &["list", "--halted"]);
+    let (_, written) = run_on(&source, Format::Table, &["list", "--halted"]);
     let text = String::from_utf8(written).unwrap();
     assert!(text.contains("halted, ") && text.contains("12.00 EUR"), "{text}");
     assert_eq!(text.matches("txn-").count(), 1, "no other one: {text}");
-    let (ended, _) = run_on(&path, Format::Table, &["show", "nobody-knows-it"]);
+    let (ended, _) = run_on(&source, Format::Table, &["show", "nobody-knows-it"]);
     assert!(ended.unwrap_err().1.contains("the ledger has no authorization `nobody-knows-it`"));
 }
 
 #[test]
 fn only_a_halt_can_be_lifted_and_only_by_a_worker() {
-    let (path, _directory, reference) = halted();
+    let (source, _directory, reference) = halted();
     let reason = ["--reason", "by hand", "--yes"];
     let resume = |reference: &str| {
         let arguments: Vec<&str> = ["resume", reference].into_iter().chain(reason).collect();
-        run_on(&path, Format::Table, &arguments).0.unwrap_err()
+        run_on(&source, Format::Table, &arguments).0.unwrap_err()
     };
     let (exit, said) = resume(&reference);
     assert_eq!(exit, Exit::Unreachable);
     assert!(said.contains("no worker runs on this ledger, so nothing was changed"), "{said}");
-    let file = rusqlite::Connection::open(&path).unwrap();
-    file.execute("UPDATE authorizations SET foreign_standing = 'seen'", []).unwrap();
+    change(&source, "UPDATE authorizations SET foreign_standing = 'seen'", &[]);
     let (exit, said) = resume(&reference);
     assert_eq!(exit, Exit::Wrong);
     assert!(said.contains("is not halted: there is nothing to resume"), "{said}");

@@ -8,8 +8,8 @@ use crate::capture::states::CaptureState;
 use crate::cli::confirm::confirm;
 use crate::cli::{Context, Exit, Failure, ask, text};
 use crate::ids::ShipmentId;
-use crate::ledger::sqlite::desk::What;
-use crate::ledger::sqlite::report::{CaptureStory, Report, Story};
+use crate::ledger::desk::What;
+use crate::ledger::report::{CaptureStory, Report, Story};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -126,7 +126,7 @@ fn at_provider(record: &Authorization) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::sqlite::report::example::Example;
+    use crate::ledger::report::example::Example;
 
     #[test]
     fn whoever_has_to_say_yes_is_told_everything() {

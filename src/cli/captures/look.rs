@@ -6,8 +6,8 @@ use super::find_one;
 use crate::capture::records::Capture;
 use crate::capture::states::CaptureState;
 use crate::cli::{Context, Exit, Failure, Format, OrExit, ask, text};
-use crate::ledger::sqlite::desk::{Answer, What};
-use crate::ledger::sqlite::report::{About, Report, Story};
+use crate::ledger::desk::{Answer, What};
+use crate::ledger::report::{About, Report, Story};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -4,7 +4,7 @@ use clap::Parser;
 
 use super::super::testing;
 use super::*;
-use crate::ledger::sqlite::report::example::{self, Example};
+use crate::ledger::report::example::{self, Example};
 
 const README: &str = include_str!("../../../README.md");
 
@@ -43,7 +43,7 @@ fn the_worked_example_is_what_the_program_prints() {
     let line = Line::try_parse_from(["captures", "show", "ord-2001"]).unwrap();
     let now = example::at("15:00:00");
     let show = |context: &mut Context| run(line.command, now, context);
-    let (ended, written) = testing::run(&example.path, Format::Table, show);
+    let (ended, written) = testing::run(&example.source, Format::Table, show);
     assert_eq!(ended, Ok(Exit::Done));
     let written = String::from_utf8(written).unwrap();
     let shown = blocks(section, "text").concat();

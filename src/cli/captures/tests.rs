@@ -5,7 +5,9 @@ use clap::Parser;
 use super::super::testing;
 use super::*;
 use crate::capture::why::{LeftOpen, Since};
-use crate::ledger::sqlite::report::example::{self, Example};
+use crate::ledger::Source;
+use crate::ledger::report::example::{self, Example};
+use crate::ledger::testing::{batch, change};
 
 /// Those of the example.
 const ACCOUNTS: &str = "
@@ -26,23 +28,23 @@ struct Line {
     command: Command,
 }
 
-fn run(path: &std::path::Path, format: Format, arguments: &[&str]) -> testing::Ended {
-    run_at("09:30:00", path, format, arguments)
+fn run(source: impl Into<Source>, format: Format, arguments: &[&str]) -> testing::Ended {
+    run_at("09:30:00", source, format, arguments)
 }
 
-fn run_at(now: &str, path: &std::path::Path, format: Format, arguments: &[&str]) -> testing::Ended {
+fn run_at(now: &str, source: impl Into<Source>, format: Format, arguments: &[&str]) -> testing::Ended {
     let line = Line::try_parse_from(std::iter::once("captures").chain(arguments.iter().copied())).unwrap();
-    testing::run_with(ACCOUNTS, path, format, |context| super::run(line.command, example::at(now), context))
+    testing::run_with(ACCOUNTS, source, format, |context| super::run(line.command, example::at(now), context))
 }
 
 fn written(example: &Example, format: Format, arguments: &[&str]) -> String {
-    let (ended, written) = run(&example.path, format, arguments);
+    let (ended, written) = testing::alike(example, |source| run(source, format, arguments));
     assert_eq!(ended, Ok(Exit::Done), "{arguments:?}");
     String::from_utf8(written).unwrap()
 }
 
 fn refused(example: &Example, arguments: &[&str]) -> (Exit, String) {
-    run(&example.path, Format::Table, arguments).0.unwrap_err()
+    testing::alike(example, |source| run(source, Format::Table, arguments)).0.unwrap_err()
 }
 
 #[test]
@@ -106,7 +108,7 @@ fn a_capture_in_doubt_says_when_it_is_looked_up_next() {
         ("09:08:30", "it is looked up now, due at 2026-11-20 09:08:01 (29s ago)"),
         ("09:30:00", "it was to be looked up at 2026-11-20 09:08:01 (21m ago): is a worker running?"),
     ] {
-        let (ended, written) = run_at(now, &example.path, Format::Table, &["show", "ord-1001/s2"]);
+        let (ended, written) = run_at(now, &example.source, Format::Table, &["show", "ord-1001/s2"]);
         assert_eq!(ended, Ok(Exit::Done));
         let written = String::from_utf8(written).unwrap();
         assert!(written.contains("(last seen: 503: service unavailable)"), "{written}");
@@ -117,7 +119,7 @@ fn a_capture_in_doubt_says_when_it_is_looked_up_next() {
 
 /// What is told of the capture of ord-1001/s2, which is in doubt, after a change by hand.
 fn explained(example: &Example, sql: &str) -> serde_json::Value {
-    rusqlite::Connection::open(&example.path).unwrap().execute_batch(sql).unwrap();
+    batch(&example.source, sql);
     let told: serde_json::Value =
         serde_json::from_str(&written(example, Format::Json, &["show", "ord-1001/s2"])).unwrap();
     told["captures"][0]["explained"].clone()
@@ -221,7 +223,7 @@ fn an_account_that_rests_is_why_nothing_happens() {
         let line = Line::try_parse_from(["captures", "show", "ord-1001/s2"]).unwrap();
         super::run(line.command, example::at("09:30:00"), context)
     };
-    let (_, written) = testing::run(&example.path, Format::Table, unknown);
+    let (_, written) = testing::run(&example.source, Format::Table, unknown);
     let written = String::from_utf8(written).unwrap();
     assert!(
         written.contains("its account flex is not in the settings: nothing is asked or sent until it is"),
@@ -279,7 +281,7 @@ fn where_amounts_are_multiples_the_rounding_is_a_step_of_the_working() {
     let line = Line::try_parse_from(["captures", "show", "ord-1"]).unwrap();
     let now = example::at("09:30:00");
     let show = |context: &mut Context| super::run(line.command, now, context);
-    let (ended, written) = testing::run_with(settings, &example.path, Format::Table, show);
+    let (ended, written) = testing::run_with(settings, &example.source, Format::Table, show);
     assert_eq!(ended, Ok(Exit::Done));
     insta::assert_snapshot!("show.quantum", String::from_utf8(written).unwrap());
 }
@@ -338,18 +340,18 @@ fn a_ledger_that_is_not_there_is_exit_code_4() {
 fn it_reads_after_the_worker_has_ended_too() {
     let example = Example::new();
     let during = written(&example, Format::Table, &["list"]);
-    let (path, _directory) = example.end_worker();
-    let (ended, after) = run(&path, Format::Table, &["list"]);
+    let (source, _directory) = example.end_worker();
+    let (ended, after) = run(&source, Format::Table, &["list"]);
     assert_eq!(ended, Ok(Exit::Done));
     assert_eq!(String::from_utf8(after).unwrap(), during);
 }
 
 #[test]
 fn only_doubt_can_be_closed_by_hand_and_only_by_a_worker() {
-    let (path, _directory) = Example::new().end_worker();
+    let (source, _directory) = Example::new().end_worker();
     let close = |id: &str, how: &[&str]| {
         let arguments: Vec<&str> = ["close", id, "--reason", "ticket", "--yes"].iter().chain(how).copied().collect();
-        run(&path, Format::Table, &arguments).0.unwrap_err()
+        run(&source, Format::Table, &arguments).0.unwrap_err()
     };
     for how in [&["--unresolved"][..], &["--captured", "pay-9"]] {
         let (exit, said) = close("ord-1001/s2", how);
@@ -365,7 +367,7 @@ fn only_doubt_can_be_closed_by_hand_and_only_by_a_worker() {
             assert!(said.contains(words), "{id}: {said}");
         }
     }
-    let (exit, said) = run(&path, Format::Table, &["look", "ord-1001/s2"]).0.unwrap_err();
+    let (exit, said) = run(&source, Format::Table, &["look", "ord-1001/s2"]).0.unwrap_err();
     assert_eq!(exit, Exit::Unreachable, "{said}");
 }
 
@@ -385,16 +387,15 @@ fn closing_by_hand_says_as_what_and_why() {
 
 #[test]
 fn what_waits_for_the_end_of_a_halt_says_so() {
-    let (path, _directory) = Example::new().end_worker();
-    let file = rusqlite::Connection::open(&path).unwrap();
+    let (source, _directory) = Example::new().end_worker();
     let sql = "UPDATE authorizations SET foreign_standing = 'halted', foreign_amount = 1200, foreign_since = ?1
                WHERE order_row = (SELECT order_row FROM orders WHERE order_id = 'ord-1013')";
-    assert_eq!(file.execute(sql, [example::at("09:20:00").timestamp_micros()]).unwrap(), 1);
-    let (ended, written) = run(&path, Format::Table, &["show", "ord-1013"]);
+    assert_eq!(change(&source, sql, &[&example::at("09:20:00").timestamp_micros()]), 1);
+    let (ended, written) = run(&source, Format::Table, &["show", "ord-1013"]);
     assert_eq!(ended, Ok(Exit::Done));
     let text = String::from_utf8(written).unwrap();
     assert!(text.contains("12.00 EUR was captured by somebody else on its authorization"), "{text}");
-    let (_, written) = run(&path, Format::Json, &["show", "ord-1013"]);
+    let (_, written) = run(&source, Format::Json, &["show", "ord-1013"]);
     let story: serde_json::Value = serde_json::from_slice(&written).unwrap();
     assert_eq!(story["authorizations"][0]["foreign"]["captured"], "12.00", "{story}");
 }

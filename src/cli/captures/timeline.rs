@@ -10,7 +10,7 @@ use crate::capture::states::CaptureState;
 use crate::cli::output::{Output, aligned, table};
 use crate::cli::{Failure, text};
 use crate::clock::Timestamp;
-use crate::ledger::sqlite::report::{CaptureStory, FeeStory, ShipmentStory, Standing, Story, WrittenEvent};
+use crate::ledger::report::{CaptureStory, FeeStory, ShipmentStory, Standing, Story, WrittenEvent};
 
 /// Writes the story.
 pub(super) fn show(around: &Surroundings<'_>, output: &mut Output) -> Result<(), Failure> {

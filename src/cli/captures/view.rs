@@ -12,9 +12,7 @@ use crate::capture::plan::{LineProgress, Plan, PlanLine};
 use crate::capture::records::{AmountMode, Authorization, Order, Shipment};
 use crate::cli::text::{Amount, Instant};
 use crate::ids::ShipmentId;
-use crate::ledger::sqlite::report::{
-    CaptureStory, FeeStory, HistoryLine, ShipmentStory, Standing, Story, WrittenEvent,
-};
+use crate::ledger::report::{CaptureStory, FeeStory, HistoryLine, ShipmentStory, Standing, Story, WrittenEvent};
 use crate::money::Money;
 
 /// The story, ready to be written as JSON.

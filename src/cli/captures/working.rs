@@ -9,7 +9,7 @@ use crate::capture::plan::{FeeWorking, LineWorking, Rounding, Working};
 use crate::capture::records::AmountMode;
 use crate::cli::output::table;
 use crate::cli::text::Amount;
-use crate::ledger::sqlite::report::Story;
+use crate::ledger::report::Story;
 use crate::money::Money;
 
 /// The workings of a story's shipments and fees. `None` where no plan gave an amount to any of them.

@@ -8,7 +8,7 @@ use super::super::{Exit, Failure, text};
 use crate::capture::dead_letter::{self, DeadLetterState};
 use crate::clock::{self, Timestamp};
 use crate::ids::{AccountName, OrderId};
-use crate::ledger::sqlite::report::{Choice, Report};
+use crate::ledger::report::{Choice, Report};
 
 /// What narrows a choice.
 #[derive(Debug, Clone, clap::Args)]

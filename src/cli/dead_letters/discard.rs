@@ -7,8 +7,8 @@ use crate::capture::dead_letter::DeadLetterState;
 use crate::cli::confirm::confirm;
 use crate::cli::sums::{self, Sum};
 use crate::clock::Timestamp;
-use crate::ledger::sqlite::desk::{Chosen, What};
-use crate::ledger::sqlite::report::DeadLetterFilter;
+use crate::ledger::desk::{Chosen, What};
+use crate::ledger::report::DeadLetterFilter;
 
 pub(super) const DISCARD_EXAMPLES: &str = "\
 Examples:

@@ -9,7 +9,7 @@ use super::choice::Which;
 use super::{Context, Exit, Failure, Format, OrExit};
 use crate::capture::dead_letter::DeadLetterState;
 use crate::clock::Timestamp;
-use crate::ledger::sqlite::report::DeadLetterFilter;
+use crate::ledger::report::DeadLetterFilter;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -12,10 +12,9 @@ use crate::cli::sums::{self, Sum};
 use crate::cli::{progress_bar, wait_for};
 use crate::clock;
 use crate::ids::{OrderId, ShipmentId};
-use crate::ledger::sqlite::desk::{Desk, What};
-use crate::ledger::sqlite::replays::{ItemOutcome, JobState};
-use crate::ledger::sqlite::report::{ReplayOutcome, ReplayReport, Report};
-use crate::settings::LedgerUrl;
+use crate::ledger::desk::{Desk, What};
+use crate::ledger::replays::{ItemOutcome, JobState};
+use crate::ledger::report::{ReplayOutcome, ReplayReport, Report};
 
 /// How often it is looked how far a replay is.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -89,8 +88,7 @@ fn look(report: &Report, job: i64) -> Result<ReplayReport, Failure> {
 }
 
 fn wait_for_end(report: &Report, job: i64, bar: &ProgressBar, context: &Context) -> Result<Ended, Failure> {
-    let LedgerUrl::Sqlite(path) = context.settings()?.ledger;
-    let desk = Desk::open(&path).or_exit(Exit::Ledger)?;
+    let desk = Desk::open(&context.settings()?.ledger).or_exit(Exit::Ledger)?;
     let mut is_served = true;
     let mut ended = Ended::AtRest;
     wait_for(async {

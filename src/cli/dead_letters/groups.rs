@@ -9,7 +9,7 @@ use super::{Context, Exit, Failure, Listing, OrExit, table, text};
 use crate::cli::sums::{self, Sum};
 use crate::cli::text::Instant;
 use crate::clock::Timestamp;
-use crate::ledger::sqlite::report::{DeadLetterFilter, DeadLetterGroup};
+use crate::ledger::report::{DeadLetterFilter, DeadLetterGroup};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -7,9 +7,9 @@ use crate::capture::dead_letter::DeadLetterState;
 use crate::cli::confirm::confirm;
 use crate::clock::{Moment, Timestamp};
 use crate::dead_letter;
-use crate::ledger::sqlite::desk::{Chosen, Pace, What};
-use crate::ledger::sqlite::replays::LETTERS_MAX;
-use crate::ledger::sqlite::report::{Report, ShipmentFilter, Standing};
+use crate::ledger::desk::{Chosen, Pace, What};
+use crate::ledger::replays::LETTERS_MAX;
+use crate::ledger::report::{Report, ShipmentFilter, Standing};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::{Context, Exit, Failure, Listing, OrExit, table, text};
 use crate::cli::text::Instant;
 use crate::clock::Timestamp;
-use crate::ledger::sqlite::replays::ReplayJob;
-use crate::ledger::sqlite::report::Choice;
+use crate::ledger::replays::ReplayJob;
+use crate::ledger::report::Choice;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -3,7 +3,8 @@ use serde_json::Value;
 
 use super::super::testing;
 use super::*;
-use crate::ledger::sqlite::report::example::{self, Example};
+use crate::ledger::Source;
+use crate::ledger::report::example::{self, Example};
 
 #[derive(Debug, Parser)]
 struct Line {
@@ -11,13 +12,13 @@ struct Line {
     command: Command,
 }
 
-fn run(path: &std::path::Path, format: Format, arguments: &[&str]) -> testing::Ended {
+fn run(source: impl Into<Source>, format: Format, arguments: &[&str]) -> testing::Ended {
     let line = Line::try_parse_from(std::iter::once("dead-letters").chain(arguments.iter().copied())).unwrap();
-    testing::run(path, format, |context| super::run(line.command, example::at("09:30:00"), context))
+    testing::run(source, format, |context| super::run(line.command, example::at("09:30:00"), context))
 }
 
 fn written(example: &Example, format: Format, arguments: &[&str]) -> String {
-    let (ended, written) = run(&example.path, format, arguments);
+    let (ended, written) = testing::alike(example, |source| run(source, format, arguments));
     assert_eq!(ended, Ok(Exit::Done), "{arguments:?}");
     String::from_utf8(written).unwrap()
 }
@@ -86,7 +87,7 @@ fn raw_is_the_message_byte_for_byte() {
         br#"{"order_id":"ord-1010","order_id":"ord-1011","amount":1.10}"#,
     ];
     for (id, body) in ids.into_iter().zip(bodies) {
-        let (ended, written) = run(&example.path, Format::Table, &["show", id.as_str().unwrap(), "--raw"]);
+        let (ended, written) = run(&example.source, Format::Table, &["show", id.as_str().unwrap(), "--raw"]);
         assert_eq!((ended, &*written), (Ok(Exit::Done), body));
     }
 }
@@ -117,7 +118,7 @@ fn a_body_that_is_cut_or_not_text_is_said_so() {
 fn what_is_not_there_says_what_to_try() {
     let example = Example::new();
     for id in ["ffffffff", "ord-1001", "abc", ""] {
-        let (exit, words) = run(&example.path, Format::Table, &["show", id]).0.unwrap_err();
+        let (exit, words) = run(&example.source, Format::Table, &["show", id]).0.unwrap_err();
         assert_eq!(exit, Exit::Wrong, "{id}");
         assert!(words.contains("`holdfast dead-letters list --state all`"), "{words}");
     }
@@ -153,7 +154,7 @@ fn a_dry_run_tells_what_would_be_replayed_and_what_not_and_why() {
         let line = ["dead-letters", "replay", "--dry-run"].into_iter().chain(arguments.iter().copied());
         let line = Line::try_parse_from(line).unwrap();
         let run = |context: &mut Context| super::run(line.command, example::at("09:30:00"), context);
-        let (ended, written) = testing::run_with(&settings, &example.path, format, run);
+        let (ended, written) = testing::run_with(&settings, &example.source, format, run);
         assert_eq!(ended, Ok(Exit::Done), "{}", String::from_utf8_lossy(&written));
         String::from_utf8(written).unwrap()
     };
@@ -178,12 +179,12 @@ fn who_asks_for_too_little_or_too_much_is_told() {
         (&["discard", "--order", "none", "--reason", "x"], Exit::Wrong, "no dead letter that is open matches"),
         (&["restore", "--all", "--reason", "x"], Exit::Usage, "nobody to be asked"),
     ] {
-        let (ended, said) = run(&example.path, Format::Table, arguments).0.unwrap_err();
+        let (ended, said) = run(&example.source, Format::Table, arguments).0.unwrap_err();
         assert_eq!(ended, exit, "{arguments:?}: {said}");
         assert!(said.contains(words), "{arguments:?}: {said}");
     }
     let discarded = id_of(&example, "delivery_limit");
-    let (_, said) = run(&example.path, Format::Table, &["replay", &discarded, "--dry-run"]).0.unwrap_err();
+    let (_, said) = run(&example.source, Format::Table, &["replay", &discarded, "--dry-run"]).0.unwrap_err();
     assert!(said.contains("is discarded, not open: `holdfast dead-letters restore`"), "{said}");
     assert_eq!(written(&example, Format::Table, &["replays"]), "nothing was ever replayed\n");
 }

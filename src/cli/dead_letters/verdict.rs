@@ -8,7 +8,7 @@ use super::{Context, Failure, Format, table, text};
 use crate::capture::replay::Replayed;
 use crate::cli::sums::{Sum, add_up, sums_in_words};
 use crate::ids::{OrderId, ShipmentId};
-use crate::ledger::sqlite::report::{Rehearsal, Rehearsed};
+use crate::ledger::report::{Rehearsal, Rehearsed};
 use crate::money::Money;
 
 /// What a replay would do.

@@ -16,7 +16,7 @@ use crate::broker::session::Session;
 use crate::broker::topology;
 use crate::message;
 use crate::sandbox::{FLEX_CLIENT, FLITT_MERCHANT, FONDY_MERCHANT, Running, Sandbox, TEST_SECRET};
-use crate::settings::{LedgerUrl, Settings};
+use crate::settings::Settings;
 use crate::worker::Worker;
 
 /// The environment variable that names a broker to use.
@@ -50,8 +50,7 @@ impl Stage {
         let sandbox = Sandbox::start(([127, 0, 0, 1], 0).into()).await.context("cannot start the sandbox")?;
         say(&format!("provider  the sandbox at {} (not a payment provider: no money moves)", sandbox.base_url()));
         let settings = settings(dir.path(), &sandbox, &url)?;
-        let LedgerUrl::Sqlite(path) = &settings.ledger;
-        say(&format!("ledger    SQLite at {}", path.display()));
+        say(&format!("ledger    SQLite at {}", settings.ledger));
         prepare(&settings).await?;
         let events = Events::subscribe(&settings.broker).await?;
         let worker = Worker::start(&settings).await?;

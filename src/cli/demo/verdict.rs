@@ -5,18 +5,16 @@ use std::collections::BTreeMap;
 
 use crate::cli::demo::stage::Struck;
 use crate::cli::{Output, table};
-use crate::ledger::sqlite;
+use crate::ledger::report::Report;
 use crate::money::{Currency, Money};
 use crate::sandbox::{BookedAuthorization, MovementStatus, Protocol};
-use crate::settings::LedgerUrl;
 
 /// Captures by reference: how many, and how much in minor units.
 type Sums = BTreeMap<String, (u64, i64)>;
 
 /// Shows both sides, and says whether they agree.
 pub(super) fn show(struck: &Struck, output: &mut Output) -> anyhow::Result<bool> {
-    let LedgerUrl::Sqlite(path) = &struck.settings.ledger;
-    let ours = sqlite::report::captured_by_reference(&sqlite::open_for_reading(path)?)?;
+    let ours = Report::open(&struck.settings.ledger)?.captured_by_reference()?;
     let theirs: Sums = struck.books.authorizations.iter().map(at_provider).collect();
     let mut rows = table(&["PROVIDER", "CURRENCY", "AUTHORIZED", "CAPTURES", "CAPTURED", "IN THE LEDGER", "AGREE"]);
     let mut agrees = true;

@@ -5,17 +5,56 @@ use std::path::Path;
 use bytesize::ByteSize;
 
 use super::Check;
-use crate::ledger::sqlite::health::{self, Place};
-use crate::settings::{LedgerUrl, Settings};
+use crate::ledger::health::{self, Place};
+use crate::ledger::postgres::Address;
+use crate::ledger::{LedgerError, Source};
+use crate::settings::Settings;
 
 /// The checks, and whether a worker holds the ledger; `None` where that cannot be told.
 pub(super) fn check(settings: &Settings) -> (Vec<Check>, Option<bool>) {
-    let LedgerUrl::Sqlite(path) = &settings.ledger;
+    let path = match &settings.ledger {
+        Source::Sqlite(path) => path,
+        Source::Postgres(address) => return server(address),
+    };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let is_served = health::is_served(path).ok();
     let checks =
         vec![file(path, directory, is_served), place(directory), room(directory, settings.worker.disk_free_min)];
     (checks, is_served)
+}
+
+/// A server that forgets, that does not write or that is too old does not get so far as to be looked at.
+fn server(address: &Address) -> (Vec<Check>, Option<bool>) {
+    let (about, shown) = ("ledger", address.shown());
+    let health = match health::look_at_server(address) {
+        Ok(Some(health)) => health,
+        Ok(None) => {
+            let found = format!("there is none in {shown} yet: the worker creates it when it first runs");
+            return (vec![Check::ok(about, found)], Some(false));
+        }
+        Err(error @ LedgerError::Away(_)) => {
+            let way_out = "check ledger.url, whether PostgreSQL runs there, and who may connect (pg_hba.conf)";
+            return (vec![Check::unreachable(about, error.to_string(), way_out)], None);
+        }
+        Err(error) => {
+            let way_out =
+                "ledger.url has to name a primary of PostgreSQL 14 or newer, with fsync and full_page_writes on";
+            return (vec![Check::wrong(about, error.to_string(), way_out)], None);
+        }
+    };
+    let workers = match &health.workers[..] {
+        [] => "no worker runs on it".to_owned(),
+        [name] => format!("one worker runs on it, {name}"),
+        names => format!("{} workers run on it: {}", names.len(), names.join(", ")),
+    };
+    let found = format!(
+        "{shown}, {}: PostgreSQL {}, committed with synchronous_commit on, fsync and full_page_writes on, the \
+         connection {}; {workers}",
+        ByteSize(health.bytes),
+        health.version,
+        if health.is_encrypted { "encrypted" } else { "not encrypted" },
+    );
+    (vec![Check::ok(about, found)], Some(!health.workers.is_empty()))
 }
 
 fn file(path: &Path, directory: &Path, is_served: Option<bool>) -> Check {

@@ -91,6 +91,12 @@ impl Address {
         Ok(Self { config, tls, url: url.clone() })
     }
 
+    /// The address as it was given, password and all.
+    #[cfg(test)]
+    pub(crate) const fn url(&self) -> &SecretString {
+        &self.url
+    }
+
     /// The address for people, without its password.
     pub fn shown(&self) -> String {
         let mut ports = self.config.get_ports().iter().cycle();

@@ -13,6 +13,9 @@ mod session;
 mod tls;
 mod trouble;
 
+// asked by code that waits
+mod remote;
+
 // what the worker's loops ask
 mod read;
 mod readers;
@@ -48,11 +51,14 @@ use crate::ledger::groups::{self, Group};
 use crate::ledger::postgres::readers::Readers;
 use crate::ledger::postgres::session::Session;
 use crate::ledger::postgres::store::PostgresStore;
-use crate::ledger::postgres::trouble::Trouble;
 use crate::ledger::thread::{Thread, stopped};
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
 
 pub use address::Address;
+
+pub(in crate::ledger) use remote::{Remote, Transaction, migrate};
+pub(in crate::ledger) use schema::NO_LEDGER;
+pub(in crate::ledger) use trouble::Trouble;
 
 /// Commands in one transaction at most: bounds how long a group holds its orders.
 const GROUP_MAX: usize = 1_024;
@@ -120,6 +126,11 @@ impl PostgresLedger {
         let was_asked_for_interrupted = AtomicBool::new(false);
         let closing = closing.drop_guard();
         Ok(Self { readers, _closing: closing, groups, environment, worker, was_asked_for_interrupted })
+    }
+
+    /// The worker's row.
+    pub const fn worker(&self) -> i64 {
+        self.worker
     }
 
     async fn ask<T: Send + 'static>(

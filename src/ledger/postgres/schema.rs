@@ -7,15 +7,21 @@
 use tokio_postgres::Client;
 
 use super::trouble::Trouble;
+use crate::ledger::Migrated;
 
 /// Each migration brings the database from its index to the next version.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_ledger.sql")];
 
+/// What is said of a database without a ledger.
+pub(in crate::ledger) const NO_LEDGER: &str = "there is no ledger in the database: start its worker once";
+
 /// Taken by whoever migrates; any number that nobody else uses.
 const LOCK: i64 = 0x486f_6c64_6661_7374;
 
-/// Brings the database to the newest version. Workers that start together wait for the first of them.
-pub(super) async fn migrate(client: &mut Client) -> Result<(), Trouble> {
+/// Brings the database to the newest version; from which one. Workers that start together wait for the
+/// first of them.
+pub(super) async fn migrate(client: &mut Client) -> Result<Migrated, Trouble> {
+    let mut from = None;
     loop {
         let transaction = client.transaction().await?;
         transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
@@ -24,8 +30,10 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), Trouble> {
             .await?;
         let version = transaction.query_one("SELECT coalesce(max(version), 0) FROM schema_version", &[]).await?;
         let version = known(version.try_get(0)?)?;
+        let from = *from.get_or_insert(version);
         let Some(migration) = MIGRATIONS.get(version) else {
-            return Ok(transaction.rollback().await?);
+            transaction.rollback().await?;
+            return Ok(Migrated { from, to: version });
         };
         transaction.batch_execute(migration).await?;
         let next = i64::try_from(version + 1).expect("there are few migrations");
@@ -38,7 +46,7 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), Trouble> {
 pub(super) async fn check(client: &Client) -> Result<(), Trouble> {
     let there = client.query_one("SELECT to_regclass('schema_version') IS NOT NULL", &[]).await?;
     if !there.try_get::<_, bool>(0)? {
-        return Err(Trouble::fatal("there is no ledger in the database: start its worker once"));
+        return Err(Trouble::fatal(NO_LEDGER));
     }
     let version = client.query_one("SELECT coalesce(max(version), 0) FROM schema_version", &[]).await?;
     let version = known(version.try_get(0)?)?;

@@ -124,6 +124,11 @@ impl Session {
         self.client.is_closed()
     }
 
+    /// The client, for what is asked once.
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The client itself.
     pub(super) const fn client_mut(&mut self) -> &mut Client {
         &mut self.client

@@ -10,7 +10,7 @@ use crate::ledger::LedgerError;
 
 /// Why something did not work.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(in crate::ledger) enum Trouble {
     /// Another writer came between. The transaction is over, and the same again may succeed.
     Again(String),
     /// What another writer has inserted meanwhile, or what must not be there twice: which of the two, the
@@ -65,7 +65,7 @@ impl Trouble {
     }
 
     /// In words.
-    pub(super) fn words(&self) -> String {
+    pub(in crate::ledger) fn words(&self) -> String {
         match self {
             Self::Again(why) | Self::Twice(why) | Self::Lost(why) | Self::Refused(why) => why.clone(),
             Self::Fatal(error) => error.to_string(),

@@ -23,7 +23,7 @@ use crate::ledger::sqlite::rows::{
 type Result<T> = rusqlite::Result<T>;
 
 /// Every record that the commands may touch, those that `kept` has included.
-pub(super) fn load(
+pub(in crate::ledger) fn load(
     connection: &Connection,
     kept: Option<Books>,
     commands: &[Command],
@@ -38,7 +38,7 @@ pub(super) fn load(
 }
 
 /// Those of these dead letters that exist.
-pub(super) fn dead_letters(connection: &Connection, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>> {
+pub(in crate::ledger) fn dead_letters(connection: &Connection, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>> {
     let mut statement = connection
         .prepare_cached(&format!("SELECT {DEAD_LETTER}, body, origin FROM dead_letters WHERE dead_letter_id = ?1"))?;
     let mut find = |id: &DeadLetterId| statement.query_row([id.as_uuid().as_bytes()], read_dead_letter).optional();

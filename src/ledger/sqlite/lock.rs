@@ -14,7 +14,7 @@ const HOLD_TRIES: u32 = 5;
 const HOLD_PAUSE: Duration = Duration::from_millis(10);
 
 /// Takes the lock that keeps a second worker out.
-pub(super) fn hold(path: &Path) -> Result<File, LedgerError> {
+pub(in crate::ledger) fn hold(path: &Path) -> Result<File, LedgerError> {
     let lock_path = lock_path(path);
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
     let lock = lock.map_err(|error| open_error(&lock_path, &error))?;
@@ -30,7 +30,7 @@ pub(super) fn hold(path: &Path) -> Result<File, LedgerError> {
 }
 
 /// Does a worker hold the ledger now?
-pub(super) fn is_held(path: &Path) -> Result<bool, LedgerError> {
+pub(in crate::ledger) fn is_held(path: &Path) -> Result<bool, LedgerError> {
     let lock_path = lock_path(path);
     let lock = match File::open(&lock_path) {
         Ok(lock) => lock,
@@ -45,7 +45,7 @@ pub(super) fn is_held(path: &Path) -> Result<bool, LedgerError> {
     }
 }
 
-pub(super) fn lock_path(path: &Path) -> PathBuf {
+pub(in crate::ledger) fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     PathBuf::from(name)

@@ -5,37 +5,19 @@
 //! unknown then. Questions have a connection and a thread of their own, so that none holds up a commit.
 
 // what the worker's loops ask
-mod read;
+pub(in crate::ledger) mod read;
 
 // the fold's two ends
-mod load;
+pub(in crate::ledger) mod load;
 mod write;
 
 // rows and tables
 mod prepared;
 mod rows;
-mod schema;
+pub(in crate::ledger) mod schema;
 
 // who holds the file
-mod lock;
-
-// what ended without its money, tried again
-pub mod replays;
-
-// what operators ask of the worker
-pub mod desk;
-
-// a restore from a backup
-pub mod restore;
-
-// what is long over
-pub mod retention;
-
-// whether the file can be relied on
-pub mod health;
-
-// what operators ask
-pub mod report;
+pub(in crate::ledger) mod lock;
 
 use std::fs::File;
 use std::path::Path;
@@ -56,12 +38,13 @@ use crate::clock::Timestamp;
 use crate::ids::DeadLetterId;
 use crate::ledger::fold::{Store, StoreError};
 use crate::ledger::groups::{self, Group};
+use crate::ledger::moving;
 use crate::ledger::thread::{Thread, stopped};
-use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
+use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, Migrated, OutboxRow, Vitals};
 use crate::mutant::{self, Mutant};
 
 /// The oldest SQLite without the bug that can corrupt a WAL with two connections.
-const SQLITE_VERSION_MIN: i32 = 3_051_003;
+pub(in crate::ledger) const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
 /// Pages of 4 KiB in the write-ahead log before they are copied into the file: 32 MiB. A page that
 /// changes often is copied once in all that time; the default is an eighth of it.
@@ -111,6 +94,7 @@ impl SqliteLedger {
     pub fn open(path: &Path, environment: Environment) -> Result<Self, LedgerError> {
         let lock = lock::hold(path)?;
         let connection = open_for_writing(path)?;
+        moving::refuse_moved(path, &connection)?;
         Self::start(path, lock, connection, environment)
     }
 
@@ -151,11 +135,11 @@ fn failed(error: &rusqlite::Error) -> LedgerError {
     LedgerError::Failed(error.to_string())
 }
 
-fn open_error(path: &Path, cause: &dyn std::fmt::Display) -> LedgerError {
+pub(in crate::ledger) fn open_error(path: &Path, cause: &dyn std::fmt::Display) -> LedgerError {
     LedgerError::Open { path: path.display().to_string(), cause: cause.to_string() }
 }
 
-fn open_for_writing(path: &Path) -> Result<Connection, LedgerError> {
+pub(in crate::ledger) fn open_for_writing(path: &Path) -> Result<Connection, LedgerError> {
     let open = |error: rusqlite::Error| open_error(path, &error);
     if rusqlite::version_number() < SQLITE_VERSION_MIN {
         return Err(open_error(path, &format!("SQLite {} can corrupt it", rusqlite::version())));
@@ -189,15 +173,24 @@ fn open_for_writing(path: &Path) -> Result<Connection, LedgerError> {
     schema::migrate(&mut connection, &path.display().to_string())?;
     // Which of them a worker before this one has still had to delete, nobody knows.
     write::delete_ended_messages(&connection).map_err(open)?;
-    restore::tidy(&connection).map_err(open)?;
     Ok(connection)
+}
+
+/// Brings the file to the newest version, or creates it; from which one.
+pub(in crate::ledger) fn migrate(path: &Path) -> Result<Migrated, LedgerError> {
+    let mut connection = Connection::open(path).map_err(|error| open_error(path, &error))?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(|error| open_error(path, &error))?;
+    let migrated = schema::migrate(&mut connection, &path.display().to_string())?;
+    drop(connection);
+    open_for_writing(path).map(drop)?;
+    Ok(migrated)
 }
 
 /// Opens a ledger for reading, while a worker may be writing it.
 ///
 /// # Errors
 /// [`LedgerError::Open`] when there is none or it is of another version.
-pub fn open_for_reading(path: &Path) -> Result<Connection, LedgerError> {
+pub(in crate::ledger) fn open_for_reading(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| open_error(path, &error))?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(|error| open_error(path, &error))?;

@@ -241,7 +241,7 @@ fn halted(connection: &Connection) -> Result<Vec<(AccountName, u64)>> {
     statement.query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get(1)?)))?.collect()
 }
 
-pub(super) fn account(text: &str) -> Result<AccountName> {
+pub(in crate::ledger) fn account(text: &str) -> Result<AccountName> {
     AccountName::parse(text).map_err(|_| corrupt("an account's name is not an id"))
 }
 

@@ -6,13 +6,13 @@
 
 use rusqlite::Connection;
 
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Migrated};
 
 /// Each migration brings the file from its index to the next version (`PRAGMA user_version`).
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_ledger.sql")];
 
-/// Brings the file to the newest version.
-pub(super) fn migrate(connection: &mut Connection, path: &str) -> Result<(), LedgerError> {
+/// Brings the file to the newest version; from which one.
+pub(in crate::ledger) fn migrate(connection: &mut Connection, path: &str) -> Result<Migrated, LedgerError> {
     let failed = |cause: String| LedgerError::Open { path: path.to_owned(), cause };
     let sql = |error: rusqlite::Error| failed(error.to_string());
     let version: usize = connection
@@ -32,11 +32,11 @@ pub(super) fn migrate(connection: &mut Connection, path: &str) -> Result<(), Led
         transaction.pragma_update(None, "user_version", done + 1).map_err(sql)?;
         transaction.commit().map_err(sql)?;
     }
-    Ok(())
+    Ok(Migrated { from: version, to: MIGRATIONS.len() })
 }
 
 /// Is the file of the version that this Holdfast reads?
-pub(super) fn check(connection: &Connection, path: &str) -> Result<(), LedgerError> {
+pub(in crate::ledger) fn check(connection: &Connection, path: &str) -> Result<(), LedgerError> {
     let failed = |cause: String| LedgerError::Open { path: path.to_owned(), cause };
     let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
     let version = version.map_err(|error| failed(error.to_string()))?;

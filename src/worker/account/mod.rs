@@ -29,7 +29,7 @@ use chrono::TimeDelta;
 use crate::capture::decide::{Due, Ready};
 use crate::clock::{self, Moment, Timestamp};
 use crate::ids::{AccountName, Reference};
-use crate::ledger::sqlite::desk::AccountStatus;
+use crate::ledger::desk::AccountStatus;
 use crate::provider::{self, ClockSkew, Provider};
 use crate::settings;
 

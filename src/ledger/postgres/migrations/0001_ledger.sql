@@ -280,6 +280,8 @@ CREATE TABLE events (
   generation BIGINT
 );
 
+-- Deferrals, corrections and the like, which are few. In SQLite their rows tell where they lie.
+CREATE INDEX events_others ON events (event_id) WHERE outcome_of IS NULL;
 -- S6: one outcome per shipment and generation.
 CREATE UNIQUE INDEX events_outcomes ON events (outcome_of, generation) WHERE outcome_of IS NOT NULL;
 
@@ -344,7 +346,8 @@ CREATE TABLE replay_jobs (
   state TEXT COLLATE "C" NOT NULL CHECK (state = 'running' OR state = 'paused' OR state = 'stopped' OR state = 'done'),
   why TEXT COLLATE "C",                    -- of the state, in words
   changed_by TEXT COLLATE "C",             -- null: by itself
-  changed_at BIGINT NOT NULL
+  changed_at BIGINT NOT NULL,
+  claimed_by BIGINT                        -- the worker that goes on with it
 );
 
 -- In the order in which they are tried again: orders by their first arrival, each in its own sequence.
@@ -389,7 +392,29 @@ CREATE TABLE requests (
   reason TEXT COLLATE "C" NOT NULL,
   what TEXT COLLATE "C" NOT NULL,          -- JSON: the request and what it is about
   answered_at BIGINT,
-  answer TEXT COLLATE "C"                  -- JSON: whether it was done, and words
+  answer TEXT COLLATE "C",                 -- JSON: whether it was done, and words
+  claimed_by BIGINT                        -- the worker that carries it out
 );
 
 CREATE INDEX requests_open ON requests (request_row) WHERE answered_at IS NULL;
+
+-- Where this ledger has gone to, or has come from: after a move one of the two must not be used any more.
+CREATE TABLE moves (
+  move_id TEXT COLLATE "C" PRIMARY KEY,    -- the same in both
+  way TEXT COLLATE "C" NOT NULL CHECK (way = 'to' OR way = 'from'),
+  place TEXT COLLATE "C" NOT NULL,         -- the other one
+  begun_at BIGINT NOT NULL,
+  done_at BIGINT                           -- null: whether the other one has it all, only that one knows
+);
+
+-- Where each account stands, as each worker last said: `accounts` has what holds for all of them.
+CREATE TABLE standings (
+  account TEXT COLLATE "C" NOT NULL,
+  worker_row BIGINT NOT NULL,
+  state TEXT COLLATE "C" NOT NULL,
+  why TEXT COLLATE "C",
+  since BIGINT NOT NULL,
+  last_success_at BIGINT,
+  clock_skew_ms BIGINT,
+  PRIMARY KEY (account, worker_row)
+);

@@ -368,3 +368,12 @@ CREATE TABLE requests (
 ) STRICT;
 
 CREATE INDEX requests_open ON requests (request_row) WHERE answered_at IS NULL;
+
+-- Where this ledger has gone to, or has come from: after a move one of the two must not be used any more.
+CREATE TABLE moves (
+  move_id TEXT PRIMARY KEY,        -- the same in both
+  way TEXT NOT NULL CHECK (way = 'to' OR way = 'from'),
+  place TEXT NOT NULL,             -- the other one
+  begun_at INTEGER NOT NULL,
+  done_at INTEGER                  -- null: whether the other one has it all, only that one knows
+) STRICT, WITHOUT ROWID;

@@ -4,12 +4,12 @@
 //! is true at every instant and costs an ordinary capture nothing.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ledger::codec::{At, corrupt};
-use crate::ledger::sqlite::report::Choice;
+use crate::ledger::report::Choice;
+use crate::ledger::session::{self, Row, Session};
 
 /// The most dead letters that one replay, or one change, takes: it is one transaction, and no capture
 /// may wait for it noticeably.
@@ -195,13 +195,14 @@ pub(super) const ITEMS: &str = "
       WHEN i.state <> 'done' THEN i.state
       WHEN i.result <> 'replayed' THEN i.result
       WHEN i.capture_row IS NOT NULL THEN CASE
-        WHEN f.state = 'captured' OR f.is_corrected THEN 'captured'
+        WHEN f.state = 'captured' OR f.is_corrected = 1 THEN 'captured'
         WHEN f.state IN ('failed', 'in_doubt', 'unresolved') THEN f.state
         ELSE 'open' END
       WHEN s.generation > i.generation THEN 'failed'
-      WHEN c.state = 'unresolved' AND NOT c.is_corrected THEN 'unresolved'
-      WHEN s.state IN ('settled', 'refused') THEN iif(s.reason IS NULL OR coalesce(c.is_corrected, 0), 'captured', 'failed')
-      WHEN s.state = 'covered' THEN iif(c.state = 'in_doubt', 'in_doubt', 'open')
+      WHEN c.state = 'unresolved' AND c.is_corrected = 0 THEN 'unresolved'
+      WHEN s.state IN ('settled', 'refused') THEN
+        CASE WHEN s.reason IS NULL OR c.is_corrected = 1 THEN 'captured' ELSE 'failed' END
+      WHEN s.state = 'covered' THEN CASE WHEN c.state = 'in_doubt' THEN 'in_doubt' ELSE 'open' END
       WHEN s.state = 'waiting' AND (a.freeze_at <= ?1 OR a.single = 'undecided') THEN 'open'
       ELSE 'waiting' END AS outcome
     FROM replay_items i
@@ -213,11 +214,11 @@ pub(super) const ITEMS: &str = "
 
 /// What became of these positions of a replay; of all, where none is given.
 pub(super) fn outcomes(
-    connection: &Connection,
+    session: &Session,
     job: i64,
     positions: &[i64],
     now: Timestamp,
-) -> rusqlite::Result<Vec<(i64, ItemOutcome)>> {
+) -> session::Result<Vec<(i64, ItemOutcome)>> {
     let mut values = vec![Value::Integer(now.timestamp_micros()), Value::Integer(job)];
     let mut sql = ITEMS.to_owned();
     if !positions.is_empty() {
@@ -226,17 +227,21 @@ pub(super) fn outcomes(
         sql += ")";
         values.extend(positions.iter().map(|position| Value::Integer(*position)));
     }
-    let mut statement = connection.prepare(&sql)?;
-    let read = |row: &Row<'_>| Ok((row.get("position")?, ItemOutcome::parse(row.get_ref("outcome")?.as_str()?)?));
-    statement.query_map(params_from_iter(values), read)?.collect()
+    session
+        .query(&sql, values, |row| Ok((row.get("position")?, ItemOutcome::parse(row.get_ref("outcome")?.as_str()?)?)))
 }
 
 /// How many of a replay have become what.
-pub(super) fn counts(connection: &Connection, job: i64, now: Timestamp) -> rusqlite::Result<Vec<(ItemOutcome, u64)>> {
-    let sql = format!("SELECT outcome, count(*) FROM ({ITEMS}) GROUP BY outcome");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let read = |row: &Row<'_>| Ok((ItemOutcome::parse(row.get_ref(0)?.as_str()?)?, row.get(1)?));
-    statement.query_map((now.timestamp_micros(), job), read)?.collect()
+pub(super) fn counts(session: &Session, job: i64, now: Timestamp) -> session::Result<Vec<(ItemOutcome, u64)>> {
+    let sql = format!("SELECT outcome, count(*) FROM ({ITEMS}) items GROUP BY outcome ORDER BY outcome");
+    let read = |row: &Row<'_>| Ok((ItemOutcome::parse(row.get_ref(0usize)?.as_str()?)?, row.get(1usize)?));
+    session.query(&sql, [now.timestamp_micros(), job], read)
+}
+
+/// The column that tells what was set aside later than what was seen. In a file that is the row; in
+/// PostgreSQL every worker has rows of its own.
+pub(super) fn mark(session: &Session) -> &'static str {
+    session.pick("dead_letter_row", "first_seen_at")
 }
 
 /// Chosen dead letters that nobody has dealt with, in the order in which they are tried again: orders by
@@ -248,10 +253,11 @@ pub(super) fn in_order(select: &str, chosen: &str) -> String {
              min(coalesce(s.accepted_at, d.first_seen_at))
                OVER (PARTITION BY coalesce(d.order_id, '|' || d.dead_letter_row)) AS order_arrived_at
            FROM (SELECT * FROM dead_letters WHERE {chosen} AND state = 'open') d
-           LEFT JOIN shipments s ON s.shipment_row = d.shipment_row)
+           LEFT JOIN shipments s ON s.shipment_row = d.shipment_row) chosen
          ORDER BY {SEQUENCE}"
     )
 }
 
 /// The sequence of [`in_order`].
-pub(super) const SEQUENCE: &str = "order_arrived_at, order_id, arrived_at, shipment_row, dead_letter_row";
+pub(super) const SEQUENCE: &str =
+    "order_arrived_at, order_id NULLS FIRST, arrived_at, shipment_row NULLS FIRST, dead_letter_row";

@@ -1,5 +1,6 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
@@ -66,18 +67,18 @@ fn has_index(path: &Path) -> bool {
 async fn what_is_open_is_read_and_the_end_is_remembered() {
     let (_directory, path) = place();
     let clock = real_clock();
-    assert!(matches!(begin(&path), Err(LedgerError::Open { .. })), "there is nothing to be restored");
+    assert!(matches!(begin(&(&path).into()), Err(LedgerError::Open { .. })), "there is nothing to be restored");
     let ledger = open(&path, &clock);
     let known = capture(&ledger, "part", "10.00").await;
     capture(&ledger, "whole", "100.00").await;
     tell(&ledger, worth("sent", "20.00")).await;
-    assert!(matches!(begin(&path), Err(LedgerError::Held { .. })), "a worker runs");
+    assert!(matches!(begin(&(&path).into()), Err(LedgerError::Held { .. })), "a worker runs");
     drop(ledger);
-    assert!(Restoring::open(&path).expect("opened").is_none());
+    assert!(Restoring::open(&(&path).into()).expect("opened").is_none());
 
-    assert_eq!(begin(&path).expect("marked"), 2);
+    assert_eq!(begin(&(&path).into()).expect("marked"), 2);
     assert_eq!(unread(&path), ["part", "sent"], "of the whole one nothing is left");
-    let restoring = Restoring::open(&path).expect("opened").expect("under way");
+    let restoring = Restoring::open(&(&path).into()).expect("opened").expect("under way");
     let left = |restoring: &Restoring| restoring.left().expect("counted").iter().map(|(_, count)| count).sum::<u64>();
     assert_eq!(left(&restoring), 2);
     let ledger = open(&path, &clock);
@@ -101,15 +102,15 @@ async fn what_is_open_is_read_and_the_end_is_remembered() {
     assert_eq!((left(&restoring), unread(&path)), (1, vec!["sent".to_owned()]));
     drop(ledger);
     // What was found outlives the worker; and nobody has to say again that it was restored.
-    let restoring = Restoring::open(&path).expect("opened").expect("still under way");
+    let restoring = Restoring::open(&(&path).into()).expect("opened").expect("still under way");
     let summary = restoring.end().expect("written");
     assert_eq!(summary, Summary { read: 1, unread: 1, adopted: 0, found: 1 });
-    assert!(Restoring::open(&path).expect("opened").is_none());
+    assert!(Restoring::open(&(&path).into()).expect("opened").is_none());
     drop(open(&path, &clock));
     assert!(has_index(&path), "one is still to be read");
     let file = Connection::open(&path).expect("a database");
     file.execute("UPDATE authorizations SET restored = NULL WHERE restored = 'unread'", []).expect("changed");
-    drop(open(&path, &clock));
+    assert!(Restoring::open(&(&path).into()).expect("opened").is_none());
     assert!(!has_index(&path));
 }
 
@@ -119,8 +120,8 @@ async fn an_authorization_that_answers_nothing_of_use_is_not_waited_for() {
     let clock = real_clock();
     drop(open(&path, &clock));
     drop(tell(&open(&path, &clock), worth("odd", "10.00")).await);
-    begin(&path).expect("marked");
-    let restoring = Restoring::open(&path).expect("opened").expect("under way");
+    begin(&(&path).into()).expect("marked");
+    let restoring = Restoring::open(&(&path).into()).expect("opened").expect("under way");
     let ledger = open(&path, &clock);
     for left in [1, 1, 0] {
         clock.advance(HOUR);
@@ -145,7 +146,7 @@ fn what_has_to_be_read_is_found_by_an_index() {
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next().expect("explained") {
             let step: String = row.get("detail").expect("a text");
-            let is_bounded = !step.starts_with("SCAN") || step.contains("(subquery");
+            let is_bounded = !step.starts_with("SCAN") || ["SCAN due", "SCAN beyond"].contains(&&*step);
             assert!(is_bounded && !step.contains("TEMP B-TREE"), "{sql}: {step}");
         }
     }

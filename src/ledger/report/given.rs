@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Row};
-
 use super::columns::money;
 use super::fees::Fee;
 use crate::capture::plan::{Given, Working};
 use crate::capture::policy::Policy;
 use crate::capture::records::{AmountMode, Order, ShipmentKey};
+use crate::clock::Timestamp;
 use crate::ids::AccountName;
-use crate::ledger::codec::{corrupt, lines_from_json};
+use crate::ledger::codec::{corrupt, instant, lines_from_json};
+use crate::ledger::session::{self, Row, Session};
 use crate::money::{Currency, Money};
 
 /// Who was given an amount.
@@ -35,33 +35,39 @@ const GIVEN: &str = "
       WHERE s.order_row = ?1 AND s.amount IS NOT NULL
     )
     SELECT shipment_row, lines, amount, account, currency,
-           iif(collected_on IS NULL, min(coalesce(capture_row, outcome), coalesce(outcome, capture_row)), NULL) AS row
+           coalesce((SELECT planned_at FROM captures c WHERE c.capture_row = given.capture_row),
+             (SELECT written_at FROM outbox WHERE event_row = outcome)) AS at,
+           CASE WHEN collected_on IS NOT NULL THEN NULL WHEN capture_row < outcome THEN capture_row
+             ELSE coalesce(outcome, capture_row) END AS row
     FROM given ORDER BY shipment_row";
 
 /// How the amounts of an order's shipments and fees came about, as far as its plan and the settings
 /// can still tell.
 pub(super) fn workings(
-    connection: &Connection,
+    session: &Session,
     order: &Order,
     fees: &[Fee],
     policy: &Policy,
-) -> rusqlite::Result<BTreeMap<To, Working>> {
+) -> session::Result<BTreeMap<To, Working>> {
     let (Some(plan), Some(AmountMode::Planned)) = (&order.plan, order.mode) else { return Ok(BTreeMap::new()) };
-    let mut statement = connection.prepare_cached(GIVEN)?;
-    let shipments = statement.query_map([order.key.row()], |row| read_given(row, policy))?;
-    let mut all: Vec<(Option<i64>, To, Given)> = shipments.collect::<rusqlite::Result<_>>()?;
+    let mut all = session.query(GIVEN, [order.key.row()], |row| read_given(session, row, policy))?;
     all.extend(fees.iter().map(|fee| {
         let quantum = quantum_of(&fee.account, fee.amount, policy);
-        (Some(fee.row), To::Fee(fee.number), Given { lines: Vec::new(), amount: fee.amount, quantum })
+        let (at, row) = fee.given;
+        let given = Given { lines: Vec::new(), amount: fee.amount, quantum };
+        (Some((session.when(at), row)), To::Fee(fee.number), given)
     }));
     // The sort is stable.
-    all.sort_by_key(|(row, ..)| row.unwrap_or(i64::MAX));
+    all.sort_by_key(|(place, ..)| (place.is_none(), *place));
     let (who, given): (Vec<_>, Vec<_>) = all.into_iter().map(|(_, to, given)| (to, given)).unzip();
     let workings = plan.retrace(&order.counted(&order.progress), &given);
     Ok(who.into_iter().zip(workings).filter_map(|(to, working)| Some((to, working?))).collect())
 }
 
-fn read_given(row: &Row<'_>, policy: &Policy) -> rusqlite::Result<(Option<i64>, To, Given)> {
+/// Where it stands among all that were given an amount: not known of those that were captured together.
+type Place = Option<(Option<Timestamp>, i64)>;
+
+fn read_given(session: &Session, row: &Row<'_>, policy: &Policy) -> rusqlite::Result<(Place, To, Given)> {
     let currency = Currency::parse(row.get_ref("currency")?.as_str()?);
     let currency = currency.map_err(|_| corrupt("an authorization's currency is unknown"))?;
     let account = AccountName::parse(row.get_ref("account")?.as_str()?);
@@ -69,7 +75,9 @@ fn read_given(row: &Row<'_>, policy: &Policy) -> rusqlite::Result<(Option<i64>, 
     let lines = lines_from_json(row.get_ref("lines")?.as_str()?)?;
     let amount = money(row, "amount", currency)?;
     let given = Given { lines, amount, quantum: quantum_of(&account, amount, policy) };
-    Ok((row.get("row")?, To::Shipment(ShipmentKey::new(row.get("shipment_row")?)), given))
+    let number: Option<i64> = row.get("row")?;
+    let when = instant(row, "at")?.and_then(|at| session.when(at));
+    Ok((number.map(|number| (when, number)), To::Shipment(ShipmentKey::new(row.get("shipment_row")?)), given))
 }
 
 /// As the settings have it now.

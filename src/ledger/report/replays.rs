@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use rusqlite::params;
 
 use super::dead_letters::Choice;
 use super::{Report, ReportError};
@@ -10,15 +10,16 @@ use crate::capture::books::Books;
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::decide::{self, Command, Context, Note};
 use crate::capture::notice::RawMessage;
-use crate::capture::policy::{Captures, Policy};
-use crate::capture::records::{Authorization, JobKey};
+use crate::capture::policy::Policy;
+use crate::capture::records::JobKey;
 use crate::capture::replay::{Replay, Replayed, WhyNot};
 use crate::capture::retry::Jitter;
 use crate::clock::{Moment, Timestamp};
 use crate::ids::DeadLetterId;
-use crate::ledger::sqlite::load;
-use crate::ledger::sqlite::replays::{self, ItemOutcome, LETTERS_MAX, ReplayJob};
-use crate::ledger::sqlite::rows::{DEAD_LETTER, read_dead_letter};
+use crate::ledger::codec::corrupt;
+use crate::ledger::replays::{self, ItemOutcome, LETTERS_MAX, ReplayJob};
+use crate::ledger::rows::{DEAD_LETTER, read_dead_letter};
+use crate::ledger::session::{self, Row, Session};
 use crate::money::{Currency, Money};
 
 /// Dead letters whose records are loaded together.
@@ -29,7 +30,7 @@ const CHUNK: usize = 256;
 pub struct Rehearsal {
     /// Each dead letter, in the order in which it would be tried again.
     pub letters: Vec<Rehearsed>,
-    /// The last row that was looked at: what is set aside later is not in it.
+    /// The last mark that was looked at: what is set aside later is not in it.
     pub up_to: i64,
     /// Were there more than one replay takes?
     pub is_too_much: bool,
@@ -94,15 +95,17 @@ impl Report {
         now: Moment,
         read: impl Fn(RawMessage) -> Command,
     ) -> Result<Rehearsal, ReportError> {
-        self.ask(|connection| {
-            let sql = "SELECT coalesce(max(dead_letter_row), 0) FROM dead_letters";
-            let up_to = connection.query_row(sql, [], |row| row.get(0))?;
-            let mut letters = chosen(connection, choice)?;
+        let rehearse = |session: &Session| {
+            let sql = format!("SELECT coalesce(max({}), 0) FROM dead_letters", replays::mark(session));
+            let up_to = session.number(&sql, params![])?;
+            let mut letters = chosen(session, choice)?;
             let is_too_much = u64::try_from(letters.len()).unwrap_or(u64::MAX) > LETTERS_MAX;
             letters.truncate(usize::try_from(LETTERS_MAX).unwrap_or(usize::MAX));
-            let stage = Stage { connection, policy, now };
+            let stage = Stage { session, policy, now };
             Ok(Rehearsal { letters: stage.rehearse(letters, read)?, up_to, is_too_much })
-        })
+        };
+        // In PostgreSQL what is decided on is locked meanwhile, a few orders at a time.
+        if self.source.path().is_some() { self.ask(rehearse) } else { self.ask_outside(rehearse) }
     }
 
     /// A replay, and what became of it so far.
@@ -110,12 +113,11 @@ impl Report {
     /// # Errors
     /// [`ReportError::Read`].
     pub fn replay(&self, job: i64, now: Timestamp) -> Result<Option<ReplayReport>, ReportError> {
-        self.ask(|connection| {
+        self.ask(|session| {
             let sql = format!("{} WHERE j.job_row = ?1", replays::SELECT_JOB);
-            let found = connection.prepare_cached(&sql)?.query_row([job], replays::read_job).optional()?;
-            let Some(found) = found else { return Ok(None) };
-            let counts = replays::counts(connection, job, now)?;
-            Ok(Some(ReplayReport { job: found, counts, captured: captured(connection, job, now)? }))
+            let Some(found) = session.find(&sql, [job], replays::read_job)? else { return Ok(None) };
+            let counts = replays::counts(session, job, now)?;
+            Ok(Some(ReplayReport { job: found, counts, captured: captured(session, job, now)? }))
         })
     }
 
@@ -124,10 +126,8 @@ impl Report {
     /// # Errors
     /// [`ReportError::Read`].
     pub fn replays(&self) -> Result<Vec<ReplayJob>, ReportError> {
-        self.ask(|connection| {
-            let sql = format!("{} ORDER BY j.job_row DESC", replays::SELECT_JOB);
-            connection.prepare(&sql)?.query_map([], replays::read_job)?.collect()
-        })
+        let sql = format!("{} ORDER BY j.job_row DESC", replays::SELECT_JOB);
+        self.ask(|session| session.query(&sql, params![], replays::read_job))
     }
 
     /// The replay that a request has started.
@@ -136,7 +136,7 @@ impl Report {
     /// [`ReportError::Read`].
     pub fn replay_of_request(&self, request: i64) -> Result<Option<i64>, ReportError> {
         let sql = "SELECT job_row FROM replay_jobs WHERE request_row = ?1";
-        self.ask(|connection| connection.query_row(sql, [request], |row| row.get(0)).optional())
+        self.ask(|session| session.find(sql, [request], |row| row.get(0)))
     }
 
     /// What became of each dead letter of a replay, in its order; of those that became none of `but`.
@@ -149,20 +149,21 @@ impl Report {
         but: &[ItemOutcome],
         now: Timestamp,
     ) -> Result<Vec<ReplayOutcome>, ReportError> {
-        self.ask(|connection| {
-            let but: Vec<String> = but.iter().map(|outcome| format!("'{}'", outcome.as_str())).collect();
-            let columns: Vec<String> =
-                DEAD_LETTER.split(',').map(|column| format!("d.{}", column.trim())).collect();
+        self.ask(|session| {
+            // There is always one: an empty list is no SQL.
+            let nothing = std::iter::once("''".to_owned());
+            let but = but.iter().map(|outcome| format!("'{}'", outcome.as_str()));
+            let columns: Vec<String> = DEAD_LETTER.split(',').map(|column| format!("d.{}", column.trim())).collect();
             let sql = format!(
-                "SELECT {}, NULL, NULL, o.outcome, o.why_not, coalesce(o.why, iif(o.outcome = 'failed', o.reason, NULL)) AS why_so
+                "SELECT {}, NULL AS body, NULL AS origin, o.outcome, o.why_not,
+                   coalesce(o.why, CASE WHEN o.outcome = 'failed' THEN o.reason END) AS why_so
                  FROM ({}) o JOIN dead_letters d USING (dead_letter_row)
                  WHERE o.outcome NOT IN ({}) ORDER BY o.position",
                 columns.join(", "),
                 replays::ITEMS,
-                but.join(", ")
+                but.chain(nothing).collect::<Vec<_>>().join(", ")
             );
-            let mut statement = connection.prepare(&sql)?;
-            statement.query_map((now.timestamp_micros(), job), read_outcome)?.collect()
+            session.query(&sql, [now.timestamp_micros(), job], read_outcome)
         })
     }
 }
@@ -176,32 +177,29 @@ fn read_outcome(row: &Row<'_>) -> rusqlite::Result<ReplayOutcome> {
     })
 }
 
-fn chosen(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec<DeadLetter>> {
+fn chosen(session: &Session, choice: &Choice) -> session::Result<Vec<DeadLetter>> {
     let (conditions, values) = choice.conditions().into_sql();
     let sql = replays::in_order(&format!("{DEAD_LETTER}, body, origin"), &conditions);
     let limit = LETTERS_MAX + 1;
-    let mut statement = connection.prepare(&format!("{sql} LIMIT {limit}"))?;
-    statement.query_map(params_from_iter(values), read_dead_letter)?.collect()
+    session.query(&format!("{sql} LIMIT {limit}"), values, |row| read_dead_letter(row))
 }
 
-fn captured(connection: &Connection, job: i64, now: Timestamp) -> rusqlite::Result<Vec<Money>> {
+fn captured(session: &Session, job: i64, now: Timestamp) -> session::Result<Vec<Money>> {
     let sql = format!(
-        "SELECT currency, sum(amount) FROM ({}) WHERE outcome = 'captured' AND amount IS NOT NULL
+        "SELECT currency, CAST(sum(amount) AS BIGINT) FROM ({}) items WHERE outcome = 'captured' AND amount IS NOT NULL
          GROUP BY currency ORDER BY currency",
         replays::ITEMS
     );
-    let mut statement = connection.prepare_cached(&sql)?;
     let read = |row: &Row<'_>| {
-        let corrupt = crate::ledger::codec::corrupt;
         let currency = Currency::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("a currency is unknown"))?;
         Money::from_minor(row.get(1)?, currency).map_err(|_| corrupt("an amount is negative"))
     };
-    statement.query_map((now.timestamp_micros(), job), read)?.collect()
+    session.query(&sql, [now.timestamp_micros(), job], read)
 }
 
 /// Where a replay is rehearsed: on books that are thrown away.
 struct Stage<'a> {
-    connection: &'a Connection,
+    session: &'a Session,
     policy: &'a Policy,
     now: Moment,
 }
@@ -211,7 +209,7 @@ impl Stage<'_> {
         &self,
         letters: Vec<DeadLetter>,
         read: impl Fn(RawMessage) -> Command,
-    ) -> rusqlite::Result<Vec<Rehearsed>> {
+    ) -> session::Result<Vec<Rehearsed>> {
         let job = JobKey::new(0);
         let claimed: HashSet<DeadLetterId> = letters.iter().map(|letter| letter.id).collect();
         let command = |letter: &DeadLetter| {
@@ -222,9 +220,14 @@ impl Stage<'_> {
         let mut rehearsed = Vec::with_capacity(letters.len());
         let mut letters = letters.into_iter().peekable();
         while letters.peek().is_some() {
-            let chunk: Vec<DeadLetter> = letters.by_ref().take(CHUNK).collect();
+            let mut chunk: Vec<DeadLetter> = letters.by_ref().take(CHUNK).collect();
+            // What belongs to one order is decided together.
+            let order = chunk.last().and_then(|last| last.order.clone());
+            while let Some(next) = letters.next_if(|next| order.is_some() && next.order == order) {
+                chunk.push(next);
+            }
             let commands: Vec<Command> = chunk.iter().map(command).collect();
-            let mut loaded = load::load(self.connection, books.take(), &commands, &self.is_single())?;
+            let (mut loaded, commands) = self.session.load(books.take(), commands, self.policy)?;
             loaded.claim(&claimed, job);
             for (letter, command) in chunk.into_iter().zip(commands) {
                 let verdict = self.decide(&mut loaded, command);
@@ -243,10 +246,5 @@ impl Stage<'_> {
         }
         let Note::NotReplayed(why) = note else { unreachable!("what is there is replayed or not: {note:?}") };
         Err(why)
-    }
-
-    fn is_single(&self) -> impl Fn(&Authorization) -> bool {
-        let accounts = &self.policy.accounts;
-        |record| accounts.get(&record.account).is_some_and(|account| account.captures == Captures::Single)
     }
 }

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -56,9 +56,9 @@ async fn only_what_is_old_and_over_is_taken_a_few_rows_at_a_time() {
     with_captures(&ledger).await;
     // Captured by the answer to the first attempt, they have nothing else to tell.
     let told = "INSERT INTO history SELECT capture_row, 1, 1, 'not_executed', 'refused', planned_at FROM captures
-                WHERE is_open = 0";
+                 WHERE is_open = 0";
     Connection::open(&path).expect("a database").execute(told, []).expect("written");
-    let retention = Retention::open(&path).expect("a ledger");
+    let retention = Retention::open(&(&path).into()).expect("a ledger");
     let (events, histories) = (count(&path, BODIES), count(&path, CAPTURED));
     assert_eq!((events, histories), (9, 9));
     let pass = |before| retention.prune(before, 4).expect("pruned").expect("nobody is busy");
@@ -101,7 +101,7 @@ async fn what_is_not_published_keeps_its_body_and_so_does_what_comes_after() {
         .expect("a database")
         .execute("UPDATE outbox SET published_at = NULL WHERE event_row = (SELECT min(event_row) + 2 FROM outbox)", [])
         .expect("changed");
-    let retention = Retention::open(&path).expect("a ledger");
+    let retention = Retention::open(&(&path).into()).expect("a ledger");
     let before = count(&path, BODIES);
     retention.prune(at(1_000), 100).expect("pruned").expect("nobody is busy");
     let unpublished = "SELECT min(length(body)) FROM events JOIN outbox USING (event_row) WHERE published_at IS NULL";
@@ -120,7 +120,7 @@ async fn only_messages_that_were_dealt_with_are_taken() {
     for (state, order) in [("replayed", "a"), ("discarded", "b")] {
         file.execute("UPDATE dead_letters SET state = ?1 WHERE order_id = ?2", [state, order]).expect("changed");
     }
-    let retention = Retention::open(&path).expect("a ledger");
+    let retention = Retention::open(&(&path).into()).expect("a ledger");
     let pass = retention.prune(at(1_000), 100).expect("pruned").expect("nobody is busy");
     assert_eq!(pass.dead_letters, 2);
     let left = "SELECT count(*) FROM dead_letters WHERE body IS NOT NULL AND state = 'open'";
@@ -147,7 +147,7 @@ fn a_pass_looks_at_no_more_rows_however_many_there_are() {
 fn a_busy_writer_is_not_waited_for_long() {
     let (_directory, path) = place();
     drop(open(&path));
-    let retention = Retention::open(&path).expect("a ledger");
+    let retention = Retention::open(&(&path).into()).expect("a ledger");
     let writer = Connection::open(&path).expect("a database");
     writer.execute_batch("BEGIN IMMEDIATE").expect("begun");
     assert_eq!(retention.prune(at(1_000), 10).expect("not failed"), None);

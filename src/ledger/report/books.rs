@@ -3,7 +3,7 @@
 //! The ledger has no index of captures by authorization: nothing else asks for it, and every capture
 //! would pay for it. An audit makes one of its own, in a temporary table.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::params;
 use uuid::Uuid;
 
 use super::columns::{money, word};
@@ -12,6 +12,7 @@ use crate::audit::{OurAuthorization, OurCapture, OurState};
 use crate::capture::states::CaptureState;
 use crate::ids::{AccountName, CaptureId, OrderId, Reference};
 use crate::ledger::codec::corrupt;
+use crate::ledger::session::{self, Row, Session};
 use crate::money::Currency;
 
 /// The authorizations of a ledger, with their captures.
@@ -28,16 +29,15 @@ impl Report {
     /// # Errors
     /// [`ReportError::Read`].
     pub fn into_books(self) -> Result<Books, ReportError> {
-        let index = || {
-            // Outside of a transaction: what is rolled back at its end would be this table, too.
-            self.connection.execute_batch(
-                "CREATE TEMP TABLE audited AS SELECT authorization_row, capture_row FROM captures;
-                 CREATE INDEX temp.audited_by_authorization ON audited (authorization_row, capture_row)",
-            )?;
-            let last = "SELECT coalesce(max(capture_row), 0) FROM temp.audited";
-            self.connection.query_row(last, [], |row| row.get(0))
-        };
-        let last = index().map_err(|cause| self.failed(cause))?;
+        // Outside of a transaction: what is rolled back at its end would be this table, too.
+        let last = self.ask_outside(|session| {
+            session.batch("CREATE TEMP TABLE audited AS SELECT authorization_row, capture_row FROM captures")?;
+            session.batch(session.pick(
+                "CREATE INDEX temp.audited_by_authorization ON audited (authorization_row, capture_row)",
+                "CREATE INDEX audited_by_authorization ON audited (authorization_row, capture_row); ANALYZE audited",
+            ))?;
+            session.number("SELECT coalesce(max(capture_row), 0) FROM audited", params![])
+        })?;
         Ok(Books { report: self, last })
     }
 }
@@ -53,14 +53,12 @@ impl Books {
         account: Option<&AccountName>,
         limit: u32,
     ) -> Result<Vec<OurAuthorization>, ReportError> {
-        self.report.ask(|connection| {
-            let sql = "SELECT authorization_row, account, reference FROM authorizations a
-                       WHERE authorization_row > ?1 AND (?2 IS NULL OR account = ?2)
-                         AND EXISTS (SELECT 1 FROM temp.audited x WHERE x.authorization_row = a.authorization_row)
-                       ORDER BY authorization_row LIMIT ?3";
-            let mut statement = connection.prepare_cached(sql)?;
-            let found = statement.query_map(params![row, account.map(AccountName::as_str), limit], read)?;
-            found.map(|found| self.with_captures(connection, found?)).collect()
+        self.report.ask(|session| {
+            let sql =
+                format!("SELECT authorization_row, account, reference {BEHIND} ORDER BY authorization_row LIMIT ?3");
+            let of = params![row, account.map(AccountName::as_str), limit];
+            let found = session.query(&sql, of, read)?;
+            found.into_iter().map(|found| self.with_captures(session, found)).collect()
         })
     }
 
@@ -70,7 +68,7 @@ impl Books {
     /// [`ReportError::Read`].
     pub fn again(&self, ours: &OurAuthorization) -> Result<OurAuthorization, ReportError> {
         let bare = OurAuthorization { captures: Vec::new(), ..ours.clone() };
-        self.report.ask(|connection| self.with_captures(connection, bare))
+        self.report.ask(|session| self.with_captures(session, bare))
     }
 
     /// How many authorizations there are behind `row`.
@@ -78,27 +76,38 @@ impl Books {
     /// # Errors
     /// [`ReportError::Read`].
     pub fn count(&self, row: i64, account: Option<&AccountName>) -> Result<u64, ReportError> {
-        self.report.ask(|connection| {
-            let sql = "SELECT count(*) FROM authorizations a
-                       WHERE authorization_row > ?1 AND (?2 IS NULL OR account = ?2)
-                         AND EXISTS (SELECT 1 FROM temp.audited x WHERE x.authorization_row = a.authorization_row)";
-            connection.query_row(sql, params![row, account.map(AccountName::as_str)], |row| row.get(0))
+        self.report.ask(|session| {
+            let of = params![row, account.map(AccountName::as_str)];
+            session.one(&format!("SELECT count(*) {BEHIND}"), of, |row| row.get(0))
         })
     }
 
-    fn with_captures(&self, connection: &Connection, mut ours: OurAuthorization) -> rusqlite::Result<OurAuthorization> {
-        let sql = "SELECT c.capture_id, o.order_id, a.currency, c.amount, c.state, c.is_corrected, c.provider_reference
-                   FROM captures c JOIN authorizations a USING (authorization_row)
-                   JOIN orders o ON o.order_row = c.order_row
-                   WHERE c.capture_row IN (SELECT capture_row FROM temp.audited WHERE authorization_row = ?1)
-                      OR (c.capture_row > ?2 AND c.authorization_row = ?1)
-                   ORDER BY c.capture_row";
-        let mut statement = connection.prepare_cached(sql)?;
-        let captures = statement.query_map([ours.row, self.last], read_capture)?;
-        ours.captures = captures.collect::<rusqlite::Result<_>>()?;
+    fn with_captures(&self, session: &Session, mut ours: OurAuthorization) -> session::Result<OurAuthorization> {
+        let of = [ours.row, self.last];
+        ours.captures = session.query(WITH_CAPTURES, of, read_capture)?;
         Ok(ours)
     }
 }
+
+/// Behind the row `?1`, and of the account `?2` where there is one.
+const BEHIND: &str = "
+    FROM authorizations a WHERE authorization_row > ?1 AND (account = ?2 OR ?2 IS NULL)
+      AND EXISTS (SELECT 1 FROM audited x WHERE x.authorization_row = a.authorization_row)";
+
+/// Those that were there when the table was made, and those that were planned since: numbered behind the
+/// last of them, or, by another worker, before it.
+const WITH_CAPTURES: &str = "
+    WITH since AS (
+      SELECT capture_row FROM audited WHERE authorization_row = ?1
+      UNION SELECT capture_row FROM captures WHERE capture_row > ?2 AND authorization_row = ?1
+      UNION SELECT s.capture_row FROM authorizations a JOIN shipments s ON s.order_row = a.order_row
+      WHERE a.authorization_row = ?1
+      UNION SELECT f.capture_row FROM authorizations a JOIN captures f ON f.order_row = a.order_row
+      WHERE a.authorization_row = ?1 AND f.fee IS NOT NULL)
+    SELECT c.capture_id, o.order_id, a.currency, c.amount, c.state, c.is_corrected, c.provider_reference
+    FROM since x CROSS JOIN captures c JOIN authorizations a ON a.authorization_row = c.authorization_row
+    JOIN orders o ON o.order_row = c.order_row
+    WHERE c.capture_row = x.capture_row AND c.authorization_row = ?1 ORDER BY c.capture_row";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<OurAuthorization> {
     let missing = || corrupt("an authorization has no name");

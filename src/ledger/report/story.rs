@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use rusqlite::params;
 use uuid::Uuid;
 
 use super::dead_letters;
@@ -20,10 +20,9 @@ use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::Timestamp;
 use crate::ids::{CaptureId, EventId, OrderId, ShipmentId};
 use crate::ledger::codec::{corrupt, instant};
-use crate::ledger::sqlite::report::Standing;
-use crate::ledger::sqlite::rows::{
-    ORDER_BY_ID, ORDER_BY_ROW, read_authorization, read_capture, read_order, read_shipment,
-};
+use crate::ledger::report::Standing;
+use crate::ledger::rows::{ORDER_BY_ID, ORDER_BY_ROW, read_authorization, read_capture, read_order, read_shipment};
+use crate::ledger::session::{self, IntoValues, Row, Session};
 use crate::money::Money;
 
 /// Whose story.
@@ -163,7 +162,7 @@ impl Report {
     pub fn find_capture(&self, prefix: IdPrefix) -> Result<Found<CaptureId>, ReportError> {
         let sql = "SELECT DISTINCT capture_id FROM captures WHERE capture_id BETWEEN ?1 AND ?2
                    ORDER BY capture_id LIMIT ?3";
-        self.ask(|connection| Ok(find_ids(connection, sql, prefix)?.map(CaptureId::from_uuid)))
+        self.ask(|session| Ok(find_ids(session, sql, prefix)?.map(CaptureId::from_uuid)))
     }
 
     /// The whole story, or `None` where the ledger knows nothing of it. The policy says what amounts
@@ -172,35 +171,35 @@ impl Report {
     /// # Errors
     /// [`ReportError::Read`].
     pub fn story(&self, about: &About, policy: &Policy) -> Result<Option<Story>, ReportError> {
-        self.ask(|connection| tell(connection, about, policy))
+        self.ask(|session| tell(session, about, policy))
     }
 }
 
-fn tell(connection: &Connection, about: &About, policy: &Policy) -> rusqlite::Result<Option<Story>> {
-    let Some((order, shipments, mut captures)) = main_records(connection, about)? else { return Ok(None) };
-    let mut fees = fees::of_order(connection, &order)?;
-    let mut workings = given::workings(connection, &order, &fees, policy)?;
+fn tell(session: &Session, about: &About, policy: &Policy) -> session::Result<Option<Story>> {
+    let Some((order, shipments, mut captures)) = main_records(session, about)? else { return Ok(None) };
+    let mut fees = fees::of_order(session, &order)?;
+    let mut workings = given::workings(session, &order, &fees, policy)?;
     if matches!(about, About::Order(_)) {
         captures.extend(fees.iter().filter_map(|fee| fee.capture.clone()));
-        captures.sort_by_key(|capture| capture.key);
+        captures.sort_by_key(|capture| (session.when(capture.planned_at), capture.key));
     } else {
         let is_meant = |fee: &Fee| fee.capture.as_ref().is_some_and(|its| captures.iter().any(|it| it.key == its.key));
         fees.retain(is_meant);
     }
-    let authorizations = authorizations(connection, &order, &shipments)?;
-    let mut dead_letters = dead_letters::of_order(connection, &order.id)?;
+    let authorizations = authorizations(session, &order, &shipments)?;
+    let mut dead_letters = dead_letters::of_order(session, &order.id)?;
     if !matches!(about, About::Order(_)) {
         let is_meant = |id: &ShipmentId| shipments.iter().any(|shipment| shipment.id == *id);
         dead_letters.retain(|letter| letter.shipment.as_ref().is_some_and(is_meant));
     }
-    let captures = captures.into_iter().map(|capture| capture_story(connection, capture));
-    let captures: Vec<_> = captures.collect::<rusqlite::Result<_>>()?;
+    let captures = captures.into_iter().map(|capture| capture_story(session, capture));
+    let captures: Vec<_> = captures.collect::<session::Result<_>>()?;
     let shipments = shipments.into_iter().map(|shipment| {
-        let events = events(connection, &order.id, &shipment, &captures)?;
+        let events = events(session, &order.id, &shipment, &captures)?;
         let working = workings.remove(&To::Shipment(shipment.key));
         Ok(ShipmentStory { shipment, events, working })
     });
-    let shipments = shipments.collect::<rusqlite::Result<_>>()?;
+    let shipments = shipments.collect::<session::Result<_>>()?;
     let fees = fees.into_iter().map(|fee| fee_story(fee, &mut workings)).collect();
     Ok(Some(Story { order, authorizations, shipments, fees, captures, dead_letters }))
 }
@@ -213,98 +212,90 @@ fn fee_story(fee: Fee, workings: &mut BTreeMap<To, Working>) -> FeeStory {
 
 type MainRecords = (Order, Vec<Shipment>, Vec<Capture>);
 
-fn main_records(connection: &Connection, about: &About) -> rusqlite::Result<Option<MainRecords>> {
+fn main_records(session: &Session, about: &About) -> session::Result<Option<MainRecords>> {
     let (order, shipments) = match about {
         About::Order(id) => {
-            let Some(order) = order_by_id(connection, id)? else { return Ok(None) };
-            let shipments = shipments(connection, "s.order_row = ?1", [order.key.row()])?;
+            let Some(order) = order_by_id(session, id)? else { return Ok(None) };
+            let shipments = shipments(session, "s.order_row = ?1", [order.key.row()])?;
             (order, shipments)
         }
         About::Shipment(order, id) => {
-            let Some(order) = order_by_id(connection, order)? else { return Ok(None) };
+            let Some(order) = order_by_id(session, order)? else { return Ok(None) };
             let of = params![order.key.row(), id.as_str()];
-            let shipments = shipments(connection, "s.order_row = ?1 AND s.shipment_id = ?2", of)?;
+            let shipments = shipments(session, "s.order_row = ?1 AND s.shipment_id = ?2", of)?;
             if shipments.is_empty() {
                 return Ok(None);
             }
             (order, shipments)
         }
         About::Capture(id) => {
-            let Some(capture) = capture_by_id(connection, *id)? else { return Ok(None) };
+            let Some(capture) = capture_by_id(session, *id)? else { return Ok(None) };
             // A replayed shipment has moved on to another capture.
             let covered = "s.order_row = ?1 AND (s.capture_row = ?2 OR s.shipment_row = ?3)";
             let of = params![capture.order.row(), capture.key.row(), capture.shipment().map(ShipmentKey::row)];
-            let shipments = shipments(connection, covered, of)?;
-            return Ok(Some((order_by_key(connection, capture.order)?, shipments, vec![capture])));
+            let shipments = shipments(session, covered, of)?;
+            return Ok(Some((order_by_key(session, capture.order)?, shipments, vec![capture])));
         }
     };
-    let captures = captures(connection, &shipments)?;
+    let captures = captures(session, &shipments)?;
     Ok(Some((order, shipments, captures)))
 }
 
-fn order_by_id(connection: &Connection, id: &OrderId) -> rusqlite::Result<Option<Order>> {
-    let mut statement = connection.prepare_cached(ORDER_BY_ID)?;
-    statement.query_row([id.as_str()], read_order).optional()
+fn order_by_id(session: &Session, id: &OrderId) -> session::Result<Option<Order>> {
+    session.find(ORDER_BY_ID, [id.as_str()], |row| read_order(row))
 }
 
-fn order_by_key(connection: &Connection, key: OrderKey) -> rusqlite::Result<Order> {
-    connection.prepare_cached(ORDER_BY_ROW)?.query_row([key.row()], read_order)
+fn order_by_key(session: &Session, key: OrderKey) -> session::Result<Order> {
+    session.one(ORDER_BY_ROW, [key.row()], |row| read_order(row))
 }
 
-fn shipments(connection: &Connection, which: &str, of: impl Params) -> rusqlite::Result<Vec<Shipment>> {
-    let mut statement = connection.prepare_cached(&format!(
+fn shipments(session: &Session, which: &str, of: impl IntoValues) -> session::Result<Vec<Shipment>> {
+    let arrival = session.pick("s.shipment_row", "s.accepted_at, s.shipment_row");
+    let sql = format!(
         "SELECT a.currency, s.*, m.body, m.origin FROM shipments s
          LEFT JOIN authorizations a USING (authorization_row) LEFT JOIN messages m USING (shipment_row)
-         WHERE {which} ORDER BY s.shipment_row"
-    ))?;
-    statement.query_map(of, read_shipment)?.collect()
+         WHERE {which} ORDER BY {arrival}"
+    );
+    session.query(&sql, of, |row| read_shipment(row))
 }
 
 const SELECT_CAPTURE: &str = "SELECT a.currency, c.* FROM captures c JOIN authorizations a USING (authorization_row)";
 
-fn capture_by_id(connection: &Connection, id: CaptureId) -> rusqlite::Result<Option<Capture>> {
+fn capture_by_id(session: &Session, id: CaptureId) -> session::Result<Option<Capture>> {
     let sql = format!("{SELECT_CAPTURE} WHERE c.capture_id = ?1 ORDER BY c.capture_row DESC LIMIT 1");
-    connection.prepare_cached(&sql)?.query_row([id.as_uuid().as_bytes()], read_capture).optional()
+    session.find(&sql, params![id.as_uuid().as_bytes()], |row| read_capture(row))
 }
 
 /// The captures of these shipments, those of earlier generations too.
-fn captures(connection: &Connection, shipments: &[Shipment]) -> rusqlite::Result<Vec<Capture>> {
+fn captures(session: &Session, shipments: &[Shipment]) -> session::Result<Vec<Capture>> {
     let mut keys: BTreeSet<CaptureKey> = shipments.iter().filter_map(|shipment| shipment.capture).collect();
     for replayed in shipments.iter().filter(|shipment| shipment.generation > 0) {
-        let mut statement = connection.prepare_cached("SELECT capture_row FROM captures WHERE shipment_row = ?1")?;
-        let earlier = statement.query_map([replayed.key.row()], |row| Ok(CaptureKey::new(row.get(0)?)))?;
-        for key in earlier {
-            keys.insert(key?);
-        }
+        let sql = "SELECT capture_row FROM captures WHERE shipment_row = ?1";
+        keys.extend(session.query(sql, [replayed.key.row()], |row| Ok(CaptureKey::new(row.get(0)?)))?);
     }
-    let mut statement = connection.prepare_cached(&format!("{SELECT_CAPTURE} WHERE c.capture_row = ?1"))?;
-    keys.into_iter().map(|key| statement.query_row([key.row()], read_capture)).collect()
+    let sql = format!("{SELECT_CAPTURE} WHERE c.capture_row = ?1");
+    let capture = |key: CaptureKey| session.one(&sql, [key.row()], |row| read_capture(row));
+    let mut captures: Vec<Capture> = keys.into_iter().map(capture).collect::<session::Result<_>>()?;
+    captures.sort_by_key(|capture| (session.when(capture.planned_at), capture.key));
+    Ok(captures)
 }
 
-fn authorizations(
-    connection: &Connection,
-    order: &Order,
-    shipments: &[Shipment],
-) -> rusqlite::Result<Vec<Authorization>> {
+fn authorizations(session: &Session, order: &Order, shipments: &[Shipment]) -> session::Result<Vec<Authorization>> {
     let mut keys: BTreeSet<_> = shipments.iter().filter_map(|shipment| shipment.authorization).collect();
     keys.extend(order.newest_authorization);
-    let mut statement = connection.prepare_cached("SELECT * FROM authorizations WHERE authorization_row = ?1")?;
-    keys.into_iter().map(|key| statement.query_row([key.row()], read_authorization)).collect()
+    let sql = "SELECT * FROM authorizations WHERE authorization_row = ?1";
+    keys.into_iter().map(|key| session.one(sql, [key.row()], |row| read_authorization(row))).collect()
 }
 
-fn capture_story(connection: &Connection, capture: Capture) -> rusqlite::Result<CaptureStory> {
-    let mut statement = connection.prepare_cached(
-        "SELECT shipment_id FROM shipments WHERE order_row = ?1 AND (capture_row = ?2 OR shipment_row = ?3)
-         ORDER BY shipment_row",
-    )?;
+fn capture_story(session: &Session, capture: Capture) -> session::Result<CaptureStory> {
+    let sql = "SELECT shipment_id FROM shipments WHERE order_row = ?1 AND (capture_row = ?2 OR shipment_row = ?3)
+               ORDER BY shipment_row";
     let of = params![capture.order.row(), capture.key.row(), capture.shipment().map(ShipmentKey::row)];
-    let shipments = statement.query_map(of, |row| {
+    let shipments = session.query(sql, of, |row| {
         ShipmentId::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("a shipment's id is not an id"))
     })?;
-    let shipments = shipments.collect::<rusqlite::Result<_>>()?;
-    let mut statement = connection
-        .prepare_cached("SELECT attempt, what, detail, at FROM history WHERE capture_row = ?1 ORDER BY number")?;
-    let history = statement.query_map([capture.key.row()], |row| {
+    let sql = "SELECT attempt, what, detail, at FROM history WHERE capture_row = ?1 ORDER BY number";
+    let mut history: Vec<HistoryLine> = session.query(sql, [capture.key.row()], |row| {
         Ok(HistoryLine {
             attempt: row.get("attempt")?,
             what: row.get("what")?,
@@ -312,10 +303,7 @@ fn capture_story(connection: &Connection, capture: Capture) -> rusqlite::Result<
             at: required_instant(row, "at")?,
         })
     })?;
-    let mut history: Vec<HistoryLine> = history.collect::<rusqlite::Result<_>>()?;
-    let up_to: i64 = connection
-        .prepare_cached("SELECT up_to FROM pruned WHERE what = 'captures'")?
-        .query_row([], |row| row.get(0))?;
+    let up_to = session.number("SELECT up_to FROM pruned WHERE what = 'captures'", params![])?;
     let may_be_pruned = history.is_empty() && capture.state.is_terminal() && capture.key.row() <= up_to;
     let had_none = capture.resolved_by == Some(ResolvedBy::Response) && capture.progress.attempts == 1;
     let is_pruned = may_be_pruned && !had_none;
@@ -333,28 +321,26 @@ fn last_line(capture: &Capture) -> Option<HistoryLine> {
     Some(HistoryLine { attempt, what: "captured".to_owned(), detail, at: capture.settled_at? })
 }
 
-/// The events about a shipment. Outcomes have an index. A deferral and a correction have none, but
-/// rows are numbered in the order of writing: the one lies between the shipment and its capture or
-/// outcome, the other after the shipment, and only where the capture was corrected.
+/// The events about a shipment. Outcomes have an index. In a file a deferral and a correction have none,
+/// but rows are numbered in the order of writing there: the one lies between the shipment and its capture
+/// or outcome, the other after the shipment, and only where the capture was corrected.
 fn events(
-    connection: &Connection,
+    session: &Session,
     order: &OrderId,
     shipment: &Shipment,
     captures: &[CaptureStory],
-) -> rusqlite::Result<Vec<WrittenEvent>> {
+) -> session::Result<Vec<WrittenEvent>> {
     let columns = "SELECT e.event_row, e.event_id, e.kind, o.written_at, o.published_at
                    FROM events e JOIN outbox o USING (event_row)";
     let read = |row: &Row<'_>| Ok((row.get::<_, i64>("event_row")?, read_event(row)?));
-    let mut statement = connection.prepare_cached(&format!("{columns} WHERE e.outcome_of = ?1"))?;
-    let outcomes = statement.query_map([shipment.key.row()], read)?;
-    let mut events: Vec<(i64, WrittenEvent)> = outcomes.collect::<rusqlite::Result<_>>()?;
+    let sql = format!("{columns} WHERE e.outcome_of = ?1");
+    let mut events: Vec<(i64, WrittenEvent)> = session.query(&sql, [shipment.key.row()], read)?;
 
-    let mut statement = connection.prepare_cached(&format!(
-        "{columns} WHERE e.event_row > ?1 AND e.event_row < ?2 AND e.event_id = ?3 ORDER BY e.event_row LIMIT 1"
-    ))?;
-    let mut find = |kind: &str, before: i64| {
+    let which = session.pick("e.event_row > ?1 AND e.event_row < ?2", "e.outcome_of IS NULL");
+    let sql = format!("{columns} WHERE {which} AND e.event_id = ?3 ORDER BY e.event_row LIMIT 1");
+    let find = |kind: &str, before: i64| {
         let id = EventId::of_shipment(kind, order, &shipment.id, shipment.generation);
-        statement.query_row(params![shipment.key.row(), before, id.as_uuid().as_bytes()], read).optional()
+        session.find(&sql, params![shipment.key.row(), before, id.as_uuid().as_bytes()], read)
     };
     let capture = shipment.capture.map(CaptureKey::row);
     let end = capture.into_iter().chain(events.iter().map(|(row, _)| *row)).min();
@@ -364,7 +350,7 @@ fn events(
         captures.iter().any(|story| story.capture.is_corrected && shipment.capture == Some(story.capture.key));
     let corrected = if is_corrected { find("capture.corrected", i64::MAX)? } else { None };
     events.extend(deferred.into_iter().chain(corrected));
-    events.sort_by_key(|(row, _)| *row);
+    events.sort_by_key(|(row, event)| (session.when(event.written_at), *row));
     Ok(events.into_iter().map(|(_, event)| event).collect())
 }
 

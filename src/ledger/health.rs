@@ -1,15 +1,19 @@
-//! Whether a ledger's file can be relied on: looked at while a worker may be writing it, and changed in
-//! nothing.
+//! Whether a ledger's file, or its server, can be relied on: looked at while workers may be writing, and
+//! changed in nothing.
 //!
 //! What is durable when is the writer's business; whether the file holds what it should is not looked at.
 
 use std::path::Path;
 
+use rusqlite::params;
 #[cfg(target_os = "linux")]
 use rustix::fs::statfs;
 
-use crate::ledger::LedgerError;
+use crate::ledger::moving;
+use crate::ledger::postgres::{Address, NO_LEDGER};
+use crate::ledger::session::Session;
 use crate::ledger::sqlite::{SQLITE_VERSION_MIN, lock, open_error, open_for_reading};
+use crate::ledger::{LedgerError, Source};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,41 @@ pub struct Health {
     pub is_sqlite_sound: bool,
     /// How large the file is, in bytes.
     pub bytes: u64,
+}
+
+/// What was found of a server. One that forgets, does not write or is too old is an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerHealth {
+    /// Its version, in its own words.
+    pub version: String,
+    /// Is the connection encrypted?
+    pub is_encrypted: bool,
+    /// How large the database is, in bytes.
+    pub bytes: u64,
+    /// The workers that run, by name.
+    pub workers: Vec<String>,
+}
+
+/// Looks at the server. `None`: there is no ledger in the database yet.
+///
+/// # Errors
+/// [`LedgerError::Away`]; [`LedgerError::Open`] when it cannot be relied on, or the ledger is of another
+/// version.
+pub fn look_at_server(address: &Address) -> Result<Option<ServerHealth>, LedgerError> {
+    let session = match Session::for_questions(&Source::Postgres(address.clone())) {
+        Ok(session) => session,
+        Err(LedgerError::Open { cause, .. }) if cause == NO_LEDGER => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let sql = "SELECT name FROM workers WHERE lease_until > now() ORDER BY worker_row";
+    let workers = session.query(sql, params![], |row| row.get(0))?;
+    let sql = "SELECT current_setting('server_version') AS version, pg_database_size(current_database()) AS bytes,
+               coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS is_encrypted";
+    let health = session.one(sql, params![], |row| {
+        let (version, bytes, is_encrypted) = (row.get("version")?, row.get("bytes")?, row.get("is_encrypted")?);
+        Ok(ServerHealth { version, is_encrypted, bytes, workers: Vec::new() })
+    })?;
+    Ok(Some(ServerHealth { workers, ..health }))
 }
 
 /// What a directory is on.
@@ -44,6 +83,7 @@ pub enum Place {
 pub fn look(path: &Path) -> Result<Health, LedgerError> {
     let open = |error: &dyn std::fmt::Display| open_error(path, error);
     let connection = open_for_reading(path)?;
+    moving::refuse_moved(path, &connection)?;
     let journal_mode = connection.pragma_query_value(None, "journal_mode", |row| row.get(0));
     Ok(Health {
         journal_mode: journal_mode.map_err(|error| open(&error))?,
@@ -98,6 +138,16 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), before);
         std::fs::write(&path, b"this is not a database, and it is long enough to be looked at as one").unwrap();
         assert!(matches!(look(&path), Err(LedgerError::Open { .. })));
+    }
+
+    #[test]
+    fn a_server_is_looked_at_before_and_after_there_is_a_ledger() {
+        let address = crate::ledger::testing::database();
+        assert_eq!(look_at_server(&address).unwrap(), None);
+        moving::migrate(&Source::Postgres(address.clone())).unwrap();
+        let health = look_at_server(&address).unwrap().expect("a ledger");
+        assert!(health.version.starts_with(|c: char| c.is_ascii_digit()), "{health:?}");
+        assert!(health.bytes > 0 && health.workers.is_empty() && !health.is_encrypted, "{health:?}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! A ledger file in which nearly everything has happened, for tests: written by the ledger itself
 //! from real messages, between 09:00 and 09:30 of one day.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::DateTime;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -22,8 +24,8 @@ use crate::capture::replay::Replay;
 use crate::capture::retry::Jitter;
 use crate::clock::{BootInstant, Moment, Timestamp};
 use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Environment, Ledger};
+use crate::ledger::sqlite::{SqliteLedger, lock};
+use crate::ledger::{Environment, Ledger, Source, testing};
 use crate::message::{self, Decoded, Notice};
 use crate::money::{Currency, Money};
 
@@ -35,11 +37,15 @@ pub(crate) fn at(time: &str) -> Timestamp {
 /// The file. Its ledger is still open, as if a worker were running.
 pub(crate) struct Example {
     pub(crate) path: PathBuf,
+    pub(crate) source: Source,
     pub(crate) policy: Arc<Policy>,
     clock: Arc<Mutex<Timestamp>>,
     ledger: SqliteLedger,
     runtime: Runtime,
     directory: tempfile::TempDir,
+    /// Sees whether the file has changed since it was copied.
+    watch: Connection,
+    copied: RefCell<Option<(i64, Source)>>,
 }
 
 impl Example {
@@ -54,7 +60,7 @@ impl Example {
         example.in_flight();
         example.set_aside();
         // When an event was published is written by the real clock.
-        let file = rusqlite::Connection::open(&example.path).unwrap();
+        let file = Connection::open(&example.path).unwrap();
         let published = at("09:00:02").timestamp_micros();
         file.execute("UPDATE outbox SET published_at = ?1 WHERE published_at IS NOT NULL", [published]).unwrap();
         file.execute("UPDATE dead_letters SET state = 'discarded' WHERE reason = 'delivery_limit'", []).unwrap();
@@ -87,19 +93,44 @@ impl Example {
             encode: Arc::new(|event| message::event::encode(event, "/holdfast").into()),
         };
         let ledger = SqliteLedger::open(&path, environment).unwrap();
-        Self { path, policy, clock, ledger, runtime: Runtime::new().unwrap(), directory }
+        let source = Source::from(&path);
+        let watch = Connection::open(&path).unwrap();
+        let (runtime, copied) = (Runtime::new().unwrap(), RefCell::new(None));
+        Self { path, source, policy, clock, ledger, runtime, directory, watch, copied }
+    }
+
+    /// The same ledger in both stores.
+    pub(crate) fn everywhere(&self) -> [Source; 2] {
+        [self.source.clone(), self.in_postgres()]
+    }
+
+    /// The same ledger in PostgreSQL, as it is now.
+    pub(crate) fn in_postgres(&self) -> Source {
+        let version = self.watch.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap();
+        if let Some((copied, source)) = &*self.copied.borrow()
+            && *copied == version
+        {
+            return source.clone();
+        }
+        let copy = self.directory.path().join("copy.db");
+        self.report().copy_to(&copy).unwrap();
+        let source = testing::moved(&copy);
+        std::fs::remove_file(&copy).unwrap();
+        testing::enter_worker(&source, "w1");
+        *self.copied.borrow_mut() = Some((version, source.clone()));
+        source
     }
 
     pub(crate) fn report(&self) -> Report {
-        Report::open(&self.path).unwrap()
+        Report::open(&self.source).unwrap()
     }
 
     /// The file after its worker has ended, and the directory that keeps it.
-    pub(crate) fn end_worker(self) -> (PathBuf, tempfile::TempDir) {
+    pub(crate) fn end_worker(self) -> (Source, tempfile::TempDir) {
         drop(self.ledger);
         // The writer thread lets go of the lock when it has closed the file.
-        std::fs::File::open(super::super::lock::lock_path(&self.path)).unwrap().lock().unwrap();
-        (self.path, self.directory)
+        std::fs::File::open(lock::lock_path(&self.path)).unwrap().lock().unwrap();
+        (self.source, self.directory)
     }
 
     fn captured_and_in_doubt(&self) {
@@ -200,7 +231,7 @@ impl Example {
 
     /// It is time to capture what collects on the only authorization, and the provider is read.
     pub(crate) fn freeze_what_collects(&self, due: &str, read: &str) -> Reply {
-        let file = rusqlite::Connection::open(&self.path).unwrap();
+        let file = Connection::open(&self.path).unwrap();
         let row = file.query_row("SELECT authorization_row FROM authorizations", [], |row| row.get(0)).unwrap();
         let reply = self.execute(due, Command::Due(Due::Authorization(AuthorizationKey::new(row))));
         self.read_untouched(read, &reply)
@@ -227,7 +258,7 @@ impl Example {
 
     /// The grace after the final notice of the only order is over.
     pub(crate) fn close_order(&self, time: &str) -> Reply {
-        let file = rusqlite::Connection::open(&self.path).unwrap();
+        let file = Connection::open(&self.path).unwrap();
         let row = file.query_row("SELECT order_row FROM orders", [], |row| row.get(0)).unwrap();
         self.execute(time, Command::Due(Due::Order(OrderKey::new(row))))
     }
@@ -243,7 +274,7 @@ impl Example {
 
     /// The broker has confirmed every event.
     pub(crate) fn publish_all(&self, time: &str) {
-        let file = rusqlite::Connection::open(&self.path).unwrap();
+        let file = Connection::open(&self.path).unwrap();
         let published = at(time).timestamp_micros();
         file.execute("UPDATE outbox SET published_at = ?1 WHERE published_at IS NULL", [published]).unwrap();
     }
@@ -300,7 +331,7 @@ impl Example {
     }
 
     fn open_capture(&self) -> CaptureKey {
-        let file = rusqlite::Connection::open(&self.path).unwrap();
+        let file = Connection::open(&self.path).unwrap();
         let row = file.query_row("SELECT capture_row FROM captures WHERE is_open = 1", [], |row| row.get(0));
         CaptureKey::new(row.unwrap())
     }

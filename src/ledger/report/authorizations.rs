@@ -1,7 +1,7 @@
 //! Authorizations whose end is not known yet: where money is about to be lost.
 
+use rusqlite::params;
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params};
 
 use super::columns::{money, optional_money, word};
 use super::{Page, Report, ReportError, text};
@@ -11,7 +11,8 @@ use crate::capture::records::{Authorization, Foreign, ForeignStanding};
 use crate::clock::{self, Timestamp};
 use crate::ids::{AccountName, OrderId, Reference};
 use crate::ledger::codec::{corrupt, instant};
-use crate::ledger::sqlite::rows::read_authorization;
+use crate::ledger::rows::read_authorization;
+use crate::ledger::session::{self, Row, Session};
 use crate::money::{Currency, Money};
 
 /// Which authorizations.
@@ -100,7 +101,7 @@ impl Report {
         &self,
         filter: &AuthorizationFilter,
     ) -> Result<(Page<AuthorizationSummary>, Vec<AuthorizationTotal>), ReportError> {
-        self.ask(|connection| Ok((page(connection, filter)?, totals(connection, filter)?)))
+        self.ask(|session| Ok((page(session, filter)?, totals(session, filter)?)))
     }
 
     /// The authorizations that a provider calls so; several accounts may have one.
@@ -112,7 +113,7 @@ impl Report {
         reference: &Reference,
         account: Option<&AccountName>,
     ) -> Result<Vec<AuthorizationStory>, ReportError> {
-        self.ask(|connection| called(connection, reference, account))
+        self.ask(|session| called(session, reference, account))
     }
 }
 
@@ -122,28 +123,24 @@ const CALLED: &str = "
       SELECT min(account) FROM authorizations
       UNION ALL
       SELECT (SELECT min(account) FROM authorizations WHERE account > name) FROM accounts WHERE name IS NOT NULL)
-    SELECT a.* FROM accounts CROSS JOIN authorizations a ON a.account = name
-    WHERE a.reference = ?1 AND (?2 IS NULL OR name = ?2) ORDER BY name";
+    SELECT a.* FROM accounts CROSS JOIN authorizations a
+    WHERE a.account = name AND a.reference = ?1 AND (name = ?2 OR ?2 IS NULL) ORDER BY name";
 
 fn called(
-    connection: &Connection,
+    session: &Session,
     reference: &Reference,
     account: Option<&AccountName>,
-) -> rusqlite::Result<Vec<AuthorizationStory>> {
-    let mut statement = connection.prepare(CALLED)?;
+) -> session::Result<Vec<AuthorizationStory>> {
     let of = params![reference.as_str(), account.map(AccountName::as_str)];
-    let records: Vec<Authorization> = statement.query_map(of, read_authorization)?.collect::<rusqlite::Result<_>>()?;
+    let records: Vec<Authorization> = session.query(CALLED, of, |row| read_authorization(row))?;
     let story = |record: Authorization| {
-        let order =
-            connection.query_row("SELECT order_id FROM orders WHERE order_row = ?1", [record.order.row()], |row| {
-                OrderId::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("an order's id is not an id"))
-            })?;
-        let mut planned = connection.prepare_cached(
-            "SELECT amount FROM captures WHERE authorization_row = ?1 AND is_open = 1 AND state = 'planned'
-             ORDER BY capture_row",
-        )?;
-        let planned = planned.query_map([record.key.row()], |row| money(row, "amount", record.currency))?;
-        let planned = planned.collect::<rusqlite::Result<_>>()?;
+        let sql = "SELECT order_id FROM orders WHERE order_row = ?1";
+        let order = session.one(sql, [record.order.row()], |row| {
+            OrderId::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("an order's id is not an id"))
+        })?;
+        let sql = "SELECT amount FROM captures WHERE authorization_row = ?1 AND is_open = 1 AND state = 'planned'
+                   ORDER BY capture_row";
+        let planned = session.query(sql, [record.key.row()], |row| money(row, "amount", record.currency))?;
         Ok(AuthorizationStory { record, order, planned })
     };
     records.into_iter().map(story).collect()
@@ -158,14 +155,18 @@ const CANDIDATES: &str = "
       SELECT (SELECT min(account) FROM authorizations WHERE watch_at IS NOT NULL AND account > name)
       FROM accounts WHERE name IS NOT NULL),
     candidates (authorization_row) AS (
-      SELECT authorization_row FROM accounts CROSS JOIN authorizations ON account = name
-      WHERE watch_at <= ?1
+      SELECT authorization_row FROM accounts CROSS JOIN authorizations
+      WHERE account = name AND watch_at <= ?1
       UNION
       SELECT authorization_row FROM captures WHERE is_open = 1)";
 
+const REMAINING: &str = "CASE WHEN a.authorized > a.captured + a.reserved
+           THEN a.authorized - a.captured - a.reserved ELSE 0 END";
+
 const FROM: &str = "
-    FROM candidates CROSS JOIN authorizations a USING (authorization_row)
-    WHERE (?2 IS NULL OR a.expires_at <= ?2) AND (?3 IS NULL OR a.account = ?3)
+    FROM candidates x CROSS JOIN authorizations a JOIN orders o ON o.order_row = a.order_row
+    WHERE a.authorization_row = x.authorization_row
+      AND (a.expires_at <= ?2 OR ?2 IS NULL) AND (a.account = ?3 OR ?3 IS NULL)
       AND (?4 = 0 OR a.reserved + a.waiting_amount > 0)
       AND (?5 = 0 OR a.foreign_standing = 'halted')";
 
@@ -182,7 +183,7 @@ fn parameters(filter: &AuthorizationFilter) -> Vec<Value> {
     ]
 }
 
-fn page(connection: &Connection, filter: &AuthorizationFilter) -> rusqlite::Result<Page<AuthorizationSummary>> {
+fn page(session: &Session, filter: &AuthorizationFilter) -> session::Result<Page<AuthorizationSummary>> {
     let in_state = |state: &str| {
         format!(
             "(SELECT count(*) FROM captures c WHERE c.authorization_row = a.authorization_row AND c.is_open = 1
@@ -192,23 +193,15 @@ fn page(connection: &Connection, filter: &AuthorizationFilter) -> rusqlite::Resu
     let sql = format!(
         "{CANDIDATES} SELECT a.account, a.reference, o.order_id, a.currency, a.expires_at, a.expiry_is_derived,
            a.authorized, a.captured, a.reserved + a.waiting_amount AS earned,
-           max(0, a.authorized - a.captured - a.reserved) AS remaining,
-           a.planned, a.waiting, a.provider_captured, a.provider_voided, a.provider_remaining,
+           {REMAINING} AS remaining, a.planned, a.waiting, a.provider_captured, a.provider_voided, a.provider_remaining,
            a.provider_expires_at, a.foreign_standing, a.foreign_amount, a.foreign_since, {} AS sending, {} AS in_doubt
-         {} ORDER BY a.expires_at IS NULL, a.expires_at, a.authorization_row LIMIT ?6",
+         {FROM} ORDER BY a.expires_at IS NULL, a.expires_at, a.authorization_row LIMIT ?6",
         in_state("sending"),
         in_state("in_doubt"),
-        FROM.replacen("WHERE", "JOIN orders o USING (order_row) WHERE", 1),
     );
     let mut values = parameters(filter);
     values.push(Value::Integer(i64::from(filter.limit) + 1));
-    let mut statement = connection.prepare(&sql)?;
-    let rows = statement.query_map(rusqlite::params_from_iter(values), read_summary)?;
-    let mut rows: Vec<AuthorizationSummary> = rows.collect::<rusqlite::Result<_>>()?;
-    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let has_more = rows.len() > limit;
-    rows.truncate(limit);
-    Ok(Page { rows, has_more })
+    Ok(Page::of(session.query(&sql, values, read_summary)?, filter.limit))
 }
 
 fn read_summary(row: &Row<'_>) -> rusqlite::Result<AuthorizationSummary> {
@@ -244,15 +237,18 @@ fn foreign(row: &Row<'_>, currency: Currency) -> rusqlite::Result<Option<Foreign
     Ok(Some(Foreign { amount: money(row, "foreign_amount", currency)?, standing, since }))
 }
 
-fn totals(connection: &Connection, filter: &AuthorizationFilter) -> rusqlite::Result<Vec<AuthorizationTotal>> {
+fn totals(session: &Session, filter: &AuthorizationFilter) -> session::Result<Vec<AuthorizationTotal>> {
+    let sum = |what: &str| format!("CAST(sum({what}) AS BIGINT)");
     let sql = format!(
-        "{CANDIDATES} SELECT a.currency, count(*) AS count, sum(a.authorized) AS authorized, sum(a.captured) AS captured,
-           sum(a.reserved + a.waiting_amount) AS earned,
-           sum(max(0, a.authorized - a.captured - a.reserved)) AS remaining
-         {FROM} GROUP BY a.currency ORDER BY a.currency"
+        "{CANDIDATES} SELECT a.currency, count(*) AS count, {} AS authorized, {} AS captured, {} AS earned,
+           {} AS remaining
+         {FROM} GROUP BY a.currency ORDER BY a.currency",
+        sum("a.authorized"),
+        sum("a.captured"),
+        sum("a.reserved + a.waiting_amount"),
+        sum(REMAINING),
     );
-    let mut statement = connection.prepare(&sql)?;
-    let rows = statement.query_map(rusqlite::params_from_iter(parameters(filter)), |row| {
+    session.query(&sql, parameters(filter), |row| {
         let currency = currency(row)?;
         Ok(AuthorizationTotal {
             authorizations: row.get("count")?,
@@ -261,8 +257,7 @@ fn totals(connection: &Connection, filter: &AuthorizationFilter) -> rusqlite::Re
             earned_uncaptured: money(row, "earned", currency)?,
             remaining: money(row, "remaining", currency)?,
         })
-    })?;
-    rows.collect()
+    })
 }
 
 fn currency(row: &Row<'_>) -> rusqlite::Result<Currency> {

@@ -1,6 +1,5 @@
 //! Shipments, each with what became of it.
 
-use rusqlite::Row;
 use uuid::Uuid;
 
 use super::{Conditions, Page, Report, ReportError, micros, optional_id, required_instant, text};
@@ -8,7 +7,8 @@ use crate::capture::event::FailureReason;
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, CaptureId, OrderId, Reference, ShipmentId};
 use crate::ledger::codec::corrupt;
-use crate::ledger::sqlite::report::columns::{money, word};
+use crate::ledger::report::columns::{money, word};
+use crate::ledger::session::Row;
 use crate::money::{Currency, Money};
 
 /// Where a shipment's money stands: the states of shipment and capture in one word.
@@ -143,33 +143,34 @@ impl Report {
     /// [`ReportError::Read`].
     pub fn shipments(&self, filter: &ShipmentFilter) -> Result<Page<ShipmentSummary>, ReportError> {
         let conditions = Conditions::default()
-            .with("o.order_id = ?", filter.order.as_ref().map(|id| text(id.as_str())))
+            .with("s.order_id = ?", filter.order.as_ref().map(|id| text(id.as_str())))
             .with("s.shipment_id = ?", filter.shipment.as_ref().map(|id| text(id.as_str())))
-            .with("a.account = ?", filter.account.as_ref().map(|name| text(name.as_str())))
-            .with("standing = ?", filter.standing.map(|standing| text(standing.as_str())))
+            .with("s.account = ?", filter.account.as_ref().map(|name| text(name.as_str())))
+            .with("s.standing = ?", filter.standing.map(|standing| text(standing.as_str())))
             .also(filter.standing.filter(|standing| standing.has_open_capture()).map(|_| WITH_OPEN_CAPTURE))
             .with("s.accepted_at >= ?", filter.since.map(micros));
-        self.ask(|connection| conditions.page(connection, SELECT, "s.shipment_row DESC", filter.limit, read_summary))
+        self.ask(|session| conditions.page(session, SELECT, "s.shipment_row DESC", filter.limit, read_summary))
     }
 }
 
 /// A shipment that is covered or settled stands as its capture does.
 const SELECT: &str = "
-    SELECT o.order_id, s.shipment_id, s.generation, s.amount, s.reason, s.accepted_at,
-           a.account, a.reference, a.currency, c.capture_id, coalesce(c.attempts, 0) AS attempts,
-           CASE WHEN s.state NOT IN ('covered', 'settled') THEN s.state
-                WHEN c.is_corrected = 1 THEN 'corrected'
-                ELSE coalesce(c.state, 'zero') END AS standing
-    FROM shipments s
-    JOIN orders o ON o.order_row = s.order_row
-    LEFT JOIN authorizations a ON a.authorization_row = s.authorization_row
-    LEFT JOIN captures c ON c.capture_row = s.capture_row";
+    SELECT * FROM (
+      SELECT s.shipment_row, s.order_row, s.shipment_id, s.generation, s.amount, s.reason, s.accepted_at,
+             o.order_id, a.account, a.reference, a.currency, c.capture_id, coalesce(c.attempts, 0) AS attempts,
+             CASE WHEN s.state NOT IN ('covered', 'settled') THEN s.state
+                  WHEN c.is_corrected = 1 THEN 'corrected'
+                  ELSE coalesce(c.state, 'zero') END AS standing
+      FROM shipments s
+      JOIN orders o ON o.order_row = s.order_row
+      LEFT JOIN authorizations a ON a.authorization_row = s.authorization_row
+      LEFT JOIN captures c ON c.capture_row = s.capture_row) s";
 
 /// Leads from the few open captures to their shipments, rather than through all shipments.
 const WITH_OPEN_CAPTURE: &str = "s.shipment_row IN (
     SELECT covered.shipment_row FROM captures open
-    CROSS JOIN shipments covered ON covered.order_row = open.order_row AND covered.capture_row = open.capture_row
-    WHERE open.is_open = 1)";
+    CROSS JOIN shipments covered
+    WHERE covered.order_row = open.order_row AND covered.capture_row = open.capture_row AND open.is_open = 1)";
 
 fn read_summary(row: &Row<'_>) -> rusqlite::Result<ShipmentSummary> {
     let currency = optional_id(row, "currency", Currency::parse)?;
@@ -205,36 +206,40 @@ mod tests {
 
     #[test]
     fn every_filter_narrows() {
-        let example = Example::new();
-        let report = example.report();
+        for source in Example::new().everywhere() {
+            filters_narrow(&Report::open(&source).unwrap());
+        }
+    }
+
+    fn filters_narrow(report: &Report) {
         let all = ShipmentFilter::default;
-        let everything = found(&report, all());
+        let everything = found(report, all());
         for standing in Standing::ALL {
-            let narrowed = found(&report, ShipmentFilter { standing: Some(standing), ..all() });
+            let narrowed = found(report, ShipmentFilter { standing: Some(standing), ..all() });
             let ending = format!(" {}", standing.as_str());
             let expected: Vec<_> = everything.iter().filter(|row| row.ends_with(&ending)).cloned().collect();
             assert_eq!(narrowed, expected);
         }
         let order = Some(OrderId::parse("ord-1001").unwrap());
-        assert_eq!(found(&report, ShipmentFilter { order, ..all() }), ["ord-1001/s2 in_doubt", "ord-1001/s1 captured"]);
+        assert_eq!(found(report, ShipmentFilter { order, ..all() }), ["ord-1001/s2 in_doubt", "ord-1001/s1 captured"]);
         let shipment = Some(ShipmentId::parse("s2").unwrap());
         assert_eq!(
-            found(&report, ShipmentFilter { shipment, ..all() }),
+            found(report, ShipmentFilter { shipment, ..all() }),
             ["ord-1013/s2 planned", "ord-1008/s2 captured", "ord-1001/s2 in_doubt"]
         );
         let account = Some(AccountName::parse("flitt-ge").unwrap());
         assert_eq!(
-            found(&report, ShipmentFilter { account, ..all() }),
+            found(report, ShipmentFilter { account, ..all() }),
             ["ord-1008/s2 captured", "ord-1008/s1 captured", "ord-1002/s1 waiting"]
         );
-        assert!(found(&report, ShipmentFilter { since: Some(at("10:00:00")), ..all() }).is_empty());
-        assert_eq!(found(&report, ShipmentFilter { since: Some(at("09:00:00")), ..all() }), everything);
+        assert!(found(report, ShipmentFilter { since: Some(at("10:00:00")), ..all() }).is_empty());
+        assert_eq!(found(report, ShipmentFilter { since: Some(at("09:00:00")), ..all() }), everything);
     }
 
     #[test]
     fn a_page_says_whether_there_is_more() {
         let example = Example::new();
-        let report = example.report();
+        let report = Report::open(&example.in_postgres()).unwrap();
         let page = |limit| report.shipments(&ShipmentFilter { limit, ..ShipmentFilter::default() }).unwrap();
         let all = page(100).rows;
         let count = u32::try_from(all.len()).unwrap();

@@ -1,8 +1,8 @@
 //! The desk's side of replays: a replay begins, is held, goes on and ends; and dead letters are
 //! discarded and taken back. What a replay does with each of its dead letters is the ledger's one write.
 
+use rusqlite::params;
 use rusqlite::types::Value;
-use rusqlite::{OptionalExtension, Row, Transaction, params, params_from_iter};
 
 use super::{Answer, Desk, Request, write_answer};
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
@@ -10,17 +10,17 @@ use crate::clock::{self, Timestamp};
 use crate::ids::DeadLetterId;
 use crate::ledger::LedgerError;
 use crate::ledger::codec::{At, corrupt};
-use crate::ledger::sqlite::failed;
-use crate::ledger::sqlite::replays::{self, ItemOutcome, JobState, LETTERS_MAX, ReplayJob};
-use crate::ledger::sqlite::report::Choice;
-use crate::ledger::sqlite::rows::{DEAD_LETTER, read_dead_letter};
+use crate::ledger::replays::{self, ItemOutcome, JobState, LETTERS_MAX, ReplayJob};
+use crate::ledger::report::Choice;
+use crate::ledger::rows::{DEAD_LETTER, read_dead_letter};
+use crate::ledger::session::{self, Row, Session};
 
 /// Which dead letters, as whoever asks has seen them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Chosen {
     /// Which.
     pub choice: Choice,
-    /// Set aside up to this row: what came later was not seen.
+    /// Set aside up to this mark: what came later was not seen.
     pub up_to: i64,
     /// How many.
     pub letters: u64,
@@ -52,12 +52,13 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn start_replay(&self, row: i64, chosen: &Chosen, pace: Pace) -> Result<Answer, LedgerError> {
-        self.write(|transaction| {
-            let answer = match check(transaction, chosen, DeadLetterState::Open)? {
+        self.write(|session| {
+            keep_replays_still(session)?;
+            let answer = match check(session, chosen, DeadLetterState::Open)? {
                 Some(why) => why,
-                None => insert_job(transaction, row, chosen, pace)?,
+                None => insert_job(session, row, chosen, pace)?,
             };
-            write_answer(transaction, row, &answer)?;
+            write_answer(session, row, &answer)?;
             Ok(answer)
         })
     }
@@ -72,26 +73,53 @@ impl Desk {
         chosen: &Chosen,
         (from, to): (DeadLetterState, DeadLetterState),
     ) -> Result<Answer, LedgerError> {
-        self.write(|transaction| {
-            let answer = match check(transaction, chosen, from)? {
+        self.write(|session| {
+            keep_replays_still(session)?;
+            let answer = match check(session, chosen, from)? {
                 Some(why) => why,
-                None => change_state(transaction, chosen, from, to)?,
+                None => change_state(session, chosen, from, to)?,
             };
-            write_answer(transaction, row, &answer)?;
+            write_answer(session, row, &answer)?;
             Ok(answer)
         })
     }
 
-    /// Replays that the worker goes on with, the oldest first.
+    /// Lets nobody change a replay while this worker takes a step in its own. To be ended with
+    /// [`Desk::end_step`].
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`].
+    pub fn begin_step(&self) -> Result<(), LedgerError> {
+        let Some(_) = self.worker else { return Ok(()) };
+        let sql = format!("SELECT pg_advisory_lock_shared({REPLAYS})");
+        Ok(self.session().query(&sql, params![], |_| Ok(())).map(drop)?)
+    }
+
+    /// Lets changes through again.
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`].
+    pub fn end_step(&self) -> Result<(), LedgerError> {
+        let Some(_) = self.worker else { return Ok(()) };
+        let sql = format!("SELECT pg_advisory_unlock_shared({REPLAYS})");
+        Ok(self.session().query(&sql, params![], |_| Ok(())).map(drop)?)
+    }
+
+    /// Replays that this worker goes on with, the oldest first: where there are several workers, those that
+    /// it has begun, and those of workers that are gone.
     ///
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn running_replays(&self) -> Result<Vec<ReplayJob>, LedgerError> {
-        let sql = format!("{} WHERE j.state = 'running' ORDER BY j.job_row", replays::SELECT_JOB);
-        let connection = self.connection();
-        let read =
-            || connection.prepare_cached(&sql)?.query_map([], replays::read_job)?.collect::<rusqlite::Result<_>>();
-        read().map_err(|error: rusqlite::Error| failed(&error))
+        let mine = match self.worker {
+            Some(worker) => {
+                self.write(|session| session.execute(TAKE_REPLAYS, [worker]))?;
+                format!("AND j.claimed_by = {worker}")
+            }
+            None => String::new(),
+        };
+        let sql = format!("{} WHERE j.state = 'running' {mine} ORDER BY j.job_row", replays::SELECT_JOB);
+        Ok(self.session().query(&sql, params![], replays::read_job)?)
     }
 
     /// The next dead letters of a replay, at least `limit` of them, and all the rest of the last one's
@@ -100,7 +128,7 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn next_replayed(&self, job: i64, limit: u64) -> Result<Vec<ReplayItem>, LedgerError> {
-        let connection = self.connection();
+        let session = self.session();
         let columns =
             DEAD_LETTER.split(',').map(|column| format!("d.{}", column.trim())).collect::<Vec<_>>().join(", ");
         let sql = format!(
@@ -111,16 +139,12 @@ impl Desk {
                  position <= ?2 OR order_id = (SELECT order_id FROM replay_items WHERE job_row = ?1 AND position = ?2)))
              ORDER BY i.position"
         );
-        let read = || {
-            let last = "SELECT max(position) FROM (SELECT position FROM replay_items
-                        WHERE job_row = ?1 AND state = 'pending' ORDER BY position LIMIT ?2)";
-            let last: Option<i64> = connection.prepare_cached(last)?.query_row((job, limit), |row| row.get(0))?;
-            let Some(last) = last else { return Ok(Vec::new()) };
-            let item =
-                |row: &Row<'_>| Ok(ReplayItem { letter: read_dead_letter(row)?, position: row.get("position")? });
-            connection.prepare_cached(&sql)?.query_map((job, last), item)?.collect::<rusqlite::Result<_>>()
-        };
-        read().map_err(|error: rusqlite::Error| failed(&error))
+        let last = "SELECT max(position) FROM (SELECT position FROM replay_items
+                    WHERE job_row = ?1 AND state = 'pending' ORDER BY position LIMIT ?2) next";
+        let last: Option<i64> = session.one(last, params![job, limit], |row| row.get(0))?;
+        let Some(last) = last else { return Ok(Vec::new()) };
+        let item = |row: &Row<'_>| Ok(ReplayItem { letter: read_dead_letter(row)?, position: row.get("position")? });
+        Ok(session.query(&sql, [job, last], item)?)
     }
 
     /// What became of these positions of a replay; of all, where none is given.
@@ -128,7 +152,7 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn replay_outcomes(&self, job: i64, positions: &[i64]) -> Result<Vec<(i64, ItemOutcome)>, LedgerError> {
-        replays::outcomes(&self.connection(), job, positions, clock::now()).map_err(|error| failed(&error))
+        Ok(replays::outcomes(&self.session(), job, positions, clock::now())?)
     }
 
     /// A dead letter could not be tried again for a fault of ours: it is left as it was.
@@ -136,15 +160,15 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn give_up_replayed(&self, job: i64, letter: DeadLetterId, why: &str) -> Result<(), LedgerError> {
-        self.write(|transaction| {
+        self.write(|session| {
             let sql = "UPDATE replay_items SET state = 'done', result = 'not_replayed', why_not = 'fault', why = ?3,
                          done_at = ?4
                        WHERE job_row = ?1 AND state = 'pending'
                        AND dead_letter_row = (SELECT dead_letter_row FROM dead_letters WHERE dead_letter_id = ?2)";
-            transaction.execute(sql, params![job, letter.as_uuid().as_bytes(), why, At(clock::now())])?;
+            session.execute(sql, params![job, letter.as_uuid().as_bytes(), why, At(clock::now())])?;
             let sql = "UPDATE dead_letters SET state = 'open', job_row = NULL
                        WHERE dead_letter_id = ?1 AND state = 'replaying' AND job_row = ?2";
-            transaction.execute(sql, params![letter.as_uuid().as_bytes(), job]).map(drop)
+            session.execute(sql, params![letter.as_uuid().as_bytes(), job]).map(drop)
         })
     }
 
@@ -153,7 +177,7 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn end_replay(&self, job: i64, state: JobState, why: Option<&str>) -> Result<(), LedgerError> {
-        self.write(|transaction| set_state(transaction, job, state, why, None).map(drop))
+        self.write(|session| set_state(session, job, state, why, None).map(drop))
     }
 
     /// An operator holds a replay, lets it go on, or stops it.
@@ -161,30 +185,48 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn change_replay(&self, row: i64, job: i64, to: JobState, request: &Request) -> Result<Answer, LedgerError> {
-        self.write(|transaction| {
-            let answer = change(transaction, job, to, request)?;
-            write_answer(transaction, row, &answer)?;
+        self.write(|session| {
+            keep_replays_still(session)?;
+            let answer = change(session, job, to, request)?;
+            write_answer(session, row, &answer)?;
             Ok(answer)
         })
     }
 }
 
-fn chosen_sql(chosen: &Chosen, state: DeadLetterState) -> (String, Vec<Value>) {
+/// Takes what nobody goes on with.
+const TAKE_REPLAYS: &str = "
+    UPDATE replay_jobs SET claimed_by = ?1 WHERE job_row = ANY(ARRAY(
+      SELECT job_row FROM replay_jobs WHERE state = 'running' AND (claimed_by IS NULL
+        OR claimed_by <> ALL(ARRAY(SELECT worker_row FROM workers WHERE lease_until > now())))
+      ORDER BY job_row FOR UPDATE SKIP LOCKED))";
+
+/// What replays are held by in PostgreSQL; any number that nobody else uses.
+const REPLAYS: i64 = 0x7265_706c_6179;
+
+/// Waits until no worker is in the middle of a step, and lets none begin before the end of the transaction.
+fn keep_replays_still(session: &Session) -> session::Result<()> {
+    let held = format!("SELECT pg_advisory_xact_lock({REPLAYS})");
+    session.query(session.pick("SELECT 1 WHERE FALSE", &held), params![], |_| Ok(())).map(drop)
+}
+
+fn chosen_sql(session: &Session, chosen: &Chosen, state: DeadLetterState) -> (String, Vec<Value>) {
     let (conditions, mut values) = chosen.choice.conditions().into_sql();
     values.push(Value::Integer(chosen.up_to));
-    (format!("{conditions} AND dead_letter_row <= ? AND state = '{}'", state.as_str()), values)
+    let mark = replays::mark(session);
+    (format!("{conditions} AND {mark} <= ? AND state = '{}'", state.as_str()), values)
 }
 
 fn change_state(
-    transaction: &Transaction<'_>,
+    session: &Session,
     chosen: &Chosen,
     from: DeadLetterState,
     to: DeadLetterState,
-) -> rusqlite::Result<Answer> {
-    let (conditions, mut values) = chosen_sql(chosen, from);
+) -> session::Result<Answer> {
+    let (conditions, mut values) = chosen_sql(session, chosen, from);
     let sql = format!("UPDATE dead_letters SET state = ? WHERE {conditions}");
     values.insert(0, Value::Text(to.as_str().to_owned()));
-    let count = transaction.execute(&sql, params_from_iter(values))?;
+    let count = session.execute(&sql, values)?;
     let message = if count == 1 {
         format!("1 dead letter is {} now", to.as_str())
     } else {
@@ -194,10 +236,10 @@ fn change_state(
 }
 
 /// Why nothing is done: they are not what was seen any more.
-fn check(transaction: &Transaction<'_>, chosen: &Chosen, state: DeadLetterState) -> rusqlite::Result<Option<Answer>> {
-    let (conditions, values) = chosen_sql(chosen, state);
+fn check(session: &Session, chosen: &Chosen, state: DeadLetterState) -> session::Result<Option<Answer>> {
+    let (conditions, values) = chosen_sql(session, chosen, state);
     let sql = format!("SELECT count(*) FROM dead_letters WHERE {conditions}");
-    let count: u64 = transaction.query_row(&sql, params_from_iter(values), |row| row.get(0))?;
+    let count: u64 = session.one(&sql, values, |row| row.get(0))?;
     let refused = |message: String| Ok(Some(Answer { done: false, message }));
     if count > LETTERS_MAX {
         return refused(format!(
@@ -211,54 +253,54 @@ fn check(transaction: &Transaction<'_>, chosen: &Chosen, state: DeadLetterState)
     Ok(None)
 }
 
-fn insert_job(transaction: &Transaction<'_>, row: i64, chosen: &Chosen, pace: Pace) -> rusqlite::Result<Answer> {
+fn insert_job(session: &Session, row: i64, chosen: &Chosen, pace: Pace) -> session::Result<Answer> {
     let choice = serde_json::to_string(&chosen.choice).map_err(|_| corrupt("a choice is no JSON"))?;
     let sql = "INSERT INTO replay_jobs
                (request_row, choice, letters, canary, rate, failures_max, state, changed_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'running', ?7)";
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'running', ?7) RETURNING job_row";
     let Pace { canary, rate, failures_max } = pace;
     let now = At(clock::now());
-    transaction.execute(sql, params![row, choice, chosen.letters, canary, rate, failures_max, now])?;
-    let job = transaction.last_insert_rowid();
+    let values = params![row, choice, chosen.letters, canary, rate, failures_max, now];
+    let job: i64 = session.one(sql, values, |row| row.get(0))?;
     let (conditions, mut values) = chosen.choice.conditions().into_sql();
     values.push(Value::Integer(chosen.up_to));
     let item =
         format!("{job}, row_number() OVER (ORDER BY {}), dead_letter_row, order_id, 'pending'", replays::SEQUENCE);
-    let in_order = replays::in_order(&item, &format!("{conditions} AND dead_letter_row <= ?"));
+    let in_order = replays::in_order(&item, &format!("{conditions} AND {} <= ?", replays::mark(session)));
     let sql = format!("INSERT INTO replay_items (job_row, position, dead_letter_row, order_id, state) {in_order}");
-    transaction.execute(&sql, params_from_iter(values))?;
+    session.execute(&sql, values)?;
     let sql = "UPDATE dead_letters SET state = 'replaying', job_row = ?1
                WHERE dead_letter_row IN (SELECT dead_letter_row FROM replay_items WHERE job_row = ?1)";
-    transaction.execute(sql, [job])?;
+    session.execute(sql, [job])?;
     Ok(Answer { done: true, message: format!("replay {job} has begun, of {} dead letters", chosen.letters) })
 }
 
 /// Sets the state of a replay that has not ended; what an ended one has not come to is open again. How
 /// many those are.
 fn set_state(
-    transaction: &Transaction<'_>,
+    session: &Session,
     job: i64,
     state: JobState,
     why: Option<&str>,
     by: Option<&str>,
-) -> rusqlite::Result<usize> {
+) -> session::Result<usize> {
     let sql = "UPDATE replay_jobs SET state = ?2, why = ?3, changed_by = ?4, changed_at = ?5
                WHERE job_row = ?1 AND state IN ('running', 'paused')";
     let now: Timestamp = clock::now();
-    let changed = transaction.execute(sql, params![job, state.as_str(), why, by, At(now)])?;
+    let changed = session.execute(sql, params![job, state.as_str(), why, by, At(now)])?;
     if changed == 0 || !state.has_ended() {
         return Ok(0);
     }
     let sql = "UPDATE dead_letters SET state = 'open', job_row = NULL
                WHERE state = 'replaying' AND job_row = ?1";
-    transaction.execute(sql, [job])?;
+    session.execute(sql, [job])?;
     let sql = "UPDATE replay_items SET state = 'left' WHERE job_row = ?1 AND state = 'pending'";
-    transaction.execute(sql, [job])
+    session.execute(sql, [job])
 }
 
-fn change(transaction: &Transaction<'_>, job: i64, to: JobState, request: &Request) -> rusqlite::Result<Answer> {
+fn change(session: &Session, job: i64, to: JobState, request: &Request) -> session::Result<Answer> {
     let sql = "SELECT state FROM replay_jobs WHERE job_row = ?1";
-    let word: Option<String> = transaction.query_row(sql, [job], |row| row.get(0)).optional()?;
+    let word: Option<String> = session.find(sql, [job], |row| row.get(0))?;
     let answer = |done, message: String| Ok(Answer { done, message });
     let Some(word) = word else {
         return answer(false, format!("there is no replay {job}: `holdfast dead-letters replays` lists them"));
@@ -270,7 +312,7 @@ fn change(transaction: &Transaction<'_>, job: i64, to: JobState, request: &Reque
     if now == to {
         return answer(true, format!("replay {job} is {word} already"));
     }
-    let left = set_state(transaction, job, to, Some(&request.reason), Some(&request.by))?;
+    let left = set_state(session, job, to, Some(&request.reason), Some(&request.by))?;
     match to {
         JobState::Paused => answer(true, format!("replay {job} is paused: nothing more is begun until it is resumed")),
         JobState::Running => answer(true, format!("replay {job} goes on")),
@@ -283,14 +325,15 @@ fn change(transaction: &Transaction<'_>, job: i64, to: JobState, request: &Reque
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::sqlite::report::example::Example;
+    use crate::ledger::report::example::Example;
+    use crate::ledger::testing;
 
     const PACE: Pace = Pace { canary: 1, rate: 10, failures_max: 10 };
 
     fn all(desk: &Desk) -> Chosen {
-        let count = "SELECT count(*), max(dead_letter_row) FROM dead_letters WHERE state = 'open'";
-        let (letters, up_to) =
-            desk.connection().query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?))).expect("counted");
+        let session = desk.session();
+        let count = format!("SELECT count(*), max({}) FROM dead_letters WHERE state = 'open'", replays::mark(&session));
+        let (letters, up_to) = session.one(&count, params![], |row| Ok((row.get(0)?, row.get(1)?))).expect("counted");
         Chosen { choice: Choice::default(), up_to, letters }
     }
 
@@ -301,7 +344,7 @@ mod tests {
     }
 
     fn count(desk: &Desk, sql: &str) -> u64 {
-        desk.connection().query_row(sql, [], |row| row.get(0)).expect("counted")
+        desk.session().one(sql, params![], |row| row.get(0)).expect("counted")
     }
 
     #[test]
@@ -311,7 +354,11 @@ mod tests {
         for body in [r#"{"order_id":"ord-9"}"#, r#"{"order_id":"ord-9","shipment_id":"s1"}"#] {
             example.message("09:28:00", body.as_bytes());
         }
-        let desk = Desk::open(&example.path).expect("a desk");
+        example.everywhere().iter().for_each(a_replay_takes_what_was_seen);
+    }
+
+    fn a_replay_takes_what_was_seen(source: &crate::ledger::Source) {
+        let desk = Desk::open(source).expect("a desk");
         let chosen = all(&desk);
         let (row, request) = put(&desk, &chosen);
         let fewer = Chosen { letters: chosen.letters - 1, ..chosen.clone() };
@@ -345,9 +392,39 @@ mod tests {
     }
 
     #[test]
+    fn one_worker_goes_on_with_a_replay_and_another_when_it_is_gone() {
+        let source = Example::new().in_postgres();
+        let workers = ["w1", "w2"].map(|name| testing::enter_worker(&source, name));
+        let desks = workers.map(|worker| Desk::of_worker(&source, Some(worker)).expect("a desk"));
+        let chosen = all(&desks[0]);
+        let (row, request) = put(&desks[0], &chosen);
+        assert!(desks[0].start_replay(row, &chosen, PACE).expect("answered").done);
+        let running = |desk: &Desk| desk.running_replays().expect("read").iter().map(|job| job.job).collect::<Vec<_>>();
+        let job = running(&desks[1]);
+        assert_eq!((job.len(), running(&desks[0])), (1, Vec::new()), "the first that looks goes on with it");
+        testing::end_lease(&source, workers[1]);
+        assert_eq!(running(&desks[0]), job);
+        // Nobody changes it in the middle of a step.
+        desks[0].begin_step().expect("held");
+        std::thread::scope(|scope| {
+            let change = || desks[1].change_replay(row, job[0], JobState::Paused, &request).expect("answered");
+            let changing = scope.spawn(change);
+            let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            while testing::value::<i64>(&source, waits) == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(running(&desks[0]), job, "as it was");
+            desks[0].end_step().expect("let go");
+            assert!(changing.join().expect("no panic").done);
+        });
+        assert!(running(&desks[0]).is_empty());
+    }
+
+    #[test]
     fn what_is_set_aside_later_is_not_in_it() {
         let example = Example::new();
-        let desk = Desk::open(&example.path).expect("a desk");
+        let desk = Desk::open(&example.source).expect("a desk");
         let chosen = all(&desk);
         example.message("09:29:00", b"later");
         let (row, _) = put(&desk, &chosen);

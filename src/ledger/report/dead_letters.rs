@@ -1,7 +1,9 @@
 //! What was set aside, and why.
 
+use std::collections::HashMap;
+
+use rusqlite::params;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -10,7 +12,9 @@ use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
 use crate::clock::Timestamp;
 use crate::ids::{DeadLetterId, OrderId};
 use crate::ledger::codec::corrupt;
-use crate::ledger::sqlite::rows::{DEAD_LETTER, read_dead_letter};
+use crate::ledger::replays;
+use crate::ledger::rows::{DEAD_LETTER, read_dead_letter};
+use crate::ledger::session::{self, Row, Session};
 use crate::money::{Currency, Money};
 
 /// Which dead letters; what is left out narrows nothing.
@@ -35,7 +39,7 @@ pub struct Choice {
 
 impl Choice {
     /// As conditions on the columns of `dead_letters`.
-    pub(in crate::ledger::sqlite) fn conditions(&self) -> Conditions {
+    pub(in crate::ledger) fn conditions(&self) -> Conditions {
         // What is no UUID is none of ours, and still narrows.
         let uuid = |id: &String| Uuid::try_parse(id).unwrap_or_default().as_bytes().to_vec();
         let ids = self.ids.iter().map(|id| Value::Blob(uuid(id))).collect();
@@ -108,20 +112,20 @@ impl Report {
     pub fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Page<DeadLetter>, ReportError> {
         let conditions = filter.choice.conditions().with("state = ?", filter.state.map(|state| text(state.as_str())));
         let order_by = "last_seen_at DESC, dead_letter_row DESC";
-        self.ask(|connection| conditions.page(connection, &select(), order_by, filter.limit, read_dead_letter))
+        self.ask(|session| conditions.page(session, &select(), order_by, filter.limit, |row| read_dead_letter(row)))
     }
 
-    /// How many dead letters a choice comes to, and the last row that was looked at: what comes later is
+    /// How many dead letters a choice comes to, and the last mark that was looked at: what comes later is
     /// not in it.
     ///
     /// # Errors
     /// [`ReportError::Read`].
     pub fn count_dead_letters(&self, choice: &Choice, state: DeadLetterState) -> Result<(u64, i64), ReportError> {
         let (filter, values) = choice.conditions().with("state = ?", Some(text(state.as_str()))).into_sql();
-        let sql = format!("SELECT count(*), coalesce(max(dead_letter_row), 0) FROM dead_letters WHERE {filter}");
-        self.ask(|connection| {
-            let values = rusqlite::params_from_iter(values);
-            connection.prepare(&sql)?.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))
+        self.ask(|session| {
+            let mark = replays::mark(session);
+            let sql = format!("SELECT count(*), coalesce(max({mark}), 0) FROM dead_letters WHERE {filter}");
+            session.one(&sql, values, |row| Ok((row.get(0)?, row.get(1)?)))
         })
     }
 
@@ -132,27 +136,32 @@ impl Report {
     pub fn dead_letter_groups(&self, filter: &DeadLetterFilter) -> Result<Page<DeadLetterGroup>, ReportError> {
         let conditions = filter.choice.conditions().with("state = ?", filter.state.map(|state| text(state.as_str())));
         let (conditions, mut values) = conditions.into_sql();
-        // Without an aggregate the columns are those of the row with the greatest `last_seen_at`
-        // (<https://www.sqlite.org/lang_select.html#bareagg>).
-        let sql = format!(
+        // Each cause in the words of the one that was seen last; what was not captured, by currency.
+        let groups = format!(
             "WITH chosen AS (SELECT * FROM dead_letters WHERE {conditions}),
-             sums AS (SELECT fingerprint, json_group_array(json_array(currency, amount)) AS amounts FROM (
-               SELECT fingerprint, currency, sum(amount) AS amount FROM chosen WHERE amount IS NOT NULL
-               GROUP BY fingerprint, currency ORDER BY currency) GROUP BY fingerprint)
-             SELECT fingerprint, reason, provider_code, path, message, count(*) AS letters,
-                    min(first_seen_at) AS first_seen_at, last_seen_at, amounts, max(last_seen_at)
-             FROM chosen LEFT JOIN sums USING (fingerprint)
-             GROUP BY fingerprint ORDER BY letters DESC, fingerprint LIMIT ?"
+             ranked AS (SELECT *, count(*) OVER cause AS letters, min(first_seen_at) OVER cause AS first_of_all,
+                          row_number() OVER (PARTITION BY fingerprint
+                            ORDER BY last_seen_at DESC, dead_letter_row DESC) AS place
+                        FROM chosen WINDOW cause AS (PARTITION BY fingerprint))
+             SELECT fingerprint, reason, provider_code, path, message, letters, first_of_all, last_seen_at
+             FROM ranked WHERE place = 1 ORDER BY letters DESC, fingerprint LIMIT ?"
         );
-        values.push(Value::Integer(i64::from(filter.limit) + 1));
-        let mut rows: Vec<DeadLetterGroup> = self.ask(|connection| {
-            let mut statement = connection.prepare(&sql)?;
-            statement.query_map(rusqlite::params_from_iter(values), read_group)?.collect()
-        })?;
-        let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-        let has_more = rows.len() > limit;
-        rows.truncate(limit);
-        Ok(Page { rows, has_more })
+        let sums = format!(
+            "SELECT fingerprint, currency, CAST(sum(amount) AS BIGINT) AS amount FROM dead_letters
+             WHERE {conditions} AND amount IS NOT NULL GROUP BY fingerprint, currency ORDER BY currency"
+        );
+        self.ask(|session| {
+            let mut amounts: HashMap<String, Vec<Money>> = HashMap::new();
+            for (fingerprint, amount) in session.query(&sums, values.clone(), read_sum)? {
+                amounts.entry(fingerprint).or_default().push(amount);
+            }
+            values.push(Value::Integer(i64::from(filter.limit) + 1));
+            let mut rows: Vec<DeadLetterGroup> = session.query(&groups, values, read_group)?;
+            for group in &mut rows {
+                group.amounts = amounts.remove(&group.fingerprint).unwrap_or_default();
+            }
+            Ok(Page::of(rows, filter.limit))
+        })
     }
 
     /// The dead letter whose id begins so.
@@ -162,7 +171,7 @@ impl Report {
     pub fn find_dead_letter(&self, prefix: IdPrefix) -> Result<Found<DeadLetterId>, ReportError> {
         let sql = "SELECT dead_letter_id FROM dead_letters WHERE dead_letter_id BETWEEN ?1 AND ?2
                    ORDER BY dead_letter_id LIMIT ?3";
-        self.ask(|connection| Ok(find_ids(connection, sql, prefix)?.map(DeadLetterId::from_uuid)))
+        self.ask(|session| Ok(find_ids(session, sql, prefix)?.map(DeadLetterId::from_uuid)))
     }
 
     /// One dead letter with its message.
@@ -170,14 +179,14 @@ impl Report {
     /// # Errors
     /// [`ReportError::Read`].
     pub fn dead_letter(&self, id: DeadLetterId) -> Result<Option<WholeDeadLetter>, ReportError> {
-        self.ask(|connection| {
+        self.ask(|session| {
             let sql = format!(
                 "SELECT {DEAD_LETTER}, body, origin, body_sha256 FROM dead_letters
                                WHERE dead_letter_id = ?1"
             );
             let read =
                 |row: &Row<'_>| Ok(WholeDeadLetter { letter: read_dead_letter(row)?, sha256: row.get("body_sha256")? });
-            connection.prepare(&sql)?.query_row([id.as_uuid().as_bytes()], read).optional()
+            session.find(&sql, params![id.as_uuid().as_bytes()], read)
         })
     }
 }
@@ -187,13 +196,8 @@ fn select() -> String {
     format!("SELECT {DEAD_LETTER}, NULL AS body, NULL AS origin FROM dead_letters")
 }
 
+/// Without its amounts.
 fn read_group(row: &Row<'_>) -> rusqlite::Result<DeadLetterGroup> {
-    let amounts = row.get_ref("amounts")?.as_str_or_null()?.unwrap_or("[]");
-    let amounts: Vec<(String, i64)> = serde_json::from_str(amounts).map_err(|_| corrupt("a sum is no sum"))?;
-    let money = |(code, minor): (String, i64)| {
-        let currency = Currency::parse(&code).map_err(|_| corrupt("a currency is unknown"))?;
-        Money::from_minor(minor, currency).map_err(|_| corrupt("an amount is negative"))
-    };
     Ok(DeadLetterGroup {
         fingerprint: row.get("fingerprint")?,
         reason: super::columns::word(row, "reason", &dead_letter::REASONS, |reason| reason)?,
@@ -201,16 +205,22 @@ fn read_group(row: &Row<'_>) -> rusqlite::Result<DeadLetterGroup> {
         path: row.get("path")?,
         message: row.get("message")?,
         letters: row.get("letters")?,
-        first_seen_at: required_instant(row, "first_seen_at")?,
+        first_seen_at: required_instant(row, "first_of_all")?,
         last_seen_at: required_instant(row, "last_seen_at")?,
-        amounts: amounts.into_iter().map(money).collect::<rusqlite::Result<_>>()?,
+        amounts: Vec::new(),
     })
 }
 
+fn read_sum(row: &Row<'_>) -> rusqlite::Result<(String, Money)> {
+    let currency = Currency::parse(row.get_ref("currency")?.as_str()?);
+    let currency = currency.map_err(|_| corrupt("a currency is unknown"))?;
+    Ok((row.get("fingerprint")?, super::columns::money(row, "amount", currency)?))
+}
+
 /// Those about an order without their messages, the first set aside first.
-pub(super) fn of_order(connection: &Connection, order: &OrderId) -> rusqlite::Result<Vec<DeadLetter>> {
-    let mut statement = connection.prepare(&format!("{} WHERE order_id = ?1 ORDER BY dead_letter_row", select()))?;
-    statement.query_map([order.as_str()], read_dead_letter)?.collect()
+pub(super) fn of_order(session: &Session, order: &OrderId) -> session::Result<Vec<DeadLetter>> {
+    let sql = format!("{} WHERE order_id = ?1 ORDER BY dead_letter_row", select());
+    session.query(&sql, params![order.as_str()], |row| read_dead_letter(row))
 }
 
 #[cfg(test)]
@@ -222,8 +232,12 @@ mod tests {
 
     #[test]
     fn every_filter_narrows() {
-        let example = Example::new();
-        let report = example.report();
+        for source in Example::new().everywhere() {
+            filters_narrow(&Report::open(&source).unwrap());
+        }
+    }
+
+    fn filters_narrow(report: &Report) {
         let all = || DeadLetterFilter { limit: 100, ..DeadLetterFilter::default() };
         let found = |filter| report.dead_letters(&filter).unwrap().rows;
         let everything = found(all());
@@ -257,8 +271,12 @@ mod tests {
 
     #[test]
     fn an_id_is_found_by_its_beginning() {
-        let example = Example::new();
-        let report = example.report();
+        for source in Example::new().everywhere() {
+            ids_are_found(&Report::open(&source).unwrap());
+        }
+    }
+
+    fn ids_are_found(report: &Report) {
         let all = report.dead_letters(&DeadLetterFilter { limit: 100, ..DeadLetterFilter::default() }).unwrap().rows;
         for letter in all {
             let beginning: String = letter.id.to_string().chars().take(8).collect();

@@ -31,22 +31,21 @@ mod story;
 #[cfg(test)]
 pub(crate) mod example;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use rusqlite::params;
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row};
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::ledger::LedgerError;
 use crate::ledger::codec::{At, corrupt};
-use crate::ledger::sqlite::open_for_reading;
+use crate::ledger::session::{self, Row, Session, SessionError};
+use crate::ledger::{LedgerError, Source};
 
 pub use accounts::AccountSummary;
 pub use authorizations::{AuthorizationFilter, AuthorizationStory, AuthorizationSummary, AuthorizationTotal};
 pub use books::Books;
-pub use captured::captured_by_reference;
 pub use dead_letters::{Choice, DeadLetterFilter, DeadLetterGroup, WholeDeadLetter};
 pub use replays::{Rehearsal, Rehearsed, ReplayOutcome, ReplayReport};
 pub use shipments::{ShipmentFilter, ShipmentSummary, Standing};
@@ -58,8 +57,8 @@ const CANDIDATES_MAX: u32 = 5;
 /// A ledger, opened for questions.
 #[derive(Debug)]
 pub struct Report {
-    connection: Connection,
-    path: PathBuf,
+    session: Session,
+    source: Source,
 }
 
 /// Why a question got no answer.
@@ -68,16 +67,16 @@ pub enum ReportError {
     /// There is no such file.
     #[error("there is no ledger at `{0}`: the worker creates it when it first runs; check ledger.url in the settings")]
     Missing(String),
-    /// The file cannot be opened as a ledger.
+    /// It cannot be opened as a ledger.
     #[error(transparent)]
     Open(#[from] LedgerError),
     /// A question failed.
     #[error("the ledger `{path}` cannot be read: {cause}")]
     Read {
-        /// The file.
+        /// Where it is.
         path: String,
         /// Why.
-        cause: rusqlite::Error,
+        cause: SessionError,
     },
 }
 
@@ -87,48 +86,50 @@ impl Report {
     /// # Errors
     /// [`ReportError::Missing`] when there is none; [`ReportError::Open`] when it cannot be opened or
     /// is of another version.
-    pub fn open(path: &Path) -> Result<Self, ReportError> {
+    pub fn open(source: &Source) -> Result<Self, ReportError> {
         // SQLite's own words for a file that is not there name neither the reason nor the way out.
-        if path.try_exists().is_ok_and(|exists| !exists) {
+        if let Source::Sqlite(path) = source
+            && path.try_exists().is_ok_and(|exists| !exists)
+        {
             return Err(ReportError::Missing(path.display().to_string()));
         }
-        Ok(Self { connection: open_for_reading(path)?, path: path.to_owned() })
+        Ok(Self { session: Session::for_questions(source)?, source: source.clone() })
     }
 
     /// Writes a copy of the ledger, as it is at this instant, into a new file.
     ///
     /// # Errors
-    /// [`ReportError::Read`]: the ledger cannot be read, or the copy cannot be written.
+    /// [`ReportError::Read`]: the ledger cannot be read, or the copy cannot be written; or it is in no
+    /// file, and its own tools copy it.
     pub fn copy_to(&self, to: &Path) -> Result<(), ReportError> {
-        let copied = self.connection.execute("VACUUM INTO ?1", [to.to_string_lossy()]);
-        copied.map(drop).map_err(|cause| self.failed(cause))
+        self.ask_outside(|session| {
+            session.file()?.execute("VACUUM INTO ?1", [to.to_string_lossy()]).map_err(Into::into)
+        })
+        .map(drop)
     }
 
     /// Checks every page and index of the file, and counts the captures in it.
     ///
     /// # Errors
-    /// [`ReportError::Read`]: it cannot be read, or is damaged.
+    /// [`ReportError::Read`]: it cannot be read, is damaged, or is no file.
     pub fn check(&self) -> Result<u64, ReportError> {
-        self.ask(|connection| {
-            let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        self.ask(|session| {
+            let found: String = session.file()?.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
             if found != "ok" {
-                return Err(corrupt("the file is damaged: `PRAGMA integrity_check` has more"));
+                return Err(corrupt("the file is damaged: `PRAGMA integrity_check` has more").into());
             }
-            connection.query_row("SELECT count(*) FROM captures", [], |row| row.get(0))
+            session.one("SELECT count(*) FROM captures", params![], |row| row.get(0))
         })
     }
 
-    /// Asks within one transaction, so that all answers are of one instant.
-    fn ask<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReportError> {
-        let ask = || {
-            let snapshot = self.connection.unchecked_transaction()?;
-            question(&snapshot)
-        };
-        ask().map_err(|cause| self.failed(cause))
+    /// Asks so that all answers are of one instant.
+    fn ask<T>(&self, question: impl FnOnce(&Session) -> session::Result<T>) -> Result<T, ReportError> {
+        self.ask_outside(|session| session.snapshot(question))
     }
 
-    fn failed(&self, cause: rusqlite::Error) -> ReportError {
-        ReportError::Read { path: self.path.display().to_string(), cause }
+    /// Asks what must be asked outside of a transaction.
+    fn ask_outside<T>(&self, question: impl FnOnce(&Session) -> session::Result<T>) -> Result<T, ReportError> {
+        question(&self.session).map_err(|cause| ReportError::Read { path: self.source.to_string(), cause })
     }
 }
 
@@ -139,6 +140,16 @@ pub struct Page<T> {
     pub rows: Vec<T>,
     /// Are there more?
     pub has_more: bool,
+}
+
+impl<T> Page<T> {
+    /// The first `limit` of these; one more was asked for.
+    fn of(mut rows: Vec<T>, limit: u32) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = rows.len() > limit;
+        rows.truncate(limit);
+        Self { rows, has_more }
+    }
 }
 
 /// The beginning of an id, or all of it: the UUIDs that begin so.
@@ -195,16 +206,15 @@ impl Found<Uuid> {
     }
 }
 
-fn find_ids(connection: &Connection, sql: &str, prefix: IdPrefix) -> rusqlite::Result<Found<Uuid>> {
-    let mut statement = connection.prepare(sql)?;
+fn find_ids(session: &Session, sql: &str, prefix: IdPrefix) -> session::Result<Found<Uuid>> {
     let (first, last) = (prefix.first.as_bytes(), prefix.last.as_bytes());
-    let ids = statement.query_map((first, last, CANDIDATES_MAX), |row| Ok(Uuid::from_bytes(row.get(0)?)))?;
-    Ok(Found::from_candidates(ids.collect::<rusqlite::Result<_>>()?))
+    let ids = session.query(sql, params![first, last, CANDIDATES_MAX], |row| Ok(Uuid::from_bytes(row.get(0)?)))?;
+    Ok(Found::from_candidates(ids))
 }
 
 /// The conditions of a question, all of which must hold. Values are bound, never spliced.
 #[derive(Default)]
-pub(in crate::ledger::sqlite) struct Conditions {
+pub(in crate::ledger) struct Conditions {
     sql: Vec<String>,
     values: Vec<Value>,
 }
@@ -229,7 +239,7 @@ impl Conditions {
     }
 
     /// As SQL with its values, in their order.
-    pub(in crate::ledger::sqlite) fn into_sql(self) -> (String, Vec<Value>) {
+    pub(in crate::ledger) fn into_sql(self) -> (String, Vec<Value>) {
         let sql = if self.sql.is_empty() { "TRUE".to_owned() } else { self.sql.join(" AND ") };
         (sql, self.values)
     }
@@ -242,22 +252,16 @@ impl Conditions {
     /// Asks `select` under these conditions, and learns whether there is more than `limit`.
     fn page<T>(
         self,
-        connection: &Connection,
+        session: &Session,
         select: &str,
         order_by: &str,
         limit: u32,
         read: fn(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<Page<T>> {
+    ) -> session::Result<Page<T>> {
         let (filter, mut values) = self.into_sql();
         let sql = format!("{select} WHERE {filter} ORDER BY {order_by} LIMIT ?");
         values.push(Value::Integer(i64::from(limit) + 1));
-        let mut statement = connection.prepare(&sql)?;
-        let rows = statement.query_map(rusqlite::params_from_iter(values), read)?;
-        let mut rows: Vec<T> = rows.collect::<rusqlite::Result<_>>()?;
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let has_more = rows.len() > limit;
-        rows.truncate(limit);
-        Ok(Page { rows, has_more })
+        Ok(Page::of(session.query(&sql, values, read)?, limit))
     }
 }
 
@@ -306,7 +310,7 @@ mod tests {
     fn a_ledger_that_is_not_there_is_said_so_and_not_created() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("none.db");
-        let error = Report::open(&path).unwrap_err();
+        let error = Report::open(&path.as_path().into()).unwrap_err();
         assert!(matches!(error, ReportError::Missing(_)), "{error}");
         assert!(!path.exists());
     }

@@ -7,19 +7,18 @@
 // what ended without its money
 mod replays;
 
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use chrono::TimeDelta;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
-use crate::ledger::LedgerError;
 use crate::ledger::codec::{At, at, corrupt, instant};
-use crate::ledger::sqlite::{failed, lock, open_error, schema};
+use crate::ledger::session::{self, Row, Session};
+use crate::ledger::{LedgerError, Source, served};
 
 pub use replays::{Chosen, Pace, ReplayItem};
 
@@ -136,7 +135,7 @@ pub struct AccountStatus {
 }
 
 /// What an earlier worker left about an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeptAccount {
     /// Why an operator paused it, while it is paused.
     pub paused: Option<String>,
@@ -147,8 +146,10 @@ pub struct KeptAccount {
 /// The desk of one ledger.
 #[derive(Debug)]
 pub struct Desk {
-    connection: Mutex<Connection>,
-    path: PathBuf,
+    session: Mutex<Session>,
+    source: Source,
+    /// The worker whose desk it is, where there may be several.
+    worker: Option<i64>,
 }
 
 impl Desk {
@@ -156,24 +157,34 @@ impl Desk {
     ///
     /// # Errors
     /// [`LedgerError::Open`] when there is none or it is of another version.
-    pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let open = |error: rusqlite::Error| open_error(path, &error);
-        if !path.exists() {
-            return Err(open_error(path, &"there is none: the worker creates it when it first runs"));
-        }
-        let connection = Connection::open(path).map_err(open)?;
-        connection.busy_timeout(Duration::from_secs(5)).map_err(open)?;
-        connection.pragma_update(None, "synchronous", 2).map_err(open)?;
-        schema::check(&connection, &path.display().to_string())?;
-        Ok(Self { connection: Mutex::new(connection), path: path.to_owned() })
+    pub fn open(source: &Source) -> Result<Self, LedgerError> {
+        Ok(Self { session: Mutex::new(Session::for_changes(source)?), source: source.clone(), worker: None })
     }
 
-    /// Does a worker hold the ledger now?
+    /// The same as that of a worker, by its row where there may be several.
+    ///
+    /// # Errors
+    /// As [`Desk::open`].
+    pub fn of_worker(source: &Source, worker: Option<i64>) -> Result<Self, LedgerError> {
+        Ok(Self { worker, ..Self::open(source)? })
+    }
+
+    /// Does a worker run on the ledger now?
     ///
     /// # Errors
     /// [`LedgerError::Open`] when that cannot be found out.
     pub fn is_served(&self) -> Result<bool, LedgerError> {
-        lock::is_held(&self.path)
+        served::is_served(&self.source, &self.session())
+    }
+
+    /// Does another worker run on the ledger now?
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`].
+    pub fn has_others(&self) -> Result<bool, LedgerError> {
+        let Some(worker) = self.worker else { return Ok(false) };
+        let sql = "SELECT 1 FROM workers WHERE lease_until > now() AND worker_row <> ?1 LIMIT 1";
+        Ok(self.session().find(sql, [worker], |_| Ok(()))?.is_some())
     }
 
     /// Puts a request; its row.
@@ -182,13 +193,9 @@ impl Desk {
     /// [`LedgerError::Failed`].
     pub fn put(&self, request: &Request) -> Result<i64, LedgerError> {
         let what = serde_json::to_string(&request.what).map_err(|error| LedgerError::Failed(error.to_string()))?;
-        self.write(|transaction| {
-            transaction.execute(
-                "INSERT INTO requests (asked_at, asked_by, reason, what) VALUES (?1, ?2, ?3, ?4)",
-                params![At(clock::now()), request.by, request.reason, what],
-            )?;
-            Ok(transaction.last_insert_rowid())
-        })
+        let sql = "INSERT INTO requests (asked_at, asked_by, reason, what) VALUES (?1, ?2, ?3, ?4)
+                   RETURNING request_row";
+        self.write(|session| session.number(sql, params![At(clock::now()), request.by, request.reason, what]))
     }
 
     /// What became of a request; `None` while nobody has answered.
@@ -196,12 +203,11 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn answer_to(&self, row: i64) -> Result<Option<Answer>, LedgerError> {
-        let read = |connection: &Connection| {
-            let sql = "SELECT answer FROM requests WHERE request_row = ?1";
-            let text: Option<String> = connection.query_row(sql, [row], |row| row.get(0))?;
-            text.map(|text| serde_json::from_str(&text).map_err(|_| corrupt("an answer is not JSON"))).transpose()
-        };
-        read(&self.connection()).map_err(|error| failed(&error))
+        let sql = "SELECT answer FROM requests WHERE request_row = ?1";
+        Ok(self.session().one(sql, [row], |row| {
+            let text = row.get_ref(0)?.as_str_or_null()?;
+            text.map(|text| serde_json::from_str(text).map_err(|_| corrupt("an answer is not JSON"))).transpose()
+        })?)
     }
 
     /// Answers a request; `false` where it is answered already.
@@ -209,7 +215,7 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn answer(&self, row: i64, answer: &Answer) -> Result<bool, LedgerError> {
-        self.write(|transaction| write_answer(transaction, row, answer))
+        self.write(|session| write_answer(session, row, answer))
     }
 
     /// Requests that nobody has answered, in their order. What this Holdfast does not know is left out.
@@ -217,14 +223,35 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn open_requests(&self) -> Result<Vec<(i64, Option<Request>)>, LedgerError> {
-        let read = |connection: &Connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT request_row, asked_by, reason, what FROM requests WHERE answered_at IS NULL
-                 ORDER BY request_row",
-            )?;
-            statement.query_map([], read_request)?.collect::<rusqlite::Result<_>>()
-        };
-        read(&self.connection()).map_err(|error| failed(&error))
+        let sql = "SELECT request_row, asked_by, reason, what FROM requests WHERE answered_at IS NULL
+                   ORDER BY request_row";
+        Ok(self.session().query(sql, params![], read_request)?)
+    }
+
+    /// Requests that this worker is to carry out now, in their order: where there are several, those that no
+    /// other has taken, and those of workers that are gone.
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`].
+    pub fn take_requests(&self) -> Result<Vec<(i64, Option<Request>)>, LedgerError> {
+        let Some(worker) = self.worker else { return self.open_requests() };
+        let mut taken = self.write(|session| session.query(TAKE_REQUESTS, [worker], read_request))?;
+        taken.sort_by_key(|(row, _)| *row);
+        Ok(taken)
+    }
+
+    /// Why operators have paused accounts, where they have; of all accounts that any worker has had in its
+    /// settings. Nothing, where only this worker can be asked for it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`].
+    pub fn pauses(&self) -> Result<HashMap<String, Option<String>>, LedgerError> {
+        if self.worker.is_none() {
+            return Ok(HashMap::new());
+        }
+        let sql = "SELECT account, paused_why FROM accounts";
+        let pauses = self.session().query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(pauses.into_iter().collect())
     }
 
     /// Writes down that an account is paused, and why, or that it is not any more, together with the
@@ -234,11 +261,11 @@ impl Desk {
     /// [`LedgerError::Failed`].
     pub fn set_pause(&self, row: i64, status: &AccountStatus, answer: &Answer) -> Result<(), LedgerError> {
         let paused = (status.state == "paused").then(|| status.why.clone().unwrap_or_default());
-        self.write(|transaction| {
-            write_status(transaction, status)?;
+        self.write(|session| {
+            write_status(session, status, self.worker)?;
             let sql = "UPDATE accounts SET paused_why = ?2 WHERE account = ?1";
-            transaction.execute(sql, params![status.account.as_str(), paused])?;
-            write_answer(transaction, row, answer).map(drop)
+            session.execute(sql, params![status.account.as_str(), paused])?;
+            write_answer(session, row, answer).map(drop)
         })
     }
 
@@ -247,7 +274,7 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn set_status(&self, status: &AccountStatus) -> Result<(), LedgerError> {
-        self.write(|transaction| write_status(transaction, status))
+        self.write(|session| write_status(session, status, self.worker))
     }
 
     /// What an earlier worker left about an account.
@@ -256,26 +283,18 @@ impl Desk {
     /// [`LedgerError::Failed`].
     pub fn kept(&self, account: &AccountName) -> Result<KeptAccount, LedgerError> {
         let sql = "SELECT paused_why, last_success_at FROM accounts WHERE account = ?1";
-        let read = |row: &Row<'_>| {
+        let kept = self.session().find(sql, [account.as_str()], |row| {
             Ok(KeptAccount { paused: row.get("paused_why")?, last_success: instant(row, "last_success_at")? })
-        };
-        let kept = self.connection().query_row(sql, [account.as_str()], read).optional();
-        Ok(kept.map_err(|error| failed(&error))?.unwrap_or(KeptAccount { paused: None, last_success: None }))
+        })?;
+        Ok(kept.unwrap_or_default())
     }
 
-    fn write<T>(&self, change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
-        let mut connection = self.connection();
-        let write = || {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = change(&transaction)?;
-            transaction.commit()?;
-            Ok(done)
-        };
-        write().map_err(|error: rusqlite::Error| failed(&error))
+    fn write<T>(&self, change: impl FnMut(&Session) -> session::Result<T>) -> Result<T, LedgerError> {
+        Ok(self.session().change(change)?)
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -285,31 +304,56 @@ fn read_request(row: &Row<'_>) -> rusqlite::Result<(i64, Option<Request>)> {
     Ok((row.get("request_row")?, what.map(|what| Request { by, reason, what })))
 }
 
-fn write_answer(transaction: &Transaction<'_>, row: i64, answer: &Answer) -> rusqlite::Result<bool> {
+fn write_answer(session: &Session, row: i64, answer: &Answer) -> session::Result<bool> {
     let text = serde_json::to_string(answer).map_err(|_| corrupt("an answer is no JSON"))?;
     let sql = "UPDATE requests SET answered_at = ?2, answer = ?3 WHERE request_row = ?1 AND answered_at IS NULL";
-    Ok(transaction.execute(sql, params![row, At(clock::now()), text])? == 1)
+    Ok(session.execute(sql, params![row, At(clock::now()), text])? == 1)
 }
 
-fn write_status(transaction: &Transaction<'_>, status: &AccountStatus) -> rusqlite::Result<()> {
+/// Takes what nobody has taken, or whoever took it is gone.
+const TAKE_REQUESTS: &str = "
+    UPDATE requests SET claimed_by = ?1 WHERE request_row = ANY(ARRAY(
+      SELECT request_row FROM requests WHERE answered_at IS NULL AND (claimed_by IS NULL
+        OR claimed_by <> ALL(ARRAY(SELECT worker_row FROM workers WHERE lease_until > now())))
+      ORDER BY request_row FOR UPDATE SKIP LOCKED))
+    RETURNING request_row, asked_by, reason, what";
+
+/// Where it stands for this worker, and as whoever said so last.
+fn write_status(session: &Session, status: &AccountStatus, worker: Option<i64>) -> session::Result<()> {
     let AccountStatus { account, state, why, since, last_success, clock_skew } = status;
     let sql = "INSERT INTO accounts (account, state, why, since, last_success_at, clock_skew_ms)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                ON CONFLICT (account) DO UPDATE SET
                state = ?2, why = ?3, since = ?4, last_success_at = ?5, clock_skew_ms = ?6";
     let skew = clock_skew.map(|skew| skew.num_milliseconds());
-    transaction.execute(sql, params![account.as_str(), state, why, At(*since), at(*last_success), skew]).map(drop)
+    session.execute(sql, params![account.as_str(), state, why, At(*since), at(*last_success), skew])?;
+    let Some(worker) = worker else { return Ok(()) };
+    let sql = "INSERT INTO standings (account, worker_row, state, why, since, last_success_at, clock_skew_ms)
+               VALUES (?1, ?7, ?2, ?3, ?4, ?5, ?6)
+               ON CONFLICT (account, worker_row) DO UPDATE SET
+               state = ?2, why = ?3, since = ?4, last_success_at = ?5, clock_skew_ms = ?6";
+    session.execute(sql, params![account.as_str(), state, why, At(*since), at(*last_success), skew, worker])?;
+    // Of workers that are long gone.
+    session.batch("DELETE FROM standings WHERE worker_row NOT IN (SELECT worker_row FROM workers)")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::sqlite::open_for_writing;
+    use crate::ledger::sqlite::{lock, open_for_writing};
+    use crate::ledger::{moving, testing};
 
     fn desk(directory: &tempfile::TempDir) -> Desk {
         let path = directory.path().join("ledger.db");
         drop(open_for_writing(&path).expect("a new ledger"));
-        Desk::open(&path).expect("a desk")
+        Desk::open(&(&path).into()).expect("a desk")
+    }
+
+    /// One in each store.
+    fn desks(directory: &tempfile::TempDir) -> [Desk; 2] {
+        let source = Source::Postgres(testing::database());
+        moving::migrate(&source).expect("a new ledger");
+        [desk(directory), Desk::open(&source).expect("a desk")]
     }
 
     fn request(account: &str) -> Request {
@@ -320,7 +364,10 @@ mod tests {
     #[test]
     fn a_request_is_answered_once() {
         let directory = tempfile::tempdir().expect("a directory");
-        let desk = desk(&directory);
+        desks(&directory).iter().for_each(answered_once);
+    }
+
+    fn answered_once(desk: &Desk) {
         let row = desk.put(&request("flitt-ge")).expect("put");
         assert_eq!(desk.answer_to(row).expect("read"), None);
         assert_eq!(desk.open_requests().expect("read"), [(row, Some(request("flitt-ge")))]);
@@ -334,7 +381,10 @@ mod tests {
     #[test]
     fn a_pause_outlives_what_is_said_of_the_account() {
         let directory = tempfile::tempdir().expect("a directory");
-        let desk = desk(&directory);
+        desks(&directory).iter().for_each(pause_outlives);
+    }
+
+    fn pause_outlives(desk: &Desk) {
         let account = AccountName::parse("flex").expect("a name");
         let row = desk.put(&request("flex")).expect("put");
         let status = |state: &str, why: Option<&str>| AccountStatus {
@@ -362,5 +412,63 @@ mod tests {
         assert!(desk.is_served().expect("looked"));
         drop(held);
         assert!(!desk.is_served().expect("looked"));
+    }
+
+    fn of_two_workers() -> (Source, [i64; 2], [Desk; 2]) {
+        let source = Source::Postgres(testing::database());
+        moving::migrate(&source).expect("a new ledger");
+        let workers = ["w1", "w2"].map(|name| testing::enter_worker(&source, name));
+        let desks = workers.map(|worker| Desk::of_worker(&source, Some(worker)).expect("a desk"));
+        (source, workers, desks)
+    }
+
+    #[test]
+    fn a_request_is_carried_out_by_one_worker_and_taken_over_from_one_that_is_gone() {
+        let (source, workers, desks) = of_two_workers();
+        let mut put: Vec<i64> = (0..20).map(|_| desks[0].put(&request("flex")).expect("put")).collect();
+        let take = |desk: &Desk| desk.take_requests().expect("taken").into_iter().map(|(row, _)| row);
+        let mut taken: Vec<i64> = std::thread::scope(|scope| {
+            let threads = [&desks[0], &desks[1]].map(|desk| scope.spawn(move || take(desk).collect::<Vec<_>>()));
+            threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+        });
+        taken.sort_unstable();
+        put.sort_unstable();
+        assert_eq!(taken, put, "each by one");
+        assert_eq!(take(&desks[1]).count(), 0, "those that were taken are under way");
+        desks[0].answer(put[0], &Answer { done: true, message: String::new() }).expect("answered");
+        workers.iter().for_each(|worker| testing::end_lease(&source, *worker));
+        let third = Desk::of_worker(&source, Some(testing::enter_worker(&source, "w3"))).expect("a desk");
+        assert_eq!(take(&third).collect::<Vec<_>>(), put[1..]);
+    }
+
+    #[test]
+    fn a_pause_is_for_every_worker_and_the_worst_standing_is_told() {
+        let (source, workers, desks) = of_two_workers();
+        assert!(desks[0].has_others().expect("asked") && desks[0].is_served().expect("asked"));
+        let row = desks[0].put(&request("flex")).expect("put");
+        let status = |state: &str| AccountStatus {
+            account: AccountName::parse("flex").expect("a name"),
+            state: state.to_owned(),
+            why: (state != "active").then(|| "a reason".to_owned()),
+            since: clock::now(),
+            last_success: None,
+            clock_skew: None,
+        };
+        let answer = Answer { done: true, message: "paused".to_owned() };
+        desks[0].set_pause(row, &status("paused"), &answer).expect("paused");
+        assert_eq!(desks[1].pauses().expect("read")["flex"].as_deref(), Some("a reason"));
+        desks[1].set_status(&status("active")).expect("written");
+        let told = || {
+            let report = crate::ledger::report::Report::open(&source).expect("a ledger");
+            let summary = report.accounts().expect("read").into_values().next().expect("one");
+            (summary.status.expect("told").state, summary.worker)
+        };
+        assert_eq!(told(), ("paused".to_owned(), Some("w1".to_owned())));
+        testing::end_lease(&source, workers[0]);
+        assert_eq!(told(), ("active".to_owned(), None), "of those that run");
+        assert!(!desks[1].has_others().expect("asked"));
+        testing::end_lease(&source, workers[1]);
+        assert_eq!(told(), ("active".to_owned(), None), "as it was said last");
+        assert!(!desks[1].is_served().expect("asked"));
     }
 }

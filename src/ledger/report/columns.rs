@@ -1,8 +1,7 @@
 //! Columns by their name: questions are asked seldom, and choose their columns as they need them.
 
-use rusqlite::Row;
-
 use crate::ledger::codec::corrupt;
+use crate::ledger::session::Row;
 use crate::money::{Currency, Money};
 
 /// An amount from a column of minor units.
