@@ -38,6 +38,22 @@ find_rabbitmq() {
 # Installs RabbitMQ with the system's own packages, and finds it. Says what it does before.
 install_rabbitmq() { install_packages RabbitMQ rabbitmq rabbitmq-server && find_rabbitmq; }
 
+# Finds PostgreSQL's programs; sets POSTGRES_BIN. The package does not put them into PATH.
+find_postgres() {
+    local candidate
+    for candidate in /usr/lib/postgresql/*/bin /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin \
+        "$(dirname "$(command -v initdb || true)")"; do
+        if [ -x "$candidate/initdb" ]; then
+            POSTGRES_BIN="$candidate"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Installs PostgreSQL, and finds it. Says what it does before.
+install_postgres() { install_packages PostgreSQL postgresql@17 postgresql && find_postgres; }
+
 # Is there a Python that can make virtual environments? Debian has `venv` in a package of its own.
 find_python() { python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
 

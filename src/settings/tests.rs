@@ -150,7 +150,22 @@ fn secrets_are_never_shown() {
     let (_, effective) = explain("", &[("HOLDFAST_BROKER__URL", "amqp://:s3cr3t@rabbit")]).unwrap();
     assert!(!format!("{effective:?}").contains("s3cr3t"), "{effective:?}");
 
+    let url = "postgres://me:s3cr3t@db:5433/books?sslmode=require";
+    for (file, shown) in [
+        (format!("[ledger]\nurl = \"{url}\"\n"), "postgres://me@db:5433/books"),
+        ("[ledger]\nurl = { env = \"DATABASE_URL\" }\n".to_owned(), "(secret: variable DATABASE_URL)"),
+    ] {
+        let (settings, effective) = explain(&file, &[("DATABASE_URL", url)]).unwrap();
+        let is_read =
+            matches!(&settings.ledger, Source::Postgres(address) if address.shown().ends_with("@db:5433/books"));
+        assert!(is_read, "{settings:?}");
+        assert_eq!(effective.iter().find(|one| one.key == "ledger.url").unwrap().value, shown);
+        assert!(!format!("{settings:?} {effective:?}").contains("s3cr3t"));
+    }
+
     let wrong = [
+        "[ledger]\nurl = \"postgres://s3cr3t:s3cr3t@s3cr3t:s3cr3t/s3cr3t?sslmode=s3cr3t\"\n",
+        "[ledger]\nurl = \"postgres://me:s3cr3t@db/x?sslmode=s3cr3t\"\n",
         "[broker]\nurl = \"s3cr3t\"\nprefetch = \"s3cr3t\"\ntopology = \"s3cr3t\"\nheartbeat = \"s3cr3t\"\n",
         "[accounts.a]\nprotocol = \"flitt\"\nsecret = \"s3cr3t\"\nbase_url = \"https://x:s3cr3t@y\"\nmerchant_id = \"s3cr3t\"\n",
         "[accounts.a]\nsecret = \"s3cr3t\n",
@@ -202,7 +217,7 @@ my.toml:11: accounts.flitt-ge.base_url: must use https: http is for loopback onl
 my.toml:9: accounts.flitt-ge.merchant_id: is missing
 my.toml:12: accounts.flitt-ge.secret: is a secret and must not be written here: use { file = "…" }, { env = "…" } or { credential = "…" }
 my.toml:15: accounts.other.protocol: must be "flitt", "fondy" or "flex_pay"
-default (config/holdfast.toml:144): worker.drain_grace: must be at least 5m, the longest timeout of an account
+default (config/holdfast.toml:147): worker.drain_grace: must be at least 5m, the longest timeout of an account
 my.toml:8: brocker: is not a setting: did you mean `broker`?
 "#);
 }

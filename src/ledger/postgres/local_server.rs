@@ -18,8 +18,9 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use uuid::Uuid;
 
-/// Where Debian has the programs of each major version.
+/// Where Debian has the programs of each major version, and Homebrew those of one.
 const DEBIAN: &str = "/usr/lib/postgresql";
+const HOMEBREW: [&str; 2] = ["/opt/homebrew/opt", "/usr/local/opt"];
 
 /// In memory, so that a sync costs next to nothing, where there is room for so much.
 const MEMORY: &str = "/dev/shm";
@@ -270,12 +271,16 @@ fn parent() -> PathBuf {
 }
 
 fn find_programs() -> Option<PathBuf> {
-    let versions = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten().map(|entry| entry.path());
-    let newest = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
-    let mut debian: Vec<PathBuf> = versions.collect();
-    debian.sort_unstable_by_key(|path| std::cmp::Reverse(newest(path)));
+    let under = |dir: &str| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let version = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        name.strip_prefix("postgresql@").unwrap_or(name).parse::<u32>().ok()
+    };
+    let mut versions: Vec<PathBuf> = under(DEBIAN).chain(HOMEBREW.into_iter().flat_map(under)).collect();
+    versions.retain(|path| version(path).is_some());
+    versions.sort_unstable_by_key(|path| std::cmp::Reverse(version(path)));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = debian.into_iter().map(|version| version.join("bin")).chain(std::env::split_paths(&path));
+    let dirs = versions.into_iter().map(|version| version.join("bin")).chain(std::env::split_paths(&path));
     dirs.into_iter().find(|dir| dir.join("initdb").is_file() && dir.join("pg_ctl").is_file())
 }
 

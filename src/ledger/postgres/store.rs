@@ -83,7 +83,8 @@ struct Link {
     is_begun: bool,
     /// Unique violations in a row.
     races: u32,
-    pause: Duration,
+    /// Since the last transaction that is durable, the server was lost: how long to wait next.
+    away: Option<Duration>,
 }
 
 /// Numbers of rows that are ours.
@@ -116,7 +117,7 @@ impl Link {
             numbers: Numbers::default(),
             is_begun: false,
             races: 0,
-            pause: PAUSE_MIN,
+            away: None,
         })
     }
 
@@ -131,8 +132,6 @@ impl Link {
         }
         self.session = None;
         self.is_begun = false;
-        let mut is_away = false;
-        let closing = self.closing.clone();
         loop {
             let connecting = async {
                 let mut session = session::connect(&self.address, Purpose::Groups).await?;
@@ -141,30 +140,30 @@ impl Link {
             };
             let connected = tokio::select! {
                 connected = connecting => connected,
-                () = closing.cancelled() => return Err(closed()),
+                () = self.closing.cancelled() => return Err(closed()),
             };
-            let why = match connected {
+            match connected {
                 Ok(session) => {
-                    if is_away {
-                        tracing::info!(ledger = %self.address.shown(), "PostgreSQL is back");
-                    }
                     self.session = Some(session);
-                    self.pause = PAUSE_MIN;
                     return Ok(());
                 }
                 Err(Trouble::Fatal(error)) => return Err(error),
-                Err(trouble) => trouble.words(),
-            };
-            if !is_away {
-                let ledger = self.address.shown();
-                tracing::warn!(%ledger, "PostgreSQL is away, and everything waits for it: {why}");
-                is_away = true;
+                Err(trouble) => self.wait_for_the_server(&trouble.words()).await?,
             }
-            tokio::select! {
-                () = tokio::time::sleep(jittered(self.pause)) => {}
-                () = closing.cancelled() => return Err(closed()),
-            }
-            self.pause = (self.pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Waits a while, longer each time. It is said once.
+    async fn wait_for_the_server(&mut self, why: &str) -> Result<(), LedgerError> {
+        if self.away.is_none() {
+            let ledger = self.address.shown();
+            tracing::warn!(%ledger, "PostgreSQL cannot be used, and everything waits for it: {why}");
+        }
+        let pause = self.away.unwrap_or(PAUSE_MIN);
+        self.away = Some((pause * 2).min(PAUSE_MAX));
+        tokio::select! {
+            () = tokio::time::sleep(jittered(pause)) => Ok(()),
+            () = self.closing.cancelled() => Err(closed()),
         }
     }
 
@@ -285,11 +284,13 @@ impl Link {
                 tokio::time::sleep(jittered(RACE_PAUSE)).await;
                 StoreError::Again
             }
-            Trouble::Lost(_) => {
+            Trouble::Lost(why) => {
                 self.session = None;
                 self.is_begun = false;
-                tokio::time::sleep(jittered(RACE_PAUSE)).await;
-                StoreError::Again
+                match self.wait_for_the_server(&why).await {
+                    Ok(()) => StoreError::Again,
+                    Err(error) => StoreError::Fatal(error),
+                }
             }
         }
     }
@@ -353,6 +354,9 @@ impl Store for PostgresStore {
 
     /// Others write too: nothing is kept from one group to the next.
     fn keep(&mut self, books: Books) {
+        if self.link.away.take().is_some() {
+            tracing::info!(ledger = %self.link.address.shown(), "PostgreSQL is back");
+        }
         self.link.groups += 1;
         self.link.races = 0;
         self.link.numbers.next = books.next_row();

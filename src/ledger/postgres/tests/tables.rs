@@ -9,7 +9,7 @@ use super::*;
 use crate::ledger::sqlite::open_for_reading;
 
 /// What is only here.
-const ONLY_HERE: [&str; 3] = ["schema_version", "workers", "standings"];
+const ONLY_HERE: [&str; 3] = ["schema_version", "standings", "workers"];
 
 /// Tables with their columns, in order.
 type Tables = BTreeMap<String, Vec<String>>;
