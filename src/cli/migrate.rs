@@ -36,7 +36,7 @@ pub struct Args {
     /// The file to move: sqlite:PATH
     #[arg(long, value_name = "URL", value_parser = file, requires = "to")]
     from: Option<PathBuf>,
-    /// The empty database to move it to: postgres://USER@HOST/DATABASE
+    /// The empty database to move it to: `postgres://USER@HOST/DATABASE`
     #[arg(long, value_name = "URL", env = "HOLDFAST_MIGRATE_TO", hide_env_values = true)]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     to: Option<String>,
@@ -122,7 +122,7 @@ fn move_ledger(from: &PathBuf, to: &Address, context: &mut Context) -> Result<Ex
 }
 
 fn told(moved: &Moved, from: String, to: String) -> Move {
-    let hex = |sha256: [u8; 32]| sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |sha256: [u8; 32]| sha256.map(|byte| format!("{byte:02x}")).concat();
     let tables = moved.tables.iter().map(|(table, rows)| Table { table: table.clone(), rows: *rows });
     Move {
         from,

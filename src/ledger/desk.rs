@@ -351,7 +351,7 @@ mod tests {
 
     /// One in each store.
     fn desks(directory: &tempfile::TempDir) -> [Desk; 2] {
-        let source = Source::Postgres(testing::database());
+        let source = Source::from(testing::database());
         moving::migrate(&source).expect("a new ledger");
         [desk(directory), Desk::open(&source).expect("a desk")]
     }
@@ -415,7 +415,7 @@ mod tests {
     }
 
     fn of_two_workers() -> (Source, [i64; 2], [Desk; 2]) {
-        let source = Source::Postgres(testing::database());
+        let source = Source::from(testing::database());
         moving::migrate(&source).expect("a new ledger");
         let workers = ["w1", "w2"].map(|name| testing::enter_worker(&source, name));
         let desks = workers.map(|worker| Desk::of_worker(&source, Some(worker)).expect("a desk"));

@@ -47,7 +47,7 @@ pub struct ServerHealth {
 /// [`LedgerError::Away`]; [`LedgerError::Open`] when it cannot be relied on, or the ledger is of another
 /// version.
 pub fn look_at_server(address: &Address) -> Result<Option<ServerHealth>, LedgerError> {
-    let session = match Session::for_questions(&Source::Postgres(address.clone())) {
+    let session = match Session::for_questions(&Source::from(address.clone())) {
         Ok(session) => session,
         Err(LedgerError::Open { cause, .. }) if cause == NO_LEDGER => return Ok(None),
         Err(error) => return Err(error),
@@ -144,7 +144,7 @@ mod tests {
     fn a_server_is_looked_at_before_and_after_there_is_a_ledger() {
         let address = crate::ledger::testing::database();
         assert_eq!(look_at_server(&address).unwrap(), None);
-        moving::migrate(&Source::Postgres(address.clone())).unwrap();
+        moving::migrate(&Source::from(address.clone())).unwrap();
         let health = look_at_server(&address).unwrap().expect("a ledger");
         assert!(health.version.starts_with(|c: char| c.is_ascii_digit()), "{health:?}");
         assert!(health.bytes > 0 && health.workers.is_empty() && !health.is_encrypted, "{health:?}");

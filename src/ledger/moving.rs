@@ -107,7 +107,7 @@ pub fn move_ledger(from: &Path, to: &Address, progress: &mut dyn FnMut(u64, u64)
     sqlite::migrate(from)?;
     postgres::migrate(to)?;
     let file = Session::for_changes(&source)?;
-    let database = Session::for_changes(&Source::Postgres(to.clone()))?;
+    let database = Session::for_changes(&Source::from(to.clone()))?;
     let a_move = Move { file: &file, database: &database, from: source.to_string(), to: to.shown(), id: id(&file)? };
     let moved = a_move.carry_out(progress)?;
     let sql = "UPDATE moves SET done_at = ?2 WHERE move_id = ?1";

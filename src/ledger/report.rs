@@ -290,7 +290,9 @@ fn optional_id<T, E>(
 
 #[cfg(test)]
 mod tests {
+    use super::example::Example;
     use super::*;
+    use crate::ids::{OrderId, Reference, ShipmentId};
 
     #[test]
     fn the_beginning_of_an_id_is_a_range_of_ids() {
@@ -313,5 +315,43 @@ mod tests {
         let error = Report::open(&path.as_path().into()).unwrap_err();
         assert!(matches!(error, ReportError::Missing(_)), "{error}");
         assert!(!path.exists());
+    }
+
+    /// How often a table has been read from one end to the other.
+    fn whole_reads(report: &Report) -> Vec<(String, i64)> {
+        report.session.number("SELECT count(*) FROM (SELECT pg_stat_force_next_flush()) flushed", params![]).unwrap();
+        let sql = "SELECT CAST(relname AS TEXT), seq_scan FROM pg_stat_user_tables WHERE relname IN
+                   ('orders', 'authorizations', 'shipments', 'messages', 'captures', 'history', 'events', 'outbox')
+                   ORDER BY relname";
+        report.session.query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+    }
+
+    #[test]
+    fn in_postgres_too_questions_are_answered_by_indexes() {
+        let example = Example::new();
+        let report = Report::open(&example.in_postgres()).unwrap();
+        // So small a table would be read as a whole.
+        report.session.batch("SET enable_seqscan = off").unwrap();
+        let before = whole_reads(&report);
+        let order = OrderId::parse("ord-1001").unwrap();
+        let shipment = ShipmentId::parse("s1").unwrap();
+        for about in [About::Order(order.clone()), About::Shipment(order.clone(), shipment)] {
+            assert!(report.story(&about, &example.policy).unwrap().is_some());
+        }
+        let shipments = |filter| report.shipments(&filter).unwrap().rows;
+        let some = || ShipmentFilter { limit: 3, ..ShipmentFilter::default() };
+        assert_eq!(shipments(some()).len(), 3);
+        assert!(!shipments(ShipmentFilter { order: Some(order), ..some() }).is_empty());
+        assert!(!shipments(ShipmentFilter { standing: Some(Standing::InDoubt), ..some() }).is_empty());
+        let (only_earned, only_halted) = (false, false);
+        let expires_by = Some(example::at("20:00:00"));
+        let filter = AuthorizationFilter { account: None, expires_by, only_earned, only_halted, limit: 10 };
+        assert!(!report.authorizations(&filter).unwrap().0.rows.is_empty());
+        assert_eq!(report.authorizations_called(&Reference::parse("txn-1001").unwrap(), None).unwrap().len(), 1);
+        assert!(!report.accounts().unwrap().is_empty());
+        assert_eq!(whole_reads(&report), before);
+        // What has no index is noticed.
+        report.session.number("SELECT count(*) FROM captures WHERE last_seen = 'nothing'", params![]).unwrap();
+        assert_ne!(whole_reads(&report), before);
     }
 }

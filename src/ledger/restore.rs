@@ -86,7 +86,7 @@ fn tidy(session: &Session) -> session::Result<()> {
 }
 
 /// What the worker holds in PostgreSQL that has authorizations read; any number that nobody else uses.
-const READING: i64 = 0x7265_6164_696e_67;
+const READING: i64 = 0x0072_6561_6469_6e67;
 
 /// A restore that is under way.
 #[derive(Debug)]

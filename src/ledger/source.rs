@@ -11,7 +11,7 @@ pub enum Source {
     /// A file, for one worker.
     Sqlite(PathBuf),
     /// A database, for any number of workers.
-    Postgres(Address),
+    Postgres(Box<Address>),
 }
 
 impl Source {
@@ -39,6 +39,12 @@ impl From<&PathBuf> for Source {
 impl From<&Self> for Source {
     fn from(source: &Self) -> Self {
         source.clone()
+    }
+}
+
+impl From<Address> for Source {
+    fn from(address: Address) -> Self {
+        Self::Postgres(Box::new(address))
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn database() -> Address {
 pub(crate) fn moved(path: &Path) -> Source {
     let at = database();
     moving::move_ledger(path, &at, &mut |_, _| {}).expect("moved");
-    Source::Postgres(at)
+    Source::from(at)
 }
 
 /// Enters a worker that runs for an hour, without any of its work; its row.

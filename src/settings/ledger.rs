@@ -23,7 +23,7 @@ fn without_password(text: &str) -> Result<String, String> {
 
 fn source(text: &str) -> Result<Source, String> {
     if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        return Address::parse(&text.into()).map(Source::Postgres);
+        return Address::parse(&text.into()).map(Source::from);
     }
     // `sqlite:///var/lib/x.db` and `sqlite:/var/lib/x.db` are the same file.
     let path = text.strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));

@@ -202,7 +202,7 @@ const TAKE_REPLAYS: &str = "
       ORDER BY job_row FOR UPDATE SKIP LOCKED))";
 
 /// What replays are held by in PostgreSQL; any number that nobody else uses.
-const REPLAYS: i64 = 0x7265_706c_6179;
+const REPLAYS: i64 = 0x0000_7265_706c_6179;
 
 /// Waits until no worker is in the middle of a step, and lets none begin before the end of the transaction.
 fn keep_replays_still(session: &Session) -> session::Result<()> {

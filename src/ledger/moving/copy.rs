@@ -86,7 +86,9 @@ fn each_page(
         let page = session.query(sql, std::mem::take(&mut behind), |row| read(row, table.columns.len()))?;
         for row in &page {
             rows += 1;
-            row.iter().for_each(|cell| add(&mut whole, cell));
+            for cell in row {
+                add(&mut whole, cell);
+            }
         }
         let is_last = page.len() < PAGE;
         if let Some(last) = page.last() {

@@ -26,7 +26,7 @@ fn a_ledger_is_moved_whole_and_there_is_one_afterwards() {
     let rows: u64 = moved.tables.iter().map(|(_, rows)| rows).sum();
     assert!(rows > 100 && moved.sha256.is_some(), "{moved:?}");
     assert_eq!(told.last(), Some(&(2 * rows, 2 * rows)), "copied, and compared");
-    let source = Source::Postgres(at.clone());
+    let source = Source::from(at.clone());
     assert_eq!(value::<i64>(&source, ROWS), value::<i64>(&(&path).into(), ROWS));
 
     let why = refusal(&path);
@@ -73,10 +73,10 @@ fn nothing_is_moved_under_a_worker_or_into_a_ledger() {
     let full = move_ledger(&path, &used, &mut |_, _| {}).expect_err("a ledger is there");
     assert!(matches!(&full, MoveError::NotEmpty { table, .. } if table == "orders"), "{full}");
     let at = database();
-    migrate(&Source::Postgres(at.clone())).expect("migrated");
+    migrate(&Source::from(at.clone())).expect("migrated");
     let sql = "INSERT INTO workers (name, host, pid, lease_until, groups)
                VALUES ('w1', 'h', 7, now() + interval '10 s', 0)";
-    change(&Source::Postgres(at.clone()), sql, &[]);
+    change(&Source::from(at.clone()), sql, &[]);
     let served = move_ledger(&path, &at, &mut |_, _| {}).expect_err("somebody works there");
     assert!(served.to_string().contains("w1 (process 7 on h)"), "{served}");
     let none = move_ledger(Path::new("/none.db"), &at, &mut |_, _| {}).expect_err("no file");
@@ -89,7 +89,7 @@ fn nothing_is_moved_under_a_worker_or_into_a_ledger() {
 fn versions_are_told() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("new.db");
-    for source in [Source::from(&path), Source::Postgres(database())] {
+    for source in [Source::from(&path), Source::from(database())] {
         let first = migrate(&source).expect("created");
         assert_eq!(first, Migrated { from: 0, to: first.to });
         assert_eq!(migrate(&source).expect("nothing to do"), Migrated { from: first.to, to: first.to });

@@ -313,7 +313,9 @@ fn with_dollars(sql: &str) -> String {
         let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let number = part[..digits].parse().unwrap_or(highest + 1);
         highest = highest.max(number);
-        translated.push_str(&format!("${number}{}", &part[digits..]));
+        translated.push('$');
+        translated += &number.to_string();
+        translated += &part[digits..];
     }
     translated
 }

@@ -7,8 +7,8 @@ use super::*;
 use crate::capture::decide::{Call, Command, Evidence, Expire, Note, Settle};
 use crate::capture::evidence::{AuthorizationView, DoubtKind, ProviderBalance, Reading};
 use crate::capture::tests::support::*;
-use crate::ledger::Ledger;
 use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{Ledger, testing};
 
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -150,4 +150,33 @@ fn what_has_to_be_read_is_found_by_an_index() {
             assert!(is_bounded && !step.contains("TEMP B-TREE"), "{sql}: {step}");
         }
     }
+}
+
+#[test]
+fn in_postgres_the_same_has_to_be_read() {
+    let (file, _directory) = crate::ledger::report::example::Example::new().end_worker();
+    let copy = file.path().expect("a file").with_file_name("copy.db");
+    crate::ledger::report::Report::open(&file).expect("a ledger").copy_to(&copy).expect("copied");
+    let database = testing::moved(&copy);
+    let worker = testing::enter_worker(&database, "w1");
+    assert!(matches!(begin(&database), Err(LedgerError::Held { .. })), "a worker runs");
+    testing::end_lease(&database, worker);
+    let [file, database] = [file, database].map(|source| {
+        let marked = begin(&source).expect("marked");
+        let restoring = Restoring::open(&source).expect("opened").expect("under way");
+        let later = clock::after(clock::now(), MINUTE);
+        let due: Vec<String> =
+            restoring.due(later, HOUR, 100).expect("asked").iter().map(|ready| format!("{ready:?}")).collect();
+        let read = "UPDATE authorizations SET restored = '{\"adopted\":2,\"found\":[[\"x\",1,null]]}'
+                    WHERE authorization_row = (SELECT min(authorization_row) FROM authorizations WHERE restored = 'unread')";
+        assert_eq!(testing::change(&source, read, &[]), 1);
+        let mut left = restoring.left().expect("counted");
+        left.sort();
+        let summary = restoring.end().expect("written");
+        assert!(Restoring::open(&source).expect("opened").is_none());
+        (marked, due, left, summary)
+    });
+    assert_eq!((file.3.read, file.3.adopted, file.3.found), (1, 2, 1), "{file:?}");
+    assert!(file.0 > 1 && u64::try_from(file.1.len()) == Ok(file.0), "{file:?}");
+    assert_eq!(database, file);
 }

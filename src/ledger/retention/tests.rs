@@ -154,3 +154,23 @@ fn a_busy_writer_is_not_waited_for_long() {
     writer.execute_batch("COMMIT").expect("committed");
     assert_eq!(retention.prune(at(1_000), 10).expect("pruned"), Some(Pass::default()));
 }
+
+#[test]
+fn in_postgres_the_same_is_taken() {
+    let example = crate::ledger::report::example::Example::new();
+    example.publish_all("09:00:02");
+    let [file, database] = example.everywhere().map(|source| {
+        let retention = Retention::open(&source).expect("a ledger");
+        let mut passes = Vec::new();
+        let long_after = crate::clock::after(crate::ledger::report::example::at("09:30:00"), 24 * HOUR);
+        let mut more = true;
+        while more {
+            passes.push(retention.prune(long_after, 3).expect("pruned").expect("nobody is busy"));
+            more = passes.last().is_some_and(|pass| pass.has_more);
+        }
+        let left = ["SELECT count(*) FROM history", BODIES, "SELECT count(*) FROM dead_letters WHERE body IS NOT NULL"];
+        (passes, left.map(|sql| crate::ledger::testing::value::<i64>(&source, sql)))
+    });
+    assert!(file.0.iter().map(|pass| pass.events).sum::<usize>() > 3, "{file:?}");
+    assert_eq!(database, file);
+}

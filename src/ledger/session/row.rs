@@ -41,19 +41,19 @@ impl Cells for Row<'_> {
 }
 
 /// What a column can be asked for by.
-pub(in crate::ledger) trait Column {
+pub(in crate::ledger) trait Column: Copy {
     /// Its number in the row.
-    fn number(&self, row: &Row<'_>) -> rusqlite::Result<usize>;
+    fn number(self, row: &Row<'_>) -> rusqlite::Result<usize>;
 }
 
 impl Column for usize {
-    fn number(&self, _row: &Row<'_>) -> rusqlite::Result<usize> {
-        Ok(*self)
+    fn number(self, _row: &Row<'_>) -> rusqlite::Result<usize> {
+        Ok(self)
     }
 }
 
 impl Column for &str {
-    fn number(&self, row: &Row<'_>) -> rusqlite::Result<usize> {
+    fn number(self, row: &Row<'_>) -> rusqlite::Result<usize> {
         row.index_of(self)
     }
 }
