@@ -1,6 +1,9 @@
 //! The books held against each other: nothing is found where nothing is wrong, and each difference that
 //! was planted is found, by its name, and nothing else.
 
+// ten thousand captures, or a hundred thousand
+mod at_size;
+
 use std::collections::BTreeMap;
 
 use holdfast::ids::CaptureId;

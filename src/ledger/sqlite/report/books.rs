@@ -10,8 +10,9 @@ use super::columns::{money, word};
 use super::{Report, ReportError, optional_id};
 use crate::audit::{OurAuthorization, OurCapture, OurState};
 use crate::capture::states::CaptureState;
+use crate::clock::Timestamp;
 use crate::ids::{AccountName, CaptureId, OrderId, Reference};
-use crate::ledger::sqlite::codec::corrupt;
+use crate::ledger::sqlite::codec::{At, corrupt};
 use crate::money::Currency;
 
 /// The authorizations of a ledger, with their captures.
@@ -23,7 +24,8 @@ pub struct Books {
 }
 
 impl Report {
-    /// The authorizations on which anything was ever planned.
+    /// Every authorization, also those on which nothing was ever planned: a ledger that lacks something may
+    /// lack just that.
     ///
     /// # Errors
     /// [`ReportError::Read`].
@@ -42,6 +44,25 @@ impl Report {
     }
 }
 
+impl Report {
+    /// Orders of shipments that were accepted at `since` or later: at most `limit` shipments behind the row
+    /// `behind`, each with the row to go on behind. An order comes once for each of them.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`].
+    pub fn orders_behind(&self, behind: i64, since: Timestamp, limit: u32) -> Result<Vec<(i64, OrderId)>, ReportError> {
+        self.ask(|connection| {
+            let sql = "SELECT s.shipment_row, o.order_id FROM shipments s JOIN orders o USING (order_row)
+                       WHERE s.shipment_row > ?1 AND s.accepted_at >= ?2 ORDER BY s.shipment_row LIMIT ?3";
+            let read = |row: &Row<'_>| {
+                let order = optional_id(row, "order_id", OrderId::parse)?;
+                Ok((row.get(0)?, order.ok_or_else(|| corrupt("an order has no id"))?))
+            };
+            connection.prepare_cached(sql)?.query_map(params![behind, At(since), limit], read)?.collect()
+        })
+    }
+}
+
 impl Books {
     /// At most `limit` authorizations behind `row`, in the order of their rows.
     ///
@@ -54,9 +75,8 @@ impl Books {
         limit: u32,
     ) -> Result<Vec<OurAuthorization>, ReportError> {
         self.report.ask(|connection| {
-            let sql = "SELECT authorization_row, account, reference FROM authorizations a
+            let sql = "SELECT authorization_row, account, reference FROM authorizations
                        WHERE authorization_row > ?1 AND (?2 IS NULL OR account = ?2)
-                         AND EXISTS (SELECT 1 FROM temp.audited x WHERE x.authorization_row = a.authorization_row)
                        ORDER BY authorization_row LIMIT ?3";
             let mut statement = connection.prepare_cached(sql)?;
             let found = statement.query_map(params![row, account.map(AccountName::as_str), limit], read)?;
@@ -79,9 +99,8 @@ impl Books {
     /// [`ReportError::Read`].
     pub fn count(&self, row: i64, account: Option<&AccountName>) -> Result<u64, ReportError> {
         self.report.ask(|connection| {
-            let sql = "SELECT count(*) FROM authorizations a
-                       WHERE authorization_row > ?1 AND (?2 IS NULL OR account = ?2)
-                         AND EXISTS (SELECT 1 FROM temp.audited x WHERE x.authorization_row = a.authorization_row)";
+            let sql = "SELECT count(*) FROM authorizations
+                       WHERE authorization_row > ?1 AND (?2 IS NULL OR account = ?2)";
             connection.query_row(sql, params![row, account.map(AccountName::as_str)], |row| row.get(0))
         })
     }
