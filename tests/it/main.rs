@@ -21,6 +21,7 @@ mod official_client;
 mod orders;
 mod outage;
 mod replay;
+mod replay_through_failures;
 mod restore;
 mod retention;
 mod runbook;

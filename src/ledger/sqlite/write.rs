@@ -142,7 +142,7 @@ fn write_plans(connection: &Connection, books: &Books) -> Result<()> {
 
 const AUTHORIZATION: [&str; 2] = [
     "INSERT INTO authorizations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-     ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)",
+     ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)",
     "UPDATE authorizations SET authorized = ?6, is_amount_known = ?7, captured = ?8, reserved = ?9, excess = ?10,
      expires_at = ?11, expiry_is_derived = ?12, planned = ?13, in_flight = ?14, waiting = ?15, waiting_amount = ?16,
      single = ?17, freeze_at = ?18, reads = ?19, ask_at = ?20, ask_until = ?21, ask_count = ?22, epoch = ?23,
@@ -193,6 +193,7 @@ fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> R
         watch.foreign.map(|foreign| foreign.amount.minor()),
         at(watch.foreign.map(|foreign| foreign.since)),
         watch.restored.as_ref().map(codec::restored_to_json),
+        at(watch.over),
     ];
     match entry.change {
         Change::Inserted => table.put(entry.change, columns),
@@ -204,7 +205,8 @@ fn write_authorization(table: &mut Table<'_>, entry: &Entry<Authorization>) -> R
 fn write_watch(connection: &Connection, record: &Authorization) -> Result<()> {
     let mut statement = connection.prepare_cached(
         "UPDATE authorizations SET watch_at = ?2, lead_at = ?3, read_at = ?4, leads = ?5, reported = ?6,
-         foreign_standing = ?7, foreign_amount = ?8, foreign_since = ?9, restored = ?10 WHERE authorization_row = ?1",
+         foreign_standing = ?7, foreign_amount = ?8, foreign_since = ?9, restored = ?10, over = ?11
+         WHERE authorization_row = ?1",
     )?;
     let watch = &record.watch;
     let columns = params![
@@ -218,6 +220,7 @@ fn write_watch(connection: &Connection, record: &Authorization) -> Result<()> {
         watch.foreign.map(|foreign| foreign.amount.minor()),
         at(watch.foreign.map(|foreign| foreign.since)),
         watch.restored.as_ref().map(codec::restored_to_json),
+        at(watch.over),
     ];
     statement.execute(columns).map(drop)
 }

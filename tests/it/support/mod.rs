@@ -9,6 +9,7 @@ pub mod audit;
 pub mod fixture;
 pub mod listener;
 pub mod order;
+pub mod proxy;
 pub mod worker;
 pub mod world;
 

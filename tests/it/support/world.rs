@@ -70,6 +70,13 @@ impl World {
         Worker::spawn(&self.config(), self.dir.path().join(format!("worker-{number}.log")), environment)
     }
 
+    /// A worker whose disk can be filled.
+    pub fn worker_on_a_small_disk(&self, environment: &[(&str, &str)]) -> Worker {
+        let number = self.workers.fetch_add(1, Ordering::Relaxed);
+        let log = self.dir.path().join(format!("worker-{number}.log"));
+        Worker::spawn_on_a_small_disk(&self.config(), log, environment)
+    }
+
     /// The first worker on a ledger that was restored from a backup.
     pub fn worker_after_restore(&self) -> Worker {
         let number = self.workers.fetch_add(1, Ordering::Relaxed);

@@ -104,6 +104,7 @@ CREATE TABLE authorizations (
   foreign_amount INTEGER,          -- captured by somebody else, as it was seen last
   foreign_since INTEGER,
   restored TEXT,                   -- after a restore from a backup: 'unread', or JSON: what a read showed
+  over INTEGER,                    -- the expiry under which its provider said that it is over, at whatever time
   UNIQUE (account, reference),
   -- S3: over our own movements, never more than was authorized. `excess` is above zero only when
   -- positive evidence of a capture arrived after its failure had been booked.
