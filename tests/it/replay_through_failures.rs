@@ -5,7 +5,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use holdfast::sandbox::{Channel, Code, Fault, Operation, Rule, When};
+use holdfast::sandbox::{Channel, Code, Fault, Operation, Protocol, Rule, When};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use secrecy::ExposeSecret;
@@ -55,11 +55,18 @@ const JOBS_OPEN: &str = "SELECT count(*) FROM replay_jobs WHERE state IN ('runni
 const UNDECIDED: &str = "SELECT count(*) FROM shipments WHERE state NOT IN ('settled', 'refused')";
 const DONE: &str = "SELECT count(*) FROM replay_items WHERE state = 'done'";
 
-/// Every capture is declined.
+/// Every capture is declined, as each protocol says it.
 fn declined() -> Vec<Rule> {
-    let code = Code::Name("INSUFFICIENT_FUNDS".to_owned());
-    let fault = Fault::Code { code, when: When::Before, channel: Channel::default() };
-    vec![Rule { operation: Operation::Capture, ..Rule::new(fault) }]
+    let rule = |(protocol, code)| {
+        let fault = Fault::Code { code, when: When::Before, channel: Channel::ResponseCode };
+        Rule { protocol: Some(protocol), operation: Operation::Capture, ..Rule::new(fault) }
+    };
+    let codes = [
+        (Protocol::FlexPay, Code::Name("INSUFFICIENT_FUNDS".to_owned())),
+        (Protocol::Flitt, Code::Number(1_004)),
+        (Protocol::Fondy, Code::Number(1_004)),
+    ];
+    codes.map(rule).into()
 }
 
 fn notice(order: &Order) -> Value {
