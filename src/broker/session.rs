@@ -15,7 +15,7 @@ use lapin::tcp::OwnedTLSConfig;
 use lapin::types::ShortString;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Event};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use tracing::{info, warn};
 
@@ -149,6 +149,22 @@ impl Endpoint {
         let uri = parse(settings)?;
         let is_tls = uri.scheme == AMQPScheme::AMQPS;
         Ok(Self { host: uri.authority.host, port: uri.authority.port, is_tls })
+    }
+}
+
+/// Who we are at the broker, as `broker.url` says.
+pub(crate) struct Login {
+    pub(crate) user: String,
+    pub(crate) password: SecretString,
+    pub(crate) vhost: String,
+}
+
+impl Login {
+    /// As the settings have it.
+    pub(crate) fn of(settings: &Broker) -> Result<Self, BrokerError> {
+        let uri = parse(settings)?;
+        let who = uri.authority.userinfo;
+        Ok(Self { user: who.username, password: who.password.into(), vhost: uri.vhost })
     }
 }
 
@@ -391,6 +407,7 @@ mod tests {
         Broker {
             url: url.to_owned().into(),
             ca_file: None,
+            management_url: None,
             topology: TopologyMode::None,
             declare_orders: false,
             orders_exchange: "orders".into(),

@@ -25,6 +25,7 @@ mod dead_letters;
 mod demo;
 mod doctor;
 mod failure;
+mod interrupt;
 mod manual;
 mod narrow;
 mod output;

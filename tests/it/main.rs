@@ -25,4 +25,6 @@ mod replay_through_failures;
 mod restore;
 mod retention;
 mod runbook;
+mod screens;
 mod support;
+mod terminal;

@@ -196,12 +196,7 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn answer_to(&self, row: i64) -> Result<Option<Answer>, LedgerError> {
-        let read = |connection: &Connection| {
-            let sql = "SELECT answer FROM requests WHERE request_row = ?1";
-            let text: Option<String> = connection.query_row(sql, [row], |row| row.get(0))?;
-            text.map(|text| serde_json::from_str(&text).map_err(|_| corrupt("an answer is not JSON"))).transpose()
-        };
-        read(&self.connection()).map_err(|error| failed(&error))
+        answered(&self.connection(), row).map_err(|error| failed(&error))
     }
 
     /// Answers a request; `false` where it is answered already.
@@ -283,6 +278,13 @@ fn read_request(row: &Row<'_>) -> rusqlite::Result<(i64, Option<Request>)> {
     let what = serde_json::from_str(row.get_ref("what")?.as_str()?).ok();
     let (by, reason) = (row.get("asked_by")?, row.get("reason")?);
     Ok((row.get("request_row")?, what.map(|what| Request { by, reason, what })))
+}
+
+/// The answer to a request, where there is one: whoever asked may have withdrawn it.
+fn answered(connection: &Connection, row: i64) -> rusqlite::Result<Option<Answer>> {
+    let sql = "SELECT answer FROM requests WHERE request_row = ?1";
+    let text: Option<String> = connection.query_row(sql, [row], |row| row.get(0))?;
+    text.map(|text| serde_json::from_str(&text).map_err(|_| corrupt("an answer is not JSON"))).transpose()
 }
 
 fn write_answer(transaction: &Transaction<'_>, row: i64, answer: &Answer) -> rusqlite::Result<bool> {

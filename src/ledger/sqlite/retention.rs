@@ -1,6 +1,6 @@
 //! Retention: takes the heavy parts of what is long over, a few rows at a time. Bodies of events that were
 //! published, what attempts and looks showed of captures at their end, messages of dead letters that were
-//! replayed or discarded.
+//! replayed or discarded, what became of each dead letter in a replay.
 //!
 //! Never what tells one thing from another: order, shipment, content, outcome and generation outlive
 //! everything, or a late duplicate would be captured again. Movements stay, and so does what operators
@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::ledger::LedgerError;
-use crate::ledger::sqlite::codec::At;
+use crate::ledger::sqlite::codec::{At, corrupt};
+use crate::ledger::sqlite::replays::{self, ItemOutcome};
 use crate::ledger::sqlite::{failed, open_error, schema};
 
 /// How long it waits for the writer. It comes again.
@@ -37,6 +38,8 @@ pub struct Pass {
     pub captures: usize,
     /// Dead letters whose messages were taken.
     pub dead_letters: usize,
+    /// Dead letters of replays, of which what became of each was taken; what the replay came to is kept.
+    pub replayed: usize,
     /// There may be more.
     pub has_more: bool,
 }
@@ -62,7 +65,7 @@ impl Retention {
     /// [`LedgerError::Failed`].
     pub fn prune(&self, before: Timestamp, limit: u32) -> Result<Option<Pass>, LedgerError> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        match prune(&mut connection, before, limit) {
+        match sum_up(&mut connection, before).and_then(|()| prune(&mut connection, before, limit)) {
             Ok(pass) => Ok(Some(pass)),
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(None),
             Err(error) => Err(failed(&error)),
@@ -75,9 +78,38 @@ fn prune(connection: &mut Connection, before: Timestamp, limit: u32) -> rusqlite
     let (events, more_events) = bodies_of_events(&transaction, before, limit)?;
     let (captures, more_captures) = history_of_captures(&transaction, before, limit)?;
     let dead_letters = messages_of_dead_letters(&transaction, before, limit)?;
-    let is_full = u32::try_from(dead_letters).is_ok_and(|count| count >= limit);
+    let replayed = transaction.prepare_cached(REPLAYED)?.execute([limit])?;
+    let is_full = [dead_letters, replayed].into_iter().any(|count| u32::try_from(count).is_ok_and(|n| n >= limit));
     transaction.commit()?;
-    Ok(Pass { events, captures, dead_letters, has_more: more_events || more_captures || is_full })
+    Ok(Pass { events, captures, dead_letters, replayed, has_more: more_events || more_captures || is_full })
+}
+
+/// Items of replays that are summed up. There are as many replays as operators have asked for.
+const REPLAYED: &str = "
+    DELETE FROM replay_items WHERE (job_row, position) IN (
+      SELECT i.job_row, i.position FROM replay_jobs j CROSS JOIN replay_items i ON i.job_row = j.job_row
+      WHERE j.summary IS NOT NULL LIMIT ?1)";
+
+/// Writes down what a replay came to that is long over, one at a time. Nothing in it changes any more, so
+/// that the writer is not held up while it is added up.
+fn sum_up(connection: &mut Connection, before: Timestamp) -> rusqlite::Result<()> {
+    let sql = "SELECT job_row FROM replay_jobs
+               WHERE summary IS NULL AND (state = 'stopped' OR state = 'done') AND changed_at < ?1";
+    let jobs: Vec<i64> = {
+        let mut statement = connection.prepare_cached(sql)?;
+        statement.query_map([At(before)], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?
+    };
+    for job in jobs {
+        let summary = replays::summary(connection, job, clock::now())?;
+        let undecided = [ItemOutcome::Open, ItemOutcome::InDoubt, ItemOutcome::Waiting, ItemOutcome::Pending];
+        if undecided.iter().any(|outcome| summary.counts.contains_key(outcome.as_str())) {
+            continue;
+        }
+        let text = serde_json::to_string(&summary).map_err(|_| corrupt("a summary is no JSON"))?;
+        connection.execute("UPDATE replay_jobs SET summary = ?2 WHERE job_row = ?1", params![job, text])?;
+        return Ok(());
+    }
+    Ok(())
 }
 
 /// Events are numbered in the order of writing: those that are due are the first behind the mark. What is

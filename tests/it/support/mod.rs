@@ -10,6 +10,7 @@ pub mod fixture;
 pub mod listener;
 pub mod order;
 pub mod proxy;
+pub mod terminal;
 pub mod worker;
 pub mod world;
 
@@ -58,6 +59,7 @@ pub fn broker_at(url: SecretString) -> Broker {
     Broker {
         url,
         ca_file: None,
+        management_url: None,
         topology: TopologyMode::Declare,
         declare_orders: true,
         orders_exchange: "orders".into(),

@@ -205,7 +205,8 @@ impl World {
     /// Runs a command of ours to its end: exit code, standard output and standard error.
     pub async fn holdfast(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_holdfast"));
-        command.args(arguments).arg("--config").arg(self.config()).env("USER", "olga").env_remove("SUDO_USER");
+        command.args(arguments).arg("--config").arg(self.config()).current_dir(self.dir.path());
+        command.env("USER", "olga").env_remove("SUDO_USER");
         let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("an end in time").unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))

@@ -4,7 +4,7 @@
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Row, Transaction, params, params_from_iter};
 
-use super::{Answer, Desk, Request, write_answer};
+use super::{Answer, Desk, Request, answered, write_answer};
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::clock::{self, Timestamp};
 use crate::ids::DeadLetterId;
@@ -53,6 +53,9 @@ impl Desk {
     /// [`LedgerError::Failed`].
     pub fn start_replay(&self, row: i64, chosen: &Chosen, pace: Pace) -> Result<Answer, LedgerError> {
         self.write(|transaction| {
+            if let Some(withdrawn) = answered(transaction, row)? {
+                return Ok(withdrawn);
+            }
             let answer = match check(transaction, chosen, DeadLetterState::Open)? {
                 Some(why) => why,
                 None => insert_job(transaction, row, chosen, pace)?,
@@ -73,6 +76,9 @@ impl Desk {
         (from, to): (DeadLetterState, DeadLetterState),
     ) -> Result<Answer, LedgerError> {
         self.write(|transaction| {
+            if let Some(withdrawn) = answered(transaction, row)? {
+                return Ok(withdrawn);
+            }
             let answer = match check(transaction, chosen, from)? {
                 Some(why) => why,
                 None => change_state(transaction, chosen, from, to)?,
@@ -162,6 +168,9 @@ impl Desk {
     /// [`LedgerError::Failed`].
     pub fn change_replay(&self, row: i64, job: i64, to: JobState, request: &Request) -> Result<Answer, LedgerError> {
         self.write(|transaction| {
+            if let Some(withdrawn) = answered(transaction, row)? {
+                return Ok(withdrawn);
+            }
             let answer = change(transaction, job, to, request)?;
             write_answer(transaction, row, &answer)?;
             Ok(answer)
@@ -322,6 +331,8 @@ mod tests {
         assert_eq!((job.letters, &*job.by, &*job.reason), (chosen.letters, "olga", "the cause is gone"));
         let replaying = "SELECT count(*) FROM dead_letters WHERE state = 'replaying'";
         assert_eq!(count(&desk, replaying), chosen.letters);
+        assert!(desk.start_replay(row, &chosen, PACE).expect("answered").done, "the answer stands");
+        let (row, _) = put(&desk, &chosen);
         assert!(!desk.start_replay(row, &chosen, PACE).expect("answered").done, "nobody else takes them");
 
         let first = desk.next_replayed(job.job, 1).expect("read");
@@ -335,12 +346,14 @@ mod tests {
         for (to, done) in
             [(JobState::Paused, true), (JobState::Running, true), (JobState::Stopped, true), (JobState::Running, false)]
         {
+            let (row, _) = put(&desk, &chosen);
             let answer = desk.change_replay(row, id, to, &request).expect("answered");
             assert_eq!(answer.done, done, "{}", answer.message);
         }
         assert!(desk.running_replays().expect("read").is_empty());
         assert_eq!(count(&desk, replaying), 0);
         assert_eq!(all(&desk).letters, chosen.letters);
+        let (row, _) = put(&desk, &chosen);
         assert!(!desk.change_replay(row, 99, JobState::Stopped, &request).expect("answered").done);
     }
 

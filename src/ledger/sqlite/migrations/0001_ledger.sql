@@ -320,7 +320,8 @@ CREATE TABLE replay_jobs (
   state TEXT NOT NULL CHECK (state = 'running' OR state = 'paused' OR state = 'stopped' OR state = 'done'),
   why TEXT,                        -- of the state, in words
   changed_by TEXT,                 -- null: by itself
-  changed_at INTEGER NOT NULL
+  changed_at INTEGER NOT NULL,
+  summary TEXT                     -- JSON: what it came to, once retention takes its items
 ) STRICT;
 
 -- In the order in which they are tried again: orders by their first arrival, each in its own sequence.

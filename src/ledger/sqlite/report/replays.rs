@@ -17,7 +17,7 @@ use crate::capture::retry::Jitter;
 use crate::clock::{Moment, Timestamp};
 use crate::ids::DeadLetterId;
 use crate::ledger::sqlite::load;
-use crate::ledger::sqlite::replays::{self, ItemOutcome, LETTERS_MAX, ReplayJob};
+use crate::ledger::sqlite::replays::{self, ItemOutcome, LETTERS_MAX, ReplayJob, ReplaySummary};
 use crate::ledger::sqlite::rows::{DEAD_LETTER, read_dead_letter};
 use crate::money::{Currency, Money};
 
@@ -114,8 +114,11 @@ impl Report {
             let sql = format!("{} WHERE j.job_row = ?1", replays::SELECT_JOB);
             let found = connection.prepare_cached(&sql)?.query_row([job], replays::read_job).optional()?;
             let Some(found) = found else { return Ok(None) };
-            let counts = replays::counts(connection, job, now)?;
-            Ok(Some(ReplayReport { job: found, counts, captured: captured(connection, job, now)? }))
+            let summary = match &found.summary {
+                Some(summary) => summary.clone(),
+                None => replays::summary(connection, job, now)?,
+            };
+            summed_up(found, &summary).map(Some)
         })
     }
 
@@ -184,19 +187,16 @@ fn chosen(connection: &Connection, choice: &Choice) -> rusqlite::Result<Vec<Dead
     statement.query_map(params_from_iter(values), read_dead_letter)?.collect()
 }
 
-fn captured(connection: &Connection, job: i64, now: Timestamp) -> rusqlite::Result<Vec<Money>> {
-    let sql = format!(
-        "SELECT currency, sum(amount) FROM ({}) WHERE outcome = 'captured' AND amount IS NOT NULL
-         GROUP BY currency ORDER BY currency",
-        replays::ITEMS
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let read = |row: &Row<'_>| {
-        let corrupt = crate::ledger::sqlite::codec::corrupt;
-        let currency = Currency::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("a currency is unknown"))?;
-        Money::from_minor(row.get(1)?, currency).map_err(|_| corrupt("an amount is negative"))
+fn summed_up(job: ReplayJob, summary: &ReplaySummary) -> rusqlite::Result<ReplayReport> {
+    let corrupt = crate::ledger::sqlite::codec::corrupt;
+    let count = |(word, count): (&String, &u64)| Ok((ItemOutcome::parse(word)?, *count));
+    let money = |(code, minor): (&String, &i64)| {
+        let currency = Currency::parse(code).map_err(|_| corrupt("a currency is unknown"))?;
+        Money::from_minor(*minor, currency).map_err(|_| corrupt("an amount is negative"))
     };
-    statement.query_map((now.timestamp_micros(), job), read)?.collect()
+    let counts = summary.counts.iter().map(count).collect::<rusqlite::Result<_>>()?;
+    let captured = summary.captured.iter().map(money).collect::<rusqlite::Result<_>>()?;
+    Ok(ReplayReport { job, counts, captured })
 }
 
 /// Where a replay is rehearsed: on books that are thrown away.
