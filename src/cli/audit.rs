@@ -79,7 +79,7 @@ pub(super) async fn run(args: Args, now: Timestamp, context: &mut Context) -> Re
         let (settings, report) = (context.settings()?, context.report()?);
         provider::audit(&args, &settings, report, context.output.is_terminal()).await?
     };
-    verdict.took = Some(begun.elapsed());
+    verdict.took = Some(Took(begun.elapsed()));
     match context.output.format() {
         Format::Json => context.output.json(&verdict)?,
         Format::Table => verdict.show(&mut context.output)?,
@@ -118,14 +118,24 @@ struct Verdict {
     /// Where to go on; absent where it has come to its end.
     stopped_after: Option<i64>,
     /// How long it took, where that is told.
-    #[serde(rename = "seconds", serialize_with = "seconds")]
-    took: Option<Duration>,
+    #[serde(rename = "seconds")]
+    took: Option<Took>,
 }
 
-/// Seconds to the millisecond, for programs.
-fn seconds<S: serde::Serializer>(took: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    took.map(|took| Duration::from_millis(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)).as_secs_f64())
-        .serialize(serializer)
+/// How long something took. For programs: seconds, to the millisecond.
+#[derive(Debug, Clone, Copy)]
+struct Took(Duration);
+
+impl Took {
+    fn to(self, millis: u128) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.as_millis() / millis * millis).unwrap_or(u64::MAX))
+    }
+}
+
+impl Serialize for Took {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.to(1).as_secs_f64())
+    }
 }
 
 /// One difference.
@@ -193,8 +203,7 @@ impl Verdict {
         output.line(&format!("open         {} (not compared)", self.open))?;
         output.line(&format!("differences  {}", self.differences.len()))?;
         if let Some(took) = self.took {
-            let tenths = Duration::from_millis(u64::try_from(took.as_millis() / 100 * 100).unwrap_or(u64::MAX));
-            output.line(&format!("time         {}", humantime::format_duration(tenths)))?;
+            output.line(&format!("time         {}", humantime::format_duration(took.to(100))))?;
         }
         if let Some(after) = self.stopped_after {
             output.line(&format!("\nstopped before its end; go on with: holdfast audit --after {after}"))?;

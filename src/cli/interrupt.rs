@@ -47,7 +47,7 @@ impl Interrupts {
     /// Waits for the next one.
     pub(super) async fn next(&mut self) {
         if self.come.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn fitted(mut table: Table, width: u16) -> String {
 fn longest_word(table: &Table, column: usize) -> usize {
     let cells = table.row_iter().filter_map(|row| row.cell_iter().nth(column));
     let words = cells.map(comfy_table::Cell::content);
-    words.flat_map(|text| text.split(' ').map(|word| word.chars().count()).max()).max().unwrap_or_default()
+    words.filter_map(|text| text.split(' ').map(|word| word.chars().count()).max()).max().unwrap_or_default()
 }
 
 /// The widest column, if it has words and so many columns that the table fits without some of them.

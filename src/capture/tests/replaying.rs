@@ -380,7 +380,7 @@ fn an_authorization_that_ended_early_is_open_again_when_its_expiry_moves() {
         ("a notice tells of a later one", true, |world| authorize_anew(world, longer(authorized(OFTEN, "r", 5_000)))),
         ("a read shows it open", true, |world| reads(world, |_| {})),
         ("a read shows it over once more", false, |world| {
-            reads(world, |view| view.status = AuthorizationStatus::Voided)
+            reads(world, |view| view.status = AuthorizationStatus::Voided);
         }),
         ("a read tells of a later one", true, |world| {
             reads(world, |view| view.balance.expires_at = Some(at(30 * 24 * 3_600)));

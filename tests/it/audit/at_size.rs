@@ -19,6 +19,12 @@ use crate::support::PATIENCE;
 use crate::support::order::{Account, Order};
 use crate::support::world::World;
 
+/// What it comes to, for whoever runs it with `--nocapture`.
+#[expect(clippy::print_stderr, reason = "what was measured is shown with --nocapture")]
+fn say(words: &str) {
+    eprintln!("{words}");
+}
+
 /// Orders that are published together.
 const CHUNK: usize = 500;
 
@@ -76,7 +82,7 @@ async fn grow() -> Grown {
         let what = format!("{outcomes} outcomes");
         world.listener.reaches(&what, |counts| counts.outcomes >= outcomes).await;
     }
-    eprintln!("{outcomes} captures were made in {:.1?}", begun.elapsed());
+    say(&format!("{outcomes} captures were made in {:.1?}", begun.elapsed()));
     worker.stop().await;
     Grown { world, flex, single, idle, captures: u64::try_from(outcomes).unwrap() }
 }
@@ -180,8 +186,8 @@ async fn against_files(grown: &Grown) {
     };
     // From behind, so that places stay what they are.
     let last = single.len() - 1;
-    wrong[at(&single[7], "a")][2] = "19.99".to_owned();
-    wrong[at(&flex[7], "b")][2] = "10.01".to_owned();
+    "19.99".clone_into(&mut wrong[at(&single[7], "a")][2]);
+    "10.01".clone_into(&mut wrong[at(&flex[7], "b")][2]);
     let twice = wrong[at(&flex[11], "a")].clone();
     wrong.push(twice);
     wrong.push([flex[13].id.clone(), "never-told".to_owned(), "1.00".to_owned()]);
@@ -206,7 +212,7 @@ async fn against_files(grown: &Grown) {
         std::fs::write(&file, write(&right)).unwrap();
         let (code, verdict) = audit(world, &["--shipments", path, "--complete-for", "1d"]).await;
         assert_eq!((code, verdict["agreed"].as_u64()), (0, Some(grown.captures)), "{}", verdict["differences"]);
-        eprintln!("held against a file in {} s", verdict["seconds"]);
+        say(&format!("held against a file in {} s", verdict["seconds"]));
         std::fs::write(&file, write(&wrong)).unwrap();
         let (code, verdict) = audit(world, &["--shipments", path]).await;
         assert_eq!((code, found(&[&verdict])), (1, planted.clone()));
@@ -285,10 +291,10 @@ async fn an_audit_of_many_finds_what_was_planted_and_nothing_else_through_kills_
     let verdict = verdict.expect("a verdict");
     assert_eq!((code, found(&[&verdict])), (Some(1), planted.clone()));
     let whole = (verdict["agreed"].as_u64().unwrap(), verdict["agreed_amounts"].clone());
-    eprintln!(
+    say(&format!(
         "{} captures on {authorizations} authorizations were audited in {} s, with {most} KiB at most",
         grown.captures, verdict["seconds"]
-    );
+    ));
     let sql = format!(
         "SELECT authorization_row FROM authorizations ORDER BY authorization_row LIMIT 1 OFFSET {}",
         authorizations * 9 / 10
@@ -296,7 +302,7 @@ async fn an_audit_of_many_finds_what_was_planted_and_nothing_else_through_kills_
     let nine_tenths = world.count(&sql).to_string();
     let tenth: Vec<&str> = FAST.iter().copied().chain(["--after", &nine_tenths]).collect();
     let (_, _, least) = audit_as_process(world, &tenth, until_the_end).await;
-    eprintln!("a tenth of them with {least} KiB at most");
+    say(&format!("a tenth of them with {least} KiB at most"));
     assert!(least > 0 && most < least + GROWTH_MAX_KIB, "{most} KiB for all, {least} KiB for a tenth");
 
     // Killed, it has changed nothing; interrupted, it says where to go on, and each part tells its own.

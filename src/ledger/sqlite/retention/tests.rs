@@ -183,9 +183,9 @@ fn of_a_replay_who_and_why_and_what_it_came_to_is_kept() {
     let items = "SELECT count(*) FROM replay_items WHERE job_row = ";
     let [first, second] = [1, 2].map(|job| format!("{items}{job}"));
     let retention = Retention::open(&example.path).expect("a ledger");
-    let later = clock::after(clock::now(), Duration::from_secs(60));
+    let later = clock::after(clock::now(), Duration::from_mins(1));
     let replayed = |before| retention.prune(before, 2).expect("pruned").expect("nobody is busy").replayed;
-    assert_eq!(replayed(clock::before(clock::now(), Duration::from_secs(60))), 0, "nothing is old yet");
+    assert_eq!(replayed(clock::before(clock::now(), Duration::from_mins(1))), 0, "nothing is old yet");
     let mut taken = 0;
     while count(&example.path, &first) > 0 {
         let now = replayed(later);
