@@ -69,7 +69,7 @@ impl Stop {
 /// The same shipment with the same content changes nothing, save that `final` may rise. With other
 /// content the first stands, and the message is a dead letter: what may be on its way is never
 /// planned anew.
-pub(super) fn accept(books: &mut Books, mut arrival: Arrival, context: Context<'_>) -> Reply {
+pub(super) fn accept(books: &mut Books, arrival: &Arrival, context: Context<'_>) -> Reply {
     let content = content_hash(&arrival.notice);
     replan::on_change(books, &arrival.notice, content);
     let known =
@@ -82,36 +82,51 @@ pub(super) fn accept(books: &mut Books, mut arrival: Arrival, context: Context<'
             return stop_rejected(books, arrival, conflict, context);
         }
         Some(shipment) if !is_awaiting => return repeat(books, arrival, shipment.key, context),
-        Some(shipment) => arrival.notice.is_final |= shipment.says_final,
-        None => {}
+        Some(shipment) if shipment.says_final && !arrival.notice.is_final => {
+            let mut final_arrival = arrival.clone();
+            final_arrival.notice.is_final = true;
+            return accept_new(books, &final_arrival, content, is_awaiting, context);
+        }
+        Some(_) | None => {}
     }
+    accept_new(books, arrival, content, is_awaiting, context)
+}
+
+/// A shipment that is new, or is still waiting for what it lacks.
+fn accept_new(
+    books: &mut Books,
+    arrival: &Arrival,
+    content: [u8; 32],
+    is_awaiting: bool,
+    context: Context<'_>,
+) -> Reply {
     let known = match register::check(books, Told::by_shipment(&arrival.notice), context) {
         Ok(known) => known,
         Err(Stop::Reject { reason, path, message }) => {
-            if is_awaiting && let Some(reply) = awaiting::give_up_rejected(books, &arrival, &path, &message, context) {
+            if is_awaiting && let Some(reply) = awaiting::give_up_rejected(books, arrival, &path, &message, context) {
                 return reply;
             }
             return stop_rejected(books, arrival, Stop::Reject { reason, path, message }, context);
         }
-        Err(Stop::Await(missing)) => return awaiting::wait(books, arrival, content, missing, context),
+        Err(Stop::Await(missing)) => return awaiting::wait(books, arrival.clone(), content, missing, context),
         Err(Stop::Refuse { reason, message }) => {
             let order = books.open_order(&arrival.notice.order);
-            let shipment = write_shipment(books, &arrival, order, content, context);
+            let shipment = write_shipment(books, arrival, order, content, context);
             return refuse(books, shipment, reason, &message, context);
         }
     };
     let missing = known.missing(books, &arrival.notice.order, arrival.notice.amount.is_some());
     let applied = register::apply(books, &arrival.notice.order, arrival.notice.authorization.as_ref(), known, context);
-    let caused_by = arrival.event_id.clone();
+    let caused_by = arrival.event_id.as_str();
     let is_unread = restored::is_unread(books.authorization(applied.authorization));
     let missing = missing.or(is_unread.then_some(Missing::Reading));
     let reply = match missing {
-        Some(missing) => awaiting::wait(books, arrival, content, missing, context),
-        None => take_up(books, &arrival, applied, content, context),
+        Some(missing) => awaiting::wait(books, arrival.clone(), content, missing, context),
+        None => take_up(books, arrival, applied, content, context),
     };
     complete::schedule_closing(books, applied.order, context);
     small::end(books, applied.order, applied.authorization, context);
-    applied.follow_up(books, reply, Some(&caused_by), context)
+    applied.follow_up(books, reply, Some(caused_by), context)
 }
 
 /// Everything is known: the shipment is given its amount, and captured or refused.
@@ -132,14 +147,14 @@ fn take_up(books: &mut Books, arrival: &Arrival, applied: Applied, content: [u8;
     }
 }
 
-fn stop_rejected(books: &mut Books, arrival: Arrival, stop: Stop, context: Context<'_>) -> Reply {
+fn stop_rejected(books: &mut Books, arrival: &Arrival, stop: Stop, context: Context<'_>) -> Reply {
     let Stop::Reject { reason, path, message } = stop else { unreachable!("only rejections come here") };
     let (order, shipment) = (arrival.notice.order.clone(), Some(arrival.notice.shipment.clone()));
-    reject::reject_notice(books, arrival, (order, shipment), (reason, &path, message), context)
+    reject::reject_notice(books, arrival.clone(), (order, shipment), (reason, &path, message), context)
 }
 
 /// The same shipment again: acknowledged, and nothing else happens, save that `final` may rise.
-fn repeat(books: &mut Books, arrival: Arrival, shipment: ShipmentKey, context: Context<'_>) -> Reply {
+fn repeat(books: &mut Books, arrival: &Arrival, shipment: ShipmentKey, context: Context<'_>) -> Reply {
     let known = books.shipment(shipment);
     let bound = known.authorization.map(|key| books.authorization(key));
     if let (Some(bound), Some(named)) = (bound, &arrival.notice.authorization)
@@ -150,7 +165,7 @@ fn repeat(books: &mut Books, arrival: Arrival, shipment: ShipmentKey, context: C
     }
     let subject = outcome::subject(books, shipment);
     let order = known.order;
-    note_final(books, order, &arrival, context);
+    note_final(books, order, arrival, context);
     complete::schedule_closing(books, order, context);
     Reply::nothing(Note::Repeated).about(subject)
 }

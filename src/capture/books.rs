@@ -10,7 +10,6 @@ mod look;
 // what ended without its money, taken up again
 mod replayed;
 
-use std::collections::HashSet;
 use std::collections::hash_map::Entry as MapEntry;
 
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
@@ -56,8 +55,6 @@ pub struct Books {
     pub replays: Vec<ReplayRecord>,
     /// Authorizations that the command under way has changed, each once.
     touched: Vec<AuthorizationKey>,
-    /// Authorizations whose watch has to be written.
-    rewatched: HashSet<AuthorizationKey>,
     /// Orders whose plan was registered or revised.
     pub plans: Vec<OrderKey>,
     /// The ledger was restored from a backup: until then, a new authorization may be one of the lost time.
@@ -127,7 +124,11 @@ impl Books {
 
     /// Puts a dead letter from the ledger into the books.
     pub fn load_dead_letter(&mut self, dead_letter: DeadLetter) {
-        self.dead_letters.entry(dead_letter.id).or_insert(Entry { value: dead_letter, change: Change::None });
+        self.dead_letters.entry(dead_letter.id).or_insert(Entry {
+            value: dead_letter,
+            before: None,
+            change: Change::None,
+        });
     }
 
     // Keeping.
@@ -154,7 +155,6 @@ impl Books {
         self.outbox.clear();
         self.published.clear();
         self.replays.clear();
-        self.rewatched.clear();
         self.plans.clear();
         let left = self.orders.len() + self.authorizations.len() + self.shipments.len() + self.captures.len();
         (left <= records).then_some(self)
@@ -241,22 +241,15 @@ impl Books {
         self.orders.mark(key).expect("the ledger loads the order of every record it loads")
     }
 
-    /// An authorization, to be changed; its watch by [`Books::watch_mut`] only.
+    /// An authorization, to be changed.
     pub fn authorization_mut(&mut self, key: AuthorizationKey) -> &mut Authorization {
         push_once(&mut self.touched, key);
         self.authorizations.mark(key).expect("the ledger loads the authorization of every record it loads")
     }
 
-    /// What is due about an authorization, to be changed. It changes more seldom than the rest, and is
-    /// written by itself.
+    /// What is due about an authorization, to be changed.
     pub fn watch_mut(&mut self, key: AuthorizationKey) -> &mut Watch {
-        self.rewatched.insert(key);
         &mut self.authorization_mut(key).watch
-    }
-
-    /// Authorizations whose watch has to be written.
-    pub const fn rewatched(&self) -> &HashSet<AuthorizationKey> {
-        &self.rewatched
     }
 
     /// Authorizations that were changed since somebody last asked.
@@ -417,7 +410,7 @@ impl Books {
                 false
             }
             MapEntry::Vacant(vacant) => {
-                vacant.insert(Entry { value: dead_letter, change: Change::Inserted });
+                vacant.insert(Entry { value: dead_letter, before: None, change: Change::Inserted });
                 true
             }
         }

@@ -13,11 +13,20 @@ use crate::money::Money;
 /// Hashed faster than the standard library does, with a seed of its own in every process.
 pub(super) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
+/// What is kept in the books.
+pub trait Record: Clone {
+    /// Is it kept as it was loaded, too, once it is changed? Then no more need be written of it than has
+    /// changed. That pays where it has many parts that seldom change.
+    const KEEPS_BEFORE: bool = false;
+}
+
 /// A record, and whether the ledger has it as it is here.
 #[derive(Debug, Clone)]
 pub struct Entry<T> {
     /// The record.
     pub value: T,
+    /// As the ledger has it, where that is another and is kept.
+    pub before: Option<Box<T>>,
     /// What has to be written.
     pub change: Change,
 }
@@ -47,7 +56,7 @@ impl<K, V> Default for Table<K, V> {
     }
 }
 
-impl<K: Hash + Eq + Copy + Ord, V> Table<K, V> {
+impl<K: Hash + Eq + Copy + Ord, V: Record> Table<K, V> {
     /// A record, where it exists.
     pub fn find(&self, key: K) -> Option<&V> {
         self.entries.get(&key).map(|entry| &entry.value)
@@ -57,6 +66,7 @@ impl<K: Hash + Eq + Copy + Ord, V> Table<K, V> {
         let entry = self.entries.get_mut(&key)?;
         if entry.change == Change::None {
             entry.change = Change::Updated;
+            entry.before = V::KEEPS_BEFORE.then(|| Box::new(entry.value.clone()));
             self.changed.push(key);
         }
         Some(&mut entry.value)
@@ -66,7 +76,7 @@ impl<K: Hash + Eq + Copy + Ord, V> Table<K, V> {
     pub(super) fn load(&mut self, key: K, value: V) -> bool {
         match self.entries.entry(key) {
             MapEntry::Vacant(vacant) => {
-                vacant.insert(Entry { value, change: Change::None });
+                vacant.insert(Entry { value, before: None, change: Change::None });
                 true
             }
             MapEntry::Occupied(_) => false,
@@ -74,7 +84,7 @@ impl<K: Hash + Eq + Copy + Ord, V> Table<K, V> {
     }
 
     pub(super) fn insert(&mut self, key: K, value: V) {
-        self.entries.insert(key, Entry { value, change: Change::Inserted });
+        self.entries.insert(key, Entry { value, before: None, change: Change::Inserted });
         self.changed.push(key);
     }
 
@@ -101,6 +111,7 @@ impl<K: Hash + Eq + Copy + Ord, V> Table<K, V> {
         for key in self.changed.drain(..) {
             let MapEntry::Occupied(mut entry) = self.entries.entry(key) else { continue };
             entry.get_mut().change = Change::None;
+            entry.get_mut().before = None;
             if is_at_its_end(&entry.get().value) {
                 ended.push(entry.remove().value);
             }
@@ -224,6 +235,12 @@ pub(super) fn push_once<K: Copy + Eq>(keys: &mut Vec<K>, key: K) {
 mod tests {
     use super::*;
 
+    impl Record for &str {
+        const KEEPS_BEFORE: bool = true;
+    }
+
+    impl Record for bool {}
+
     #[test]
     fn what_was_written_is_kept_unchanged_and_what_has_ended_is_gone() {
         let mut table: Table<u32, &str> = Table::default();
@@ -232,6 +249,7 @@ mod tests {
         table.insert(1, "new");
         *table.mark(2).unwrap() = "ended";
         table.mark(2).unwrap();
+        assert_eq!(table.changed()[1].before.as_deref(), Some(&"open"));
         let changed: Vec<_> = table.changed().iter().map(|entry| (entry.value, entry.change)).collect();
         assert_eq!(changed, [("new", Change::Inserted), ("ended", Change::Updated)]);
 
@@ -240,7 +258,7 @@ mod tests {
         assert_eq!((table.find(1), table.find(2)), (Some(&"new"), None));
         // The next group inserts nothing twice.
         table.mark(1).unwrap();
-        assert_eq!(table.changed()[0].change, Change::Updated);
+        assert_eq!((table.changed()[0].change, table.changed()[0].before.as_deref()), (Change::Updated, Some(&"new")));
     }
 
     #[test]

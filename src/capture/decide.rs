@@ -382,7 +382,7 @@ pub struct Context<'a> {
 }
 
 /// Decides one command over the books that it touches.
-pub fn decide(books: &mut Books, command: Command, context: Context<'_>) -> Reply {
+pub fn decide(books: &mut Books, command: &Command, context: Context<'_>) -> Reply {
     let reply = carry_out(books, command, context);
     for authorization in books.take_touched() {
         expiry::schedule(books, authorization, context);
@@ -390,25 +390,25 @@ pub fn decide(books: &mut Books, command: Command, context: Context<'_>) -> Repl
     reply
 }
 
-pub(super) fn carry_out(books: &mut Books, command: Command, context: Context<'_>) -> Reply {
+pub(super) fn carry_out(books: &mut Books, command: &Command, context: Context<'_>) -> Reply {
     match command {
-        Command::Accept(arrival) => accept::accept(books, *arrival, context),
-        Command::Register(arrival) => companion::register(books, *arrival, context),
-        Command::Cancel(arrival) => companion::cancel(books, *arrival, context),
-        Command::Reject(reject) => reject::reject(books, reject.rejection, reject.raw, context),
-        Command::Collect(dead) => reject::collect(books, *dead, context),
-        Command::Due(due) => due::due(books, due, context),
-        Command::Recall(due) => due::recall(books, due, context),
-        Command::Settle(settle) => settle::settle(books, *settle, context),
-        Command::Freeze(freeze) => collect::freeze(books, *freeze, context),
-        Command::Expire(expire) => expiry::expire(books, *expire, context),
-        Command::Learn(learn) => ask::learn(books, *learn, context),
-        Command::Operator(operator) => operator::carry_out(books, *operator, context),
+        Command::Accept(arrival) => accept::accept(books, arrival, context),
+        Command::Register(arrival) => companion::register(books, (**arrival).clone(), context),
+        Command::Cancel(arrival) => companion::cancel(books, (**arrival).clone(), context),
+        Command::Reject(reject) => reject::reject(books, reject.rejection.clone(), reject.raw.clone(), context),
+        Command::Collect(dead) => reject::collect(books, (**dead).clone(), context),
+        Command::Due(due) => due::due(books, *due, context),
+        Command::Recall(due) => due::recall(books, *due, context),
+        Command::Settle(settle) => settle::settle(books, (**settle).clone(), context),
+        Command::Freeze(freeze) => collect::freeze(books, (**freeze).clone(), context),
+        Command::Expire(expire) => expiry::expire(books, (**expire).clone(), context),
+        Command::Learn(learn) => ask::learn(books, (**learn).clone(), context),
+        Command::Operator(operator) => operator::carry_out(books, (**operator).clone(), context),
         Command::Published(rows) => {
             books.published.extend(rows);
             Reply::nothing(Note::Published)
         }
-        Command::Replay(again) => replay::replay(books, *again, context),
+        Command::Replay(again) => replay::replay(books, (**again).clone(), context),
     }
 }
 

@@ -3,6 +3,7 @@
 //! They hold running totals, never histories: deciding about a shipment costs the same on its first
 //! and on its thousandth day.
 
+use crate::capture::changes::Record;
 use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::{ProviderBalance, Refusal};
 use crate::capture::notice::{RawMessage, ShippedLine};
@@ -396,3 +397,17 @@ pub struct CaptureProgress {
     /// What was seen last, in words, for people.
     pub last_seen: Option<String>,
 }
+
+impl Record for Order {}
+
+impl Record for Authorization {
+    const KEEPS_BEFORE: bool = true;
+}
+
+impl Record for Shipment {}
+
+impl Record for Capture {
+    const KEEPS_BEFORE: bool = true;
+}
+
+impl Record for Kept {}

@@ -295,7 +295,7 @@ fn accept_anew(
     let (order, generation) = (record.order, record.generation);
     // As one that has waited for what it lacked.
     books.order_mut(order).awaiting += 1;
-    let reply = accept::accept(books, arrival, context);
+    let reply = accept::accept(books, &arrival, context);
     let amount = books.shipment(shipment).amount;
     let note = Note::Replayed(Replayed { amount, shipments: 1 });
     (ReplayResult::Shipment(shipment, generation), Reply { ready: reply.ready, ..Reply::nothing(note) })
@@ -309,7 +309,7 @@ fn deliver(
     command: Command,
     context: Context<'_>,
 ) -> Result<(ReplayResult, Reply), WhyNot> {
-    let reply = decide::carry_out(books, command, context);
+    let reply = decide::carry_out(books, &command, context);
     if let Note::DeadLettered { id, path, message, .. } = &reply.note {
         if *id == letter.id {
             // To look at it again is not to see it again.

@@ -202,7 +202,6 @@ fn apply(books: &mut Books, capture: CaptureKey, verdict: Verdict, start: bool, 
             if resolved_by == ResolvedBy::Response {
                 note_over(books, authorization, false);
             }
-            due::note(books, capture, "captured", format!("by {}", resolved_by.as_str()), context);
             outcome::captured(books, capture, resolved_by, provider_reference, context);
             after_single(books, capture, context);
             due::hand_on(books, authorization, start, context).with_note(Note::Captured(amount))

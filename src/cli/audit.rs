@@ -134,7 +134,10 @@ impl Took {
 
 impl Serialize for Took {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(self.to(1).as_secs_f64())
+        let took = self.to(1);
+        // From its digits: a sum of seconds and their parts would show what is beyond the millisecond.
+        let seconds = format!("{}.{:03}", took.as_secs(), took.subsec_millis()).parse();
+        serializer.serialize_f64(seconds.unwrap_or_default())
     }
 }
 

@@ -181,7 +181,11 @@ impl Context {
 /// # Errors
 /// Those of the command; or the system grants no threads.
 pub fn wait_for(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    tokio::runtime::Runtime::new().or_exit(Exit::Wrong)?.block_on(command)
+    // One core is left to the ledger's writer, which is as busy as all the rest together: with a thread for
+    // each core, they only take turns.
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    runtime.or_exit(Exit::Wrong)?.block_on(command)
 }
 
 /// Runs the command that the arguments name, and says how it ended.

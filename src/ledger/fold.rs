@@ -110,7 +110,7 @@ fn decide_all(books: &mut Books, environment: &Environment, commands: &[Command]
     let (policy, now) = (&*environment.policy, (environment.clock)());
     let decide = |command: &Command| {
         let context = Context { policy, now, jitter: (environment.jitter)() };
-        decide::decide(books, command.clone(), context)
+        decide::decide(books, command, context)
     };
     let decided = catch_unwind(AssertUnwindSafe(|| commands.iter().map(decide).collect()));
     decided.map_err(|panic| StoreError::Refused(panic_message(&*panic)))

@@ -180,15 +180,15 @@ CREATE TABLE captures (
   waits_turn INTEGER NOT NULL,
   attempts INTEGER NOT NULL,
   epoch INTEGER NOT NULL,
-  doubtful INTEGER NOT NULL,
-  failures INTEGER NOT NULL,
-  looks INTEGER NOT NULL,
+  doubtful INTEGER NOT NULL DEFAULT 0,
+  failures INTEGER NOT NULL DEFAULT 0,
+  looks INTEGER NOT NULL DEFAULT 0,
   window_from INTEGER,             -- by the wall clock, and by the machine's own: which run of it,
   window_boot BLOB,
   window_since_boot INTEGER,       -- and how many microseconds after its start
   send_by INTEGER,
   doubt_since INTEGER,
-  is_pending INTEGER NOT NULL,
+  is_pending INTEGER NOT NULL DEFAULT 0,
   refused TEXT,                    -- JSON: the refusal that waits to be confirmed
   terminal_seen_at INTEGER,
   left_open TEXT,                  -- how the latest attempt that may have been executed left it open

@@ -237,7 +237,7 @@ impl Stage<'_> {
 
     fn decide(&self, books: &mut Books, command: Command) -> Result<Replayed, WhyNot> {
         let context = Context { policy: self.policy, now: self.now, jitter: Jitter::NONE };
-        let note = decide::decide(books, command, context).note;
+        let note = decide::decide(books, &command, context).note;
         if let Note::Replayed(replayed) = note {
             return Ok(replayed);
         }

@@ -10,12 +10,13 @@ use super::fees::{self, Fee};
 use super::given::{self, To};
 use super::{Found, IdPrefix, Report, ReportError, find_ids, required_instant};
 use crate::capture::dead_letter::DeadLetter;
+use crate::capture::event::ResolvedBy;
 use crate::capture::plan::Working;
 use crate::capture::policy::Policy;
 use crate::capture::records::{
     Authorization, AuthorizationKey, Capture, CaptureKey, Order, OrderKey, Shipment, ShipmentKey,
 };
-use crate::capture::states::ShipmentState;
+use crate::capture::states::{CaptureState, ShipmentState};
 use crate::clock::Timestamp;
 use crate::ids::{CaptureId, EventId, OrderId, ShipmentId};
 use crate::ledger::sqlite::codec::{corrupt, instant};
@@ -311,12 +312,25 @@ fn capture_story(connection: &Connection, capture: Capture) -> rusqlite::Result<
             at: required_instant(row, "at")?,
         })
     })?;
-    let history: Vec<HistoryLine> = history.collect::<rusqlite::Result<_>>()?;
+    let mut history: Vec<HistoryLine> = history.collect::<rusqlite::Result<_>>()?;
     let up_to: i64 = connection
         .prepare_cached("SELECT up_to FROM pruned WHERE what = 'captures'")?
         .query_row([], |row| row.get(0))?;
-    let is_pruned = history.is_empty() && capture.state.is_terminal() && capture.key.row() <= up_to;
+    let may_be_pruned = history.is_empty() && capture.state.is_terminal() && capture.key.row() <= up_to;
+    let had_none = capture.resolved_by == Some(ResolvedBy::Response) && capture.progress.attempts == 1;
+    let is_pruned = may_be_pruned && !had_none;
+    if !is_pruned {
+        history.extend(last_line(&capture).filter(|last| history.iter().all(|line| line.at != last.at)));
+    }
     Ok(CaptureStory { capture, shipments, history, is_pruned })
+}
+
+/// That it was captured stands in its own row, and is no line of history there, save where more is to be
+/// told of it.
+fn last_line(capture: &Capture) -> Option<HistoryLine> {
+    let resolved_by = capture.resolved_by.filter(|_| capture.state == CaptureState::Captured)?;
+    let (attempt, detail) = (capture.progress.attempts, format!("by {}", resolved_by.as_str()));
+    Some(HistoryLine { attempt, what: "captured".to_owned(), detail, at: capture.settled_at? })
 }
 
 /// The events about a shipment. Outcomes have an index. A deferral and a correction have none, but
