@@ -2,6 +2,7 @@
 //! was planted is found, by its name, and nothing else.
 
 // ten thousand captures, or a hundred thousand
+#[cfg(target_os = "linux")]
 mod at_size;
 
 use std::collections::BTreeMap;

@@ -21,10 +21,16 @@ mod official_client;
 mod orders;
 mod outage;
 mod replay;
-mod replay_through_failures;
 mod restore;
 mod retention;
 mod runbook;
-mod screens;
 mod support;
+
+// Of a process only Linux tells its peak of memory and lets others bound its files; and `script`, which
+// makes terminals, differs elsewhere.
+#[cfg(target_os = "linux")]
+mod replay_through_failures;
+#[cfg(target_os = "linux")]
+mod screens;
+#[cfg(target_os = "linux")]
 mod terminal;

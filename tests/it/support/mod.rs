@@ -9,10 +9,14 @@ pub mod audit;
 pub mod fixture;
 pub mod listener;
 pub mod order;
-pub mod proxy;
-pub mod terminal;
 pub mod worker;
 pub mod world;
+
+// what only tests on Linux need
+#[cfg(target_os = "linux")]
+pub mod proxy;
+#[cfg(target_os = "linux")]
+pub mod terminal;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, prlimit, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+#[cfg(target_os = "linux")]
+use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -38,6 +40,7 @@ impl Worker {
     }
 
     /// One that is not killed by a limit on the size of its files, but told: see [`Worker::fill_disk`].
+    #[cfg(target_os = "linux")]
     pub fn spawn_on_a_small_disk(config: &Path, log: PathBuf, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_holdfast")]);
@@ -181,6 +184,7 @@ impl Worker {
     }
 
     /// From now on no file of its can be written beyond so many bytes, as on a disk that is full.
+    #[cfg(target_os = "linux")]
     pub fn fill_disk(&self, bytes: u64) {
         let limit = Rlimit { current: Some(bytes), maximum: None };
         prlimit(Some(self.pid()), Resource::Fsize, limit).unwrap();

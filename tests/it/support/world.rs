@@ -71,6 +71,7 @@ impl World {
     }
 
     /// A worker whose disk can be filled.
+    #[cfg(target_os = "linux")]
     pub fn worker_on_a_small_disk(&self, environment: &[(&str, &str)]) -> Worker {
         let number = self.workers.fetch_add(1, Ordering::Relaxed);
         let log = self.dir.path().join(format!("worker-{number}.log"));
