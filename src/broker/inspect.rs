@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::broker::session::{BrokerError, Endpoint, Session};
+use crate::broker::address::Address;
+use crate::broker::session::{BrokerError, Session};
 use crate::broker::topology::{self, Exchange, Owner, Queue};
 use crate::settings::Broker;
 
@@ -52,12 +53,12 @@ pub async fn exchange(session: &Session, exchange: &Exchange) -> Result<(), Brok
 /// What the broker says it is, such as `RabbitMQ 3.13.7`. The client library keeps it to itself, so it is
 /// read from the greeting of a connection of its own, which goes no further. `None` over TLS, or where it
 /// does not say.
-pub async fn version(settings: &Broker) -> Option<String> {
-    let Endpoint { host, port, is_tls } = Endpoint::of(settings).ok()?;
-    if is_tls {
+pub async fn version(settings: &Broker, address: &Address) -> Option<String> {
+    if address.is_tls {
         return None;
     }
-    tokio::time::timeout(settings.connect_timeout.min(Duration::from_secs(10)), greet(&host, port)).await.ok()?
+    let limit = settings.connect_timeout.min(Duration::from_secs(10));
+    tokio::time::timeout(limit, greet(&address.host, address.port)).await.ok()?
 }
 
 async fn greet(host: &str, port: u16) -> Option<String> {

@@ -12,7 +12,8 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::session::{BrokerError, Login};
+use super::address::Login;
+use super::session::BrokerError;
 use crate::settings::Broker;
 
 /// A longer answer is not about one queue of ours.

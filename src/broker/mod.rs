@@ -3,6 +3,9 @@
 //! Consuming and publishing have a connection and a supervisor each, so that trouble with one never
 //! stops the other. Nothing here decides about money, keeps state across a restart or reads a body.
 
+/// Where the broker is.
+pub mod address;
+
 /// One connection, its time limits, and coming back after it is lost.
 pub mod session;
 

@@ -15,10 +15,10 @@ use lapin::tcp::OwnedTLSConfig;
 use lapin::types::ShortString;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Event};
-use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use tracing::{info, warn};
 
+use crate::broker::address::{self, Address};
 use crate::broker::consumer::IntakeStopped;
 use crate::broker::topology::TopologyError;
 use crate::settings::Broker;
@@ -35,7 +35,7 @@ const CAUSES_MAX: usize = 32;
 pub enum BrokerError {
     /// The address cannot be read.
     #[error(
-        "broker.url is not an AMQP address: write amqp://user:password@host:port/vhost, with / in the vhost as %2f"
+        "broker.url is not an AMQP address: write amqp://user:password@host:port/vhost, with / in the vhost as %2f, and commas between the nodes of a cluster"
     )]
     Url,
     /// The file of trusted authorities cannot be used.
@@ -61,6 +61,12 @@ pub enum BrokerError {
         address: Address,
         /// What the client says.
         source: Box<lapin::Error>,
+    },
+    /// No node of the cluster can be connected to.
+    #[error("no node of broker.url can be used: {causes}")]
+    Nowhere {
+        /// What each says.
+        causes: String,
     },
     /// An operation failed.
     #[error("RabbitMQ at {address} failed while {doing}: {source}")]
@@ -104,70 +110,6 @@ pub enum BrokerError {
     Topology(#[from] TopologyError),
 }
 
-/// Where a broker is, without credentials.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    /// Host name or IP address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Virtual host.
-    pub vhost: String,
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}, virtual host `{}`", self.host, self.port, self.vhost)
-    }
-}
-
-impl Address {
-    /// Where `broker.url` points.
-    ///
-    /// # Errors
-    /// [`BrokerError::Url`].
-    pub fn of(settings: &Broker) -> Result<Self, BrokerError> {
-        Ok(Self::of_uri(&parse(settings)?))
-    }
-
-    fn of_uri(uri: &AMQPUri) -> Self {
-        Self { host: uri.authority.host.clone(), port: uri.authority.port, vhost: uri.vhost.clone() }
-    }
-}
-
-/// Where a broker listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) is_tls: bool,
-}
-
-impl Endpoint {
-    /// Where `broker.url` points.
-    pub(crate) fn of(settings: &Broker) -> Result<Self, BrokerError> {
-        let uri = parse(settings)?;
-        let is_tls = uri.scheme == AMQPScheme::AMQPS;
-        Ok(Self { host: uri.authority.host, port: uri.authority.port, is_tls })
-    }
-}
-
-/// Who we are at the broker, as `broker.url` says.
-pub(crate) struct Login {
-    pub(crate) user: String,
-    pub(crate) password: SecretString,
-    pub(crate) vhost: String,
-}
-
-impl Login {
-    /// As the settings have it.
-    pub(crate) fn of(settings: &Broker) -> Result<Self, BrokerError> {
-        let uri = parse(settings)?;
-        let who = uri.authority.userinfo;
-        Ok(Self { user: who.username, password: who.password.into(), vhost: uri.vhost })
-    }
-}
-
 /// What an open connection tells.
 #[derive(Debug)]
 pub(crate) enum Change {
@@ -193,13 +135,33 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// Connects once. `purpose` ends the connection's name in the management pages:
-    /// `holdfast/consume`.
+    /// Connects once, to the first node that takes it. Where there are several, they are tried in a random
+    /// order: workers spread over them, and none of them comes back to a sick one time after time.
+    /// `purpose` ends the connection's name in the management pages: `holdfast/consume`.
     ///
     /// # Errors
     /// [`BrokerError`]: the address, the file of authorities, or what the broker said.
     pub async fn open(settings: &Broker, purpose: &str) -> Result<Self, BrokerError> {
-        let mut uri = parse(settings)?;
+        let mut uris = address::uris(settings)?;
+        fastrand::shuffle(&mut uris);
+        let mut errors = Vec::new();
+        for uri in uris {
+            match Self::open_at(settings, uri, purpose).await {
+                Ok(session) => return Ok(session),
+                Err(error) => errors.push(error),
+            }
+        }
+        match errors.pop() {
+            Some(error) if errors.is_empty() => Err(error),
+            last => {
+                // In an order of its own, so that it is the same cause the next time.
+                let causes: BTreeSet<String> = errors.iter().chain(&last).map(ToString::to_string).collect();
+                Err(BrokerError::Nowhere { causes: causes.into_iter().collect::<Vec<_>>().join("; ") })
+            }
+        }
+    }
+
+    async fn open_at(settings: &Broker, mut uri: AMQPUri, purpose: &str) -> Result<Self, BrokerError> {
         let address = Address::of_uri(&uri);
         let heartbeat = u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
         uri.query.heartbeat = Some(heartbeat);
@@ -302,19 +264,6 @@ impl Changes {
 /// [`BrokerError::NameTooLong`].
 pub(crate) fn short(what: &'static str, name: &str) -> Result<ShortString, BrokerError> {
     ShortString::try_new(name).map_err(|_| BrokerError::NameTooLong { what })
-}
-
-/// Reads `broker.url`. The client's own message would repeat the whole address.
-fn parse(settings: &Broker) -> Result<AMQPUri, BrokerError> {
-    let text = settings.url.expose_secret();
-    let mut uri: AMQPUri = text.parse().map_err(|_| BrokerError::Url)?;
-    // For an IPv6 address in brackets the client's parser silently takes `localhost`.
-    let authority = text.split("://").nth(1).unwrap_or_default().split(['/', '?']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    if let Some((address, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        address.clone_into(&mut uri.authority.host);
-    }
-    Ok(uri)
 }
 
 /// The authorities to trust with `amqps://`, beside the public ones. Read at each connection, so
@@ -424,27 +373,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn addresses_are_read_without_their_credentials() {
-        for (url, expected) in [
-            ("amqp://u:p@rabbit:5673/%2f", "rabbit:5673, virtual host `/`"),
-            ("amqps://rabbit/shop", "rabbit:5671, virtual host `shop`"),
-            ("amqp://10.0.0.7", "10.0.0.7:5672, virtual host `/`"),
-            ("amqp://u:p@[2001:db8::1]:5673/%2f", "2001:db8::1:5673, virtual host `/`"),
-            ("amqp://[::1]", "::1:5672, virtual host `/`"),
-        ] {
-            assert_eq!(Address::of(&settings(url)).unwrap().to_string(), expected, "{url}");
-        }
-    }
-
-    #[test]
-    fn an_unreadable_address_is_not_repeated() {
-        for url in ["user:s3cret", "http://user:s3cret@host/", "s3cret", "amqp://user:s3cret@host:99999/"] {
-            let error = Address::of(&settings(url)).unwrap_err();
-            assert!(!format!("{error} {error:?}").contains("s3cret"), "{url}");
-        }
-    }
-
     #[tokio::test]
     async fn connecting_is_limited_in_time_and_names_no_password() {
         // Accepts and never answers.
@@ -454,7 +382,11 @@ mod tests {
             Session::open(&settings(&format!("amqp://u:s3cret@127.0.0.1:{port}/%2f")), "test").await.unwrap_err();
         assert!(matches!(error, BrokerError::Timeout { doing: "connecting", .. }), "{error}");
         drop(listener);
-        let refused = Session::open(&settings(&format!("amqp://u:s3cret@127.0.0.1:{port}/%2f")), "test").await;
+        let nobody = format!("amqp://u:s3cret@127.0.0.1:{port}/%2f");
+        let nowhere =
+            Session::open(&settings(&format!("{nobody},{nobody},amqp://127.0.0.1:1")), "test").await.unwrap_err();
+        assert!(nowhere.to_string().matches("cannot connect to RabbitMQ at").count() == 2, "each once: {nowhere}");
+        let refused = Session::open(&settings(&nobody), "test").await;
         let error = refused.unwrap_err();
         assert!(matches!(error, BrokerError::Connect { .. }), "{error}");
         assert!(!format!("{error} {error:?}").contains("s3cret"));

@@ -13,7 +13,8 @@ use lapin::{ErrorKind, ExchangeKind};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::broker::session::{Address, BrokerError, Session, short};
+use crate::broker::address::Address;
+use crate::broker::session::{BrokerError, Session, short};
 use crate::settings::{Broker, TopologyMode};
 
 /// What the work queue is bound to on the shipment side's exchange.
@@ -278,7 +279,7 @@ pub async fn remove(session: Session, settings: &Broker) -> Result<(), BrokerErr
 /// # Errors
 /// [`BrokerError::Url`], because the virtual host is part of the address.
 pub fn definitions(settings: &Broker) -> Result<Value, BrokerError> {
-    let vhost = Address::of(settings)?.vhost;
+    let vhost = Address::vhost(settings)?;
     let topology = Topology::of(settings);
     let ours = topology.exchanges.iter().filter(|exchange| exchange.owner == Owner::Ours);
     let exchanges: Vec<Value> = ours

@@ -207,7 +207,7 @@ fn try_again(
             let note = Note::Replayed(Replayed { amount: Some(total), shipments: count });
             Ok((ReplayResult::Shipment(last, generation), Reply { ready: ready.ready, ..Reply::nothing(note) }))
         }
-        Way::Anew { shipment, arrival } => Ok(accept_anew(books, shipment, *arrival, job, context)),
+        Way::Anew { shipment, arrival } => Ok(accept_anew(books, shipment, &arrival, job, context)),
         Way::Fee { authorization, fee } => {
             settle_letter(books, letter.id, DeadLetterState::Replayed, Some(job));
             let amount = fee.amount;
@@ -215,7 +215,7 @@ fn try_again(
             let note = Note::Replayed(Replayed { amount: Some(amount), shipments: 0 });
             Ok((ReplayResult::Fee(capture), Reply { ready: planned.ready, ..Reply::nothing(note) }))
         }
-        Way::Fresh(command) => deliver(books, letter, job, *command, context),
+        Way::Fresh(command) => deliver(books, letter, job, &command, context),
     }
 }
 
@@ -286,7 +286,7 @@ fn bind(
 fn accept_anew(
     books: &mut Books,
     shipment: ShipmentKey,
-    arrival: Arrival,
+    arrival: &Arrival,
     job: JobKey,
     context: Context<'_>,
 ) -> (ReplayResult, Reply) {
@@ -295,7 +295,7 @@ fn accept_anew(
     let (order, generation) = (record.order, record.generation);
     // As one that has waited for what it lacked.
     books.order_mut(order).awaiting += 1;
-    let reply = accept::accept(books, &arrival, context);
+    let reply = accept::accept(books, arrival, context);
     let amount = books.shipment(shipment).amount;
     let note = Note::Replayed(Replayed { amount, shipments: 1 });
     (ReplayResult::Shipment(shipment, generation), Reply { ready: reply.ready, ..Reply::nothing(note) })
@@ -306,10 +306,10 @@ fn deliver(
     books: &mut Books,
     letter: &DeadLetter,
     job: JobKey,
-    command: Command,
+    command: &Command,
     context: Context<'_>,
 ) -> Result<(ReplayResult, Reply), WhyNot> {
-    let reply = decide::carry_out(books, &command, context);
+    let reply = decide::carry_out(books, command, context);
     if let Note::DeadLettered { id, path, message, .. } = &reply.note {
         if *id == letter.id {
             // To look at it again is not to see it again.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use comfy_table::{Table, presets};
 
-use crate::broker::session::Address;
+use crate::broker::address::Address;
 use crate::broker::topology::{self, Argument, Owner, Topology};
 use crate::settings::{Broker, TopologyMode};
 
@@ -54,7 +54,8 @@ pub fn run(args: &Args, settings: &Broker, out: &mut impl Write) -> anyhow::Resu
         TopologyMode::Verify => "looks whether all of it is there",
         TopologyMode::None => "does not look at it",
     };
-    writeln!(out, "{table}\n\nAt {}. The worker {mode}, each time it connects.", Address::of(settings)?)?;
+    let addresses: Vec<_> = Address::all(settings)?.iter().map(ToString::to_string).collect();
+    writeln!(out, "{table}\n\nAt {}. The worker {mode}, each time it connects.", addresses.join(" or "))?;
     Ok(())
 }
 

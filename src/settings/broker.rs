@@ -1,5 +1,8 @@
 //! `[broker]`: how to reach RabbitMQ.
 
+use std::collections::BTreeSet;
+
+use secrecy::ExposeSecret;
 use url::Url;
 
 use super::problem::Noted;
@@ -57,8 +60,42 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Broker, Noted> {
     })
 }
 
-/// The address as it may be shown.
+impl Broker {
+    /// The addresses of the nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        nodes(self.url.expose_secret())
+    }
+
+    /// The same settings for each node by itself.
+    pub fn separately(&self) -> Vec<Self> {
+        self.nodes().map(|url| Self { url: url.to_owned().into(), ..self.clone() }).collect()
+    }
+}
+
+/// The addresses in a text: several are separated by commas. A comma that no scheme follows belongs to a
+/// password.
+pub(crate) fn nodes(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let is_next = |at: &usize| ["amqp://", "amqps://"].iter().any(|it| text[at + 1..].trim_start().starts_with(it));
+        let end = text.match_indices(',').map(|(at, _)| at).find(is_next);
+        rest = end.map(|at| &text[at + 1..]);
+        Some(text[..end.unwrap_or(text.len())].trim())
+    })
+}
+
+/// The addresses as they may be shown.
 fn without_credentials(text: &str) -> Result<String, String> {
+    let shown = nodes(text).map(one_without_credentials).collect::<Result<Vec<_>, _>>()?;
+    let vhosts: BTreeSet<&str> = shown.iter().filter_map(|url| url.split_once("://")?.1.split('/').nth(1)).collect();
+    if vhosts.len() > 1 {
+        return Err("must name the same virtual host on every node of the cluster".to_owned());
+    }
+    Ok(shown.join(","))
+}
+
+fn one_without_credentials(text: &str) -> Result<String, String> {
     const EXPECTED: &str = "must be an address such as \"amqps://user:password@host:5671/virtual-host\"";
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "amqp" | "amqps") && url.has_host());
     let Some(mut url) = url else { return Err(EXPECTED.to_owned()) };

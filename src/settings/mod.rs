@@ -31,6 +31,8 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use broker::nodes;
 use problem::Noted;
 pub use problem::{Problem, SettingsErrors};
 pub use section::Effective;
@@ -168,7 +170,8 @@ pub enum LedgerUrl {
 /// How to reach RabbitMQ and what things are called there.
 #[derive(Debug, Clone)]
 pub struct Broker {
-    /// `amqp://` or `amqps://`, with credentials: never printed.
+    /// `amqp://` or `amqps://`, with credentials: never printed. Several are nodes of one cluster, with
+    /// commas between them.
     pub url: SecretString,
     /// PEM file of the authorities to trust with `amqps://`.
     pub ca_file: Option<PathBuf>,

@@ -149,6 +149,11 @@ fn secrets_are_never_shown() {
     assert_eq!(url.value, "amqp://***@rabbit:5672/%2f");
     let (_, effective) = explain("", &[("HOLDFAST_BROKER__URL", "amqp://:s3cr3t@rabbit")]).unwrap();
     assert!(!format!("{effective:?}").contains("s3cr3t"), "{effective:?}");
+    let cluster = "amqp://me:s3cr3t,1@one/shop, amqps://me:s3cr3t@two/shop";
+    let (settings, effective) = explain("", &[("HOLDFAST_BROKER__URL", cluster)]).unwrap();
+    let url = effective.iter().find(|one| one.key == "broker.url").unwrap();
+    assert_eq!(url.value, "amqp://***@one/shop,amqps://***@two/shop");
+    assert_eq!(settings.broker.nodes().count(), 2);
 
     let wrong = [
         "[broker]\nurl = \"s3cr3t\"\nprefetch = \"s3cr3t\"\ntopology = \"s3cr3t\"\nheartbeat = \"s3cr3t\"\n",
@@ -202,7 +207,7 @@ my.toml:11: accounts.flitt-ge.base_url: must use https: http is for loopback onl
 my.toml:9: accounts.flitt-ge.merchant_id: is missing
 my.toml:12: accounts.flitt-ge.secret: is a secret and must not be written here: use { file = "…" }, { env = "…" } or { credential = "…" }
 my.toml:15: accounts.other.protocol: must be "flitt", "fondy" or "flex_pay"
-default (config/holdfast.toml:147): worker.drain_grace: must be at least 5m, the longest timeout of an account
+default (config/holdfast.toml:148): worker.drain_grace: must be at least 5m, the longest timeout of an account
 my.toml:8: brocker: is not a setting: did you mean `broker`?
 "#);
 }
@@ -238,6 +243,8 @@ fn each_rule_has_its_message() {
         ("[broker]\ndead_queue = \"holdfast.work.v1\"".into(), "must not be the same queue"),
         ("[broker]\nca_file = \"/nowhere/ca.pem\"".into(), "broker.ca_file: cannot be read"),
         ("[broker]\nurl = \"http://127.0.0.1\"".into(), "broker.url: must be an address such as"),
+        ("[broker]\nurl = \"amqp://one/shop,amqp://two/other\"".into(), "broker.url: must name the same virtual host"),
+        ("[broker]\nurl = \"amqp://one/shop,amqp://\"".into(), "broker.url: must be an address such as"),
         ("[broker]\nurl = { env = \"FLITT_SECRET\" }".into(), "broker.url: must be an address such as"),
         ("broker = 3".into(), "my.toml:1: broker: is a section"),
         ("[broker\nurl = 1".into(), "my.toml:1: is not TOML"),

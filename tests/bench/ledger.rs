@@ -87,7 +87,7 @@ async fn measure(size: usize, group: usize) -> anyhow::Result<String> {
         }
         ensure!(!answers.is_empty() || captured == size, "only {captured} of {size} were captured");
     }
-    let (spent, wrote) = (cpu() - started, written()? - wrote);
+    let (spent, wrote) = (cpu().saturating_sub(started), written()? - wrote);
     let size = u128::try_from(size)?;
     Ok(format!("{:>18}  {:>21}", spent.as_micros() / size, u128::from(wrote) / size))
 }

@@ -18,6 +18,7 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -230,7 +231,7 @@ async fn an_acknowledgement_that_is_lost_is_counted_and_the_group_comes_again() 
     let (consumer, mut groups) = consume(&settings, Source::Work);
     let mut bodies = BTreeSet::new();
     let held = groups.next().await;
-    let vhost = holdfast::broker::session::Address::of(&settings).unwrap().vhost;
+    let vhost = holdfast::broker::address::Address::vhost(&settings).unwrap();
     node().await.ctl(&["close_all_connections", "-p", &vhost, "test"]).await.unwrap();
     // It is gone when the broker has given the messages back.
     depth_becomes(&settings, &settings.work_queue, 5).await;
@@ -419,6 +420,37 @@ async fn both_sides_come_back_after_the_broker_is_killed() {
     groups.drain(consumer).await;
     publisher.close().await;
     depth_becomes(&settings, "events", 2).await;
+}
+
+/// Of two nodes one is gone, and later the other: whoever is there is used, without a restart.
+#[tokio::test]
+async fn of_several_nodes_whichever_answers_is_used() {
+    let mut one = LocalNode::start(&support::temp_dir(), &[]).await.unwrap();
+    let mut two = LocalNode::start(&support::temp_dir(), &[]).await.unwrap();
+    let both = format!("{},{}", one.url("/").expose_secret(), two.url("/").expose_secret());
+    let settings = Broker { operation_timeout: Duration::from_secs(3), ..support::broker_at(both.into()) };
+    let nodes = settings.separately();
+    two.kill9();
+    listen(&nodes[0]).await;
+    ship(&nodes[0], numbered(1)).await;
+    let publisher = Publisher::spawn(Arc::new(settings.clone()));
+    let (consumer, mut groups) = consume(&settings, Source::Work);
+    assert_eq!(groups.commit(1).await, numbered(1));
+    assert_eq!(publisher.publish(vec![outgoing(1, "capture.succeeded")]).await, [PublishOutcome::Published]);
+
+    let (mut publishing, mut consuming) = (publisher.status(), consumer.status());
+    one.kill9();
+    until(&mut publishing, |status| matches!(status.state, PublisherState::Disconnected(_))).await;
+    until(&mut consuming, |status| matches!(status.state, ConsumerState::Disconnected(_))).await;
+    two.restart().await.unwrap();
+    until(&mut consuming, |status| matches!(status.state, ConsumerState::Consuming)).await;
+    until(&mut publishing, |status| matches!(status.state, PublisherState::Connected)).await;
+    listen(&nodes[1]).await;
+    ship(&nodes[1], ["after".to_owned()]).await;
+    assert_eq!(groups.next().await.commit(), ["after"]);
+    assert_eq!(publisher.publish(vec![outgoing(2, "capture.succeeded")]).await, [PublishOutcome::Published]);
+    groups.drain(consumer).await;
+    publisher.close().await;
 }
 
 #[tokio::test]

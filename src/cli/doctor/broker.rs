@@ -12,19 +12,27 @@ const OLDEST: (u32, u32) = (3, 10);
 
 /// `is_served`: does a worker hold the ledger? Then somebody has to consume.
 pub(super) async fn check(settings: &settings::Broker, is_served: Option<bool>) -> Vec<Check> {
-    let about = "broker";
-    let session = match Session::open(settings, "doctor").await {
-        Ok(session) => session,
-        Err(error) => {
-            let way_out = "check broker.url, the user's permissions on the virtual host, and whether RabbitMQ runs";
-            return vec![
-                Check::unreachable(about, error.to_string(), way_out),
-                Check::unknown("exchanges and queues", "the broker is not reached"),
-            ];
+    let (mut checks, mut reached) = (Vec::new(), None);
+    for node in settings.separately() {
+        let about = "broker";
+        match Session::open(&node, "doctor").await {
+            Ok(session) => {
+                let version = inspect::version(&node, session.address()).await;
+                checks.push(named(about, version.as_deref(), &session.address().to_string()));
+                if let Some(earlier) = reached.replace(session) {
+                    close(earlier).await;
+                }
+            }
+            Err(error) => {
+                let way_out = "check broker.url, the user's permissions on the virtual host, and whether RabbitMQ runs";
+                checks.push(Check::unreachable(about, error.to_string(), way_out));
+            }
         }
+    }
+    let Some(session) = reached else {
+        checks.push(Check::unknown("exchanges and queues", "the broker is not reached"));
+        return checks;
     };
-    let version = inspect::version(settings).await;
-    let mut checks = vec![named(about, version.as_deref(), &session.address().to_string())];
     let topology = Topology::of(settings);
     for exchange in &topology.exchanges {
         let about = format!("exchange {}", exchange.name);
@@ -57,11 +65,15 @@ pub(super) async fn check(settings: &settings::Broker, is_served: Option<bool>) 
             }
         });
     }
+    close(session).await;
+    checks.push(bindings(settings, &topology).await);
+    checks
+}
+
+async fn close(session: Session) {
     if let Ok(channel) = session.channel().await {
         session.close(channel).await;
     }
-    checks.push(bindings(settings, &topology).await);
-    checks
 }
 
 /// Does what we are sent reach our queue? AMQP does not show bindings; the management plugin does.
@@ -126,6 +138,7 @@ fn wrong(about: String, error: &BrokerError) -> Check {
         | BrokerError::CaFile { .. }
         | BrokerError::NameTooLong { .. }
         | BrokerError::Connect { .. }
+        | BrokerError::Nowhere { .. }
         | BrokerError::Amqp { .. }
         | BrokerError::Timeout { .. }
         | BrokerError::ConsumerEnded { .. }

@@ -227,7 +227,7 @@ impl Stage<'_> {
             let mut loaded = load::load(self.connection, books.take(), &commands, &self.is_single())?;
             loaded.claim(&claimed, job);
             for (letter, command) in chunk.into_iter().zip(commands) {
-                let verdict = self.decide(&mut loaded, command);
+                let verdict = self.decide(&mut loaded, &command);
                 rehearsed.push(Rehearsed { letter: DeadLetter { raw: None, ..letter }, verdict });
             }
             books = Some(loaded);
@@ -235,9 +235,9 @@ impl Stage<'_> {
         Ok(rehearsed)
     }
 
-    fn decide(&self, books: &mut Books, command: Command) -> Result<Replayed, WhyNot> {
+    fn decide(&self, books: &mut Books, command: &Command) -> Result<Replayed, WhyNot> {
         let context = Context { policy: self.policy, now: self.now, jitter: Jitter::NONE };
-        let note = decide::decide(books, &command, context).note;
+        let note = decide::decide(books, command, context).note;
         if let Note::Replayed(replayed) = note {
             return Ok(replayed);
         }

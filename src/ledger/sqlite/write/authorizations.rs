@@ -5,9 +5,7 @@ use rusqlite::{Connection, params};
 
 use super::{Prepared, Result};
 use crate::capture::books::{Change, Entry};
-use crate::capture::evidence::ProviderBalance;
-use crate::capture::records::{Ask, Authorization, SingleUse, Watch};
-use crate::clock::Timestamp;
+use crate::capture::records::Authorization;
 use crate::ledger::sqlite::codec::{self, at};
 use crate::money::Money;
 
@@ -68,13 +66,13 @@ impl<'a> Authorizations<'a> {
             Change::Inserted => self.write(record, Extent::Everything),
             Change::Updated => {
                 let before = entry.before.as_deref().expect("an authorization is kept as it was");
-                let (before, now) = (Parts::of(before), Parts::of(record));
-                if before.terms != now.terms {
+                let changed = Changed::between(before, record);
+                if changed.terms {
                     self.write(record, Extent::Terms)?;
-                } else if before.balance != now.balance {
+                } else if changed.balance {
                     self.write(record, Extent::Balance)?;
                 }
-                if before.watch != now.watch { self.write_watch(record) } else { Ok(()) }
+                if changed.watch { self.write_watch(record) } else { Ok(()) }
             }
         }
     }
@@ -159,49 +157,33 @@ enum Extent {
     Everything,
 }
 
-/// What is written together.
-struct Parts<'a> {
-    balance: (Money, Money, Money, u32, u32, u32, ProviderBalance),
-    terms: (Money, bool, Option<Timestamp>, bool, u32, Money, SingleUse, Option<Timestamp>, u32, Option<Ask>, u32),
-    watch: &'a Watch,
+/// Which parts differ.
+struct Changed {
+    balance: bool,
+    terms: bool,
+    watch: bool,
 }
 
-impl<'a> Parts<'a> {
+impl Changed {
     /// Every field is named, so that a new one is not forgotten.
-    fn of(record: &'a Authorization) -> Self {
-        let Authorization {
-            // These never change.
-            key: _,
-            account: _,
-            reference: _,
-            order: _,
-            currency: _,
-            // The balance.
-            captured,
-            reserved,
-            excess,
-            planned,
-            in_flight,
-            epoch,
-            provider,
-            // The terms, and what is known of how it is used.
-            authorized,
-            is_amount_known,
-            expires_at,
-            expiry_is_derived,
-            waiting,
-            waiting_amount,
-            single,
-            freeze_at,
-            reads,
-            ask,
-            unresolved,
-            // What is due about it.
-            ref watch,
-        } = *record;
-        Self {
-            balance: (captured, reserved, excess, planned, in_flight, epoch, provider),
-            terms: (
+    fn between(before: &Authorization, now: &Authorization) -> Self {
+        let parts = |record: &Authorization| {
+            let Authorization {
+                // These never change.
+                key: _,
+                account: _,
+                reference: _,
+                order: _,
+                currency: _,
+                // The balance.
+                captured,
+                reserved,
+                excess,
+                planned,
+                in_flight,
+                epoch,
+                provider,
+                // The terms, and what is known of how they are used.
                 authorized,
                 is_amount_known,
                 expires_at,
@@ -213,8 +195,19 @@ impl<'a> Parts<'a> {
                 reads,
                 ask,
                 unresolved,
-            ),
-            watch,
+                // Compared by itself: it cannot be copied.
+                watch: _,
+            } = *record;
+            let balance = (captured, reserved, excess, planned, in_flight, epoch, provider);
+            let terms = (authorized, is_amount_known, expires_at, expiry_is_derived);
+            (balance, terms, (waiting, waiting_amount, single, freeze_at, reads, ask, unresolved))
+        };
+        let (before_balance, before_terms, before_use) = parts(before);
+        let (balance, terms, of_use) = parts(now);
+        Self {
+            balance: before_balance != balance,
+            terms: before_terms != terms || before_use != of_use,
+            watch: before.watch != now.watch,
         }
     }
 }
