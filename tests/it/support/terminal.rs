@@ -69,14 +69,18 @@ impl Terminal {
     }
 
     /// Waits for its end: its exit code, and everything that it has shown.
-    pub async fn ends(mut self) -> (i32, String) {
+    pub async fn ends(self) -> (i32, String) {
+        let Self { mut child, keys, mut screen, mut shown } = self;
+        // Nothing more is typed: whatever still waits for keys is told so.
+        drop(keys);
         let mut rest = Vec::new();
         let ended = async {
-            self.screen.read_to_end(&mut rest).await.unwrap();
-            self.child.wait().await.unwrap()
+            screen.read_to_end(&mut rest).await.unwrap();
+            child.wait().await.unwrap()
         };
-        let ended = tokio::time::timeout(PATIENCE, ended).await.expect("an end in time");
-        self.shown.push_str(&String::from_utf8_lossy(&rest));
-        (ended.code().unwrap(), self.shown)
+        let ended = tokio::time::timeout(PATIENCE, ended).await;
+        shown.push_str(&String::from_utf8_lossy(&rest));
+        let Ok(ended) = ended else { panic!("it did not end, and shows {shown:?}") };
+        (ended.code().unwrap(), shown)
     }
 }
