@@ -418,6 +418,7 @@ mod tests {
         testing::end_lease(&source, workers[1]);
         assert_eq!(running(&desks[0]), job);
         // Nobody changes it in the middle of a step.
+        let row = desks[1].put(&request).expect("put");
         desks[0].begin_step().expect("held");
         std::thread::scope(|scope| {
             let change = || desks[1].change_replay(row, job[0], JobState::Paused, &request).expect("answered");
