@@ -82,6 +82,13 @@ async fn two_workers_share_a_ledger_and_one_goes_on_for_both() {
     shared.ship("both", Account::Flex, 100).await;
     world.outcomes(100).await;
 
+    let (code, said) = shared.holdfast(&["doctor", "--output", "json"]).await;
+    assert!(code == 0 && said.contains("2 workers run on it"), "{code} {said}");
+    let (code, said) = shared.holdfast(&["check"]).await;
+    assert!(code == 0 && said.contains("postgres://holdfast@"), "{code} {said}");
+    let (code, said) = shared.holdfast(&["backup", "/nowhere/copy.db"]).await;
+    assert!(code == 2 && said.contains("pg_dump"), "{code} {said}");
+
     let (code, said) = shared.holdfast(&["accounts", "pause", "flex", "--reason", "they asked us to"]).await;
     assert!(code == 0 && said.contains("other workers follow"), "{said}");
     for worker in [&mut first, &mut second] {
