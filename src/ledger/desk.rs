@@ -436,7 +436,9 @@ mod tests {
         assert_eq!(taken, put, "each by one");
         assert_eq!(take(&desks[1]).count(), 0, "those that were taken are under way");
         desks[0].answer(put[0], &Answer { done: true, message: String::new() }).expect("answered");
-        workers.iter().for_each(|worker| testing::end_lease(&source, *worker));
+        for worker in workers {
+            testing::end_lease(&source, worker);
+        }
         let third = Desk::of_worker(&source, Some(testing::enter_worker(&source, "w3"))).expect("a desk");
         assert_eq!(take(&third).collect::<Vec<_>>(), put[1..]);
     }

@@ -16,7 +16,7 @@ use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
 use crate::ledger::codec::{At, corrupt, instant};
 use crate::ledger::moving;
-use crate::ledger::session::{self, Row, Session};
+use crate::ledger::session::{self, Row, Session, SessionError};
 use crate::ledger::sqlite::{lock, open_error, open_for_writing};
 use crate::ledger::{LedgerError, Source};
 
@@ -82,7 +82,14 @@ fn tidy(session: &Session) -> session::Result<()> {
     if session.find(unread, params![], |_| Ok(()))?.is_some() {
         return Ok(());
     }
-    session.batch("DROP INDEX IF EXISTS captures_restored")
+    match session.batch("DROP INDEX IF EXISTS captures_restored") {
+        // The worker may have no right to; it costs time, and nothing else.
+        Err(SessionError::Postgres(why)) => {
+            tracing::warn!("the index captures_restored is of no use any more and could not be dropped: {why}");
+            Ok(())
+        }
+        dropped => dropped,
+    }
 }
 
 /// What the worker holds in PostgreSQL that has authorizations read; any number that nobody else uses.

@@ -1,5 +1,5 @@
-//! Two workers on one PostgreSQL: what an operator asks one of them reaches both, and when one is killed the
-//! other goes on with what it had begun.
+//! Workers on PostgreSQL: what an operator asks one of two reaches both, and when one is killed the other
+//! goes on with what it had begun. And a ledger that is moved there out of its file.
 
 use std::time::Duration;
 
@@ -105,4 +105,35 @@ async fn two_workers_share_a_ledger_and_one_goes_on_for_both() {
     let (code, said) = shared.holdfast(&["audit"]).await;
     assert_eq!(code, 0, "{said}");
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_is_moved_and_the_next_worker_goes_on_there_alone() {
+    let shared = Shared::new().await;
+    let world = &shared.world;
+    let worker = world.worker();
+    shared.ship("before", Account::Flex, 30).await;
+    world.outcomes(30).await;
+    let file = format!("sqlite:{}", world.config().with_file_name("holdfast.db").display());
+    let migrate = ["migrate", "--from", &file, "--to", shared.database.url.expose_secret()];
+    let (code, said) = shared.holdfast(&migrate).await;
+    assert!(code == 5 && said.contains("another worker holds the ledger"), "{code} {said}");
+    worker.stop().await;
+    let (code, said) = shared.holdfast(&migrate).await;
+    assert!(code == 0 && said.contains("read back and the same"), "{code} {said}");
+
+    let (code, _, said) = world.holdfast(&["run"]).await;
+    assert!(code == 4 && said.contains("was moved to postgres://") && said.contains("set ledger.url"), "{code} {said}");
+    let worker = shared.worker();
+    // Everything once more, and some that are new.
+    let before = world.sent();
+    world.publish(before).await;
+    shared.ship("after", Account::Flitt, 10).await;
+    world.outcomes(40).await;
+    crate::support::depth_becomes(&world.broker, &world.broker.work_queue, 0).await;
+    let (code, said) = shared.holdfast(&["audit"]).await;
+    assert_eq!(code, 0, "{said}");
+    worker.stop().await;
+    world.listener.assert_none_repeated();
+    assert_eq!(world.listener.received().iter().filter(|event| event.is_outcome()).count(), 40);
 }
