@@ -164,6 +164,11 @@ impl Worker {
         assert_eq!(self.ended().await.signal(), Some(9));
     }
 
+    /// How it has ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("the worker ends in time").unwrap()
