@@ -22,6 +22,9 @@ const COMMITTED: Duration = Duration::from_millis(500);
 /// The end of a transaction, as a worker sends it to PostgreSQL.
 const COMMIT: &[u8] = b"COMMIT\0";
 
+/// What a worker says at the beginning of the connection that its captures are written on, and on no other.
+const WRITES: &[u8] = b"enable_seqscan";
+
 /// What a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
@@ -29,7 +32,7 @@ pub enum Speaks {
     Amqp,
 }
 
-/// What happens to the next COMMIT.
+/// What happens to the next COMMIT of captures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Commit {
     /// It arrives, and its answer does not.
@@ -62,6 +65,7 @@ struct Line {
     speaks: Speaks,
     weather: watch::Sender<Weather>,
     commit: Mutex<Option<Commit>>,
+    cut_commits: AtomicUsize,
     redeliveries: AtomicUsize,
 }
 
@@ -71,8 +75,8 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let weather = watch::Sender::new(Weather::default());
-        let (commit, redeliveries) = (Mutex::new(None), AtomicUsize::new(0));
-        let line = Arc::new(Line { server, speaks, weather, commit, redeliveries });
+        let (commit, cut_commits, redeliveries) = (Mutex::new(None), AtomicUsize::new(0), AtomicUsize::new(0));
+        let line = Arc::new(Line { server, speaks, weather, commit, cut_commits, redeliveries });
         let of_task = Arc::clone(&line);
         let task = tokio::spawn(async move {
             loop {
@@ -97,9 +101,14 @@ impl Proxy {
         self.line.weather.send_modify(|weather| weather.is_silent = is_silent);
     }
 
-    /// The next COMMIT ends its connection.
+    /// The next COMMIT of captures ends its connection.
     pub fn cut_commit(&self, how: Commit) {
         *self.line.commit.lock().unwrap() = Some(how);
+    }
+
+    /// COMMITs that have ended their connections.
+    pub fn cut_commits(&self) -> usize {
+        self.line.cut_commits.load(Ordering::Relaxed)
     }
 
     /// Messages that RabbitMQ has said to have delivered before.
@@ -148,10 +157,15 @@ async fn there(
     is_cut: &AtomicBool,
 ) {
     let mut buffer = vec![0; 64 << 10];
+    let mut writes = false;
     while let Some(read) = pass(&mut weather, &mut from, &mut buffer).await {
-        let is_commit = read.windows(COMMIT.len()).any(|bytes| bytes == COMMIT);
-        let cut = if is_commit { line.commit.lock().unwrap().take() } else { None };
-        is_cut.store(cut.is_some(), Ordering::Relaxed);
+        let says = |what: &[u8]| read.windows(what.len()).any(|bytes| bytes == what);
+        writes = writes || says(WRITES);
+        let cut = if writes && says(COMMIT) { line.commit.lock().unwrap().take() } else { None };
+        if cut.is_some() {
+            line.cut_commits.fetch_add(1, Ordering::Relaxed);
+            is_cut.store(true, Ordering::Relaxed);
+        }
         if cut == Some(Commit::Lost) || to.write_all(read).await.is_err() {
             return;
         }

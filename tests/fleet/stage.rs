@@ -306,7 +306,7 @@ listen = "127.0.0.1:0"
 [capture]
 deadline_margin = "10s"
 derived_deadline_margin = "10s"
-final_grace = "500ms"
+final_grace = "2s"
 quiet = "8s"
 send_within = "3s"
 look_after = ["400ms", "600ms", "1s"]

@@ -1,7 +1,7 @@
 //! What goes wrong while the workers work: one of them is killed every other second, both servers crash
 //! twice, and the network is cut.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -34,7 +34,6 @@ pub struct Trouble {
     pub resets: AtomicUsize,
     pub one_sided_resets: AtomicUsize,
     pub silences: AtomicUsize,
-    pub cut_commits: AtomicUsize,
 }
 
 /// Counts one more.
@@ -115,12 +114,10 @@ pub async fn cut(stage: &Stage, seed: u64, trouble: &Trouble, stop: &Cancellatio
         let proxy = networks.choose(&mut rng).unwrap();
         match number % 5 {
             0 => {
-                to_ledger.cut_commit(Commit::Unanswered);
-                count(&trouble.cut_commits);
+                stage.networks.iter().for_each(|[to_ledger, _]| to_ledger.cut_commit(Commit::Unanswered));
             }
             1 => {
-                to_ledger.cut_commit(Commit::Lost);
-                count(&trouble.cut_commits);
+                stage.networks.iter().for_each(|[to_ledger, _]| to_ledger.cut_commit(Commit::Lost));
             }
             2 => {
                 proxy.reset(false);
@@ -150,6 +147,8 @@ pub async fn cut(stage: &Stage, seed: u64, trouble: &Trouble, stop: &Cancellatio
 /// What came of it, as the workers and the network have it.
 pub struct Consequences {
     counts: Vec<(&'static str, usize)>,
+    /// What the workers warned of, without what is particular to each time.
+    warnings: BTreeMap<String, usize>,
 }
 
 impl Consequences {
@@ -171,7 +170,7 @@ impl Consequences {
             ("workers killed", read(&trouble.kills)),
             ("PostgreSQL crashed and was restarted", read(&trouble.restarts_of_postgres)),
             ("RabbitMQ crashed and was restarted", read(&trouble.restarts_of_rabbitmq)),
-            ("messages redelivered to workers", stage.networks.iter().map(|[_, proxy]| proxy.redeliveries()).sum()),
+            ("messages redelivered", stage.networks.iter().map(|[_, proxy]| proxy.redeliveries()).sum()),
             ("captures of dead workers taken over", usize::try_from(taken_over).unwrap()),
         ];
         if is_cut {
@@ -179,19 +178,28 @@ impl Consequences {
                 ("connections reset: whole networks", read(&trouble.resets)),
                 ("connections reset, and the server did not hear of it", read(&trouble.one_sided_resets)),
                 ("silences", read(&trouble.silences)),
-                ("COMMITs to be cut off", read(&trouble.cut_commits)),
-                ("COMMITs cut off that were durable", durable(true)),
-                ("COMMITs cut off that were not", durable(false)),
+                ("COMMITs cut off", stage.networks.iter().map(|[proxy, _]| proxy.cut_commits()).sum()),
+                ("found out to be durable", durable(true)),
+                ("found out not to be", durable(false)),
             ]);
         }
         counts.push(("events published again", repeated));
-        Self { counts }
+        let mut warnings = BTreeMap::new();
+        for line in logs.iter().filter(|line| line["level"] == "WARN" || line["level"] == "ERROR") {
+            let message = line["message"].as_str().unwrap_or_default();
+            *warnings.entry(message.split(": ").next().unwrap().to_owned()).or_default() += 1;
+        }
+        Self { counts, warnings }
     }
 
     /// The table of them.
     pub fn told(&self) -> String {
         let mut text = String::new();
         for (what, times) in &self.counts {
+            writeln!(text, "{times:>7}  {what}").unwrap();
+        }
+        writeln!(text, "the workers warned:").unwrap();
+        for (what, times) in &self.warnings {
             writeln!(text, "{times:>7}  {what}").unwrap();
         }
         text
