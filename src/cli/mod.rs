@@ -25,6 +25,7 @@ mod dead_letters;
 mod demo;
 mod doctor;
 mod failure;
+mod interrupt;
 mod manual;
 mod migrate;
 mod narrow;
@@ -127,7 +128,7 @@ impl Command {
             Self::Authorizations(command) => authorizations::run(command, now, context),
             Self::Accounts(command) => accounts::run(command, now, context),
             Self::DeadLetters(command) => dead_letters::run(command, now, context),
-            Self::Audit(args) => wait_for(audit::run(args, context)),
+            Self::Audit(args) => wait_for(audit::run(args, now, context)),
             Self::Check => check::run(context),
             Self::Doctor(args) => wait_for(doctor::run(args, context)),
             Self::Demo => wait_for(demo::run(context)),
@@ -168,7 +169,11 @@ impl Context {
     /// # Errors
     /// Those of the settings; or there is no ledger, or none that can be read, with exit code 4.
     pub fn report(&self) -> Result<Report, Failure> {
-        Report::open(&self.settings()?.ledger).or_exit(Exit::Ledger)
+        let report = Report::open(&self.settings()?.ledger).or_exit(Exit::Ledger)?;
+        if let Some(place) = report.moved_to().or_exit(Exit::Ledger)? {
+            self.output.notice(&format!("this ledger was moved to {place}: what is told is how it was then"));
+        }
+        Ok(report)
     }
 
     fn explain(&self) -> Result<(Settings, Vec<Effective>), SettingsErrors> {

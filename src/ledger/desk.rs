@@ -203,11 +203,7 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn answer_to(&self, row: i64) -> Result<Option<Answer>, LedgerError> {
-        let sql = "SELECT answer FROM requests WHERE request_row = ?1";
-        Ok(self.session().one(sql, [row], |row| {
-            let text = row.get_ref(0)?.as_str_or_null()?;
-            text.map(|text| serde_json::from_str(text).map_err(|_| corrupt("an answer is not JSON"))).transpose()
-        })?)
+        Ok(answered(&self.session(), row)?)
     }
 
     /// Answers a request; `false` where it is answered already.
@@ -302,6 +298,14 @@ fn read_request(row: &Row<'_>) -> rusqlite::Result<(i64, Option<Request>)> {
     let what = serde_json::from_str(row.get_ref("what")?.as_str()?).ok();
     let (by, reason) = (row.get("asked_by")?, row.get("reason")?);
     Ok((row.get("request_row")?, what.map(|what| Request { by, reason, what })))
+}
+
+/// The answer to a request, where there is one: whoever asked may have withdrawn it.
+fn answered(session: &Session, row: i64) -> session::Result<Option<Answer>> {
+    session.one("SELECT answer FROM requests WHERE request_row = ?1", [row], |row| {
+        let text = row.get_ref(0)?.as_str_or_null()?;
+        text.map(|text| serde_json::from_str(text).map_err(|_| corrupt("an answer is not JSON"))).transpose()
+    })
 }
 
 fn write_answer(session: &Session, row: i64, answer: &Answer) -> session::Result<bool> {
@@ -472,5 +476,25 @@ mod tests {
         testing::end_lease(&source, workers[1]);
         assert_eq!(told(), ("active".to_owned(), None), "as it was said last");
         assert!(!desks[1].is_served().expect("asked"));
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_said_so_and_asked_again_when_it_is_back() {
+        use crate::ledger::postgres::{Address, local_server::LocalServer};
+        let server = LocalServer::start().expect("PostgreSQL is installed");
+        let address = Address::parse(&server.create_database().expect("a database").url).expect("an address");
+        let source = Source::from(address);
+        moving::migrate(&source).expect("a new ledger");
+        let desk = Desk::open(&source).expect("a desk");
+        let row = desk.put(&request("flex")).expect("put");
+        server.crash().expect("stopped");
+        for _ in 0..2 {
+            let away = desk.answer_to(row).expect_err("nobody answers");
+            assert!(matches!(away, LedgerError::Away(_)), "{away:?}");
+        }
+        let away = Desk::open(&source).expect_err("nobody answers");
+        assert!(matches!(&away, LedgerError::Away(_)), "{away:?}");
+        server.start_again().expect("started");
+        assert_eq!(desk.open_requests().expect("read"), [(row, Some(request("flex")))]);
     }
 }

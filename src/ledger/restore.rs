@@ -50,7 +50,8 @@ pub fn begin(source: &Source) -> Result<u64, LedgerError> {
 /// Nothing, where a worker runs in PostgreSQL. One that begins meanwhile waits.
 fn mark(session: &Session, now: Timestamp) -> session::Result<Option<u64>> {
     session.change(|session| {
-        session.batch(session.pick("", "LOCK TABLE workers IN ACCESS EXCLUSIVE MODE"))?;
+        session
+            .batch(session.pick("", "SET LOCAL statement_timeout = 0; LOCK TABLE workers IN ACCESS EXCLUSIVE MODE"))?;
         let live = session.pick("SELECT 1 WHERE FALSE", "SELECT 1 FROM workers WHERE lease_until > now()");
         if session.find(live, params![], |_| Ok(()))?.is_some() {
             return Ok(None);
