@@ -233,7 +233,7 @@ impl Frames {
                 // A short text (the consumer's tag), eight bytes (the delivery's), a bit.
                 count += usize::from(arguments[1 + usize::from(arguments[0]) + 8] & 1);
             }
-            self.begun.drain(..7 + length + 1);
+            self.begun.drain(..=7 + length);
         }
         count
     }

@@ -215,9 +215,8 @@ impl Stage {
                     last = (now, Instant::now());
                 }
             }
-            if last.1.elapsed() > STUCK {
-                panic!("nothing moves any more: {:?}\n{}", last.0, self.stuck().await);
-            }
+            let is_stuck = last.1.elapsed() > STUCK;
+            assert!(!is_stuck, "nothing moves any more: {:?}\n{}", last.0, self.stuck().await);
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     }
