@@ -7,10 +7,10 @@ use holdfast::ledger::postgres::local_server::{Database, LocalServer};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
-use crate::support::PATIENCE;
 use crate::support::order::{Account, Order};
 use crate::support::worker::Worker;
 use crate::support::world::World;
+use crate::support::{PATIENCE, audit, copy};
 
 const LEDGER: &str = "HOLDFAST_LEDGER__URL";
 
@@ -112,6 +112,9 @@ async fn two_workers_share_a_ledger_and_one_goes_on_for_both() {
     let (code, said) = shared.holdfast(&["audit"]).await;
     assert_eq!(code, 0, "{said}");
     second.stop().await;
+    let ledger = copy::ledger(&shared.database.url).await;
+    let found = audit::differences(&ledger, &world.books(), &world.listener.received(), &world.sent());
+    assert!(found.is_empty(), "{} differences:\n{}", found.len(), found.join("\n"));
 }
 
 /// Nothing is lost and nothing is done twice when PostgreSQL crashes under a worker; the worker stays.

@@ -9,6 +9,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod account;
 mod faults;
 mod orders;
 mod stage;
@@ -23,11 +24,18 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use orders::Size;
 use stage::{Progress, Stage};
 use support::worker::Worker;
 
 /// Captures that must have been made, whatever failed beside them.
 const CAPTURES: usize = 20_000;
+
+/// At each account that captures several times.
+const SEVERAL: Size = Size { orders: 1_030, shipments: 3..=3 };
+
+/// At each account that captures once.
+const ONCE: Size = Size { orders: 1_350, shipments: 1..=2 };
 
 /// Says how to repeat a run that failed.
 struct Again(u64);
@@ -46,7 +54,7 @@ async fn twenty_thousand_captures_while_everything_fails_at_once() {
     let _again = Again(seed);
     say(&format!("seed {seed}"));
     let stage = Stage::new(seed).await;
-    let orders = orders::random(&mut ChaCha8Rng::seed_from_u64(seed), &stage.accounts());
+    let orders = orders::random(&mut ChaCha8Rng::seed_from_u64(seed), &stage.accounts(), &SEVERAL, &ONCE);
     let shipments: usize = orders.iter().map(|order| order.shipments.len()).sum();
     let mut worker = stage.worker();
     worker.consuming().await;

@@ -1,17 +1,13 @@
 //! The orders: every currency exponent, several lines and shipments, fees, discounts of what never ships.
 
+use std::ops::RangeInclusive;
+
 use holdfast::sandbox::{NewAuthorization, OnExpiry, Protocol};
 use rand::Rng;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::stage::Account;
-
-/// Orders at each account that captures several times, three shipments each.
-const SEVERAL: usize = 1_030;
-
-/// Orders at each account that captures once.
-const ONCE: usize = 1_350;
+use crate::account::Account;
 
 /// Currencies and their decimals.
 const CURRENCIES: [(&str, u32); 5] = [("EUR", 2), ("GEL", 2), ("USD", 2), ("JPY", 0), ("KWD", 3)];
@@ -35,22 +31,30 @@ pub struct Order {
     on_expiry: OnExpiry,
 }
 
-/// All of them, the same for the same seed.
-pub fn random(rng: &mut impl Rng, accounts: &[Account]) -> Vec<Order> {
+/// How many orders there are at each account of a kind, and of how many shipments.
+pub struct Size {
+    pub orders: usize,
+    pub shipments: RangeInclusive<u32>,
+}
+
+/// All of them, the same for the same seed: at accounts that capture several times, and at those that
+/// capture once.
+pub fn random(rng: &mut impl Rng, accounts: &[Account], several: &Size, once: &Size) -> Vec<Order> {
     let mut orders = Vec::new();
     for account in accounts {
-        let count = if account.is_single() { ONCE } else { SEVERAL };
-        for number in 0..count {
-            orders.push(Order::random(rng, *account, number));
+        let size = if account.is_single() { once } else { several };
+        for number in 0..size.orders {
+            let (least, most) = (*size.shipments.start(), *size.shipments.end());
+            let shipments = if least == most { most } else { rng.random_range(least..=most) };
+            orders.push(Order::random(rng, *account, number, shipments));
         }
     }
     orders
 }
 
 impl Order {
-    fn random(rng: &mut impl Rng, account: Account, number: usize) -> Self {
+    fn random(rng: &mut impl Rng, account: Account, number: usize, count: u32) -> Self {
         let id = format!("{}-{number}", account.name());
-        let count = if account.is_single() { rng.random_range(1..=2) } else { 3 };
         let mut lines: Vec<(u32, i64)> =
             (0..rng.random_range(1..=3)).map(|_| (rng.random_range(1..=4), rng.random_range(50..9_999))).collect();
         // Every shipment has at least one unit of the first line.

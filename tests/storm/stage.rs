@@ -19,6 +19,7 @@ use rusqlite::{Connection, OpenFlags};
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
+use crate::account::Account;
 use crate::faults;
 use crate::orders::Order;
 use crate::support::listener::Listener;
@@ -41,33 +42,6 @@ const STUCK: Duration = Duration::from_mins(2);
 
 /// Messages confirmed at a time.
 const CHUNK: usize = 1_000;
-
-/// One of twelve accounts: a protocol at one of the four providers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Account {
-    pub protocol: Protocol,
-    pub provider: usize,
-}
-
-impl Account {
-    /// As configured.
-    pub fn name(self) -> String {
-        let protocol = match self.protocol {
-            Protocol::Flitt => "flitt",
-            Protocol::Fondy => "fondy",
-            Protocol::FlexPay => "flex",
-        };
-        format!("{protocol}-{}", self.provider)
-    }
-
-    /// May an authorization be captured once only?
-    pub const fn is_single(self) -> bool {
-        match self.protocol {
-            Protocol::Flitt | Protocol::Fondy => true,
-            Protocol::FlexPay => false,
-        }
-    }
-}
 
 /// Everything around the worker.
 pub struct Stage {

@@ -36,8 +36,8 @@ mod schema;
 // a server of the tests' own
 pub mod local_server;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -213,8 +213,14 @@ impl Ledger for PostgresLedger {
         let worker = self.worker;
         async move {
             let is_first = !self.was_asked_for_interrupted.load(Ordering::Relaxed);
+            let so_far = Arc::new(Mutex::default());
             let found = self.ask(move |session| {
-                async move { read::interrupted(session, &read::among(session, worker).await?, is_first).await }.boxed()
+                let so_far = Arc::clone(&so_far);
+                async move {
+                    let among = read::among(session, worker).await?;
+                    read::interrupted(session, &among, is_first, &so_far).await
+                }
+                .boxed()
             });
             let found = found.await?;
             self.was_asked_for_interrupted.store(true, Ordering::Relaxed);

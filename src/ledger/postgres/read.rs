@@ -1,6 +1,9 @@
 //! What the worker's loops ask the ledger: what is due, what is not published, what a worker that is gone
 //! has left, how it is doing. What others look after is left to them.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -223,11 +226,18 @@ pub(super) async fn unpublished(
 }
 
 const INTERRUPTED: &str = "
+    SELECT capture_row FROM captures
+    WHERE is_open = 1 AND (state = 'sending' OR state = 'in_doubt')
+    AND claimed_by IS DISTINCT FROM $2 AND (claimed_by = ANY($1)) IS NOT TRUE";
+
+/// Whoever has one in hand just now is waited for: should it be our own question whose connection was lost,
+/// what it takes is ours.
+const TAKE_OVER: &str = "
     UPDATE captures SET claimed_by = $2 WHERE capture_row = ANY(ARRAY(
       SELECT capture_row FROM captures
-      WHERE is_open = 1 AND (state = 'sending' OR state = 'in_doubt')
-      AND claimed_by IS DISTINCT FROM $2 AND (claimed_by = ANY($1)) IS NOT TRUE
-      ORDER BY capture_row FOR UPDATE SKIP LOCKED))
+      WHERE capture_row = ANY($3) AND is_open = 1 AND (state = 'sending' OR state = 'in_doubt')
+      AND (claimed_by = ANY($1)) IS NOT TRUE
+      ORDER BY capture_row FOR UPDATE))
     RETURNING capture_row, epoch";
 
 const GONE: &str = "SELECT worker_row FROM workers
@@ -240,19 +250,35 @@ const TAKEN_OVER: &str = "
 
 /// Captures that a worker had begun which is gone, and that are ours from now on. Of those that nobody has
 /// ever claimed, such as a ledger has that came from a file, only the first question finds any.
-pub(super) async fn interrupted(session: &Session, among: &Among, is_first: bool) -> Result<Vec<(CaptureKey, u32)>> {
+///
+/// `found` is what was found so far by the same question: when its answer was lost on the way, they are ours
+/// already, and would be nobody's for as long as we live if they were not told again.
+pub(super) async fn interrupted(
+    session: &Session,
+    among: &Among,
+    is_first: bool,
+    found: &Mutex<BTreeSet<i64>>,
+) -> Result<Vec<(CaptureKey, u32)>> {
     let mut gone: Vec<i64> = Vec::new();
     for row in session.query(GONE, &[&among.worker]).await? {
         gone.push(row.read(0)?);
     }
-    if gone.is_empty() && !is_first {
-        return Ok(Vec::new());
+    if !gone.is_empty() || is_first {
+        let left = session.query(INTERRUPTED, &[&among.others, &among.worker]).await?;
+        let left = left.iter().map(|row| row.read(0)).collect::<rusqlite::Result<Vec<i64>>>()?;
+        found.lock().expect("nothing panics under it").extend(left);
     }
-    let rows = session.query(INTERRUPTED, &[&among.others, &among.worker]).await?;
-    session.execute(TAKEN_OVER, &[&gone]).await?;
-    let capture = |row: &Row| Ok((CaptureKey::new(row.read(0)?), row.read(1)?));
-    let mut captures: Vec<_> = rows.iter().map(capture).collect::<rusqlite::Result<_>>()?;
-    captures.sort_unstable();
+    let found: Vec<i64> = found.lock().expect("nothing panics under it").iter().copied().collect();
+    let mut captures = Vec::new();
+    if !found.is_empty() {
+        let rows = session.query(TAKE_OVER, &[&among.others, &among.worker, &found]).await?;
+        let capture = |row: &Row| Ok((CaptureKey::new(row.read(0)?), row.read(1)?));
+        captures = rows.iter().map(capture).collect::<rusqlite::Result<_>>()?;
+        captures.sort_unstable();
+    }
+    if !gone.is_empty() {
+        session.execute(TAKEN_OVER, &[&gone]).await?;
+    }
     Ok(captures)
 }
 
@@ -335,6 +361,7 @@ pub(super) mod tests {
         CLAIM_EVENTS,
         UNPUBLISHED,
         INTERRUPTED,
+        TAKE_OVER,
         COUNTS,
         IN_DOUBT,
         EARNED,

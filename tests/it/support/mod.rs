@@ -6,6 +6,7 @@
 
 pub mod adapter;
 pub mod audit;
+pub mod copy;
 pub mod fixture;
 pub mod listener;
 pub mod order;

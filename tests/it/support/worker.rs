@@ -183,6 +183,11 @@ impl Worker {
         assert_eq!(self.ended().await.signal(), Some(9));
     }
 
+    /// How it has ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// From now on no file of its can be written beyond so many bytes, as on a disk that is full.
     #[cfg(target_os = "linux")]
     pub fn fill_disk(&self, bytes: u64) {

@@ -64,6 +64,28 @@ fn the_work_of_a_dead_worker_is_taken_over_after_its_lease_and_that_of_a_live_on
     assert_eq!((due(&heir).len(), unpublished(&heir)), (2, 2));
 }
 
+/// The connection may be lost after the captures became ours and before we hear of them.
+#[test]
+fn what_was_taken_over_by_an_answer_that_was_lost_is_told_again() {
+    let (address, clock) = (database(), ManualClock::new());
+    let (dead, heir) = (open(&address, &clock), open(&address, &clock));
+    assert_eq!(interrupted(&heir), [], "the first question, before anything");
+    let begun = tell(&dead, accept("a", "1.00")).ticket.expect("sent");
+    let Asked::Send { capture, epoch, .. } = asked(&begun) else { panic!("{begun:?}") };
+    let dead = dead.kill();
+    end_lease(&address, dead);
+    let so_far = Mutex::default();
+    for again in [false, true] {
+        let found = runtime().block_on(async {
+            let session = connect(&address, Purpose::Questions).await.expect("connected");
+            let among = read::among(&session, heir.worker).await.expect("it reads");
+            read::interrupted(&session, &among, false, &so_far).await.expect("it reads")
+        });
+        assert_eq!(found, [(capture, epoch)], "again: {again}");
+    }
+    assert_eq!(interrupted(&heir), [], "another question finds no more");
+}
+
 #[test]
 fn a_worker_that_wakes_after_its_lease_changes_nothing_it_should_not() {
     let (address, clock) = (database(), ManualClock::new());

@@ -1,0 +1,123 @@
+//! Four workers on one PostgreSQL and one RabbitMQ, while workers are killed, both servers crash, and the
+//! network is cut: the provider's books, the ledger and the events agree to the minor unit, and nothing is
+//! lost. The verdict is the storm's, which shares no code with the worker.
+//!
+//! `cargo test --test fleet -- --nocapture` tells what happened and how often. `HOLDFAST_SEED=n` repeats
+//! orders and trouble, `HOLDFAST_FLEET_SHIPMENTS=n` makes it larger: with
+//! `HOLDFAST_FLEET_SHIPMENTS=50000 cargo test --release --test fleet -- --nocapture`, 10,000 orders.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../storm/account.rs"]
+mod account;
+#[path = "../storm/orders.rs"]
+mod orders;
+mod proxy;
+mod stage;
+#[expect(dead_code, reason = "shared with the integration tests, which use more of it")]
+#[path = "../it/support/mod.rs"]
+mod support;
+mod trouble;
+#[path = "../storm/verdict.rs"]
+mod verdict;
+
+use std::io::Write as _;
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use orders::Size;
+use stage::Stage;
+use trouble::{Consequences, Trouble};
+
+/// Shipments of a run, unless the environment says otherwise.
+const SHIPMENTS: usize = 2_250;
+
+/// Shipments of an order.
+const OF_ORDER: u32 = 5;
+
+/// One run at a time: each has the machine to itself.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Says how to repeat a run that failed.
+struct Again(u64);
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            say(&format!("repeat with HOLDFAST_SEED={} cargo test --test fleet", self.0));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_workers_lose_nothing_while_they_are_killed_and_both_servers_crash() {
+    let _alone = ALONE.lock().await;
+    run(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_workers_lose_nothing_while_their_network_is_cut_as_well() {
+    let _alone = ALONE.lock().await;
+    run(true).await;
+}
+
+async fn run(is_cut: bool) {
+    let seed = std::env::var("HOLDFAST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    let _again = Again(seed);
+    say(&format!("seed {seed}"));
+    let shipments = std::env::var("HOLDFAST_FLEET_SHIPMENTS").map_or(SHIPMENTS, |size| size.parse().unwrap());
+    let accounts = Stage::accounts();
+    let of_account = shipments / usize::try_from(OF_ORDER).unwrap() / accounts.len();
+    let size = Size { orders: of_account, shipments: OF_ORDER..=OF_ORDER };
+    let orders = orders::random(&mut ChaCha8Rng::seed_from_u64(seed), &accounts, &size, &size);
+    let shipments: usize = orders.iter().map(|order| order.shipments.len()).sum();
+
+    let stage = Stage::new(seed).await;
+    let (trouble, stop) = (Trouble::default(), CancellationToken::new());
+    let began = Instant::now();
+    let works = async {
+        let published = stage.publish(&orders);
+        let restarted = trouble::restart(&stage, seed, &trouble, shipments);
+        let (published, ()) = tokio::join!(published, restarted);
+        stage.until(|progress| progress.ended * 100 >= shipments * 90).await;
+        stop.cancel();
+        published
+    };
+    let cuts = async {
+        if is_cut {
+            trouble::cut(&stage, seed, &trouble, &stop).await;
+        }
+    };
+    let (published, workers, ()) = tokio::join!(works, trouble::kill(&stage, seed, &trouble, &stop), cuts);
+    let progress = stage.until(|progress| progress.is_at_rest(shipments)).await;
+    let took = began.elapsed();
+    for worker in workers {
+        trouble::assert_no_fault_of_ours(&worker);
+        worker.stop().await;
+    }
+    stage.is_over().await;
+
+    let found = verdict::reach(&stage, &orders, &published).await;
+    let consequences = Consequences::of(&stage, &trouble, is_cut);
+    say(&format!(
+        "{} orders, {shipments} shipments, {} messages; {} captured by {} requests\n\
+         in {took:.0?}, by four workers at a time\n{}\n{}",
+        orders.len(),
+        published.len(),
+        found.captured,
+        progress.attempts,
+        found.told,
+        consequences.told(),
+    ));
+    assert!(found.differences.is_empty(), "{} differences:\n{}", found.differences.len(), found.shown());
+    consequences.assert_all_came();
+}
+
+/// Not through `eprintln`: the verdict of a run of minutes is worth seeing even if it held.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
