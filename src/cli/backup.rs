@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(copy.accounts().unwrap(), original.accounts().unwrap());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left there");
 
-        let (ended, _) = testing::run(&example.in_postgres(), Format::Json, |context| run(&args, context));
+        let (ended, _) = testing::run(example.in_postgres(), Format::Json, |context| run(&args, context));
         assert!(matches!(ended, Err((Exit::Usage, words)) if words.contains("pg_dump")));
 
         let before = fs::read(&args.to).unwrap();

@@ -168,7 +168,11 @@ impl Context {
     /// # Errors
     /// Those of the settings; or there is no ledger, or none that can be read, with exit code 4.
     pub fn report(&self) -> Result<Report, Failure> {
-        Report::open(&self.settings()?.ledger).or_exit(Exit::Ledger)
+        let report = Report::open(&self.settings()?.ledger).or_exit(Exit::Ledger)?;
+        if let Some(place) = report.moved_to().or_exit(Exit::Ledger)? {
+            self.output.notice(&format!("this ledger was moved to {place}: what is told is how it was then"));
+        }
+        Ok(report)
     }
 
     fn explain(&self) -> Result<(Settings, Vec<Effective>), SettingsErrors> {

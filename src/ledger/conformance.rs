@@ -91,7 +91,7 @@ impl Backend {
             }
             Place::Database(address) => {
                 self.ledger = None;
-                Arc::new(self.ask(PostgresLedger::open(address, Options::default(), environment)))
+                Arc::new(self.ask(PostgresLedger::open(address, Options::with_few_numbers(), environment)))
             }
         };
         self.ledger = Some(opened);

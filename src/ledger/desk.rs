@@ -436,7 +436,9 @@ mod tests {
         assert_eq!(taken, put, "each by one");
         assert_eq!(take(&desks[1]).count(), 0, "those that were taken are under way");
         desks[0].answer(put[0], &Answer { done: true, message: String::new() }).expect("answered");
-        workers.iter().for_each(|worker| testing::end_lease(&source, *worker));
+        for worker in workers {
+            testing::end_lease(&source, worker);
+        }
         let third = Desk::of_worker(&source, Some(testing::enter_worker(&source, "w3"))).expect("a desk");
         assert_eq!(take(&third).collect::<Vec<_>>(), put[1..]);
     }
@@ -470,5 +472,25 @@ mod tests {
         testing::end_lease(&source, workers[1]);
         assert_eq!(told(), ("active".to_owned(), None), "as it was said last");
         assert!(!desks[1].is_served().expect("asked"));
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_said_so_and_asked_again_when_it_is_back() {
+        use crate::ledger::postgres::{Address, local_server::LocalServer};
+        let server = LocalServer::start().expect("PostgreSQL is installed");
+        let address = Address::parse(&server.create_database().expect("a database").url).expect("an address");
+        let source = Source::from(address);
+        moving::migrate(&source).expect("a new ledger");
+        let desk = Desk::open(&source).expect("a desk");
+        let row = desk.put(&request("flex")).expect("put");
+        server.crash().expect("stopped");
+        for _ in 0..2 {
+            let away = desk.answer_to(row).expect_err("nobody answers");
+            assert!(matches!(away, LedgerError::Away(_)), "{away:?}");
+        }
+        let away = Desk::open(&source).expect_err("nobody answers");
+        assert!(matches!(&away, LedgerError::Away(_)), "{away:?}");
+        server.start_again().expect("started");
+        assert_eq!(desk.open_requests().expect("read"), [(row, Some(request("flex")))]);
     }
 }

@@ -235,7 +235,7 @@ pub enum LedgerError {
         /// Why.
         cause: String,
     },
-    /// The server of the ledger is not there; it may come back.
+    /// The server of the ledger is not there, or busy for longer than is waited for; it may come back.
     #[error("the ledger cannot be reached: {0}")]
     Away(String),
     /// Reading or writing failed; what is durable is unknown.

@@ -96,6 +96,14 @@ impl Report {
         Ok(Self { session: Session::for_questions(source)?, source: source.clone() })
     }
 
+    /// Where the ledger has gone, where it was moved: what is told here is how it was then.
+    ///
+    /// # Errors
+    /// [`ReportError::Read`].
+    pub fn moved_to(&self) -> Result<Option<String>, ReportError> {
+        self.ask(|session| session.find("SELECT place FROM moves WHERE way = 'to'", params![], |row| row.get(0)))
+    }
+
     /// Writes a copy of the ledger, as it is at this instant, into a new file.
     ///
     /// # Errors

@@ -86,15 +86,13 @@ fn bodies_of_events(session: &Session, before: Timestamp, limit: u32) -> session
     let due: Vec<i64> = rows.into_iter().take_while(|(_, is_due)| *is_due).map(|(row, _)| row).collect();
     let Some(last) = due.last() else { return Ok((0, false)) };
     // Of a fee that was refused before it came to a capture, nothing but its event tells the amount.
-    let take = session.pick(
-        "UPDATE events SET body = x'', traceparent = NULL
-         WHERE event_row = ?1 AND NOT (kind = 'capture.failed' AND outcome_of IS NULL)",
-        "UPDATE events SET body = '', traceparent = NULL
-         WHERE event_row = $1 AND NOT (kind = 'capture.failed' AND outcome_of IS NULL)",
+    let take = format!(
+        "UPDATE events SET body = {}, traceparent = NULL
+         WHERE event_row IN ({}) AND NOT (kind = 'capture.failed' AND outcome_of IS NULL)",
+        session.pick("x''", "''"),
+        list(&due)
     );
-    for row in &due {
-        session.execute(take, [row])?;
-    }
+    session.execute(&take, params![])?;
     set_mark(session, "events", *last)?;
     Ok((due.len(), u32::try_from(due.len()).is_ok_and(|count| count >= limit)))
 }
@@ -113,9 +111,10 @@ fn history_of_captures(session: &Session, before: Timestamp, limit: u32) -> sess
     let looked: Vec<_> = rows.into_iter().take_while(|(_, is_old, _)| *is_old).collect();
     let Some((last, ..)) = looked.last() else { return Ok((0, false)) };
     let due: Vec<i64> = looked.iter().filter(|(.., is_due)| *is_due).map(|(row, ..)| *row).collect();
-    for row in &due {
-        session.execute("DELETE FROM history WHERE capture_row = ?1", [row])?;
-        session.execute("UPDATE captures SET last_seen = NULL WHERE capture_row = ?1", [row])?;
+    if !due.is_empty() {
+        let due = list(&due);
+        session.execute(&format!("DELETE FROM history WHERE capture_row IN ({due})"), params![])?;
+        session.execute(&format!("UPDATE captures SET last_seen = NULL WHERE capture_row IN ({due})"), params![])?;
     }
     set_mark(session, "captures", *last)?;
     Ok((due.len(), u32::try_from(looked.len()).is_ok_and(|count| count >= limit)))
@@ -135,6 +134,11 @@ const DEAD_LETTERS_IN_POSTGRES: &str = "
 
 /// Held to the end of the transaction.
 const LOCK: &str = "SELECT up_to FROM pruned ORDER BY what FOR UPDATE";
+
+/// Numbers of ours, in one statement: each by itself would be a way to the server and back.
+fn list(rows: &[i64]) -> String {
+    rows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
 
 fn mark(session: &Session, what: &str) -> session::Result<i64> {
     session.number("SELECT up_to FROM pruned WHERE what = ?1", [what])

@@ -80,7 +80,8 @@ impl From<SessionError> for LedgerError {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Away(cause) => Self::Away(cause),
-            SessionError::Sqlite(_) | SessionError::Postgres(_) | SessionError::Busy(_) | SessionError::NoFile => {
+            SessionError::Busy(_) => Self::Away(error.to_string()),
+            SessionError::Sqlite(_) | SessionError::Postgres(_) | SessionError::NoFile => {
                 Self::Failed(error.to_string())
             }
         }

@@ -201,7 +201,7 @@ async fn open(settings: &Settings) -> Result<(Arc<dyn Ledger>, Option<i64>), Led
         LedgerSource::Postgres(address) => {
             let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
             let name = format!("{host}-{}", std::process::id());
-            let options = Options { name, ..Options::default() };
+            let options = Options::named(name);
             let ledger = PostgresLedger::open(address, options, environment(settings)).await?;
             let worker = ledger.worker();
             Ok((Arc::new(ledger), Some(worker)))

@@ -1,5 +1,5 @@
-//! Two workers on one PostgreSQL: what an operator asks one of them reaches both, and when one is killed the
-//! other goes on with what it had begun.
+//! Workers on PostgreSQL: what an operator asks one of two reaches both, and when one is killed the other
+//! goes on with what it had begun. And a ledger that is moved there out of its file.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ const LEDGER: &str = "HOLDFAST_LEDGER__URL";
 struct Shared {
     world: World,
     database: Database,
-    _server: LocalServer,
+    server: LocalServer,
 }
 
 impl Shared {
     async fn new() -> Self {
         let server = LocalServer::start().unwrap();
         let database = server.create_database().unwrap();
-        Self { world: World::new().await, database, _server: server }
+        Self { world: World::new().await, database, server }
     }
 
     fn worker(&self) -> Worker {
@@ -82,6 +82,13 @@ async fn two_workers_share_a_ledger_and_one_goes_on_for_both() {
     shared.ship("both", Account::Flex, 100).await;
     world.outcomes(100).await;
 
+    let (code, said) = shared.holdfast(&["doctor", "--output", "json"]).await;
+    assert!(code == 0 && said.contains("2 workers run on it"), "{code} {said}");
+    let (code, said) = shared.holdfast(&["check"]).await;
+    assert!(code == 0 && said.contains("postgres://holdfast@"), "{code} {said}");
+    let (code, said) = shared.holdfast(&["backup", "/nowhere/copy.db"]).await;
+    assert!(code == 2 && said.contains("pg_dump"), "{code} {said}");
+
     let (code, said) = shared.holdfast(&["accounts", "pause", "flex", "--reason", "they asked us to"]).await;
     assert!(code == 0 && said.contains("other workers follow"), "{said}");
     for worker in [&mut first, &mut second] {
@@ -105,4 +112,60 @@ async fn two_workers_share_a_ledger_and_one_goes_on_for_both() {
     let (code, said) = shared.holdfast(&["audit"]).await;
     assert_eq!(code, 0, "{said}");
     second.stop().await;
+}
+
+/// Nothing is lost and nothing is done twice when PostgreSQL crashes under a worker; the worker stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_survives_crashes_of_its_postgresql() {
+    let shared = Shared::new().await;
+    let world = &shared.world;
+    let mut worker = shared.worker();
+    worker.consuming().await;
+    let mut shipped = 0;
+    for round in ["first", "second", "third"] {
+        shared.ship(round, Account::Flex, 60).await;
+        shipped += 60;
+        // In the middle of it, and for as long as a few messages take to come in.
+        world.outcomes(shipped - 50).await;
+        shared.server.crash().unwrap();
+        shared.ship(&format!("{round}-meanwhile"), Account::Flex, 20).await;
+        shipped += 20;
+        shared.server.start_again().unwrap();
+        let outcomes = world.outcomes(shipped).await;
+        assert!(outcomes.iter().all(|event| event.kind == "capture.succeeded"), "nothing failed");
+    }
+    let (code, said) = shared.holdfast(&["audit"]).await;
+    assert_eq!(code, 0, "{said}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_is_moved_and_the_next_worker_goes_on_there_alone() {
+    let shared = Shared::new().await;
+    let world = &shared.world;
+    let worker = world.worker();
+    shared.ship("before", Account::Flex, 30).await;
+    world.outcomes(30).await;
+    let file = format!("sqlite:{}", world.config().with_file_name("holdfast.db").display());
+    let migrate = ["migrate", "--from", &file, "--to", shared.database.url.expose_secret()];
+    let (code, said) = shared.holdfast(&migrate).await;
+    assert!(code == 5 && said.contains("another worker holds the ledger"), "{code} {said}");
+    worker.stop().await;
+    let (code, said) = shared.holdfast(&migrate).await;
+    assert!(code == 0 && said.contains("read back and the same"), "{code} {said}");
+
+    let (code, _, said) = world.holdfast(&["run"]).await;
+    assert!(code == 4 && said.contains("was moved to postgres://") && said.contains("set ledger.url"), "{code} {said}");
+    let worker = shared.worker();
+    // Everything once more, and some that are new.
+    let before = world.sent();
+    world.publish(before).await;
+    shared.ship("after", Account::Flitt, 10).await;
+    world.outcomes(40).await;
+    crate::support::depth_becomes(&world.broker, &world.broker.work_queue, 0).await;
+    let (code, said) = shared.holdfast(&["audit"]).await;
+    assert_eq!(code, 0, "{said}");
+    worker.stop().await;
+    world.listener.assert_none_repeated();
+    assert_eq!(world.listener.received().iter().filter(|event| event.is_outcome()).count(), 40);
 }

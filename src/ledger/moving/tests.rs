@@ -1,6 +1,6 @@
 use super::*;
 use crate::ledger::report::example::Example;
-use crate::ledger::testing::{change, database, moved, value};
+use crate::ledger::testing::{batch, change, database, moved, value};
 
 const ROWS: &str = "SELECT count(*) FROM captures";
 
@@ -83,6 +83,27 @@ fn nothing_is_moved_under_a_worker_or_into_a_ledger() {
     assert!(matches!(none, MoveError::Missing(_)), "{none}");
     let connection = rusqlite::Connection::open(&path).expect("a database");
     assert!(refuse_moved(&path, &connection).is_ok(), "it is the ledger as before");
+}
+
+#[test]
+fn a_copy_that_is_not_what_was_written_is_undone() {
+    let (path, _directory) = ended();
+    let at = database();
+    let target = Source::from(at.clone());
+    migrate(&target).expect("migrated");
+    batch(
+        &target,
+        "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN NEW.message := NEW.message || '.'; RETURN NEW; END $$;
+         CREATE TRIGGER spoil BEFORE INSERT ON dead_letters FOR EACH ROW EXECUTE FUNCTION spoil()",
+    );
+    let differs = move_ledger(&path, &at, &mut |_, _| {}).expect_err("it is spoilt");
+    assert!(matches!(&differs, MoveError::Differs { table, .. } if table == "dead_letters"), "{differs}");
+    assert_eq!(value::<i64>(&target, ROWS), 0);
+    let connection = rusqlite::Connection::open(&path).expect("a database");
+    assert!(refuse_moved(&path, &connection).is_ok(), "it is the ledger as before");
+    batch(&target, "DROP TRIGGER spoil ON dead_letters");
+    assert!(move_ledger(&path, &at, &mut |_, _| {}).is_ok());
 }
 
 #[test]

@@ -66,6 +66,9 @@ const GROUP_MAX: usize = 1_024;
 /// How long what a worker has begun stays its own after it was last heard of.
 const LEASE: Duration = Duration::from_secs(10);
 
+/// Numbers of rows that a worker takes from the sequence at once.
+const BLOCK: i64 = 4_096;
+
 /// What a worker brings along.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -74,11 +77,14 @@ pub struct Options {
     /// How long what it has begun stays its own after it was last heard of. Renewed with every group, and
     /// three times in it at least.
     pub lease: Duration,
+    /// Numbers of rows that it takes from the sequence at once.
+    block: i64,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self { name: "holdfast".to_owned(), lease: LEASE }
+impl Options {
+    /// What is usual, for a worker of this name.
+    pub const fn named(name: String) -> Self {
+        Self { name, lease: LEASE, block: BLOCK }
     }
 }
 
@@ -93,6 +99,14 @@ pub struct PostgresLedger {
     environment: Environment,
     worker: i64,
     was_asked_for_interrupted: AtomicBool,
+}
+
+#[cfg(test)]
+impl Options {
+    /// So few numbers at once that they run out all the time.
+    pub(in crate::ledger) fn with_few_numbers() -> Self {
+        Self { block: 64, ..Self::named("test".to_owned()) }
+    }
 }
 
 impl PostgresLedger {

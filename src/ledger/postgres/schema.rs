@@ -21,6 +21,10 @@ const LOCK: i64 = 0x486f_6c64_6661_7374;
 /// Brings the database to the newest version; from which one. Workers that start together wait for the
 /// first of them.
 pub(super) async fn migrate(client: &mut Client) -> Result<Migrated, Trouble> {
+    if check(client).await.is_ok() {
+        // Nor is any right to create tables needed then.
+        return Ok(Migrated { from: MIGRATIONS.len(), to: MIGRATIONS.len() });
+    }
     let mut from = None;
     loop {
         let transaction = client.transaction().await?;

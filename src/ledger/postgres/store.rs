@@ -27,11 +27,12 @@ use super::session::{self, Purpose, Session};
 use super::trouble::Trouble;
 use super::write::{self, Writer};
 
-/// Numbers of rows that a worker takes from the sequence at once.
-const BLOCK: i64 = 4_096;
+/// A block of numbers lasts for so many commands, roughly. A group that comes to more than are left is done
+/// anew with more.
+const COMMANDS_PER_BLOCK: i64 = 256;
 
-/// New rows that a command comes to, roughly. One that comes to more is done anew with more.
-const ROWS_PER_COMMAND: i64 = 16;
+/// How long a worker takes over its leave.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
 
 /// After so many unique violations in a row it is no race.
 const RACES_MAX: u32 = 8;
@@ -80,6 +81,8 @@ struct Link {
     /// Transactions that are durable.
     groups: i64,
     numbers: Numbers,
+    /// How many numbers are taken at once.
+    block: i64,
     is_begun: bool,
     /// Unique violations in a row.
     races: u32,
@@ -115,6 +118,7 @@ impl Link {
             lease: options.lease,
             groups: 0,
             numbers: Numbers::default(),
+            block: options.block,
             is_begun: false,
             races: 0,
             away: None,
@@ -170,11 +174,11 @@ impl Link {
     /// Takes numbers, unless there are enough for so many commands.
     async fn number(&mut self, commands: usize) -> Result<(), Trouble> {
         let commands = i64::try_from(commands).unwrap_or(i64::MAX);
-        let needed = self.numbers.needed.max(commands.saturating_mul(ROWS_PER_COMMAND));
+        let needed = self.numbers.needed.max(commands.saturating_mul((self.block / COMMANDS_PER_BLOCK).max(1)));
         if self.numbers.end - self.numbers.next >= needed {
             return Ok(());
         }
-        let more = needed.max(BLOCK);
+        let more = needed.max(self.block);
         let sql = "UPDATE sequence SET next_row = next_row + $1 RETURNING next_row - $1";
         let rows = self.session()?.query(sql, &[&more]).await?;
         let start: i64 = rows.first().ok_or_else(|| Trouble::fatal("there is no sequence"))?.try_get(0)?;
@@ -371,9 +375,11 @@ impl Store for PostgresStore {
         let Some(session) = &self.link.session else { return };
         let (worker, numbers) = (self.link.worker, self.link.numbers);
         // Should it fail: the lease runs out, and the rest of the numbers is a gap.
-        let left = self.runtime.block_on(lease::leave(session, worker, numbers.next, numbers.end));
-        if let Err(trouble) = left {
-            tracing::debug!("the worker could not take its leave: {}", trouble.words());
+        let leaving = lease::leave(session, worker, numbers.next, numbers.end);
+        match self.runtime.block_on(async { tokio::time::timeout(LEAVE_MAX, leaving).await }) {
+            Ok(Ok(())) => {}
+            Ok(Err(trouble)) => tracing::debug!("the worker could not take its leave: {}", trouble.words()),
+            Err(_) => tracing::debug!("the worker could not take its leave in time"),
         }
     }
 }

@@ -125,7 +125,7 @@ fn what_nobody_has_claimed_goes_to_one_worker() {
 #[test]
 fn an_idle_worker_keeps_its_lease() {
     let (address, clock) = (database(), ManualClock::new());
-    let options = Options { name: "idle".to_owned(), lease: Duration::from_millis(300) };
+    let options = Options { lease: Duration::from_millis(300), ..Options::named("idle".to_owned()) };
     let opened = PostgresLedger::open(&address, options, environment(policy(), &clock));
     let ledger = runtime().block_on(opened).expect("the server is there");
     let lease = "SELECT (extract(epoch FROM lease_until) * 1000)::bigint FROM workers";

@@ -28,7 +28,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// A lease that nobody waits for, and that does not end by itself.
 fn options() -> Options {
-    Options { name: "test".to_owned(), lease: Duration::from_hours(1) }
+    Options { lease: Duration::from_hours(1), ..Options::with_few_numbers() }
 }
 
 fn open(address: &Address, clock: &ManualClock) -> PostgresLedger {

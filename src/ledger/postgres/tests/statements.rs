@@ -19,7 +19,9 @@ fn statements(address: &Address, group: impl FnOnce()) -> Vec<String> {
 fn a_group_takes_as_many_statements_whether_it_is_large_or_small() {
     let (address, clock) = (database(), ManualClock::new());
     sql(&address, "CREATE EXTENSION pg_stat_statements").expect("it is installed");
-    let ledger = open(&address, &clock);
+    let usual = Options { lease: Duration::from_hours(1), ..Options::named("usual".to_owned()) };
+    let opened = PostgresLedger::open(&address, usual, environment(policy(), &clock));
+    let ledger = runtime().block_on(opened).expect("the server is there");
     let mut counted = Vec::new();
     for size in [1, 64] {
         let accepting = (0..size).map(|n| accept(&format!("{size}-{n}"), "1.00")).collect();
@@ -37,6 +39,7 @@ fn a_group_takes_as_many_statements_whether_it_is_large_or_small() {
     }
     for (small, large) in counted[0].iter().zip(&counted[1]) {
         assert_eq!(small.len(), large.len(), "{small:#?} {large:#?}");
+        assert!(large.iter().all(|statement| statement.starts_with("1 x ")), "{large:#?}");
     }
     let counts = counted[1].each_ref().map(Vec::len);
     assert!(counts[0] <= 13 && counts[1] <= 18 && counts[2] <= 5, "{:#?}", counted[1]);
