@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "the figures of a run, which are in the README")]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use holdfast::broker::local_node::LocalNode;
 use holdfast::ledger::postgres::local_server::LocalServer;
@@ -26,7 +26,7 @@ const BACKLOG: usize = 50_000;
 const CHUNK: usize = 5_000;
 
 /// `capture.open_max` of the workers here, and their prefetch, which is the default.
-const OPEN_MAX: u32 = 5_000;
+const OPEN_MAX: u32 = 2_000;
 const PREFETCH: u32 = 512;
 
 /// Above the bound when the worker notices, which it looks at every second: as much as it may take in three.
