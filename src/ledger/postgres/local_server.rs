@@ -38,7 +38,8 @@ exec >/dev/null
 read -r word
 "$HOLDFAST_PROGRAMS/pg_ctl" -D data -m immediate stop >/dev/null 2>&1
 cd /
-rm -rf "$HOLDFAST_DIR"
+# Who may not remove it from where it is leaves it empty.
+rm -rf "$HOLDFAST_DIR" 2>/dev/null
 "#;
 
 /// Why there is no local server.
