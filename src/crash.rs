@@ -5,7 +5,8 @@
 //! stands still there until somebody sends SIGCONT.
 //!
 //! The points, in the order of the flow: before and after `T1`, `ack`, `send`, `answer`, `T3`,
-//! `publish`, `confirm` and `T4`.
+//! `publish`, `confirm` and `T4`. Of a replay, before and after `job` (it is written down with what it
+//! takes), `replay` (dead letters begin anew) and `end`.
 
 /// How long a request is given to leave the process before it dies "after sending".
 #[cfg(debug_assertions)]

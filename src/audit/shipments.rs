@@ -73,8 +73,13 @@ pub fn compare_order(order: &OrderId, expected: &[Expected], ours: &[OurShipment
         }
     }
     let unknown = ours.iter().filter(|ours| !named.contains_key(&ours.shipment));
+    let lacks = if expected.is_empty() {
+        "the file does not have the order"
+    } else {
+        "the file has other shipments of the order, not this one"
+    };
     differences.extend(unknown.map(|ours| {
-        let detail = format!("{}; the file has other shipments of the order, not this one", ours.standing);
+        let detail = format!("{}; {lacks}", ours.standing);
         difference(Kind::Foreign, &ours.shipment, ours.amount, None, detail)
     }));
     (agreed, open, differences)
@@ -108,6 +113,7 @@ mod tests {
             ("without its money", &[("s1", Some(500))], &[("s1", 500, Some(false))], 0, 0, &[NotCaptured]),
             ("another amount", &[("s1", Some(500))], &[("s1", 499, Some(true))], 0, 0, &[AmountDiffers]),
             ("twice in the file", &[("s1", None), ("s1", None)], &[("s1", 500, Some(true))], 1, 0, &[Duplicate]),
+            ("no order of that name", &[], &[("s1", 500, Some(true))], 0, 0, &[Foreign]),
             ("not in the file", &[("s1", None)], &[("s1", 500, Some(true)), ("s2", 1, Some(true))], 1, 0, &[Foreign]),
         ];
         let order = OrderId::parse("ord-1").unwrap();

@@ -1,8 +1,10 @@
-//! Where the broker is: one address, or several of the same cluster. Never the user or the password.
+//! Where the broker is: one address, or several of the same cluster; and who we are there, which is never
+//! shown.
 
 use std::fmt;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
+use secrecy::SecretString;
 
 use crate::broker::session::BrokerError;
 use crate::settings::Broker;
@@ -46,6 +48,21 @@ impl Address {
     pub(super) fn of_uri(uri: &AMQPUri) -> Self {
         let is_tls = uri.scheme == AMQPScheme::AMQPS;
         Self { host: uri.authority.host.clone(), port: uri.authority.port, vhost: uri.vhost.clone(), is_tls }
+    }
+}
+
+/// Who we are at the broker, as `broker.url` says: the same on every node.
+pub(super) struct Login {
+    pub(super) user: String,
+    pub(super) password: SecretString,
+    pub(super) vhost: String,
+}
+
+impl Login {
+    /// As the settings have it.
+    pub(super) fn of(settings: &Broker) -> Result<Self, BrokerError> {
+        let AMQPUri { authority, vhost, .. } = uris(settings)?.pop().ok_or(BrokerError::Url)?;
+        Ok(Self { user: authority.userinfo.username, password: authority.userinfo.password.into(), vhost })
     }
 }
 

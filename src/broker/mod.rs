@@ -15,6 +15,9 @@ pub mod topology;
 /// A live broker, looked at.
 pub mod inspect;
 
+/// What the broker's management knows, and AMQP does not show.
+pub mod management;
+
 /// From a queue to the worker.
 pub mod consumer;
 

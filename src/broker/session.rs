@@ -356,6 +356,7 @@ mod tests {
         Broker {
             url: url.to_owned().into(),
             ca_file: None,
+            management_url: None,
             topology: TopologyMode::None,
             declare_orders: false,
             orders_exchange: "orders".into(),

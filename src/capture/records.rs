@@ -184,9 +184,21 @@ impl Authorization {
     }
 
     /// Does it learn its expiry from a notice that tells `told`? A registered one stands, unless it was
-    /// only derived or not known at all.
+    /// only derived or not known at all; or its hold is over, and the notice tells of a later one under the
+    /// same reference.
     pub fn learns_expiry(&self, told: Option<Timestamp>) -> bool {
-        told.is_some() && (self.expires_at.is_none() || self.expiry_is_derived)
+        let is_later = self.is_over() && told > self.expires_at;
+        told.is_some() && (self.expires_at.is_none() || self.expiry_is_derived || is_later)
+    }
+
+    /// Has its provider said that nothing can be taken from it any more, whatever the clock says?
+    pub fn is_over(&self) -> bool {
+        self.watch.over.is_some() && self.watch.over == Some(self.hold())
+    }
+
+    /// What tells one hold from the next under the same reference.
+    pub fn hold(&self) -> Timestamp {
+        self.expires_at.unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// Shipped but not captured: reserved or waiting.

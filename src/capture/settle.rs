@@ -7,8 +7,8 @@ use crate::capture::books::Books;
 use crate::capture::collect;
 use crate::capture::decide::{Context, Evidence, Note, Reply, Settle};
 use crate::capture::due;
-use crate::capture::event::FailureReason;
-use crate::capture::evidence::{Answer, AuthorizationView, ProviderBalance, Reading};
+use crate::capture::event::{FailureReason, ResolvedBy};
+use crate::capture::evidence::{Answer, AuthorizationStatus, AuthorizationView, ProviderBalance, Reading};
 use crate::capture::foreign;
 use crate::capture::judge::{self, Case, Verdict};
 use crate::capture::outcome::{self, Cause};
@@ -16,6 +16,7 @@ use crate::capture::policy::{AccountPolicy, Captures};
 use crate::capture::records::{AuthorizationKey, Capture, CaptureKey, CaptureProgress, SingleUse};
 use crate::capture::states::CaptureState;
 use crate::clock::{self, Timestamp};
+use crate::money::Money;
 
 /// Books what a request or a read came to.
 pub(super) fn settle(books: &mut Books, settle: Settle, context: Context<'_>) -> Reply {
@@ -141,6 +142,23 @@ pub(super) fn note_provider(
 ) {
     note_balance(books, authorization, view.balance, context);
     ask::derive_expiry(books, authorization, view, context);
+    let holds_nothing = view.balance.remaining.is_some_and(Money::is_zero);
+    match view.status {
+        AuthorizationStatus::Expired | AuthorizationStatus::Voided | AuthorizationStatus::Declined => {
+            note_over(books, authorization, true);
+        }
+        AuthorizationStatus::Open if !holds_nothing => note_over(books, authorization, false),
+        AuthorizationStatus::Open | AuthorizationStatus::NotYetApproved | AuthorizationStatus::FullyCaptured => {}
+    }
+}
+
+/// Keeps that nothing can be taken from it any more, as its provider says; or that something can after all.
+fn note_over(books: &mut Books, authorization: AuthorizationKey, is_over: bool) {
+    let record = books.authorization(authorization);
+    let over = is_over.then(|| record.hold());
+    if record.watch.over != over {
+        books.watch_mut(authorization).over = over;
+    }
 }
 
 /// Keeps what the provider says beside our own books, and what it said before where it says nothing
@@ -153,13 +171,14 @@ fn note_balance(books: &mut Books, authorization: AuthorizationKey, balance: Pro
         remaining: balance.remaining.or(before.remaining),
         expires_at: balance.expires_at.or(before.expires_at),
     };
-    if known == before {
+    let has_moved = |told| books.authorization(authorization).expires_at.is_none_or(|known| is_another(known, told));
+    let has_moved = balance.expires_at.is_some_and(has_moved);
+    if known == before && !has_moved {
         return;
     }
     let record = books.authorization_mut(authorization);
     record.provider = known;
     let Some(told) = balance.expires_at else { return };
-    let has_moved = record.expires_at.is_none_or(|known| is_another(known, told));
     if has_moved {
         record.expires_at = Some(told);
     }
@@ -180,6 +199,9 @@ fn apply(books: &mut Books, capture: CaptureKey, verdict: Verdict, start: bool, 
     match verdict {
         Verdict::Captured { resolved_by, provider_reference } => {
             let amount = books.capture(capture).amount;
+            if resolved_by == ResolvedBy::Response {
+                note_over(books, authorization, false);
+            }
             outcome::captured(books, capture, resolved_by, provider_reference, context);
             after_single(books, capture, context);
             due::hand_on(books, authorization, start, context).with_note(Note::Captured(amount))
@@ -192,6 +214,9 @@ fn apply(books: &mut Books, capture: CaptureKey, verdict: Verdict, start: bool, 
         }
         Verdict::Failed(cause) => {
             let reason = cause.reason;
+            if matches!(reason, FailureReason::AuthorizationExpired | FailureReason::AuthorizationVoided) {
+                note_over(books, authorization, true);
+            }
             due::note(books, capture, "failed", cause.message.clone(), context);
             outcome::failed(books, capture, &cause, context);
             after_single(books, capture, context);

@@ -24,6 +24,9 @@ pub struct Watch {
     pub foreign: Option<Foreign>,
     /// What is known of it since the ledger was restored from a backup.
     pub restored: Option<Restored>,
+    /// The expiry under which its provider said that nothing can be taken from it any more, whenever that
+    /// was. Another expiry under the same reference is another hold.
+    pub over: Option<Timestamp>,
 }
 
 /// What is known of an authorization since the ledger was restored from a backup.

@@ -9,6 +9,7 @@ mod provider;
 mod tests;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use comfy_table::Table;
 use indicatif::ProgressBar;
@@ -18,6 +19,7 @@ use super::sums::Sum;
 use super::text::{self, Amount};
 use super::{Context, Exit, Failure, Format, OrExit, Output, progress_bar, table};
 use crate::audit::Difference;
+use crate::clock::{self, Timestamp};
 use crate::ids::{AccountName, Reference};
 use crate::ledger::report::Report;
 use crate::settings::Settings;
@@ -29,14 +31,17 @@ Examples:
   holdfast audit --account flex --rate 200
   holdfast audit --after 48211
   holdfast audit --shipments shipped.csv
+  holdfast audit --shipments november.csv --complete-for 30d
 
-Every capture in the ledger is held against what its provider shows of the authorization. The worker may
-go on meanwhile: what is open is counted and left out, and a difference is looked at twice before it is
-told. Ctrl-C ends it with what was found so far, and says how to go on.
+Every authorization in the ledger is read from its provider, and what was captured on it compared. The
+worker may go on meanwhile: what is open is counted and left out, and a difference is looked at twice
+before it is told. Ctrl-C ends it with what was found so far, and says how to go on. How long it takes is
+the number of authorizations by --rate.
 
 The file for --shipments is CSV with a header line, or one JSON object per line, with order_id,
 shipment_id, and if it is to be compared amount (a decimal such as 119.00) and currency. It is held
-against the ledger only. It should have every shipment of the orders that it names.
+against the ledger only. It should have every shipment of the orders that it names. Where it has every
+shipment of some time, --complete-for tells of the orders that it lacks, too.
 
 Differences: missing_in_ledger, missing_at_provider, amount_differs, duplicate, foreign (not ours, or
 not in the file), not_captured (ended without its money). Exit code 1 if there are any, 3 if something
@@ -48,6 +53,9 @@ pub struct Args {
     /// Compare with this file of shipments instead of the provider's books
     #[arg(long, value_name = "FILE", conflicts_with_all = ["account", "after", "rate", "concurrency"])]
     shipments: Option<PathBuf>,
+    /// The file has every shipment that was accepted so long ago or later: look for orders that it lacks
+    #[arg(long, value_name = "SPAN", requires = "shipments", value_parser = text::parse_span)]
+    complete_for: Option<Duration>,
     /// Only this account
     #[arg(long, value_name = "NAME", value_parser = AccountName::parse)]
     account: Option<AccountName>,
@@ -62,13 +70,16 @@ pub struct Args {
     concurrency: u16,
 }
 
-pub(super) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
-    let verdict = if let Some(path) = &args.shipments {
-        file::audit(path, context)?
+pub(super) async fn run(args: Args, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
+    let begun = Instant::now();
+    let mut verdict = if let Some(path) = &args.shipments {
+        let since = args.complete_for.map(|span| clock::before(now, span));
+        file::audit(path, since, context)?
     } else {
         let (settings, report) = (context.settings()?, context.report()?);
         provider::audit(&args, &settings, report, context.output.is_terminal()).await?
     };
+    verdict.took = Some(Took(begun.elapsed()));
     match context.output.format() {
         Format::Json => context.output.json(&verdict)?,
         Format::Table => verdict.show(&mut context.output)?,
@@ -79,7 +90,7 @@ pub(super) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
 /// Audits everything at a pace that only a pretend provider bears, shows the verdict, and says whether
 /// nothing is wrong.
 pub(super) async fn audit_all(settings: &Settings, output: &mut Output) -> Result<bool, Failure> {
-    let args = Args { shipments: None, account: None, after: 0, rate: 1_000, concurrency: 8 };
+    let args = Args { shipments: None, complete_for: None, account: None, after: 0, rate: 1_000, concurrency: 8 };
     let report = Report::open(&settings.ledger).or_exit(Exit::Ledger)?;
     let verdict = provider::audit(&args, settings, report, false).await?;
     verdict.show(output)?;
@@ -105,6 +116,28 @@ struct Verdict {
     unread: Vec<Unread>,
     /// Where to go on; absent where it has come to its end.
     stopped_after: Option<i64>,
+    /// How long it took, where that is told.
+    #[serde(rename = "seconds")]
+    took: Option<Took>,
+}
+
+/// How long something took. For programs: seconds, to the millisecond.
+#[derive(Debug, Clone, Copy)]
+struct Took(Duration);
+
+impl Took {
+    fn to(self, millis: u128) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.as_millis() / millis * millis).unwrap_or(u64::MAX))
+    }
+}
+
+impl Serialize for Took {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let took = self.to(1);
+        // From its digits: a sum of seconds and their parts would show what is beyond the millisecond.
+        let seconds = format!("{}.{:03}", took.as_secs(), took.subsec_millis()).parse();
+        serializer.serialize_f64(seconds.unwrap_or_default())
+    }
 }
 
 /// One difference.
@@ -171,6 +204,9 @@ impl Verdict {
         output.line(&format!("agreed       {} {}{sums}", self.agreed, self.what))?;
         output.line(&format!("open         {} (not compared)", self.open))?;
         output.line(&format!("differences  {}", self.differences.len()))?;
+        if let Some(took) = self.took {
+            output.line(&format!("time         {}", humantime::format_duration(took.to(100))))?;
+        }
         if let Some(after) = self.stopped_after {
             output.line(&format!("\nstopped before its end; go on with: holdfast audit --after {after}"))?;
         }
@@ -203,5 +239,9 @@ fn differences_table(rows: &[Row], other: &str) -> Table {
 }
 
 fn progress(total: u64, what: &str, is_terminal: bool) -> ProgressBar {
-    progress_bar(Some(total), &format!("{{bar:40}} {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left"), is_terminal)
+    progress_bar(
+        Some(total),
+        &format!("{{bar:40}} {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left {{msg}}"),
+        is_terminal,
+    )
 }

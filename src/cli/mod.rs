@@ -25,6 +25,7 @@ mod dead_letters;
 mod demo;
 mod doctor;
 mod failure;
+mod interrupt;
 mod manual;
 mod migrate;
 mod narrow;
@@ -127,7 +128,7 @@ impl Command {
             Self::Authorizations(command) => authorizations::run(command, now, context),
             Self::Accounts(command) => accounts::run(command, now, context),
             Self::DeadLetters(command) => dead_letters::run(command, now, context),
-            Self::Audit(args) => wait_for(audit::run(args, context)),
+            Self::Audit(args) => wait_for(audit::run(args, now, context)),
             Self::Check => check::run(context),
             Self::Doctor(args) => wait_for(doctor::run(args, context)),
             Self::Demo => wait_for(demo::run(context)),

@@ -28,7 +28,8 @@ pub(super) fn fitted(mut table: Table, width: u16) -> String {
         table.set_content_arrangement(ContentArrangement::Disabled);
         return table.trim_fmt();
     }
-    let wraps = if before_last + SENTENCE <= usize::from(width) {
+    let longest = longest_word(&table, others.len());
+    let wraps = if before_last + SENTENCE.max(longest + GAP) <= usize::from(width) {
         Some(others.len())
     } else {
         sentence(&table, &widths, (all - usize::from(width)) + SENTENCE)
@@ -41,6 +42,13 @@ pub(super) fn fitted(mut table: Table, width: u16) -> String {
         return table.trim_fmt();
     }
     folded(&table, &widths, usize::from(width))
+}
+
+/// The longest word in a column: it is not broken either.
+fn longest_word(table: &Table, column: usize) -> usize {
+    let cells = table.row_iter().filter_map(|row| row.cell_iter().nth(column));
+    let words = cells.map(comfy_table::Cell::content);
+    words.filter_map(|text| text.split(' ').map(|word| word.chars().count()).max()).max().unwrap_or_default()
 }
 
 /// The widest column, if it has words and so many columns that the table fits without some of them.
@@ -70,8 +78,13 @@ fn folded(table: &Table, widths: &[usize], width: usize) -> String {
             }
             let start = line.chars().count();
             let cell = row.get(*last).map_or("", String::as_str);
-            let is_sentence = *last + 1 == widths.len();
-            let room = if is_sentence { width.saturating_sub(start) } else { usize::MAX };
+            if cell.is_empty() && line.trim().is_empty() {
+                continue;
+            }
+            let room = width.saturating_sub(start);
+            // What is wider than a line of its own is a sentence, too.
+            let is_sentence = *last + 1 == widths.len() || widths[*last] > room.max(SENTENCE);
+            let room = if is_sentence { room } else { usize::MAX };
             for part in wrapped(cell, room) {
                 line.push_str(&part);
                 text.push(line.trim_end().to_owned());
@@ -128,6 +141,33 @@ mod tests {
         table.add_row(["ord-1", "19.99 EUR", "3f0f8c4e-6f0b-4b52-9c0e", "a line with words enough for two"]);
         table.add_row(["ord-2", "5.00 EUR", "txn-2", "-"]);
         table
+    }
+
+    #[test]
+    fn what_is_found_wraps_and_what_is_empty_takes_no_line() {
+        let mut table = table(&["ABOUT", "FOUND", "WAY OUT"]);
+        table.add_row(["ledger", "/var/lib/holdfast/holdfast.db is there, and a worker holds it now", ""]);
+        table.add_row(["clock", "two hours ahead, which is more than it may be", "set it"]);
+        let expected = "\
+ABOUT
+  FOUND
+  WAY OUT
+ledger
+  /var/lib/holdfast/holdfast.db is there,
+  and a worker holds it now
+clock
+  two hours ahead, which is more than it may
+  be
+  set it";
+        assert_eq!(fitted(table, 44), expected);
+    }
+
+    #[test]
+    fn a_long_word_in_a_sentence_is_whole() {
+        let mut table = table(&["WHERE", "WHAT"]);
+        table.add_row(["somewhere", "at the provider: 3f0f8c4e-6f0b-4b52-9c0e-111122223333"]);
+        let text = fitted(table, 40);
+        assert!(text.contains("3f0f8c4e-6f0b-4b52-9c0e-111122223333"), "{text}");
     }
 
     #[test]

@@ -139,6 +139,11 @@ impl Output {
 
     /// Says something about what is going on, on standard error: no part of the result.
     pub fn notice(&self, text: &str) {
+        Self::say(text);
+    }
+
+    /// The same, where the output itself is not at hand.
+    pub fn say(text: &str) {
         // Nobody is left to tell if this cannot be written.
         let _unwritable = writeln!(std::io::stderr(), "holdfast: {text}");
     }

@@ -545,6 +545,30 @@ fn what_was_too_little_is_loaded_with_the_next_shipment() {
     }
 }
 
+/// The lock of one order is not enough then: what is captured for one changes what is left for the other.
+#[test]
+fn orders_that_share_an_authorization_are_loaded_together() {
+    for mut backend in Backend::all() {
+        let on = || authorized(OFTEN, "shared", 500);
+        let first = backend.tell(draft("a", "s1").amount("1.00").on(on()).command());
+        backend.reopen();
+        let waits = backend.tell(draft("b", "s1").amount("2.00").on(on()).command());
+        assert!(waits.ticket.is_none() && waits.ready.is_none(), "{}: {waits:?}", backend.name);
+        backend.reopen();
+        let next = backend.tell(settle(first, captured(Some(gel(100)))));
+        backend.reopen();
+        let settled = backend.tell(settle(next, captured(Some(gel(200)))));
+        assert_eq!(settled.note, Note::Captured(gel(200)), "{}", backend.name);
+        // Neither names it any more, and both come in one group.
+        backend.reopen();
+        let more = |order: &str| draft(order, "s2").amount("1.50").command();
+        let replies = backend.execute(vec![more("b"), more("a")]).replies;
+        let notes: Vec<Note> = replies.into_iter().map(|reply| reply.expect("decided").note).collect();
+        let too_much = Note::Refused(crate::capture::event::FailureReason::ExceedsAuthorization);
+        assert_eq!(notes, [Note::Planned(gel(150)), too_much], "{}", backend.name);
+    }
+}
+
 /// Reads the capture that is due, after a restart.
 fn look(backend: &mut Backend, after: std::time::Duration, reading: Reading) -> Reply {
     backend.clock.advance(after);

@@ -203,11 +203,7 @@ impl Desk {
     /// # Errors
     /// [`LedgerError::Failed`].
     pub fn answer_to(&self, row: i64) -> Result<Option<Answer>, LedgerError> {
-        let sql = "SELECT answer FROM requests WHERE request_row = ?1";
-        Ok(self.session().one(sql, [row], |row| {
-            let text = row.get_ref(0)?.as_str_or_null()?;
-            text.map(|text| serde_json::from_str(text).map_err(|_| corrupt("an answer is not JSON"))).transpose()
-        })?)
+        Ok(answered(&self.session(), row)?)
     }
 
     /// Answers a request; `false` where it is answered already.
@@ -302,6 +298,14 @@ fn read_request(row: &Row<'_>) -> rusqlite::Result<(i64, Option<Request>)> {
     let what = serde_json::from_str(row.get_ref("what")?.as_str()?).ok();
     let (by, reason) = (row.get("asked_by")?, row.get("reason")?);
     Ok((row.get("request_row")?, what.map(|what| Request { by, reason, what })))
+}
+
+/// The answer to a request, where there is one: whoever asked may have withdrawn it.
+fn answered(session: &Session, row: i64) -> session::Result<Option<Answer>> {
+    session.one("SELECT answer FROM requests WHERE request_row = ?1", [row], |row| {
+        let text = row.get_ref(0)?.as_str_or_null()?;
+        text.map(|text| serde_json::from_str(text).map_err(|_| corrupt("an answer is not JSON"))).transpose()
+    })
 }
 
 fn write_answer(session: &Session, row: i64, answer: &Answer) -> session::Result<bool> {

@@ -3,6 +3,8 @@
 //! How a replayed shipment ended is not copied into the replay: it is asked of the shipment, so that it
 //! is true at every instant and costs an ordinary capture nothing.
 
+use std::collections::BTreeMap;
+
 use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +88,7 @@ impl ItemOutcome {
         }
     }
 
-    fn parse(word: &str) -> rusqlite::Result<Self> {
+    pub(super) fn parse(word: &str) -> rusqlite::Result<Self> {
         let found = Self::ALL.into_iter().find(|outcome| outcome.as_str() == word);
         found.ok_or_else(|| corrupt("an outcome is not one of ours"))
     }
@@ -134,6 +136,15 @@ impl JobState {
     }
 }
 
+/// What a replay came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReplaySummary {
+    /// How many have become what, by the word for it.
+    pub counts: BTreeMap<String, u64>,
+    /// What was captured, in minor units by currency.
+    pub captured: BTreeMap<String, i64>,
+}
+
 /// A replay, as it was asked for and as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayJob {
@@ -163,6 +174,8 @@ pub struct ReplayJob {
     pub changed_by: Option<String>,
     /// When.
     pub changed_at: Timestamp,
+    /// What it came to, where retention has taken what is known of each dead letter in it.
+    pub summary: Option<ReplaySummary>,
 }
 
 /// Replays, with who asked for them.
@@ -171,6 +184,8 @@ pub(super) const SELECT_JOB: &str = "
 
 pub(super) fn read_job(row: &Row<'_>) -> rusqlite::Result<ReplayJob> {
     let choice = serde_json::from_str(row.get_ref("choice")?.as_str()?).map_err(|_| corrupt("a choice is no JSON"))?;
+    let summary: Option<String> = row.get("summary")?;
+    let summary = summary.map(|text| serde_json::from_str(&text)).transpose();
     Ok(ReplayJob {
         job: row.get("job_row")?,
         by: row.get("asked_by")?,
@@ -185,6 +200,7 @@ pub(super) fn read_job(row: &Row<'_>) -> rusqlite::Result<ReplayJob> {
         why: row.get("why")?,
         changed_by: row.get("changed_by")?,
         changed_at: row.get::<_, At>("changed_at")?.0,
+        summary: summary.map_err(|_| corrupt("a summary is no JSON"))?,
     })
 }
 
@@ -242,6 +258,18 @@ pub(super) fn counts(session: &Session, job: i64, now: Timestamp) -> session::Re
 /// PostgreSQL every worker has rows of its own.
 pub(super) fn mark(session: &Session) -> &'static str {
     session.pick("dead_letter_row", "first_seen_at")
+}
+
+/// What a replay came to, with what was captured in minor units by currency.
+pub(super) fn summary(session: &Session, job: i64, now: Timestamp) -> session::Result<ReplaySummary> {
+    let counts = counts(session, job, now)?;
+    let counts = counts.into_iter().map(|(outcome, count)| (outcome.as_str().to_owned(), count)).collect();
+    let sql = format!(
+        "SELECT currency, CAST(sum(amount) AS BIGINT) FROM ({ITEMS}) items
+         WHERE outcome = 'captured' AND amount IS NOT NULL GROUP BY currency"
+    );
+    let captured = session.query(&sql, [now.timestamp_micros(), job], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(ReplaySummary { counts, captured: captured.into_iter().collect() })
 }
 
 /// Chosen dead letters that nobody has dealt with, in the order in which they are tried again: orders by

@@ -1,6 +1,6 @@
 //! Retention: takes the heavy parts of what is long over, a few rows at a time. Bodies of events that were
 //! published, what attempts and looks showed of captures at their end, messages of dead letters that were
-//! replayed or discarded.
+//! replayed or discarded, what became of each dead letter in a replay.
 //!
 //! Never what tells one thing from another: order, shipment, content, outcome and generation outlive
 //! everything, or a late duplicate would be captured again. Movements stay, and so does what operators
@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use rusqlite::params;
 
-use crate::clock::Timestamp;
-use crate::ledger::codec::At;
+use crate::clock::{self, Timestamp};
+use crate::ledger::codec::{At, corrupt};
+use crate::ledger::replays::{self, ItemOutcome};
 use crate::ledger::session::{self, Row, Session};
 use crate::ledger::{LedgerError, Source};
 
@@ -36,6 +37,8 @@ pub struct Pass {
     pub captures: usize,
     /// Dead letters whose messages were taken.
     pub dead_letters: usize,
+    /// Dead letters of replays, of which what became of each was taken; what the replay came to is kept.
+    pub replayed: usize,
     /// There may be more.
     pub has_more: bool,
 }
@@ -56,7 +59,8 @@ impl Retention {
     /// [`LedgerError::Failed`].
     pub fn prune(&self, before: Timestamp, limit: u32) -> Result<Option<Pass>, LedgerError> {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        match session.change(|session| prune(session, before, limit)) {
+        let summed_up = sum_up(&session, before);
+        match summed_up.and_then(|()| session.change(|session| prune(session, before, limit))) {
             Ok(pass) => Ok(Some(pass)),
             Err(error) if error.is_busy() => Ok(None),
             Err(error) => Err(error.into()),
@@ -71,8 +75,34 @@ fn prune(session: &Session, before: Timestamp, limit: u32) -> session::Result<Pa
     let (captures, more_captures) = history_of_captures(session, before, limit)?;
     let sql = session.pick(DEAD_LETTERS, DEAD_LETTERS_IN_POSTGRES);
     let dead_letters = session.execute(sql, params![At(before), limit])?;
-    let is_full = u32::try_from(dead_letters).is_ok_and(|count| count >= limit);
-    Ok(Pass { events, captures, dead_letters, has_more: more_events || more_captures || is_full })
+    let replayed = session.execute(REPLAYED, [limit])?;
+    let is_full = [dead_letters, replayed].into_iter().any(|count| u32::try_from(count).is_ok_and(|n| n >= limit));
+    Ok(Pass { events, captures, dead_letters, replayed, has_more: more_events || more_captures || is_full })
+}
+
+/// Items of replays that are summed up. There are as many replays as operators have asked for.
+const REPLAYED: &str = "
+    DELETE FROM replay_items WHERE (job_row, position) IN (
+      SELECT i.job_row, i.position FROM replay_jobs j CROSS JOIN replay_items i
+      WHERE i.job_row = j.job_row AND j.summary IS NOT NULL LIMIT ?1)";
+
+/// Writes down what a replay came to that is long over, one at a time. Nothing in it changes any more, so
+/// that the writer is not held up while it is added up.
+fn sum_up(session: &Session, before: Timestamp) -> session::Result<()> {
+    let sql = "SELECT job_row FROM replay_jobs
+               WHERE summary IS NULL AND (state = 'stopped' OR state = 'done') AND changed_at < ?1";
+    let jobs: Vec<i64> = session.query(sql, params![At(before)], |row| row.get(0))?;
+    for job in jobs {
+        let summary = replays::summary(session, job, clock::now())?;
+        let undecided = [ItemOutcome::Open, ItemOutcome::InDoubt, ItemOutcome::Waiting, ItemOutcome::Pending];
+        if undecided.iter().any(|outcome| summary.counts.contains_key(outcome.as_str())) {
+            continue;
+        }
+        let text = serde_json::to_string(&summary).map_err(|_| corrupt("a summary is no JSON"))?;
+        session.execute("UPDATE replay_jobs SET summary = ?2 WHERE job_row = ?1", params![job, text])?;
+        return Ok(());
+    }
+    Ok(())
 }
 
 /// Events are numbered in the order of writing: those that are due are the first behind the mark. What is

@@ -99,6 +99,7 @@ pub(super) fn read_authorization(row: &impl Cells) -> Result<Authorization> {
             reported: row.instant()?,
             foreign: read_foreign(row, currency)?,
             restored: row.optional_text()?.map(|text| codec::restored_from_json(text, currency)).transpose()?,
+            over: row.instant()?,
         },
     })
 }

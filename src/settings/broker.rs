@@ -13,6 +13,7 @@ use super::{Broker, TopologyMode, secret, value};
 pub(super) fn read(mut section: Section<'_>) -> Result<Broker, Noted> {
     let url = secret::or_plain(&mut section, "url", without_credentials);
     let ca_file = section.optional("ca_file", value::readable_file);
+    let management_url = section.optional("management_url", value::management_url);
     let topology = section.required("topology", topology);
     let declare_orders = section.required("declare_orders", value::flag);
     let orders_exchange = section.required("orders_exchange", value::broker_name);
@@ -42,6 +43,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Broker, Noted> {
     Ok(Broker {
         url: url?,
         ca_file: ca_file?,
+        management_url: management_url?,
         topology: topology?,
         declare_orders: declare_orders?,
         orders_exchange: orders_exchange?,

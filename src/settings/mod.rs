@@ -169,6 +169,8 @@ pub struct Broker {
     pub url: SecretString,
     /// PEM file of the authorities to trust with `amqps://`.
     pub ca_file: Option<PathBuf>,
+    /// Where RabbitMQ's management plugin answers; only `doctor` asks it.
+    pub management_url: Option<String>,
     /// What to do about exchanges and queues at start.
     pub topology: TopologyMode,
     /// Declare the `orders` exchange too, which belongs to the shipment side.

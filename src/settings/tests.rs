@@ -222,7 +222,7 @@ my.toml:11: accounts.flitt-ge.base_url: must use https: http is for loopback onl
 my.toml:9: accounts.flitt-ge.merchant_id: is missing
 my.toml:12: accounts.flitt-ge.secret: is a secret and must not be written here: use { file = "…" }, { env = "…" } or { credential = "…" }
 my.toml:15: accounts.other.protocol: must be "flitt", "fondy" or "flex_pay"
-default (config/holdfast.toml:148): worker.drain_grace: must be at least 5m, the longest timeout of an account
+default (config/holdfast.toml:151): worker.drain_grace: must be at least 5m, the longest timeout of an account
 my.toml:8: brocker: is not a setting: did you mean `broker`?
 "#);
 }

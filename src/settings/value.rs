@@ -146,12 +146,22 @@ pub(super) fn address(value: &Value) -> Result<SocketAddr, String> {
     parsed.ok_or_else(|| "must be an address and a port, such as \"127.0.0.1:9464\"".to_owned())
 }
 
-/// An address of a provider, without a slash at its end. Credentials travel there, so anything but
-/// https is refused outside loopback.
+/// An address of a provider.
 pub(super) fn provider_url(value: &Value) -> Result<String, String> {
+    web_url(value, "https://pay.flitt.com")
+}
+
+/// The address of RabbitMQ's management.
+pub(super) fn management_url(value: &Value) -> Result<String, String> {
+    web_url(value, "https://rabbit.example.com:15671")
+}
+
+/// An address, without a slash at its end. Credentials travel there, so anything but https is refused
+/// outside loopback.
+fn web_url(value: &Value, example: &str) -> Result<String, String> {
     let url = text_of(value).and_then(|text| Url::parse(text).ok()).filter(Url::has_host);
     let Some(url) = url.filter(|url| matches!(url.scheme(), "https" | "http")) else {
-        return Err("must be an address such as \"https://pay.flitt.com\"".to_owned());
+        return Err(format!("must be an address such as \"{example}\""));
     };
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err("must be an address without user name, password, query or fragment".to_owned());

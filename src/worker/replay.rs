@@ -17,6 +17,7 @@ use crate::capture::dead_letter::DeadLetterState;
 use crate::capture::decide::{Command, Note, Reply};
 use crate::capture::records::JobKey;
 use crate::capture::replay::Replay;
+use crate::crash;
 use crate::dead_letter;
 use crate::ledger::LedgerError;
 use crate::ledger::desk::{Desk, ReplayItem, Request, What};
@@ -51,7 +52,12 @@ pub(super) fn carry_out(executor: &Arc<Executor>, row: i64, request: &Request) -
     let _held: MutexGuard<'_, ()> = executor.replays.changing.blocking_lock();
     let desk = executor.desk();
     let answer = match &request.what {
-        What::StartReplay { chosen, pace } => desk.start_replay(row, chosen, *pace)?,
+        What::StartReplay { chosen, pace } => {
+            crash::point("before-job");
+            let answer = desk.start_replay(row, chosen, *pace)?;
+            crash::point("after-job");
+            answer
+        }
         What::PauseReplay { job } => desk.change_replay(row, *job, JobState::Paused, request)?,
         What::ResumeReplay { job } => desk.change_replay(row, *job, JobState::Running, request)?,
         What::StopReplay { job } => desk.change_replay(row, *job, JobState::Stopped, request)?,
@@ -259,7 +265,9 @@ async fn begin(
         let message = item.letter.raw.map(dead_letter::command_of);
         Command::Replay(Box::new(Replay { letter: item.letter.id, job: key, message }))
     };
+    crash::point("before-replay");
     let Some(replies) = executor.execute(items.into_iter().map(command).collect()).await else { return Ok(()) };
+    crash::point("after-replay");
     for ((position, letter), reply) in letters.into_iter().zip(replies) {
         let fault = match reply {
             Ok(reply) => {
@@ -290,5 +298,8 @@ fn fault(reply: &Reply) -> Option<String> {
 }
 
 async fn end(executor: &Arc<Executor>, job: i64, state: JobState, why: Option<String>) -> Result<(), LedgerError> {
-    at_desk(executor, move |desk| desk.end_replay(job, state, why.as_deref())).await
+    crash::point("before-end");
+    at_desk(executor, move |desk| desk.end_replay(job, state, why.as_deref())).await?;
+    crash::point("after-end");
+    Ok(())
 }

@@ -61,9 +61,9 @@ impl Pruning {
 
 /// Says what was taken, and how long to rest.
 fn say(pass: Pass) -> Duration {
-    let Pass { events, captures, dead_letters, has_more } = pass;
-    if events + captures + dead_letters > 0 {
-        tracing::debug!(events, captures, dead_letters, "old details were taken from the ledger");
+    let Pass { events, captures, dead_letters, replayed, has_more } = pass;
+    if events + captures + dead_letters + replayed > 0 {
+        tracing::debug!(events, captures, dead_letters, replayed, "old details were taken from the ledger");
     }
     if has_more { NEXT } else { REST }
 }

@@ -1,6 +1,10 @@
 //! The books held against each other: nothing is found where nothing is wrong, and each difference that
 //! was planted is found, by its name, and nothing else.
 
+// ten thousand captures, or a hundred thousand
+#[cfg(target_os = "linux")]
+mod at_size;
+
 use std::collections::BTreeMap;
 
 use holdfast::ids::CaptureId;

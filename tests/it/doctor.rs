@@ -1,5 +1,6 @@
 //! `holdfast doctor` before the live world: all is well, and what it says of each thing that is not.
 
+use holdfast::broker::local_node::LocalNode;
 use holdfast::broker::session::Session;
 use holdfast::sandbox::{Fault, Rule};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
@@ -7,12 +8,18 @@ use lapin::types::FieldTable;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support;
 use crate::support::order::Account;
 use crate::support::world::World;
 
+const BINDINGS: &str = "bindings of holdfast.work.v1";
+
 /// Everything around a worker, with the ledger on a disk: where temporary files are may be in memory.
 async fn world() -> (World, TempDir) {
-    let world = World::new().await;
+    with_its_ledger_on_a_disk(World::new().await)
+}
+
+fn with_its_ledger_on_a_disk(world: World) -> (World, TempDir) {
     let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let settings = std::fs::read_to_string(world.config()).unwrap();
     let line = settings.lines().find(|line| line.starts_with("url = \"sqlite:")).unwrap();
@@ -70,7 +77,8 @@ async fn all_is_well_with_a_worker_and_without() {
     let (world, _directory) = world().await;
     let found = Found::of(&world, &[]).await;
     assert_eq!(found.0, 0);
-    found.is_well_but_for(&[]);
+    found.is_well_but_for(&[BINDINGS]);
+    found.says(BINDINGS, "unknown", "AMQP does not show them");
     found.says("broker", "ok", "RabbitMQ ");
     found.says("queue holdfast.work.v1", "ok", "0 messages ready, 0 consumers");
     found.says("ledger", "ok", "the worker creates it");
@@ -108,7 +116,7 @@ async fn a_wrong_secret_is_told_from_an_order_that_does_not_exist() {
     }
     let found = Found::of(&world, &[]).await;
     assert_eq!(found.0, 1);
-    found.is_well_but_for(&["account flitt-ge", "account flex"]);
+    found.is_well_but_for(&[BINDINGS, "account flitt-ge", "account flex"]);
     found.says("account flitt-ge", "problem", "not let in: 1014");
     found.says("account flex", "problem", "not let in: 40");
     let only = Found::of(&world, &["--account", "fondy-eu"]).await;
@@ -126,7 +134,7 @@ async fn a_provider_that_cannot_be_reached_is_exit_code_3() {
     set(&world, &format!("base_url = \"{base}/api/flexpay\""), &format!("base_url = \"{no_tls}/api/flexpay\""));
     let found = Found::of(&world, &[]).await;
     assert_eq!(found.0, 3);
-    found.is_well_but_for(&["account flitt-ge", "clock of flitt-ge", "account flex"]);
+    found.is_well_but_for(&[BINDINGS, "account flitt-ge", "clock of flitt-ge", "account flex"]);
     found.says("account flitt-ge", "unreachable", "connection refused");
     found.says("clock of flitt-ge", "unknown", "no answer");
     found.says("account flex", "unreachable", "TLS handshake failed");
@@ -139,7 +147,7 @@ async fn a_clock_that_is_far_off_is_told_with_its_distance() {
     world.faults(vec![Rule { account, ..Rule::new(Fault::ClockSkew { seconds: 300 }) }]);
     let found = Found::of(&world, &[]).await;
     assert_eq!(found.0, 1);
-    found.is_well_but_for(&["clock of fondy-eu"]);
+    found.is_well_but_for(&[BINDINGS, "clock of fondy-eu"]);
     found.says("clock of fondy-eu", "problem", "s ahead");
 }
 
@@ -155,7 +163,7 @@ async fn queues_that_are_missing_or_different_are_told() {
     channel.queue_declare("holdfast.work.v1".into(), durable, FieldTable::default()).await.unwrap();
     let found = Found::of(&world, &[]).await;
     assert_eq!(found.0, 1);
-    found.is_well_but_for(&["queue holdfast.work.v1", "queue holdfast.dead.v1"]);
+    found.is_well_but_for(&[BINDINGS, "queue holdfast.work.v1", "queue holdfast.dead.v1"]);
     found.says("queue holdfast.work.v1", "problem", "exists with other properties");
     found.says("queue holdfast.dead.v1", "problem", "does not exist");
     // It has looked, and made nothing.
@@ -173,4 +181,53 @@ async fn a_broker_that_is_not_there_is_exit_code_3_and_the_rest_is_told() {
     assert_eq!(found.0, 3);
     found.is_well_but_for(&["broker", "exchanges and queues"]);
     found.says("broker", "unreachable", "cannot connect to RabbitMQ at 127.0.0.1:1");
+}
+
+/// A node of its own whose management plugin answers, and where.
+async fn managed() -> (LocalNode, String) {
+    let node = LocalNode::start(&support::temp_dir(), &[]).await.unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let enable = format!(
+        "application:load(rabbitmq_management),
+         ok = application:set_env(rabbitmq_management, tcp_config, [{{ip, \"127.0.0.1\"}}, {{port, {}}}]),
+         {{ok, File}} = application:get_env(rabbit, enabled_plugins_file),
+         ok = rabbit_file:write_term_file(File, [[rabbitmq_management]]),
+         {{ok, _, _}} = rabbit_plugins:ensure(File), ok.",
+        free.port()
+    );
+    node.ctl(&["eval", &enable]).await.unwrap();
+    (node, format!("http://{free}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bindings_are_told_where_the_management_plugin_is_known() {
+    let (node, management) = managed().await;
+    let (world, _directory) = with_its_ledger_on_a_disk(World::at(support::broker_at(node.url("/"))).await);
+    set(&world, "[broker]\n", &format!("[broker]\nmanagement_url = \"{management}/\"\n"));
+    let found = Found::of(&world, &[]).await;
+    assert_eq!(found.0, 0, "{:?}", found.1);
+    found.is_well_but_for(&[]);
+    found.says(BINDINGS, "ok", "orders leads to it with every key");
+
+    let session = Session::open(&world.broker, "test").await.unwrap();
+    let channel = session.channel().await.unwrap();
+    for key in ["order.shipped", "order.cancelled"] {
+        let (queue, exchange) = ("holdfast.work.v1".into(), "orders".into());
+        channel.queue_unbind(queue, exchange, key.into(), FieldTable::default()).await.unwrap();
+    }
+    let found = Found::of(&world, &[]).await;
+    assert_eq!(found.0, 1);
+    found.is_well_but_for(&[BINDINGS]);
+    found.says(BINDINGS, "problem", "orders does not lead to it with order.shipped");
+    found.says(BINDINGS, "problem", "order.cancelled");
+
+    node.ctl(&["set_user_tags", "holdfast"]).await.unwrap();
+    Found::of(&world, &[]).await.says(BINDINGS, "problem", "answers 401");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    set(&world, &management, &format!("http://{closed}"));
+    Found::of(&world, &[]).await.says(BINDINGS, "problem", "does not answer");
+    let sandbox = world.sandbox.base_url();
+    set(&world, &format!("http://{closed}"), &sandbox);
+    Found::of(&world, &[]).await.says(BINDINGS, "problem", "HTTP status 404");
+    node.stop();
 }

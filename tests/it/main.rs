@@ -27,3 +27,12 @@ mod retention;
 mod runbook;
 mod support;
 mod workers;
+
+// Of a process only Linux tells its peak of memory and lets others bound its files; and `script`, which
+// makes terminals, differs elsewhere.
+#[cfg(target_os = "linux")]
+mod replay_through_failures;
+#[cfg(target_os = "linux")]
+mod screens;
+#[cfg(target_os = "linux")]
+mod terminal;

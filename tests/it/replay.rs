@@ -378,3 +378,34 @@ async fn messages_are_written_into_files_as_they_came() {
     assert!(code == 1 && said.contains("cannot write"), "no file is overwritten: {said}");
     worker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_ended_early_is_open_to_neither_a_rehearsal_nor_a_replay() {
+    let world = World::new().await;
+    let orders = well_funded(&world, 10);
+    world.faults(vec![Rule { operation: Operation::Capture, ..Rule::new(Fault::Expire) }]);
+    let mut worker = world.worker();
+    worker.consuming().await;
+    world.publish(shipped(&orders)).await;
+    world.count_becomes(LETTERS, 10).await;
+    world.faults(Vec::new());
+    let replay = ["dead-letters", "replay", "--for", "authorization_expired", "--reason", "authorized anew", "--yes"];
+    let rehearse = [&replay[..], &["--dry-run"]].concat();
+    let (_, dry, said) = world.holdfast_json(&rehearse).await;
+    assert_eq!((&dry["dead_letters"], &dry["would_replay"]), (&json!(10), &json!(0)), "{said}{dry}");
+    assert_eq!(dry["would_not"][0]["why_not"], "no_open_authorization", "{dry}");
+    let (code, _, said) = world.holdfast(&replay).await;
+    assert!(code == 1 && said.contains("none of them can be replayed"), "{code} {said}");
+
+    let new: Vec<Order> = orders[..7].iter().map(|order| authorized_anew(&world, order)).collect();
+    world.publish(new.iter().map(Order::authorized)).await;
+    world.count_becomes("SELECT count(*) FROM authorizations", 17).await;
+    let (_, dry, _) = world.holdfast_json(&rehearse).await;
+    assert_eq!(dry["would_replay"], json!(7), "{dry}");
+    let (code, summary, said) = world.holdfast_json(&replay).await;
+    let count = |outcome: &str| summary["counts"][outcome].as_i64().unwrap();
+    assert_eq!((code, count("captured"), count("not_replayed"), count("failed")), (1, 7, 3, 0), "{said}{summary}");
+    assert_eq!(captured(&world, &new), 7);
+    world.check_books().await;
+    worker.stop().await;
+}

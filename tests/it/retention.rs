@@ -1,5 +1,7 @@
 //! What is long over loses its details, and nothing else.
 
+use holdfast::sandbox::{Fault, When};
+
 use crate::support::order::Account;
 use crate::support::world::World;
 
@@ -7,6 +9,8 @@ use crate::support::world::World;
 async fn details_go_and_a_late_duplicate_is_still_known() {
     let world = World::new().await;
     let order = world.order("old", Account::Flex, &[("l1", 2, 1_000)]);
+    // Its answer is lost, so that there is something to tell of it.
+    world.fault_on_captures(Fault::Reset { when: When::After }, Some(1));
     let worker = world.worker();
     world.publish([order.shipped("s1", &[("l1", 1)])]).await;
     world.outcomes(1).await;

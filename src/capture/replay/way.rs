@@ -190,6 +190,9 @@ fn why_closed(record: &Authorization, context: Context<'_>) -> Option<String> {
     if is_reported || record.expires_at.is_some_and(|at| at <= context.now.wall) {
         return Some("has expired".to_owned());
     }
+    if record.is_over() {
+        return Some("has ended before its time, says its provider".to_owned());
+    }
     if account.captures == Captures::Single && record.single == SingleUse::Used {
         return Some("has been captured, and can be captured only once".to_owned());
     }

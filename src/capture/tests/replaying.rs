@@ -1,9 +1,11 @@
 //! Trying again what ended without its money: what may be tried again and how, and what may not and why.
 
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
-use crate::capture::decide::{Command, Note, Reject, Reply, Ticket};
+use crate::capture::decide::{Command, Evidence, Note, Reject, Reply, Ticket};
 use crate::capture::event::{CaptureKind, EventContent, FailureReason};
-use crate::capture::evidence::{Answer, AuthorizationStatus, AuthorizationView, RefusalReason, SeenCapture};
+use crate::capture::evidence::{
+    Answer, AuthorizationStatus, AuthorizationView, ProviderBalance, RefusalReason, SeenCapture,
+};
 use crate::capture::notice::{AuthorizationFacts, Rejection, RejectionReason};
 use crate::capture::records::{JobKey, SingleUse};
 use crate::capture::replay::{Replay, Replayed, WhyNotKind};
@@ -344,7 +346,7 @@ fn a_correction_after_a_replay_is_told_of_the_generation_that_it_corrects() {
     let (failed, epoch) = (world.capture_of("s1").key, world.capture_of("s1").progress.epoch);
     world.replay("s1", 0);
     world.news();
-    let evidence = crate::capture::decide::Evidence::Answer(captured(Some(gel(2_000))));
+    let evidence = Evidence::Answer(captured(Some(gel(2_000))));
     assert_eq!(world.settle(failed, epoch, evidence).note, Note::Corrected);
     let news = world.news();
     let [event] = &news[..] else { panic!("{news:?}") };
@@ -352,10 +354,69 @@ fn a_correction_after_a_replay_is_told_of_the_generation_that_it_corrects() {
     assert_eq!((outcome.generation, outcome.capture_amount), (0, Some(gel(2_000))));
 }
 
+/// A shipment of 20.00, of which the provider says days before the expiry that it is over.
+fn ended_early(world: &mut World) {
+    let reply = world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)));
+    world.answer(reply.ticket, Answer::Refused(refusal(RefusalReason::AuthorizationExpired)));
+    world.news();
+}
+
+/// A read of the authorization that was put in its way: of 50.00, of which 20.00 may have been earned.
+fn reads(world: &mut World, change: impl FnOnce(&mut AuthorizationView)) {
+    let mut shown = view(5_000);
+    change(&mut shown);
+    let (capture, epoch) = (world.capture_of("s1").key, world.capture_of("s1").progress.epoch);
+    world.settle(capture, epoch, Evidence::Reading(seen(shown)));
+    world.news();
+}
+
+#[test]
+fn an_authorization_that_ended_early_is_open_again_when_its_expiry_moves() {
+    type Moves = fn(&mut World);
+    let same = || authorized(OFTEN, "r", 5_000);
+    let moved: [(&str, bool, Moves); 6] = [
+        ("nobody says anything", false, |_| {}),
+        ("a notice repeats the expiry", false, |world| authorize_anew(world, authorized(OFTEN, "r", 5_000))),
+        ("a notice tells of a later one", true, |world| authorize_anew(world, longer(authorized(OFTEN, "r", 5_000)))),
+        ("a read shows it open", true, |world| reads(world, |_| {})),
+        ("a read shows it over once more", false, |world| {
+            reads(world, |view| view.status = AuthorizationStatus::Voided);
+        }),
+        ("a read tells of a later one", true, |world| {
+            reads(world, |view| view.balance.expires_at = Some(at(30 * 24 * 3_600)));
+        }),
+    ];
+    for (case, is_open, moves) in moved {
+        let mut world = World::new();
+        ended_early(&mut world);
+        assert_eq!(world.authorization("r").expires_at, same().expires_at, "it is recorded as it was told");
+        moves(&mut world);
+        let reply = world.replay("s1", 0);
+        if is_open {
+            assert_eq!(replayed(&reply), (Some(2_000), 1), "{case}");
+            let ticket = begin(&mut world, reply);
+            world.answer(ticket, captured(Some(gel(2_000))));
+            assert_eq!(world.balance("r"), (5_000, 2_000, 0), "{case}");
+        } else {
+            assert_eq!(why_not(&reply), WhyNotKind::NoOpenAuthorization, "{case}");
+            assert_eq!(world.shipment("s1").generation, 0, "{case}: nothing was raised in vain");
+        }
+    }
+}
+
+#[test]
+fn what_its_provider_has_ended_before_its_time_is_taken_from_the_next_one() {
+    let mut world = World::new();
+    ended_early(&mut world);
+    authorize_anew(&mut world, authorized(OTHER, "new", 5_000));
+    assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
+    assert_eq!((world.balance("r"), world.balance("new")), ((5_000, 0, 0), (5_000, 0, 2_000)));
+}
+
 type Given = fn(&mut World);
 
 /// What may not be replayed, and why.
-const NOT_REPLAYED: [(&str, WhyNotKind, Given); 14] = [
+const NOT_REPLAYED: [(&str, WhyNotKind, Given); 17] = [
     ("it was discarded", WhyNotKind::Discarded, |world| {
         declined(world);
         let letter = world.letter_of("s1", 0).id;
@@ -369,7 +430,7 @@ const NOT_REPLAYED: [(&str, WhyNotKind, Given); 14] = [
     ("captured after all", WhyNotKind::Captured, |world| {
         declined(world);
         let (capture, epoch) = (world.capture_of("s1").key, world.capture_of("s1").progress.epoch);
-        let evidence = crate::capture::decide::Evidence::Answer(captured(Some(gel(2_000))));
+        let evidence = Evidence::Answer(captured(Some(gel(2_000))));
         assert_eq!(world.settle(capture, epoch, evidence).note, Note::Corrected);
     }),
     ("closed by hand", WhyNotKind::Unresolved, |world| {
@@ -433,6 +494,22 @@ const NOT_REPLAYED: [(&str, WhyNotKind, Given); 14] = [
         record.provider.remaining = Some(gel(0));
         world.ledger.tables().authorizations.insert(record.key, record);
         world.forget_before();
+    }),
+    ("its provider ended it early, as a refusal said", WhyNotKind::NoOpenAuthorization, |world| {
+        ended_early(world);
+    }),
+    ("its provider ended it early, as a read showed", WhyNotKind::NoOpenAuthorization, |world| {
+        let mut ended = view(11_900);
+        ended.status = AuthorizationStatus::Expired;
+        // As it is where the provider does not say how much it was.
+        (ended.authorized, ended.balance) = (None, ProviderBalance::default());
+        let reply = world
+            .accept(draft("o", "s1").line("l1", 3).line("l3", 1).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()));
+        world.show(reply.ticket, seen(ended));
+    }),
+    ("its provider tells of an expiry that is over", WhyNotKind::NoOpenAuthorization, |world| {
+        declined(world);
+        reads(world, |view| view.balance.expires_at = Some(at(-1)));
     }),
     ("its provider holds too little", WhyNotKind::ExceedsAuthorization, |world| {
         declined(world);

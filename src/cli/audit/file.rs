@@ -1,6 +1,6 @@
 //! The ledger against a file of shipments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
@@ -8,8 +8,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{Row, Verdict, progress};
-use crate::audit::{Expected, OurShipment, compare_order};
+use crate::audit::{Difference, Expected, OurShipment, compare_order};
 use crate::cli::{Context, Exit, Failure, OrExit};
+use crate::clock::Timestamp;
 use crate::ids::{OrderId, ShipmentId};
 use crate::ledger::report::{Report, ShipmentFilter, ShipmentSummary, Standing};
 use crate::money::{Currency, Money, parse_plain_decimal};
@@ -28,22 +29,52 @@ struct Written {
     currency: Option<String>,
 }
 
-/// Compares.
-pub(super) fn audit(path: &Path, context: &Context) -> Result<Verdict, Failure> {
+/// Shipments that are read together.
+const PAGE: u32 = 512;
+
+/// Compares. `complete_since`: the file has every shipment that was accepted then or later.
+pub(super) fn audit(path: &Path, complete_since: Option<Timestamp>, context: &Context) -> Result<Verdict, Failure> {
     let expected = read(path)?;
     let report = context.report()?;
     let total = u64::try_from(expected.len()).unwrap_or(u64::MAX);
     let bar = progress(total, "orders", context.output.is_terminal());
     let mut verdict = Verdict { what: "shipments", other: "in the file", ..Verdict::default() };
     for (order, rows) in &expected {
-        let (agreed, open, differences) = compare_order(order, rows, &ours(&report, order)?);
-        verdict.agreed += agreed;
-        verdict.open += open;
-        verdict.differences.extend(differences.into_iter().map(|difference| Row::new(None, difference)));
+        add(&mut verdict, compare_order(order, rows, &ours(&report, order)?));
         bar.inc(1);
     }
     bar.finish_and_clear();
+    if let Some(since) = complete_since {
+        look_for_others(&expected, since, &report, &mut verdict)?;
+    }
     Ok(verdict)
+}
+
+fn add(verdict: &mut Verdict, (agreed, open, differences): (u64, u64, Vec<Difference>)) {
+    verdict.agreed += agreed;
+    verdict.open += open;
+    verdict.differences.extend(differences.into_iter().map(|difference| Row::new(None, difference)));
+}
+
+/// Orders that the file lacks, each once.
+fn look_for_others(
+    expected: &BTreeMap<OrderId, Vec<Expected>>,
+    since: Timestamp,
+    report: &Report,
+    verdict: &mut Verdict,
+) -> Result<(), Failure> {
+    let (mut behind, mut told) = (0, BTreeSet::new());
+    loop {
+        let page = report.orders_behind(behind, since, PAGE).or_exit(Exit::Ledger)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        behind = *last;
+        for (_, order) in page {
+            if !expected.contains_key(&order) && !told.contains(&order) {
+                add(verdict, compare_order(&order, &[], &ours(report, &order)?));
+                told.insert(order);
+            }
+        }
+    }
 }
 
 fn ours(report: &Report, order: &OrderId) -> Result<Vec<OurShipment>, Failure> {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
 use indicatif::ProgressBar;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 use tokio::time::{Interval, interval, sleep};
 
@@ -14,7 +15,7 @@ use super::{Args, Row, Unread, Verdict, progress};
 use crate::audit::{Compared, OurAuthorization, compare_authorization};
 use crate::capture::evidence::{AuthorizationView, Reading};
 use crate::cli::sums::add_up;
-use crate::cli::{Exit, Failure, OrExit};
+use crate::cli::{Exit, Failure, OrExit, Output};
 use crate::ids::AccountName;
 use crate::ledger::report::{Books, Report};
 use crate::provider::{self, Provider};
@@ -31,6 +32,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// After so many in a row that could not be read, an account is given up.
 const GIVEN_UP_AFTER: u32 = 10;
 
+/// How often it is said how far it is, where no bar is seen.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
 /// What a provider showed of an authorization: `None` where it does not know it.
 type Seen = Result<Option<Box<AuthorizationView>>, String>;
 
@@ -46,6 +50,8 @@ pub(super) async fn audit(
     let account = args.account.as_ref();
     let total = books.count(args.after, account).or_exit(Exit::Ledger)?;
     let bar = progress(total, "authorizations", is_terminal);
+    let mut told = Told::new(total, is_terminal);
+    let mut stop = Stop::new()?;
     let mut verdict = Verdict { what: "captures", other: "provider", ..Verdict::default() };
     let mut after = args.after;
     loop {
@@ -53,16 +59,61 @@ pub(super) async fn audit(
         let Some(last) = page.last().map(|ours| ours.row) else { break };
         let found = tokio::select! {
             found = look_at(page, &readers, &books, usize::from(args.concurrency), &bar) => found?,
-            _ = tokio::signal::ctrl_c() => {
+            () = stop.asked() => {
                 verdict.stopped_after = Some(after);
                 break;
             }
         };
         found.add_to(&mut verdict);
         after = last;
+        told.tell(after, &bar);
     }
     bar.finish_and_clear();
     Ok(verdict)
+}
+
+/// Says from time to time how far it is, so that whoever has to begin anew knows where. On a terminal the
+/// bar says it.
+struct Told {
+    total: u64,
+    is_terminal: bool,
+    last: Instant,
+}
+
+impl Told {
+    fn new(total: u64, is_terminal: bool) -> Self {
+        Self { total, is_terminal, last: Instant::now() }
+    }
+
+    fn tell(&mut self, after: i64, bar: &ProgressBar) {
+        bar.set_message(format!("--after {after}"));
+        if self.is_terminal || self.last.elapsed() < TOLD_EVERY {
+            return;
+        }
+        self.last = Instant::now();
+        let (read, of) = (bar.position(), self.total);
+        Output::say(&format!("{read} of {of} authorizations are compared; to go on from here: --after {after}"));
+    }
+}
+
+/// Ctrl-C and SIGTERM, from its making on: what was found so far is told.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).or_exit(Exit::Wrong);
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 /// What a page of authorizations came to.
@@ -103,31 +154,48 @@ async fn look_at(
     bar: &ProgressBar,
 ) -> Result<Found, Failure> {
     let read = |ours: OurAuthorization| async move {
-        let seen = readers.read(&ours).await;
+        let compared = compare(ours, readers, books).await;
         bar.inc(1);
-        (ours, seen)
+        compared
     };
-    let mut seen = stream::iter(page).map(read).buffer_unordered(concurrency);
-    let (mut found, mut again) = (Found::default(), Vec::new());
-    while let Some((ours, seen)) = seen.next().await {
-        match seen {
-            Ok(seen) => match compare_authorization(&ours, seen.as_deref()) {
-                compared if compared.differences.is_empty() => found.add(&ours, compared),
-                _ => again.push(ours),
-            },
-            Err(why) => found.add_unread(&ours, why),
-        }
-    }
-    // The worker goes on meanwhile: what differs only because one side was read before the other is gone
-    // when both are read again.
-    for ours in again {
-        let ours = books.again(&ours).or_exit(Exit::Ledger)?;
-        match readers.read(&ours).await {
-            Ok(seen) => found.add(&ours, compare_authorization(&ours, seen.as_deref())),
-            Err(why) => found.add_unread(&ours, why),
+    let mut compared = stream::iter(page).map(read).buffered(concurrency);
+    let mut found = Found::default();
+    while let Some(one) = compared.next().await {
+        match one? {
+            (ours, Ok(compared)) => found.add(&ours, compared),
+            (ours, Err(why)) => found.add_unread(&ours, why),
         }
     }
     Ok(found)
+}
+
+/// Compares one authorization. The worker goes on meanwhile: what differs only because one side was read
+/// before the other is gone when both are read again, while the ledger says the same before and after.
+async fn compare(
+    ours: OurAuthorization,
+    readers: &Readers,
+    books: &Books,
+) -> Result<(OurAuthorization, Result<Compared, String>), Failure> {
+    let mut compared = match readers.read(&ours).await {
+        Ok(seen) => compare_authorization(&ours, seen.as_deref()),
+        Err(why) => return Ok((ours, Err(why))),
+    };
+    if compared.differences.is_empty() {
+        return Ok((ours, Ok(compared)));
+    }
+    let mut ours = books.again(&ours).or_exit(Exit::Ledger)?;
+    for _ in 0..TRIES {
+        compared = match readers.read(&ours).await {
+            Ok(seen) => compare_authorization(&ours, seen.as_deref()),
+            Err(why) => return Ok((ours, Err(why))),
+        };
+        let now = books.again(&ours).or_exit(Exit::Ledger)?;
+        if now == ours {
+            break;
+        }
+        ours = now;
+    }
+    Ok((ours, Ok(compared)))
 }
 
 /// The accounts' readers, at the pace that was asked for.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::replays::Job;
 
 use super::{Context, Exit, Failure, Format, OrExit, ask, output, table, text};
+use crate::cli::interrupt::Interrupts;
 use crate::cli::sums::{self, Sum};
 use crate::cli::{progress_bar, wait_for};
 use crate::clock;
@@ -36,11 +37,11 @@ enum Ended {
 }
 
 /// Watches a replay until it has come to rest, and sums it up.
-pub(super) fn follow(job: i64, context: &mut Context) -> Result<Exit, Failure> {
+pub(super) fn follow(job: i64, interrupts: &mut Interrupts, context: &mut Context) -> Result<Exit, Failure> {
     let report = context.report()?;
     let first = look(&report, job)?;
     let bar = bar(&first, context);
-    let ended = wait_for_end(&report, job, &bar, context);
+    let ended = wait_for_end(&report, job, &bar, interrupts, context);
     bar.finish_and_clear();
     match ended? {
         Ended::AtRest => {}
@@ -87,7 +88,13 @@ fn look(report: &Report, job: i64) -> Result<ReplayReport, Failure> {
     found.ok_or_else(|| Failure::new(Exit::Wrong, nothing()))
 }
 
-fn wait_for_end(report: &Report, job: i64, bar: &ProgressBar, context: &Context) -> Result<Ended, Failure> {
+fn wait_for_end(
+    report: &Report,
+    job: i64,
+    bar: &ProgressBar,
+    interrupts: &mut Interrupts,
+    context: &Context,
+) -> Result<Ended, Failure> {
     let desk = Desk::open(&context.settings()?.ledger).or_exit(Exit::Ledger)?;
     let mut is_served = true;
     let mut ended = Ended::AtRest;
@@ -106,7 +113,7 @@ fn wait_for_end(report: &Report, job: i64, bar: &ProgressBar, context: &Context)
             }
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
-                _ = tokio::signal::ctrl_c() => break,
+                () = interrupts.next() => break,
             }
         }
         ended = Ended::Left;
@@ -114,7 +121,7 @@ fn wait_for_end(report: &Report, job: i64, bar: &ProgressBar, context: &Context)
             bar.suspend(|| context.output.notice("press Ctrl-C again within 5 seconds to stop the replay too"));
             tokio::select! {
                 () = tokio::time::sleep(AGAIN) => {}
-                _ = tokio::signal::ctrl_c() => ended = Ended::Stopped,
+                () = interrupts.next() => ended = Ended::Stopped,
             }
         }
         Ok(Exit::Done)
@@ -194,6 +201,9 @@ fn show_for_people(replay: &ReplayReport, outcomes: &[ReplayOutcome], context: &
         [replay.count(outcome).to_string(), outcome.as_str().replace('_', " "), worth]
     });
     output.table(output::aligned(rows))?;
+    if job.summary.is_some() {
+        output.line("\nwhat became of each is not kept any longer (retention.details_for)")?;
+    }
     if outcomes.is_empty() {
         return Ok(());
     }

@@ -5,6 +5,7 @@ use super::verdict::Verdict;
 use super::{Context, Exit, Failure, OrExit, ask, follow};
 use crate::capture::dead_letter::DeadLetterState;
 use crate::cli::confirm::confirm;
+use crate::cli::interrupt::Interrupts;
 use crate::clock::{Moment, Timestamp};
 use crate::dead_letter;
 use crate::ledger::desk::{Chosen, Pace, What};
@@ -68,7 +69,7 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(args: &Args, now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
     if let Some(job) = args.watch {
-        return follow::follow(job, context);
+        return follow::follow(job, &mut Interrupts::listen()?, context);
     }
     let change = args
         .pause
@@ -109,7 +110,10 @@ pub(super) fn run(args: &Args, now: Timestamp, context: &mut Context) -> Result<
     let letters = u64::try_from(verdict.dead_letters).unwrap_or(u64::MAX);
     let chosen = Chosen { choice, up_to: rehearsal.up_to, letters };
     let pace = Pace { canary: args.canary.into(), rate: args.rate.into(), failures_max: args.max_failures.into() };
-    let (request, answer) = ask::request(What::StartReplay { chosen, pace }, why, context)?;
+    // From here to the end: a Ctrl-C between two waits counts, too.
+    let mut interrupts = Interrupts::listen()?;
+    let what = What::StartReplay { chosen, pace };
+    let (request, answer) = ask::request_unless(&mut interrupts, what, why, context)?;
     if !answer.done {
         return Err(Failure::new(Exit::Wrong, answer.message));
     }
@@ -119,7 +123,7 @@ pub(super) fn run(args: &Args, now: Timestamp, context: &mut Context) -> Result<
         return follow::show(job, context);
     }
     context.output.line(&answer.message)?;
-    follow::follow(job, context)
+    follow::follow(job, &mut interrupts, context)
 }
 
 fn reason(args: &Args) -> Result<&str, Failure> {

@@ -2,6 +2,7 @@
 
 use super::{Check, Outcome};
 use crate::broker::inspect;
+use crate::broker::management::{self, Bound};
 use crate::broker::session::{BrokerError, Session};
 use crate::broker::topology::{Owner, Topology, TopologyError};
 use crate::settings;
@@ -52,7 +53,7 @@ pub(super) async fn check(settings: &settings::Broker, is_served: Option<bool>) 
             Ok(depth) => {
                 let found = format!(
                     "there with all its arguments (quorum, delivery limit, dead-lettering); {} messages ready, {} \
-                     consumers; its bindings cannot be seen over AMQP",
+                     consumers",
                     depth.messages, depth.consumers
                 );
                 if depth.consumers == 0 && is_served == Some(true) {
@@ -65,6 +66,7 @@ pub(super) async fn check(settings: &settings::Broker, is_served: Option<bool>) 
         });
     }
     close(session).await;
+    checks.push(bindings(settings, &topology).await);
     checks
 }
 
@@ -72,6 +74,36 @@ async fn close(session: Session) {
     if let Ok(channel) = session.channel().await {
         session.close(channel).await;
     }
+}
+
+/// Does what we are sent reach our queue? AMQP does not show bindings; the management plugin does.
+async fn bindings(settings: &settings::Broker, topology: &Topology) -> Check {
+    let about = format!("bindings of {}", settings.work_queue);
+    let Some(management) = &settings.management_url else {
+        let found = "AMQP does not show them; a worker with broker.topology = \"declare\" makes them, and with \
+                     broker.management_url they are looked at here";
+        return Check::unknown(about, found);
+    };
+    let bound = match management::bindings(settings, management, &settings.work_queue).await {
+        Ok(bound) => bound,
+        Err(error) => return Check::from_words(Outcome::Problem, about, &error.to_string()),
+    };
+    let missing: Vec<&str> = topology
+        .bindings
+        .iter()
+        .filter(|wanted| {
+            let is_it = |bound: &Bound| bound.exchange == wanted.exchange && bound.key == wanted.key;
+            wanted.queue == settings.work_queue && !bound.iter().any(is_it)
+        })
+        .map(|wanted| wanted.key)
+        .collect();
+    let exchange = &settings.orders_exchange;
+    if missing.is_empty() {
+        return Check::ok(about, format!("{exchange} leads to it with every key, says the management plugin"));
+    }
+    let way_out = "start a worker with broker.topology = \"declare\", or bind it as `holdfast topology` shows: until \
+                   then these messages are lost";
+    Check::wrong(about, format!("{exchange} does not lead to it with {}", missing.join(", ")), way_out)
 }
 
 fn named(about: &str, version: Option<&str>, address: &str) -> Check {

@@ -4,7 +4,7 @@
 use rusqlite::params;
 use rusqlite::types::Value;
 
-use super::{Answer, Desk, Request, write_answer};
+use super::{Answer, Desk, Request, answered, write_answer};
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::clock::{self, Timestamp};
 use crate::ids::DeadLetterId;
@@ -54,6 +54,9 @@ impl Desk {
     pub fn start_replay(&self, row: i64, chosen: &Chosen, pace: Pace) -> Result<Answer, LedgerError> {
         self.write(|session| {
             keep_replays_still(session)?;
+            if let Some(withdrawn) = answered(session, row)? {
+                return Ok(withdrawn);
+            }
             let answer = match check(session, chosen, DeadLetterState::Open)? {
                 Some(why) => why,
                 None => insert_job(session, row, chosen, pace)?,
@@ -75,6 +78,9 @@ impl Desk {
     ) -> Result<Answer, LedgerError> {
         self.write(|session| {
             keep_replays_still(session)?;
+            if let Some(withdrawn) = answered(session, row)? {
+                return Ok(withdrawn);
+            }
             let answer = match check(session, chosen, from)? {
                 Some(why) => why,
                 None => change_state(session, chosen, from, to)?,
@@ -187,6 +193,9 @@ impl Desk {
     pub fn change_replay(&self, row: i64, job: i64, to: JobState, request: &Request) -> Result<Answer, LedgerError> {
         self.write(|session| {
             keep_replays_still(session)?;
+            if let Some(withdrawn) = answered(session, row)? {
+                return Ok(withdrawn);
+            }
             let answer = change(session, job, to, request)?;
             write_answer(session, row, &answer)?;
             Ok(answer)
@@ -369,6 +378,8 @@ mod tests {
         assert_eq!((job.letters, &*job.by, &*job.reason), (chosen.letters, "olga", "the cause is gone"));
         let replaying = "SELECT count(*) FROM dead_letters WHERE state = 'replaying'";
         assert_eq!(count(&desk, replaying), chosen.letters);
+        assert!(desk.start_replay(row, &chosen, PACE).expect("answered").done, "the answer stands");
+        let (row, _) = put(&desk, &chosen);
         assert!(!desk.start_replay(row, &chosen, PACE).expect("answered").done, "nobody else takes them");
 
         let first = desk.next_replayed(job.job, 1).expect("read");
@@ -382,12 +393,14 @@ mod tests {
         for (to, done) in
             [(JobState::Paused, true), (JobState::Running, true), (JobState::Stopped, true), (JobState::Running, false)]
         {
+            let (row, _) = put(&desk, &chosen);
             let answer = desk.change_replay(row, id, to, &request).expect("answered");
             assert_eq!(answer.done, done, "{}", answer.message);
         }
         assert!(desk.running_replays().expect("read").is_empty());
         assert_eq!(count(&desk, replaying), 0);
         assert_eq!(all(&desk).letters, chosen.letters);
+        let (row, _) = put(&desk, &chosen);
         assert!(!desk.change_replay(row, 99, JobState::Stopped, &request).expect("answered").done);
     }
 
@@ -405,6 +418,7 @@ mod tests {
         testing::end_lease(&source, workers[1]);
         assert_eq!(running(&desks[0]), job);
         // Nobody changes it in the middle of a step.
+        let row = desks[1].put(&request).expect("put");
         desks[0].begin_step().expect("held");
         std::thread::scope(|scope| {
             let change = || desks[1].change_replay(row, job[0], JobState::Paused, &request).expect("answered");

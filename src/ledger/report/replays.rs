@@ -17,7 +17,7 @@ use crate::capture::retry::Jitter;
 use crate::clock::{Moment, Timestamp};
 use crate::ids::DeadLetterId;
 use crate::ledger::codec::corrupt;
-use crate::ledger::replays::{self, ItemOutcome, LETTERS_MAX, ReplayJob};
+use crate::ledger::replays::{self, ItemOutcome, LETTERS_MAX, ReplayJob, ReplaySummary};
 use crate::ledger::rows::{DEAD_LETTER, read_dead_letter};
 use crate::ledger::session::{self, Row, Session};
 use crate::money::{Currency, Money};
@@ -116,8 +116,11 @@ impl Report {
         self.ask(|session| {
             let sql = format!("{} WHERE j.job_row = ?1", replays::SELECT_JOB);
             let Some(found) = session.find(&sql, [job], replays::read_job)? else { return Ok(None) };
-            let counts = replays::counts(session, job, now)?;
-            Ok(Some(ReplayReport { job: found, counts, captured: captured(session, job, now)? }))
+            let summary = match &found.summary {
+                Some(summary) => summary.clone(),
+                None => replays::summary(session, job, now)?,
+            };
+            Ok(Some(summed_up(found, &summary)?))
         })
     }
 
@@ -184,17 +187,15 @@ fn chosen(session: &Session, choice: &Choice) -> session::Result<Vec<DeadLetter>
     session.query(&format!("{sql} LIMIT {limit}"), values, |row| read_dead_letter(row))
 }
 
-fn captured(session: &Session, job: i64, now: Timestamp) -> session::Result<Vec<Money>> {
-    let sql = format!(
-        "SELECT currency, CAST(sum(amount) AS BIGINT) FROM ({}) items WHERE outcome = 'captured' AND amount IS NOT NULL
-         GROUP BY currency ORDER BY currency",
-        replays::ITEMS
-    );
-    let read = |row: &Row<'_>| {
-        let currency = Currency::parse(row.get_ref(0)?.as_str()?).map_err(|_| corrupt("a currency is unknown"))?;
-        Money::from_minor(row.get(1)?, currency).map_err(|_| corrupt("an amount is negative"))
+fn summed_up(job: ReplayJob, summary: &ReplaySummary) -> rusqlite::Result<ReplayReport> {
+    let count = |(word, count): (&String, &u64)| Ok((ItemOutcome::parse(word)?, *count));
+    let money = |(code, minor): (&String, &i64)| {
+        let currency = Currency::parse(code).map_err(|_| corrupt("a currency is unknown"))?;
+        Money::from_minor(*minor, currency).map_err(|_| corrupt("an amount is negative"))
     };
-    session.query(&sql, [now.timestamp_micros(), job], read)
+    let counts = summary.counts.iter().map(count).collect::<rusqlite::Result<_>>()?;
+    let captured = summary.captured.iter().map(money).collect::<rusqlite::Result<_>>()?;
+    Ok(ReplayReport { job, counts, captured })
 }
 
 /// Where a replay is rehearsed: on books that are thrown away.

@@ -162,7 +162,7 @@ fn in_postgres_the_same_is_taken() {
     let [file, database] = example.everywhere().map(|source| {
         let retention = Retention::open(&source).expect("a ledger");
         let mut passes = Vec::new();
-        let long_after = crate::clock::after(crate::ledger::report::example::at("09:30:00"), 24 * HOUR);
+        let long_after = clock::after(crate::ledger::report::example::at("09:30:00"), 24 * HOUR);
         let mut more = true;
         while more {
             passes.push(retention.prune(long_after, 3).expect("pruned").expect("nobody is busy"));
@@ -173,4 +173,62 @@ fn in_postgres_the_same_is_taken() {
     });
     assert!(file.0.iter().map(|pass| pass.events).sum::<usize>() > 3, "{file:?}");
     assert_eq!(database, file);
+}
+
+#[test]
+fn of_a_replay_who_and_why_and_what_it_came_to_is_kept() {
+    use crate::ledger::desk::{Chosen, Desk, Pace, Request, What};
+    use crate::ledger::replays::JobState;
+    use crate::ledger::report::Choice;
+    use crate::ledger::report::example::Example;
+
+    let example = Example::new();
+    for body in ["one", "two", "three"] {
+        example.message("09:28:00", body.as_bytes());
+    }
+    let desk = Desk::open(&example.source).expect("a desk");
+    let open = "SELECT count(*) FROM dead_letters WHERE state = 'open'";
+    let letters = u64::try_from(count(&example.path, open)).expect("some");
+    let start = || {
+        let up_to = count(&example.path, "SELECT max(dead_letter_row) FROM dead_letters");
+        let chosen = Chosen { choice: Choice::default(), up_to, letters };
+        let pace = Pace { canary: 1, rate: 1, failures_max: 1 };
+        let what = What::StartReplay { chosen: chosen.clone(), pace };
+        let request = Request { by: "olga".to_owned(), reason: "the cause is gone".to_owned(), what };
+        let row = desk.put(&request).expect("put");
+        assert!(desk.start_replay(row, &chosen, pace).expect("answered").done);
+        row
+    };
+    let stop = |job| desk.end_replay(job, JobState::Stopped, Some("enough")).expect("stopped");
+    start();
+    stop(1);
+    let whole = example.report().replay(1, clock::now()).expect("read").expect("there");
+    start();
+    let items = "SELECT count(*) FROM replay_items WHERE job_row = ";
+    let [first, second] = [1, 2].map(|job| format!("{items}{job}"));
+    let retention = Retention::open(&example.source).expect("a ledger");
+    let later = clock::after(clock::now(), Duration::from_mins(1));
+    let replayed = |before| retention.prune(before, 2).expect("pruned").expect("nobody is busy").replayed;
+    assert_eq!(replayed(clock::before(clock::now(), Duration::from_mins(1))), 0, "nothing is old yet");
+    let mut taken = 0;
+    while count(&example.path, &first) > 0 {
+        let now = replayed(later);
+        assert!((1..=2).contains(&now), "a few rows at a time: {now}");
+        taken += now;
+    }
+    assert_eq!(
+        (taken, count(&example.path, &second)),
+        (usize::try_from(letters).expect("few"), i64::try_from(letters).expect("few"))
+    );
+    assert_eq!(replayed(later), 0, "one that runs loses nothing");
+    let report = example.report();
+    let kept = report.replay(1, clock::now()).expect("read").expect("there");
+    assert_eq!((&kept.counts, &kept.captured), (&whole.counts, &whole.captured));
+    assert!(!kept.counts.is_empty());
+    assert_eq!(
+        (&*kept.job.by, &*kept.job.reason, kept.job.asked_at),
+        ("olga", "the cause is gone", whole.job.asked_at)
+    );
+    assert!(report.replay_outcomes(1, &[], clock::now()).expect("read").is_empty());
+    stop(2);
 }

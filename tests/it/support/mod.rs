@@ -12,6 +12,12 @@ pub mod order;
 pub mod worker;
 pub mod world;
 
+// what only tests on Linux need
+#[cfg(target_os = "linux")]
+pub mod proxy;
+#[cfg(target_os = "linux")]
+pub mod terminal;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,6 +63,7 @@ pub fn broker_at(url: SecretString) -> Broker {
     Broker {
         url,
         ca_file: None,
+        management_url: None,
         topology: TopologyMode::Declare,
         declare_orders: true,
         orders_exchange: "orders".into(),

@@ -7,6 +7,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+#[cfg(target_os = "linux")]
+use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -34,8 +36,25 @@ impl Worker {
 
     /// The same, with more on its command line.
     pub fn spawn_with(config: &Path, log: PathBuf, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        Self::spawn_as(Command::new(env!("CARGO_BIN_EXE_holdfast")), config, log, environment, arguments)
+    }
+
+    /// One that is not killed by a limit on the size of its files, but told: see [`Worker::fill_disk`].
+    #[cfg(target_os = "linux")]
+    pub fn spawn_on_a_small_disk(config: &Path, log: PathBuf, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_holdfast")]);
+        Self::spawn_as(command, config, log, environment, &[])
+    }
+
+    fn spawn_as(
+        mut command: Command,
+        config: &Path,
+        log: PathBuf,
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Self {
         let stderr = std::fs::File::create(&log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
             command.env_remove(name);
         }
@@ -162,6 +181,13 @@ impl Worker {
     pub async fn kill9(&mut self) {
         self.signal(Signal::KILL);
         assert_eq!(self.ended().await.signal(), Some(9));
+    }
+
+    /// From now on no file of its can be written beyond so many bytes, as on a disk that is full.
+    #[cfg(target_os = "linux")]
+    pub fn fill_disk(&self, bytes: u64) {
+        let limit = Rlimit { current: Some(bytes), maximum: None };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).unwrap();
     }
 
     /// Waits for its end.

@@ -70,6 +70,14 @@ impl World {
         Worker::spawn(&self.config(), self.dir.path().join(format!("worker-{number}.log")), environment)
     }
 
+    /// A worker whose disk can be filled.
+    #[cfg(target_os = "linux")]
+    pub fn worker_on_a_small_disk(&self, environment: &[(&str, &str)]) -> Worker {
+        let number = self.workers.fetch_add(1, Ordering::Relaxed);
+        let log = self.dir.path().join(format!("worker-{number}.log"));
+        Worker::spawn_on_a_small_disk(&self.config(), log, environment)
+    }
+
     /// The first worker on a ledger that was restored from a backup.
     pub fn worker_after_restore(&self) -> Worker {
         let number = self.workers.fetch_add(1, Ordering::Relaxed);
@@ -198,7 +206,8 @@ impl World {
     /// Runs a command of ours to its end: exit code, standard output and standard error.
     pub async fn holdfast(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_holdfast"));
-        command.args(arguments).arg("--config").arg(self.config()).env("USER", "olga").env_remove("SUDO_USER");
+        command.args(arguments).arg("--config").arg(self.config()).current_dir(self.dir.path());
+        command.env("USER", "olga").env_remove("SUDO_USER");
         let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("an end in time").unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))

@@ -126,6 +126,7 @@ CREATE TABLE authorizations (
   foreign_amount BIGINT,                   -- captured by somebody else, as it was seen last
   foreign_since BIGINT,
   restored TEXT COLLATE "C",               -- after a restore from a backup: 'unread', or JSON: what a read showed
+  over BIGINT,                             -- the expiry under which its provider said that it is over, at whatever time
   claimed_by BIGINT,                       -- the worker that reads it when it is due
   UNIQUE (account, reference),
   -- S3: over our own movements, never more than was authorized. `excess` is above zero only when
@@ -347,6 +348,7 @@ CREATE TABLE replay_jobs (
   why TEXT COLLATE "C",                    -- of the state, in words
   changed_by TEXT COLLATE "C",             -- null: by itself
   changed_at BIGINT NOT NULL,
+  summary TEXT COLLATE "C",                -- JSON: what it came to, once retention takes its items
   claimed_by BIGINT                        -- the worker that goes on with it
 );
 

@@ -75,6 +75,7 @@ pub(super) fn authorization(record: &Authorization) -> Vec<Cell> {
         watch.foreign.map(|foreign| foreign.amount.minor()),
         at(watch.foreign.map(|foreign| foreign.since)),
         watch.restored.as_ref().map(codec::restored_to_json),
+        at(watch.over),
     ]
 }
 

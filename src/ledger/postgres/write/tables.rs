@@ -158,6 +158,7 @@ pub(super) static AUTHORIZATIONS: LazyLock<Table> = LazyLock::new(|| {
         ("foreign_amount", I),
         ("foreign_since", I),
         ("restored", T),
+        ("over", I),
     ];
     let updated: Vec<&str> = columns[5..].iter().map(|(name, _)| *name).collect();
     Table::new("authorizations", columns, &updated, Claim::Begin(&["epoch", "ask_count"]))

@@ -104,6 +104,7 @@ CREATE TABLE authorizations (
   foreign_amount INTEGER,          -- captured by somebody else, as it was seen last
   foreign_since INTEGER,
   restored TEXT,                   -- after a restore from a backup: 'unread', or JSON: what a read showed
+  over INTEGER,                    -- the expiry under which its provider said that it is over, at whatever time
   UNIQUE (account, reference),
   -- S3: over our own movements, never more than was authorized. `excess` is above zero only when
   -- positive evidence of a capture arrived after its failure had been booked.
@@ -319,7 +320,8 @@ CREATE TABLE replay_jobs (
   state TEXT NOT NULL CHECK (state = 'running' OR state = 'paused' OR state = 'stopped' OR state = 'done'),
   why TEXT,                        -- of the state, in words
   changed_by TEXT,                 -- null: by itself
-  changed_at INTEGER NOT NULL
+  changed_at INTEGER NOT NULL,
+  summary TEXT                     -- JSON: what it came to, once retention takes its items
 ) STRICT;
 
 -- In the order in which they are tried again: orders by their first arrival, each in its own sequence.

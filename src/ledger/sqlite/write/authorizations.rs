@@ -13,9 +13,10 @@ const INSERT: &str = "INSERT INTO authorizations (
      authorization_row, captured, reserved, excess, planned, in_flight, epoch, provider_captured, provider_remaining,
      provider_expires_at, provider_voided, authorized, is_amount_known, expires_at, expiry_is_derived, waiting,
      waiting_amount, single, freeze_at, reads, ask_at, ask_until, ask_count, unresolved, account, reference, order_row,
-     currency, watch_at, lead_at, read_at, leads, reported, foreign_standing, foreign_amount, foreign_since, restored)
+     currency, watch_at, lead_at, read_at, leads, reported, foreign_standing, foreign_amount, foreign_since, restored,
+     over)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-     ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)";
+     ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)";
 
 const BALANCE: &str =
     "UPDATE authorizations SET captured = ?2, reserved = ?3, excess = ?4, planned = ?5, in_flight = ?6, epoch = ?7,
@@ -36,7 +37,8 @@ const BALANCE_AND_TERMS: &str =
 const IN_TERMS: usize = 24;
 
 const WATCH: &str = "UPDATE authorizations SET watch_at = ?2, lead_at = ?3, read_at = ?4, leads = ?5, reported = ?6,
-     foreign_standing = ?7, foreign_amount = ?8, foreign_since = ?9, restored = ?10 WHERE authorization_row = ?1";
+     foreign_standing = ?7, foreign_amount = ?8, foreign_since = ?9, restored = ?10, over = ?11
+     WHERE authorization_row = ?1";
 
 /// The statements for authorizations.
 pub(super) struct Authorizations<'a> {
@@ -115,6 +117,7 @@ impl<'a> Authorizations<'a> {
             watch.foreign.map(|foreign| foreign.amount.minor()),
             at(watch.foreign.map(|foreign| foreign.since)),
             watch.restored.as_ref().map(codec::restored_to_json),
+            at(watch.over),
         ];
         let (statement, count) = match extent {
             Extent::Balance => (&mut self.balance, IN_BALANCE),
@@ -137,6 +140,7 @@ impl<'a> Authorizations<'a> {
             watch.foreign.map(|foreign| foreign.amount.minor()),
             at(watch.foreign.map(|foreign| foreign.since)),
             watch.restored.as_ref().map(codec::restored_to_json),
+            at(watch.over),
         ];
         self.watch.get()?.execute(columns).map(drop)
     }
