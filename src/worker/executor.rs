@@ -22,6 +22,7 @@ use crate::worker::account::{Lane, Operation, Permit, Signal, Standing, Step};
 use crate::worker::call::{self, Answered};
 use crate::worker::relay::Outbox;
 use crate::worker::replay::Replays;
+use crate::worker::silence::Questions;
 use crate::worker::standing;
 use crate::worker::{look, note};
 
@@ -43,6 +44,10 @@ pub(super) struct Executor {
     failed: CancellationToken,
     /// Requests for a look that are under way.
     looking: Mutex<HashSet<i64>>,
+    /// Commands that the ledger has not answered.
+    commands: Questions,
+    /// What else the watch waits for.
+    pub(super) looks: Questions,
 }
 
 impl Executor {
@@ -66,12 +71,17 @@ impl Executor {
             failure: OnceLock::new(),
             failed: CancellationToken::new(),
             looking: Mutex::default(),
+            commands: Questions::default(),
+            looks: Questions::default(),
         }
     }
 
     /// Executes commands, and hands their events to the relay. `None`: the ledger has failed.
     pub(super) async fn execute(&self, commands: Vec<Command>) -> Option<Vec<Result<Reply, CommandFailed>>> {
-        match self.ledger.execute(commands).await {
+        let question = self.commands.ask();
+        let executed = self.ledger.execute(commands).await;
+        drop(question);
+        match executed {
             Ok(executed) => {
                 self.outbox.offer(executed.outbox);
                 Some(executed.replies)
@@ -98,6 +108,11 @@ impl Executor {
     /// Has the ledger failed?
     pub(super) fn failure(&self) -> Option<&LedgerError> {
         self.failure.get()
+    }
+
+    /// For how long the ledger has not answered what it was asked.
+    pub(super) fn silence(&self) -> Duration {
+        self.commands.silence().max(self.looks.silence())
     }
 
     /// The ledger.

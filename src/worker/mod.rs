@@ -40,6 +40,9 @@ mod retention;
 // what is due, and how we are doing
 mod watch;
 
+// a ledger that does not answer
+mod silence;
+
 // the first numbers on the dashboard
 mod gauges;
 

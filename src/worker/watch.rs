@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,7 @@ use crate::telemetry::{self, metric};
 use crate::worker::executor::Executor;
 use crate::worker::gauges::{Gauges, age};
 use crate::worker::restoring::Restore;
-use crate::worker::{intake, note, requests, standing};
+use crate::worker::{intake, note, requests, silence, standing};
 
 /// Due items taken up in one tick, of each kind.
 const DUE_MAX: u32 = 4_096;
@@ -73,7 +74,16 @@ pub(super) async fn recover(executor: &Executor) -> Result<usize, LedgerError> {
 
 impl Watch {
     /// Watches until told to stop.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self) {
+        let listening = silence::listen(Arc::clone(&self.executor), self.readiness.clone());
+        tokio::select! {
+            () = self.look() => {}
+            never = listening => match never {},
+        }
+    }
+
+    async fn look(mut self) {
+        let executor = Arc::clone(&self.executor);
         let mut due = tokio::time::interval(self.bounds.watch_interval);
         let mut vitals = tokio::time::interval(VITALS_INTERVAL);
         due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -81,8 +91,14 @@ impl Watch {
         loop {
             let looked = tokio::select! {
                 () = self.stop.cancelled() => return,
-                _ = due.tick() => self.take_up_what_is_due().await,
-                _ = vitals.tick() => self.check().await,
+                _ = due.tick() => {
+                    let _question = executor.looks.ask();
+                    self.take_up_what_is_due().await
+                }
+                _ = vitals.tick() => {
+                    let _question = executor.looks.ask();
+                    self.check().await
+                }
             };
             if let Err(error) = looked {
                 self.executor.fail(error);
@@ -142,7 +158,7 @@ impl Watch {
                 standing::keep(self.executor.desk(), lane);
             }
         }
-        self.hold_back(&vitals);
+        let held = self.hold_back(&vitals);
         if let Some(restore) = &mut self.restore
             && restore.is_over(&self.executor).await?
         {
@@ -163,8 +179,11 @@ impl Watch {
             Err(format!("the oldest event has waited {} s to be published", outbox_age.as_secs()))
         };
         self.readiness.send_replace(Readiness {
-            ledger_writable: self.executor.failure().map_or(Ok(()), |error| Err(error.to_string())),
-            consuming: consuming(&consumer),
+            ledger_writable: match self.executor.failure() {
+                Some(error) => Err(error.to_string()),
+                None => silence::check(self.executor.silence()),
+            },
+            consuming: consuming(&consumer, held),
             outbox_young,
             restored: self.restore.as_ref().map_or(Ok(()), Restore::check),
         });
@@ -172,23 +191,27 @@ impl Watch {
     }
 
     /// Pauses the intake above its bounds, and resumes it well below them: the backlog waits where it
-    /// is visible, in the queue.
-    fn hold_back(&self, vitals: &Vitals) {
+    /// is visible, in the queue. Returns why.
+    fn hold_back(&self, vitals: &Vitals) -> Option<String> {
         let is_paused = *self.paused.borrow();
         let open_max = if is_paused { self.bounds.open_max / 10 * 9 } else { self.bounds.open_max };
         let too_many = vitals.open_captures > open_max;
         let free = self.ledger_path.as_deref().and_then(free_disk);
         let floor = self.bounds.disk_free_min;
         let floor = if is_paused { floor.saturating_add(floor / 10) } else { floor };
-        let disk_is_full = free.is_some_and(|free| free < floor);
+        let full = free.filter(|free| *free < floor);
         set_alarm(too_many, "too_many_open_captures", "too many open captures: consuming pauses until there are fewer");
         set_alarm(
-            disk_is_full,
+            full.is_some(),
             "disk_nearly_full",
             "the ledger's disk is nearly full: consuming pauses until it is not",
         );
-        let pause = too_many || disk_is_full;
+        let many = too_many.then(|| format!("{} captures are open: capture.open_max", vitals.open_captures));
+        let full = full.map(|free| format!("{} are free on the ledger's disk: capture.disk_free_min", ByteSize(free)));
+        let why: Vec<String> = many.into_iter().chain(full).collect();
+        let pause = !why.is_empty();
         self.paused.send_if_modified(|paused| std::mem::replace(paused, pause) != pause);
+        pause.then(|| why.join("; "))
     }
 }
 
@@ -232,11 +255,13 @@ fn set_alarm(is_raised: bool, name: &'static str, message: &str) {
     }
 }
 
-fn consuming(state: &ConsumerState) -> Result<(), String> {
+fn consuming(state: &ConsumerState, held: Option<String>) -> Result<(), String> {
     match state {
         ConsumerState::Consuming => Ok(()),
         ConsumerState::Connecting => Err("connecting to the broker".to_owned()),
-        ConsumerState::Paused => Err("paused: see the alarms".to_owned()),
+        ConsumerState::Paused => {
+            Err(held.map_or_else(|| "paused, and about to go on".to_owned(), |why| format!("paused: {why}")))
+        }
         ConsumerState::Disconnected(cause) => Err(cause.to_string()),
         ConsumerState::Drained => Err("draining".to_owned()),
     }

@@ -94,6 +94,24 @@ pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
 }
 
+/// The same of a process and its children, those that are gone included.
+pub fn family_cpu(pid: u32) -> anyhow::Result<Duration> {
+    let entries = std::fs::read_dir("/proc")?;
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_child = |child: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).ok();
+        stat.and_then(|stat| fields(&stat)?.get(1)?.parse::<u32>().ok()) == Some(pid)
+    };
+    // One that ends in between is with those that are gone the next time.
+    let living: Duration = pids.filter(is_child).filter_map(|child| cpu(child).ok()).sum();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = fields(&stat).context("/proc/PID/stat has a name in parentheses")?;
+    // Fields 14 to 17 of proc(5): its own, and of children that it has waited for.
+    let ticks = fields.get(11..15).context("/proc/PID/stat has 52 fields")?;
+    let ticks: Vec<u64> = ticks.iter().map(|ticks| ticks.parse()).collect::<Result<_, _>>()?;
+    Ok(living + Duration::from_millis(ticks.iter().sum::<u64>() * 10))
+}
+
 /// The descendant of this process with that name, if there is one.
 pub fn descendant(name: &str) -> Option<u32> {
     let own = std::process::id();

@@ -24,10 +24,11 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::load;
+use crate::asked::{LedgerKind, Setup};
 use crate::process::{self, Measuring, Side};
 use crate::report::Measured;
-use crate::{bare, provider};
+use crate::server::Server;
+use crate::{bare, load, provider};
 
 /// How long one measurement may take before it is given up.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -36,10 +37,12 @@ const PATIENCE: Duration = Duration::from_mins(10);
 const ACK_EVERY: usize = 256;
 
 const BROKER_URL: &str = "HOLDFAST_BROKER__URL";
+const LEDGER_URL: &str = "HOLDFAST_LEDGER__URL";
 
-/// The broker, and a directory on the disk that holds the build.
+/// The broker, PostgreSQL where it is wanted, and a directory on the disk that holds the build.
 pub struct Stage {
     node: LocalNode,
+    server: Option<Server>,
     dir: TempDir,
 }
 
@@ -52,11 +55,15 @@ struct Scene {
 }
 
 impl Stage {
-    /// Starts the broker.
-    pub async fn set_up() -> anyhow::Result<Self> {
+    /// Starts what stays from one measurement to the next.
+    pub async fn set_up(ledger: LedgerKind) -> anyhow::Result<Self> {
         let dir = TempDir::with_prefix_in("bench-", env!("CARGO_TARGET_TMPDIR"))?;
         let node = LocalNode::start(dir.path(), &[]).await?;
-        Ok(Self { node, dir })
+        let server = match ledger {
+            LedgerKind::Sqlite => None,
+            LedgerKind::Postgres => Some(Server::start()?),
+        };
+        Ok(Self { node, server, dir })
     }
 
     /// Ends it.
@@ -64,42 +71,56 @@ impl Stage {
         self.node.stop();
     }
 
-    /// Lets one side capture `size` shipments.
-    pub async fn measure(&self, round: usize, side: Side, size: usize) -> anyhow::Result<Measured> {
-        tokio::time::timeout(PATIENCE, self.run(round, side, size)).await.context("it took too long")?
+    /// Lets shipments be captured.
+    pub async fn measure(&self, setup: Setup) -> anyhow::Result<Measured> {
+        tokio::time::timeout(PATIENCE, self.run(setup)).await.context("it took too long")?
     }
 
-    async fn run(&self, round: usize, side: Side, size: usize) -> anyhow::Result<Measured> {
-        let mut scene = self.scene(round, side, size / 2).await?;
+    async fn run(&self, setup: Setup) -> anyhow::Result<Measured> {
+        let mut scene = self.scene(&setup).await?;
+        let database = self.server.as_ref().map(Server::create_database).transpose()?;
         let session = Session::open(&scene.settings.broker, "bench").await?;
         topology::prepare(&session, &scene.settings.broker).await?;
         let (seen, events) = subscribe(&session, &scene.settings).await?;
-        preload(&scene.settings, size).await?;
+        preload(&scene.settings, setup.size).await?;
 
-        let mut child = Measuring::start(self.command(side, &scene.config))?;
-        child.says(&format!("consuming\",\"queue\":\"{}", scene.settings.broker.work_queue)).await?;
-        let started = Instant::now();
-        let broker = process::descendant("beam.smp").context("the broker runs")?;
-        let before = (process::cpu(child.pid())?, process::cpu(scene.provider_pid)?, process::cpu(broker)?);
-        receive(events, size).await?;
-        let took = started.elapsed();
-        let provider = process::cpu(scene.provider_pid)?.saturating_sub(before.1);
-        let broker = process::cpu(broker)?.saturating_sub(before.2);
-        let own = child.end().await?.saturating_sub(before.0);
+        let broker_pid = process::descendant("beam.smp").context("the broker runs")?;
+        let done = || self.server.as_ref().zip(database.as_ref()).map(|(server, of)| server.done(of)).transpose();
+        let before = (process::cpu(scene.provider_pid)?, process::cpu(broker_pid)?, done()?);
+        let ledger = database.as_ref().map(|database| database.tcp_url.expose_secret());
+        let start = |_| Measuring::start(self.command(setup.side, &scene.config, ledger));
+        let mut children: Vec<Measuring> = (0..setup.workers).map(start).collect::<Result<_, _>>()?;
+        let consuming = format!("consuming\",\"queue\":\"{}", scene.settings.broker.work_queue);
+        let starting = children.iter_mut().map(async |child| {
+            child.says(&consuming).await?;
+            anyhow::Ok((Instant::now(), process::cpu(child.pid())?))
+        });
+        let started = futures_util::future::try_join_all(starting).await?;
+        receive(events, setup.size).await?;
+        let first = started.iter().map(|(at, _)| *at).min().context("somebody has started")?;
+        let took = first.elapsed();
+        let provider = process::cpu(scene.provider_pid)?.saturating_sub(before.0);
+        let broker = process::cpu(broker_pid)?.saturating_sub(before.1);
+        let mut own = Duration::ZERO;
+        for (child, (_, used)) in children.into_iter().zip(started) {
+            own += child.end().await?.saturating_sub(used);
+        }
+        let postgres = done()?.zip(before.2).map(|(after, before)| after.since(before));
 
         let channel = session.channel().await?;
         channel.queue_delete(seen.as_str().into(), QueueDeleteOptions::default()).await?;
         topology::remove(session, &scene.settings.broker).await?;
         drop(scene.provider.stdin.take());
         scene.provider.wait().await?;
-        Ok(Measured { round, side, size, took, own, provider, broker })
+        Ok(Measured { setup, took, own, provider, broker, postgres })
     }
 
     /// A provider with its authorizations, and settings that lead there.
-    async fn scene(&self, round: usize, side: Side, orders: usize) -> anyhow::Result<Scene> {
+    async fn scene(&self, setup: &Setup) -> anyhow::Result<Scene> {
+        let (orders, latency) = ((setup.size / 2).to_string(), setup.latency.as_millis().to_string());
         let own = std::env::current_exe()?;
         let mut provider = Command::new(own)
-            .args([provider::ROLE, &orders.to_string()])
+            .args([provider::ROLE, &orders, &latency])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -107,9 +128,10 @@ impl Stage {
         let stdout = provider.stdout.take().context("its output is piped")?;
         let provider_pid = provider.id().context("it has just been started")?;
         let base = BufReader::new(stdout).lines().next_line().await?.context("the provider says where it is")?;
-        let dir = self.dir.path().join(format!("{round}-{}", side.name().replace(' ', "-")));
+        let name = format!("{}-{}-{}", setup.round, setup.side.name().replace(' ', "-"), setup.workers);
+        let dir = self.dir.path().join(name);
         std::fs::create_dir(&dir)?;
-        let config = write_settings(&dir, &base)?;
+        let config = write_settings(&dir, &base, setup.concurrency)?;
         let url = (BROKER_URL.to_owned(), self.url());
         let settings = Settings::load(Some(&config), std::iter::once(url))?;
         Ok(Scene { settings, config, provider, provider_pid })
@@ -119,7 +141,7 @@ impl Stage {
         self.node.url("/").expose_secret().to_owned()
     }
 
-    fn command(&self, side: Side, config: &Path) -> Command {
+    fn command(&self, side: Side, config: &Path, ledger: Option<&str>) -> Command {
         let mut command = match side {
             Side::Holdfast => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
@@ -133,12 +155,13 @@ impl Stage {
             }
         };
         command.env(BROKER_URL, self.url()).stdin(Stdio::null());
+        command.envs(ledger.map(|url| (LEDGER_URL, url)));
         command
     }
 }
 
 /// The worker's defaults, with names of their own and more calls at a time.
-fn write_settings(dir: &Path, base: &str) -> anyhow::Result<PathBuf> {
+fn write_settings(dir: &Path, base: &str, concurrency: usize) -> anyhow::Result<PathBuf> {
     let secret = dir.join("client-secret");
     std::fs::write(&secret, FLEX_CLIENT)?;
     let name = dir.file_name().and_then(|name| name.to_str()).context("a directory has a name")?;
@@ -163,7 +186,6 @@ client_secret = {{ file = "{secret}" }}
 concurrency = {concurrency}
 "#,
         account = load::ACCOUNT,
-        concurrency = load::CONCURRENCY,
         ledger = dir.join("holdfast.db").display(),
         secret = secret.display(),
     );

@@ -1,8 +1,9 @@
-//! How fast the worker captures, beside a bare loop that promises nothing.
+//! How fast the worker captures, beside a bare loop that promises nothing, or several workers beside one.
 //!
 //! ```text
 //! cargo bench --bench throughput                                 20,000 shipments, 3 rounds
 //! cargo bench --bench throughput -- --size 50000 --rounds 5
+//! cargo bench --bench throughput -- --ledger postgres --workers 1,2,4 --latency 200ms
 //! ```
 //!
 //! One round measures both, one after the other, and the order changes from round to round, so that
@@ -12,35 +13,38 @@
 //! written: a task per message, the system's allocator. Both are processes of their own, so that the CPU
 //! time of each is its own; so is the provider, the sandbox's Flex Pay without latency.
 //!
+//! With `--ledger postgres` workers are measured without the bare loop, on a PostgreSQL of their own, on
+//! disk and with its syncs; `--workers` says how many, one number for each line of the table. With
+//! `--latency` the provider takes so long for a capture, each worker makes 64 calls at a time, the default,
+//! and gets 5,000 shipments.
+//!
 //! Times are wall clock from the first consume to the last event received; CPU is user and system.
+//! Statements and transactions are PostgreSQL's own count of all that the workers asked of it from their
+//! start to their end, for each shipment.
 
 #![expect(clippy::print_stdout, reason = "a benchmark says what it measured")]
+
+// what is to be measured
+mod asked;
 
 // what is measured against
 mod bare;
 
-// what both run on
+// what it runs on
 mod load;
 mod process;
 mod provider;
+mod server;
 mod stage;
 
 // the figures
 mod report;
 
-use anyhow::{Context, bail};
+use std::time::Duration;
 
-use process::Side;
+use asked::Asked;
 use report::Measured;
 use stage::Stage;
-
-/// What was asked for.
-#[derive(Debug, Clone, Copy)]
-struct Asked {
-    size: usize,
-    rounds: usize,
-    only: Option<Side>,
-}
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -48,8 +52,10 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     match arguments[..] {
         [bare::ROLE, config] => runtime.block_on(bare::run(config.as_ref())),
-        [provider::ROLE, orders] => runtime.block_on(provider::run(orders.parse()?)),
-        _ if arguments.contains(&"--bench") => runtime.block_on(measure(asked(&arguments)?)),
+        [provider::ROLE, orders, latency] => {
+            runtime.block_on(provider::run(orders.parse()?, Duration::from_millis(latency.parse()?)))
+        }
+        _ if arguments.contains(&"--bench") => runtime.block_on(measure(&Asked::parse(&arguments)?)),
         // `cargo test --all-targets` starts it too.
         _ => {
             println!("nothing measured: run `cargo bench --bench throughput`");
@@ -58,40 +64,18 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-fn asked(arguments: &[&str]) -> anyhow::Result<Asked> {
-    let size = std::env::var("HOLDFAST_TEST_BENCH_SIZE").ok();
-    let size = size.map(|size| size.parse()).transpose().context("HOLDFAST_TEST_BENCH_SIZE is not a number")?;
-    let mut asked = Asked { size: size.unwrap_or(20_000), rounds: 3, only: None };
-    let mut rest = arguments.iter().filter(|argument| **argument != "--bench");
-    while let Some(name) = rest.next() {
-        let value = rest.next().with_context(|| format!("{name} needs a value"))?;
-        match *name {
-            "--size" => asked.size = value.parse()?,
-            "--rounds" => asked.rounds = value.parse()?,
-            "--only" => asked.only = Some(Side::parse(value)?),
-            other => bail!("{other} is unknown: there are --size, --rounds and --only holdfast|bare"),
-        }
-    }
-    // Two shipments of each order.
-    asked.size = asked.size.next_multiple_of(2).max(2);
-    asked.rounds = asked.rounds.max(1);
-    Ok(asked)
-}
-
-async fn measure(asked: Asked) -> anyhow::Result<()> {
-    println!("{} shipments of {} orders, {} rounds", asked.size, asked.size / 2, asked.rounds);
-    let stage = Stage::set_up().await?;
+async fn measure(asked: &Asked) -> anyhow::Result<()> {
+    let stage = Stage::set_up(asked.ledger).await?;
     let mut measured = Vec::new();
     println!("{}", Measured::HEADING);
-    for round in 1..=asked.rounds {
-        let sides = if round % 2 == 1 { [Side::Holdfast, Side::Bare] } else { [Side::Bare, Side::Holdfast] };
-        for side in sides.into_iter().filter(|side| asked.only.is_none_or(|only| only == *side)) {
-            let one = stage.measure(round, side, asked.size).await?;
-            println!("{one}");
-            measured.push(one);
-        }
+    for setup in (1..=asked.rounds).flat_map(|round| asked.setups(round)) {
+        let one = stage.measure(setup).await?;
+        println!("{one}");
+        measured.push(one);
     }
     stage.strike();
-    report::summary(&measured);
+    if asked.is_a_race() {
+        report::summary(&measured);
+    }
     Ok(())
 }

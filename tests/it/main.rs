@@ -20,6 +20,7 @@ mod mutants;
 mod official_client;
 mod orders;
 mod outage;
+mod overload;
 mod replay;
 mod restore;
 mod retention;

@@ -38,7 +38,8 @@ exec >/dev/null
 read -r word
 "$HOLDFAST_PROGRAMS/pg_ctl" -D data -m immediate stop >/dev/null 2>&1
 cd /
-rm -rf "$HOLDFAST_DIR"
+# Who may not remove it from where it is leaves it empty.
+rm -rf "$HOLDFAST_DIR" 2>/dev/null
 "#;
 
 /// Why there is no local server.
@@ -81,13 +82,23 @@ pub struct LocalServer {
 }
 
 impl LocalServer {
-    /// Starts a server in a new directory, which takes a second or two.
+    /// Starts a server in a new directory, in memory where there is room, which takes a second or two.
     ///
     /// # Errors
     /// [`LocalServerError`]; nothing is left behind.
     pub fn start() -> Result<Self, LocalServerError> {
+        Self::start_in(&parent())
+    }
+
+    /// Starts a server in a new directory in this one, on its disk.
+    ///
+    /// # Errors
+    /// [`LocalServerError`]; nothing is left behind.
+    pub fn start_in(parent: &Path) -> Result<Self, LocalServerError> {
         let programs = find_programs().ok_or(LocalServerError::NotInstalled)?;
-        let dir = parent().join(format!("holdfast-postgres-{}", Uuid::new_v4().simple()));
+        // The path of its socket is in there, and must not have more than 107 characters.
+        let (id, _) = Uuid::new_v4().as_u64_pair();
+        let dir = parent.join(format!("holdfast-postgres-{id:016x}"));
         let lost = |source| LocalServerError::Io { dir: dir.clone(), source };
         let password = Uuid::new_v4().simple().to_string();
         let port = free_port().map_err(lost)?;
@@ -127,6 +138,7 @@ impl LocalServer {
         Ok(Database {
             url: format!("postgres://holdfast@{socket}:{port}/{name}").into(),
             tcp_url: format!("postgres://holdfast:{password}@127.0.0.1:{port}/{name}").into(),
+            name,
         })
     }
 
@@ -258,6 +270,8 @@ impl Drop for LocalServer {
 /// A database of a local server.
 #[derive(Debug, Clone)]
 pub struct Database {
+    /// Its name.
+    pub name: String,
     /// Its address, through the socket.
     pub url: SecretString,
     /// Its address over TCP, with a password.

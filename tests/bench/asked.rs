@@ -1,0 +1,141 @@
+//! What is to be measured, as the command line says it.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::load;
+use crate::process::Side;
+
+/// Shipments where the provider answers at once.
+const SIZE: usize = 20_000;
+
+/// Shipments for each worker where it does not: a quarter of a minute with 64 calls at a time of 200 ms.
+const SIZE_LATE: usize = 5_000;
+
+/// Calls at a time of each worker where the provider takes its time: the default of the settings.
+const CONCURRENCY_LATE: usize = 64;
+
+/// Where the ledger is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LedgerKind {
+    /// A file.
+    Sqlite,
+    /// A server, on the disk of the build.
+    Postgres,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Of everything, so many times.
+    pub rounds: usize,
+    /// Where the ledger is.
+    pub ledger: LedgerKind,
+    workers: Vec<usize>,
+    latency: Duration,
+    concurrency: Option<usize>,
+    size: Option<usize>,
+    only: Option<Side>,
+}
+
+/// One measurement.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// From 1.
+    pub round: usize,
+    /// Who captures.
+    pub side: Side,
+    /// Shipments captured.
+    pub size: usize,
+    /// Processes that capture them.
+    pub workers: usize,
+    /// What the provider takes for a capture.
+    pub latency: Duration,
+    /// Calls at a time of each process.
+    pub concurrency: usize,
+}
+
+impl Asked {
+    /// Reads the command line.
+    pub fn parse(arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut asked = Self {
+            rounds: 0,
+            ledger: LedgerKind::Sqlite,
+            workers: vec![1],
+            latency: Duration::ZERO,
+            concurrency: None,
+            size: None,
+            only: None,
+        };
+        let size = std::env::var("HOLDFAST_TEST_BENCH_SIZE").ok();
+        asked.size = size.map(|size| size.parse()).transpose().context("HOLDFAST_TEST_BENCH_SIZE is not a number")?;
+        let mut rest = arguments.iter().filter(|argument| **argument != "--bench");
+        while let Some(name) = rest.next() {
+            let value = rest.next().with_context(|| format!("{name} needs a value"))?;
+            asked.take(name, value)?;
+        }
+        if asked.rounds == 0 {
+            asked.rounds = if asked.is_a_race() { 3 } else { 1 };
+        }
+        ensure!(asked.workers.iter().all(|workers| *workers > 0), "--workers are one at least");
+        let is_one = asked.workers == [1];
+        ensure!(is_one || asked.ledger == LedgerKind::Postgres, "more workers than one need --ledger postgres");
+        Ok(asked)
+    }
+
+    fn take(&mut self, name: &str, value: &str) -> anyhow::Result<()> {
+        match name {
+            "--size" => self.size = Some(value.parse()?),
+            "--rounds" => self.rounds = value.parse()?,
+            "--only" => self.only = Some(Side::parse(value)?),
+            "--workers" => self.workers = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
+            "--latency" => self.latency = humantime::parse_duration(value)?,
+            "--concurrency" => self.concurrency = Some(value.parse()?),
+            "--ledger" => {
+                self.ledger = match value {
+                    "sqlite" => LedgerKind::Sqlite,
+                    "postgres" => LedgerKind::Postgres,
+                    other => bail!("{other} is neither sqlite nor postgres"),
+                }
+            }
+            other => bail!(
+                "{other} is unknown: there are --size, --rounds, --only holdfast|bare, --ledger sqlite|postgres, \
+                 --workers (such as 1,2,4), --latency (such as 200ms) and --concurrency"
+            ),
+        }
+        Ok(())
+    }
+
+    /// Holdfast beside the bare loop, rather than by itself.
+    pub fn is_a_race(&self) -> bool {
+        self.ledger == LedgerKind::Sqlite && self.latency.is_zero()
+    }
+
+    /// The measurements of a round, in their order.
+    pub fn setups(&self, round: usize) -> Vec<Setup> {
+        let sides = match (self.is_a_race(), round % 2 == 1) {
+            (true, true) => vec![Side::Holdfast, Side::Bare],
+            (true, false) => vec![Side::Bare, Side::Holdfast],
+            (false, _) => vec![self.only.unwrap_or(Side::Holdfast)],
+        };
+        let sides = sides.into_iter().filter(|side| self.only.is_none_or(|only| only == *side));
+        let setup = |side| self.workers.iter().map(move |workers| self.setup(round, side, *workers));
+        sides.flat_map(setup).collect()
+    }
+
+    fn setup(&self, round: usize, side: Side, workers: usize) -> Setup {
+        let is_late = !self.latency.is_zero();
+        let size = self.size.unwrap_or(if is_late { SIZE_LATE * workers } else { SIZE });
+        let concurrency = if is_late { CONCURRENCY_LATE } else { load::CONCURRENCY };
+        Setup {
+            round,
+            side,
+            // Two shipments of each order.
+            size: size.next_multiple_of(2).max(2),
+            workers,
+            latency: self.latency,
+            concurrency: self.concurrency.unwrap_or(concurrency),
+        }
+    }
+}
