@@ -83,5 +83,7 @@ fn a_row_that_nobody_wrote_is_an_error_and_not_a_guess() {
     let again = runtime().block_on(ledger.execute(vec![accept("a", "10.00")]));
     assert!(matches!(again, Err(LedgerError::Failed(_))), "{again:?}");
     // What is durable is for a fresh start to find out.
+    let after = runtime().block_on(ledger.execute(vec![accept("b", "10.00")]));
+    assert!(matches!(after, Err(LedgerError::Failed(_))), "{after:?}");
     assert!(runtime().block_on(ledger.vitals()).is_err());
 }
