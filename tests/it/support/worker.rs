@@ -77,7 +77,7 @@ impl Worker {
                 if let Some(line) = lines.find(|line| line["message"].as_str().is_some_and(|m| m.contains(message))) {
                     return line;
                 }
-                if let Some(status) = self.child.try_wait().unwrap() {
+                if let Some(status) = self.has_ended() {
                     panic!("the worker ended ({status}) before it said {message:?}");
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
