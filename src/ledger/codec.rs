@@ -13,6 +13,7 @@ use crate::capture::evidence::{Refusal, RefusalReason, SeenCapture};
 use crate::capture::notice::{Quantity, RawMessage, ShippedLine, ShippingPolicy};
 use crate::capture::plan::{LineProgress, Plan, PlanLine};
 use crate::capture::records::{Lead, Restored};
+use crate::capture::replay::{ReplayResult, WhyNot};
 use crate::clock::Timestamp;
 use crate::ids::{CaptureId, LineId};
 use crate::ledger::cells::Cells;
@@ -370,4 +371,17 @@ pub(super) fn refusal_from_json(text: &str) -> rusqlite::Result<Refusal> {
         message: row.message,
         read_first: row.read_first,
     })
+}
+
+/// What a replay has come to with a dead letter: the word, why not, and the shipment with its generation or
+/// the fee's capture.
+pub(super) fn replay_columns(
+    result: &ReplayResult,
+) -> (&'static str, Option<&WhyNot>, Option<i64>, Option<u32>, Option<i64>) {
+    match result {
+        ReplayResult::Shipment(key, generation) => ("replayed", None, Some(key.row()), Some(*generation), None),
+        ReplayResult::Fee(capture) => ("replayed", None, None, None, Some(capture.row())),
+        ReplayResult::Accepted => ("accepted", None, None, None, None),
+        ReplayResult::Not(why) => ("not_replayed", Some(why), None, None, None),
+    }
 }

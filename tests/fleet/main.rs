@@ -12,6 +12,8 @@
 mod account;
 #[path = "../storm/orders.rs"]
 mod orders;
+#[path = "../storm/progress.rs"]
+mod progress;
 mod proxy;
 mod stage;
 #[expect(dead_code, reason = "shared with the integration tests, which use more of it")]

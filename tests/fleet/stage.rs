@@ -27,6 +27,7 @@ use tokio_postgres::Client;
 
 use crate::account::Account;
 use crate::orders::Order;
+use crate::progress::Progress;
 use crate::proxy::{Proxy, Speaks};
 use crate::support::listener::{ANSWER_MAX, Listener};
 use crate::support::worker::Worker;
@@ -62,28 +63,6 @@ pub struct Stage {
     broker: Broker,
     dir: TempDir,
     workers: AtomicUsize,
-}
-
-/// How far it all is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Shipments that have ended.
-    pub ended: usize,
-    /// Captures that have not.
-    pub open: usize,
-    /// Events that are not published.
-    pub unpublished: usize,
-    /// Orders of which something may still become due.
-    pub closing: usize,
-    /// Capture requests.
-    pub attempts: usize,
-}
-
-impl Progress {
-    /// Is nothing under way any more?
-    pub const fn is_at_rest(&self, shipments: usize) -> bool {
-        self.ended == shipments && self.open == 0 && self.unpublished == 0 && self.closing == 0
-    }
 }
 
 impl Stage {

@@ -12,8 +12,9 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::progress::Progress;
 use crate::proxy::Commit;
-use crate::stage::{Progress, Stage, WORKERS};
+use crate::stage::{Stage, WORKERS};
 use crate::support::worker::Worker;
 
 /// Between two kills.

@@ -12,6 +12,7 @@
 mod account;
 mod faults;
 mod orders;
+mod progress;
 mod stage;
 #[expect(dead_code, reason = "shared with the integration tests, which use more of it")]
 #[path = "../it/support/mod.rs"]
@@ -25,7 +26,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use orders::Size;
-use stage::{Progress, Stage};
+use progress::Progress;
+use stage::Stage;
 use support::worker::Worker;
 
 /// Captures that must have been made, whatever failed beside them.

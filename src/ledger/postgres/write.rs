@@ -12,7 +12,7 @@ use crate::capture::books::{Books, Change, Entry};
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::event::CaptureKind;
 use crate::capture::records::Shipment;
-use crate::capture::replay::{ReplayRecord, ReplayResult};
+use crate::capture::replay::ReplayRecord;
 use crate::capture::states::ShipmentState;
 use crate::clock::Timestamp;
 use crate::ledger::OutboxRow;
@@ -237,12 +237,7 @@ impl Statements {
         let kinds = [integer, batch::Kind::Bytes, text, text, text, integer, integer, integer, integer];
         let mut replays = Batch::of(kinds.into_iter());
         for ReplayRecord { job, letter, result } in &books.replays {
-            let (word, why, shipment, generation, capture) = match result {
-                ReplayResult::Shipment(key, generation) => ("replayed", None, Some(key.row()), Some(*generation), None),
-                ReplayResult::Fee(capture) => ("replayed", None, None, None, Some(capture.row())),
-                ReplayResult::Accepted => ("accepted", None, None, None, None),
-                ReplayResult::Not(why) => ("not_replayed", Some(why), None, None, None),
-            };
+            let (word, why, shipment, generation, capture) = codec::replay_columns(result);
             replays.push(row![
                 job.row(),
                 &letter.as_uuid().as_bytes()[..],

@@ -6,7 +6,7 @@ use super::Result;
 use crate::capture::books::Books;
 use crate::capture::dead_letter::{self, DeadLetter};
 use crate::capture::records::{JobKey, ShipmentKey};
-use crate::capture::replay::{ReplayRecord, ReplayResult};
+use crate::capture::replay::ReplayRecord;
 use crate::clock::Timestamp;
 use crate::ids::AccountName;
 use crate::ledger::codec::{self, At};
@@ -71,12 +71,7 @@ pub(super) fn write_replays(connection: &Connection, books: &Books, now: Timesta
          AND dead_letter_row = (SELECT dead_letter_row FROM dead_letters WHERE dead_letter_id = ?2)",
     )?;
     for ReplayRecord { job, letter, result } in &books.replays {
-        let (word, why, shipment, generation, capture) = match result {
-            ReplayResult::Shipment(key, generation) => ("replayed", None, Some(key.row()), Some(*generation), None),
-            ReplayResult::Fee(capture) => ("replayed", None, None, None, Some(capture.row())),
-            ReplayResult::Accepted => ("accepted", None, None, None, None),
-            ReplayResult::Not(why) => ("not_replayed", Some(why), None, None, None),
-        };
+        let (word, why, shipment, generation, capture) = codec::replay_columns(result);
         statement.execute(params![
             job.row(),
             letter.as_uuid().as_bytes(),
