@@ -73,7 +73,7 @@ fn open_cloud_event<'p>(root: &'p Fields<'p>) -> Result<Envelope<'p>, Problem> {
     if source.text("send a string")?.is_empty() {
         return Err(source.problem("is empty", "send a URI reference that names the sender"));
     }
-    let kind = kind_of(root.required("type", &Kind::way_out(""))?)?;
+    let kind = kind_of(root.optional("type").ok_or_else(|| root.missing("type", &Kind::way_out("")))?)?;
     check_data_is_json(root)?;
     let data = root.required("data", "send the notice as a JSON object")?.object()?;
     Ok(Envelope { kind, event_id: event_id.to_owned(), data_path: "$.data", data })
@@ -87,7 +87,7 @@ fn kind_of(field: Field<'_>) -> Result<Kind, Problem> {
 fn check_data_is_json(root: &Fields<'_>) -> Result<(), Problem> {
     if let Some(field) = root.optional("datacontenttype") {
         let media_type = media_type(field.text("send \"application/json\"")?);
-        if media_type != "application/json" && !media_type.ends_with("+json") {
+        if !media_type.eq_ignore_ascii_case("application/json") && !ends_with_ignoring_case(media_type, "+json") {
             return Err(field.problem("is not a JSON type", "send \"application/json\" or leave it out"));
         }
     }
@@ -114,14 +114,19 @@ pub(super) fn glance<'p>(root: &'p Fields<'p>, message: &RawMessage) -> (Option<
 }
 
 fn is_cloud_event(root: &Fields<'_>, message: &RawMessage) -> bool {
-    let says_so = |content_type: &str| media_type(content_type) == "application/cloudevents+json";
+    let says_so = |content_type: &str| media_type(content_type).eq_ignore_ascii_case("application/cloudevents+json");
     message.content_type.as_deref().is_some_and(says_so) || root.members().iter().any(|(name, _)| name == "specversion")
 }
 
-/// The type and subtype without parameters, in lower case.
-fn media_type(content_type: &str) -> String {
+/// The type and subtype without parameters. Upper and lower case are the same in it (RFC 9110, 8.3.1).
+fn media_type(content_type: &str) -> &str {
     let (media_type, _) = content_type.split_once(';').unwrap_or((content_type, ""));
-    media_type.trim().to_ascii_lowercase()
+    media_type.trim()
+}
+
+fn ends_with_ignoring_case(text: &str, end: &str) -> bool {
+    let tail = text.len().checked_sub(end.len()).and_then(|start| text.get(start..));
+    tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end))
 }
 
 fn plain_id(message: &RawMessage) -> String {

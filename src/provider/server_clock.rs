@@ -5,10 +5,10 @@
 //! counts: one proxy with a clock of its own does not. Decides nothing.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::TimeDelta;
-use reqwest::header::{AGE, DATE, HeaderMap};
+use reqwest::header::{AGE, DATE, HeaderMap, HeaderValue};
 
 use crate::clock::{BootInstant, Moment, Timestamp};
 
@@ -30,7 +30,35 @@ pub struct ClockSkew(pub TimeDelta);
 
 /// The clock of one account's provider.
 #[derive(Debug, Default)]
-pub struct ServerClock(Mutex<VecDeque<Bounds>>);
+pub struct ServerClock(Mutex<Heard>);
+
+/// What the last answers told.
+#[derive(Debug, Default)]
+struct Heard {
+    answers: VecDeque<Bounds>,
+    /// The last `Date`, as it stood there, and read: a busy provider says the same thousands of times a second.
+    date: Option<(HeaderValue, Timestamp)>,
+}
+
+impl Heard {
+    fn read(&mut self, header: &HeaderValue) -> Option<Timestamp> {
+        match &self.date {
+            Some((known, date)) if known == header => Some(*date),
+            Some(_) | None => {
+                let date = http_date(header.to_str().ok()?)?;
+                self.date = Some((header.clone(), date));
+                Some(date)
+            }
+        }
+    }
+
+    fn add(&mut self, bounds: Bounds) {
+        if self.answers.len() == KEPT {
+            self.answers.pop_front();
+        }
+        self.answers.push_back(bounds);
+    }
+}
 
 /// What one answer shows: the provider's time, less the time since our machine's start, is between these.
 /// Against the boot clock, so that a step of our own wall clock shows at once, and no sample is stale.
@@ -69,18 +97,17 @@ impl ServerClock {
         if headers.contains_key(AGE) {
             return;
         }
-        let date = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?));
-        let Some(bounds) = date.and_then(|date| Bounds::of(date, asked, answered)) else { return };
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT {
-            kept.pop_front();
+        let Some(header) = headers.get(DATE) else { return };
+        let mut heard = self.heard();
+        let date = heard.read(header);
+        if let Some(bounds) = date.and_then(|date| Bounds::of(date, asked, answered)) {
+            heard.add(bounds);
         }
-        kept.push_back(bounds);
     }
 
     /// By the middle one of the last few answers; `None` before there are enough of them.
     pub fn skew(&self, now: Moment) -> Option<ClockSkew> {
-        let mut kept: Vec<Bounds> = self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let mut kept: Vec<Bounds> = self.heard().answers.iter().copied().collect();
         if kept.len() < KNOWN_FROM {
             return None;
         }
@@ -90,7 +117,11 @@ impl ServerClock {
 
     /// By the last answer alone.
     pub fn last_skew(&self, now: Moment) -> Option<ClockSkew> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).back()?.skew(now)
+        self.heard().answers.back()?.skew(now)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
