@@ -19,6 +19,7 @@ mod flow;
 mod mutants;
 mod official_client;
 mod orders;
+mod orphans;
 mod outage;
 mod overload;
 mod replay;

@@ -8,6 +8,7 @@ pub mod adapter;
 pub mod audit;
 pub mod copy;
 pub mod fixture;
+pub mod keeper;
 pub mod listener;
 pub mod order;
 pub mod worker;
