@@ -22,6 +22,7 @@ mod orders;
 mod orphans;
 mod outage;
 mod overload;
+mod postgres_away;
 mod replay;
 mod restore;
 mod retention;
