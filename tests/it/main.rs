@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[macro_use]
+mod both;
+
 mod accounts;
 mod adapters;
 mod audit;
