@@ -1,6 +1,8 @@
 //! PostgreSQL is away when a worker starts, or when it has to end: it waits, says so once, and goes on by itself.
 //! What does not pass is said at once.
 
+use std::time::Duration;
+
 use holdfast::ledger::postgres::local_server::{Database, LocalServer};
 use holdfast::sandbox::{Fault, When};
 use secrecy::ExposeSecret;
@@ -8,7 +10,7 @@ use secrecy::ExposeSecret;
 use crate::support::order::Account;
 use crate::support::worker::Worker;
 use crate::support::world::World;
-use crate::support::{audit, copy, depth_becomes};
+use crate::support::{PATIENCE, audit, copy, depth_becomes};
 
 /// A worker's call of a capture takes so long.
 const LATENCY_MS: u64 = 1_500;
@@ -43,8 +45,18 @@ impl Scene {
         let late = Fault::Latency { ms: LATENCY_MS, when: When::After };
         self.world.fault_on_captures(late, None);
         self.ship("ord-1").await;
-        worker.metric_becomes("holdfast_open_captures", |value| value > 0.5).await;
+        let asked = async {
+            while self.captures() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asked).await.expect("a call in time");
         self.server.crash().unwrap();
+    }
+
+    /// Requests that the provider had.
+    fn captures(&self) -> u64 {
+        self.world.books().totals.iter().map(|total| total.capture_requests).sum()
     }
 
     /// One worker to the end of it all; provider, ledger and events agree.
@@ -76,7 +88,7 @@ async fn a_worker_that_starts_before_its_postgresql_waits_for_it() {
     let (status, said) = worker.get("/readyz").await;
     assert!(status == 503 && said.contains("Connection refused") && !said.contains("holdfast:"), "{status} {said}");
     // Several tries later.
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!((times(&worker, WAITS), worker.has_ended()), (1, None), "{}", worker.log());
     scene.server.start_again().unwrap();
     worker.consuming().await;
@@ -118,18 +130,19 @@ async fn what_does_not_pass_by_itself_is_said_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_waits_for_its_postgresql() {
     let scene = Scene::new().await;
-    let mut worker = scene.worker(&[]);
+    let mut worker = scene.worker(&[("HOLDFAST_WORKER__DRAIN_GRACE", "45s")]);
     scene.lose_it_during_a_call(&mut worker).await;
     worker.terminate();
     worker.says("draining").await;
     // The answer has come by then, and cannot be booked.
-    tokio::time::sleep(std::time::Duration::from_millis(2 * LATENCY_MS)).await;
+    tokio::time::sleep(Duration::from_millis(2 * LATENCY_MS)).await;
     assert_eq!(worker.has_ended(), None, "{}", worker.log());
     scene.server.start_again().unwrap();
     assert_eq!(worker.ended().await.code(), Some(0), "{}", worker.log());
     assert_eq!(times(&worker, "\"message\":\"drained\""), 1, "{}", worker.log());
+    let outcomes = scene.world.outcomes(1).await;
+    assert_eq!(outcomes[0].field("resolved_by"), "response", "settled by the drain itself");
     scene.comes_to_an_end(1).await;
-    assert_eq!(scene.world.listener.received()[0].field("resolved_by"), "response", "settled by the drain itself");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -147,7 +160,6 @@ async fn a_drain_ends_without_its_postgresql_when_its_time_is_over() {
     scene.world.faults(Vec::new());
     let worker = scene.worker(&[]);
     scene.comes_to_an_end(2).await;
-    let captures: u64 = scene.world.books().totals.iter().map(|total| total.capture_requests).sum();
-    assert_eq!(captures, 2, "one was looked up, and one was sent");
+    assert_eq!(scene.captures(), 2, "one was looked up, and one was sent");
     worker.stop().await;
 }

@@ -98,7 +98,7 @@ impl Worker {
 
     /// A page of its HTTP server: status and body.
     pub async fn get(&mut self, path: &str) -> (u16, String) {
-        let address = self.says("worker started").await["http"].as_str().unwrap().to_owned();
+        let address = self.says("health and metrics are served").await["http"].as_str().unwrap().to_owned();
         let mut stream = TcpStream::connect(&address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
