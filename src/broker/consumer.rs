@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use crate::broker::session::{BrokerError, Change, Changes, Reconnect, Session, short};
+use crate::broker::reconnect::Reconnect;
+use crate::broker::session::{BrokerError, Change, Changes, Session, short};
 use crate::broker::topology;
 use crate::capture::notice::RawMessage;
 use crate::crash;

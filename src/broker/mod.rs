@@ -6,8 +6,14 @@
 /// Where the broker is.
 pub mod address;
 
-/// One connection, its time limits, and coming back after it is lost.
+/// From an address to an open connection.
+mod dial;
+
+/// One connection, and its time limits.
 pub mod session;
+
+/// How long to wait before the next.
+mod reconnect;
 
 /// Exchanges, queues and bindings.
 pub mod topology;

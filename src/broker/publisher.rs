@@ -21,7 +21,8 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 use crate::broker::confirms::{Confirm, Returned, Verdict, settle};
-use crate::broker::session::{BrokerError, Change, Changes, Reconnect, Session, short};
+use crate::broker::reconnect::Reconnect;
+use crate::broker::session::{BrokerError, Change, Changes, Session, short};
 use crate::broker::topology;
 use crate::clock;
 use crate::crash;

@@ -1,4 +1,4 @@
-//! One connection to RabbitMQ: opened, limited in time, and opened again after it is lost.
+//! One connection to RabbitMQ: opened, and limited in time.
 //!
 //! The client's own recovery stays off: after a channel error its consumers wait for ever. What is
 //! lost here is dropped whole and opened anew by whoever owns it. Errors name host,
@@ -8,26 +8,22 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt};
-use lapin::tcp::OwnedTLSConfig;
 use lapin::types::ShortString;
-use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{Channel, Connection, ConnectionProperties, Event};
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, Event};
 use thiserror::Error;
-use tracing::{info, warn};
 
 use crate::broker::address::{self, Address};
 use crate::broker::consumer::IntakeStopped;
+use crate::broker::dial;
 use crate::broker::topology::TopologyError;
 use crate::settings::Broker;
 
 /// Longest wait for a close to be confirmed; after it the socket is simply dropped.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-
-/// Most distinct causes remembered, so that each is logged once.
-const CAUSES_MAX: usize = 32;
 
 /// Why the broker cannot be used right now. None of these is final: whoever owns a connection tries
 /// again for ever.
@@ -165,17 +161,15 @@ impl Session {
         let address = Address::of_uri(&uri);
         let heartbeat = u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
         uri.query.heartbeat = Some(heartbeat);
-        let tls = trust(settings, &uri).await?;
-        let properties = ConnectionProperties::default().with_connection_name(format!("holdfast/{purpose}").into());
-        let refused = |source: lapin::Error| BrokerError::Connect { address: address.clone(), source: source.into() };
-        let runtime = lapin::runtime::default_runtime().map_err(refused)?;
-        let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
+        let trusted = dial::trust(settings, &uri).await?;
         // The client reads a `connection_timeout` in the address, but does not use it.
         let limit = settings.connect_timeout;
-        let Ok(connected) = tokio::time::timeout(limit, connecting).await else {
-            return Err(BrokerError::Timeout { address, doing: "connecting", limit });
+        let dialled = tokio::time::timeout(limit, dial::dial(uri, trusted, format!("holdfast/{purpose}")));
+        let connection = match dialled.await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(source)) => return Err(BrokerError::Connect { address, source: source.into() }),
+            Err(_) => return Err(BrokerError::Timeout { address, doing: "connecting", limit }),
         };
-        let connection = connected.map_err(refused)?;
         Ok(Self { connection, address, limit: settings.operation_timeout })
     }
 
@@ -266,93 +260,12 @@ pub(crate) fn short(what: &'static str, name: &str) -> Result<ShortString, Broke
     ShortString::try_new(name).map_err(|_| BrokerError::NameTooLong { what })
 }
 
-/// The authorities to trust with `amqps://`, beside the public ones. Read at each connection, so
-/// that a renewed file counts without a restart.
-async fn trust(settings: &Broker, uri: &AMQPUri) -> Result<OwnedTLSConfig, BrokerError> {
-    let mut tls = OwnedTLSConfig::default();
-    if uri.scheme == AMQPScheme::AMQPS {
-        // Fails only where one is installed already, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        if let Some(path) = &settings.ca_file {
-            let unusable = |reason: String| BrokerError::CaFile { path: path.clone(), reason };
-            let pem = tokio::fs::read_to_string(path).await.map_err(|error| unusable(error.to_string()))?;
-            if !pem.contains("-----BEGIN CERTIFICATE-----") {
-                return Err(unusable("it holds no certificate".to_owned()));
-            }
-            tls.cert_chain = Some(pem);
-        }
-    }
-    Ok(tls)
-}
-
-/// Coming back after a loss, for ever: waits with full jitter, longer each time, and logs each cause
-/// once.
-#[derive(Debug)]
-pub(crate) struct Reconnect {
-    purpose: &'static str,
-    min: Duration,
-    max: Duration,
-    attempts: u32,
-    since: Instant,
-    logged: BTreeSet<String>,
-}
-
-impl Reconnect {
-    pub(crate) fn new(purpose: &'static str, settings: &Broker) -> Self {
-        Self {
-            purpose,
-            min: settings.reconnect_min,
-            max: settings.reconnect_max.max(settings.reconnect_min),
-            attempts: 0,
-            since: Instant::now(),
-            logged: BTreeSet::new(),
-        }
-    }
-
-    /// The connection serves. That alone does not reset the waits: one that is lost at once, time
-    /// after time, is asked for ever more slowly.
-    pub(crate) fn serving(&mut self) {
-        self.since = Instant::now();
-        if !self.logged.is_empty() {
-            self.logged.clear();
-            info!(connection = self.purpose, "RabbitMQ is back");
-        }
-    }
-
-    /// Real work went through.
-    pub(crate) fn progress(&mut self) {
-        self.attempts = 0;
-    }
-
-    /// Notes the cause and waits before the next attempt.
-    pub(crate) async fn pause(&mut self, cause: &BrokerError) {
-        if self.since.elapsed() >= self.max {
-            self.attempts = 0;
-        }
-        let wait = self.wait();
-        let cause = cause.to_string();
-        if self.logged.len() < CAUSES_MAX && self.logged.insert(cause.clone()) {
-            warn!(connection = self.purpose, cause, "RabbitMQ cannot be used; trying again until it can");
-        }
-        tokio::time::sleep(wait).await;
-        self.since = Instant::now();
-    }
-
-    fn wait(&mut self) -> Duration {
-        self.attempts = self.attempts.saturating_add(1);
-        let factor = 2_u32.saturating_pow(self.attempts);
-        let longest = self.min.saturating_mul(factor).min(self.max);
-        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        Duration::from_millis(fastrand::u64(millis(self.min)..=millis(longest)))
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::settings::TopologyMode;
 
-    fn settings(url: &str) -> Broker {
+    pub(in crate::broker) fn settings(url: &str) -> Broker {
         Broker {
             url: url.to_owned().into(),
             ca_file: None,
@@ -390,20 +303,5 @@ mod tests {
         let error = refused.unwrap_err();
         assert!(matches!(error, BrokerError::Connect { .. }), "{error}");
         assert!(!format!("{error} {error:?}").contains("s3cret"));
-    }
-
-    #[test]
-    fn waits_grow_within_their_bounds_and_start_again_after_progress() {
-        let mut reconnect = Reconnect::new("test", &settings("amqp://h"));
-        let (min, max) = (reconnect.min, reconnect.max);
-        for longest in [200, 400, 800, 1600, 2000, 2000] {
-            let wait = reconnect.wait();
-            assert!(wait >= min && wait <= Duration::from_millis(longest), "{wait:?}");
-        }
-        for _ in 0..100 {
-            assert!(reconnect.wait() <= max);
-        }
-        reconnect.progress();
-        assert!(reconnect.wait() <= min * 2);
     }
 }

@@ -4,6 +4,7 @@
 
 mod file;
 mod provider;
+mod shelf;
 
 #[cfg(test)]
 mod tests;

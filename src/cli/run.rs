@@ -1,14 +1,14 @@
 //! `holdfast run`: the worker, until it is told to end.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Context, Exit, Failure, OrExit};
-use crate::http::Server;
+use crate::http::{Readiness, Server};
 use crate::ledger::LedgerError;
-use crate::ledger::restore;
 use crate::telemetry;
-use crate::worker::{Stop, Worker, WorkerError};
+use crate::worker::{self, Stop, WorkerError};
 
 /// How it is used.
 pub(super) const EXAMPLES: &str = "\
@@ -41,13 +41,20 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     let mut signals = Signals::take().or_exit(Exit::Wrong)?;
     let mut hang_up = signal(SignalKind::hangup()).or_exit(Exit::Wrong)?;
     let server = Server::bind(settings.http_listen).await.or_exit(Exit::Usage)?;
-    if args.after_restore {
-        restore::begin(&settings.ledger).map_err(|error| failure(&error.into()))?;
-    }
-    let worker = Worker::start(&settings).await.map_err(|error| failure(&error))?;
-    tracing::info!(http = %server.address(), accounts = settings.accounts.len(), "worker started");
+    let address = server.address();
+    let (readiness, is_ready) = watch::channel(Readiness::starting());
     let stop_http = CancellationToken::new();
-    let http = tokio::spawn(server.serve(worker.readiness(), metrics, stop_http.clone()));
+    let http = tokio::spawn(server.serve(is_ready, metrics, stop_http.clone()));
+    tracing::info!(http = %address, "health and metrics are served");
+    let starting = worker::start(&settings, args.after_restore, readiness);
+    let worker = tokio::select! {
+        worker = starting => worker.map_err(|error| failure(&error))?,
+        () = signals.next() => {
+            tracing::info!("told to end before the ledger could be opened: nothing was begun");
+            return Ok(Exit::Done);
+        }
+    };
+    tracing::info!(http = %address, accounts = settings.accounts.len(), "worker started");
     let failed = loop {
         tokio::select! {
             () = signals.next() => break false,
@@ -73,6 +80,10 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     match ended.map_err(|error| failure(&error))? {
         Stop::Clean => tracing::info!("drained"),
         Stop::CallsLeft => tracing::info!("ended with calls in flight"),
+        Stop::LedgerAway => tracing::warn!(
+            "the ledger has not answered within worker.drain_grace: ended without it; what was in flight is in doubt \
+             until the next start, and what was not acknowledged comes again"
+        ),
     }
     Ok(Exit::Done)
 }

@@ -13,7 +13,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Asks or writes at the desk, off the loop. While the server is away, `work` is done again until it is
-/// back, or until the worker ends; what `work` changes may have been changed by the first try.
+/// back, or until the ledger has failed; what `work` changes may have been changed by the first try.
 pub(super) async fn at_desk<T: Send + 'static>(
     executor: &Executor,
     work: impl Fn(&Desk) -> Result<T, LedgerError> + Send + Sync + 'static,
@@ -33,7 +33,7 @@ pub(super) async fn patiently<T: Send + 'static>(
         let work = Arc::clone(&work);
         let done = off_the_loop(move || work()).await;
         match done {
-            Err(LedgerError::Away(why)) if executor.may_start() => {
+            Err(LedgerError::Away(why)) if executor.failure().is_none() => {
                 tracing::debug!("the ledger's server is away, once more: {why}");
                 tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
                 pause = (pause * 2).min(PAUSE_MAX);

@@ -41,6 +41,7 @@ mod retention;
 mod watch;
 
 // a ledger that does not answer
+mod away;
 mod silence;
 
 // the first numbers on the dashboard
@@ -52,4 +53,5 @@ mod run;
 // what is logged and counted
 mod note;
 
+pub use away::start;
 pub use run::{Stop, Worker, WorkerError};

@@ -27,6 +27,7 @@ use crate::message;
 use crate::provider::{self, ConnectError};
 use crate::settings::{self, Settings};
 use crate::worker::account::{Lane, Rules};
+use crate::worker::away;
 use crate::worker::desk::{at_desk, off_the_loop};
 use crate::worker::executor::Executor;
 use crate::worker::gauges::Gauges;
@@ -56,6 +57,8 @@ pub enum Stop {
     /// Calls were still in flight when the grace was over; they are in doubt, and are looked at by
     /// whoever starts next.
     CallsLeft,
+    /// The ledger did not answer any more: what was in flight is in doubt, and what was taken comes again.
+    LedgerAway,
 }
 
 /// A running worker.
@@ -69,16 +72,16 @@ pub struct Worker {
     pruning: JoinHandle<()>,
     stop_relay: CancellationToken,
     stop_watch: CancellationToken,
-    readiness: watch::Receiver<Readiness>,
     drain_grace: Duration,
 }
 
 impl Worker {
-    /// Opens the ledger, takes up what an earlier worker left, and starts the four loops.
+    /// Opens the ledger, takes up what an earlier worker left, and starts the four loops. How ready it is, it
+    /// says in `readiness` from then on.
     ///
     /// # Errors
     /// [`WorkerError`]; never because the broker is away, which is waited for.
-    pub async fn start(settings: &Settings) -> Result<Self, WorkerError> {
+    pub async fn start(settings: &Settings, readiness: watch::Sender<Readiness>) -> Result<Self, WorkerError> {
         let (ledger, worker) = open(settings).await?;
         let (outbox, offered) = Outbox::new();
         let Beside { desk, kept, restoring, retention } = Beside::open(settings, worker).await?;
@@ -112,7 +115,6 @@ impl Worker {
         let dead = Arc::new(DeadIntake { executor: Arc::clone(&executor) });
         let work = Consumer::spawn(Arc::clone(&broker), Source::Work, work, is_paused.clone());
         let dead = Consumer::spawn(broker, Source::Dead, dead, is_paused);
-        let (readiness, is_ready) = watch::channel(Readiness::starting());
         let watch = Watch {
             executor: Arc::clone(&executor),
             bounds: settings.worker.clone(),
@@ -138,7 +140,6 @@ impl Worker {
             watch: tokio::spawn(watch.run()),
             stop_relay,
             stop_watch,
-            readiness: is_ready,
             drain_grace: settings.worker.drain_grace,
         })
     }
@@ -152,23 +153,27 @@ impl Worker {
         }
     }
 
-    /// How ready it is, now and from now on.
-    pub fn readiness(&self) -> watch::Receiver<Readiness> {
-        self.readiness.clone()
-    }
-
     /// Resolves when the ledger has failed; the worker does nothing more then.
     pub async fn failed(&self) -> LedgerError {
         self.executor.failed().await
     }
 
     /// Ends in order: takes nothing new, commits and acknowledges what is buffered, waits for the
-    /// calls in flight, publishes what is in the outbox, closes the connections.
+    /// calls in flight, publishes what is in the outbox, closes the connections. A ledger that does not
+    /// answer is waited for as long as calls are.
     ///
     /// # Errors
     /// [`WorkerError::Ledger`] when the ledger failed before or meanwhile.
     pub async fn drain(self) -> Result<Stop, WorkerError> {
         tracing::info!("draining: nothing new is taken");
+        let (executor, grace) = (Arc::clone(&self.executor), self.drain_grace);
+        tokio::select! {
+            ended = self.end_in_order() => ended,
+            () = away::is_given_up(&executor, grace) => Ok(Stop::LedgerAway),
+        }
+    }
+
+    async fn end_in_order(self) -> Result<Stop, WorkerError> {
         self.stop_watch.cancel();
         self.executor.start_nothing();
         let _ = self.replays.await;

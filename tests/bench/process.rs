@@ -8,6 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
+use crate::keeper::Keeper;
+
 /// Who is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -36,9 +38,10 @@ impl Side {
     }
 }
 
-/// A child that is measured. It writes its log to standard error, and ends by SIGTERM.
+/// A child that is measured. It writes its log to standard error, and ends by SIGTERM, or with us.
 pub struct Measuring {
     child: Child,
+    keeper: Keeper,
     log: Lines<BufReader<ChildStderr>>,
     pid: u32,
 }
@@ -49,7 +52,8 @@ impl Measuring {
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().context("cannot start a child")?;
         let log = BufReader::new(child.stderr.take().context("its log is piped")?).lines();
         let pid = child.id().context("it has just been started")?;
-        Ok(Self { child, log, pid })
+        let keeper = Keeper::of(pid).context("cannot start a shell")?;
+        Ok(Self { child, keeper, log, pid })
     }
 
     /// Its process.
@@ -81,6 +85,7 @@ impl Measuring {
         }
         let used = cpu(self.pid)?;
         self.child.wait().await?;
+        self.keeper.let_go();
         Ok(used)
     }
 }

@@ -31,6 +31,8 @@ mod asked;
 mod bare;
 
 // what it runs on
+#[path = "../it/support/keeper.rs"]
+mod keeper;
 mod load;
 mod process;
 mod provider;

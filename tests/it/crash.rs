@@ -1,15 +1,28 @@
 //! A worker that dies as by a power cut at every point where it matters, and the one after it: the
-//! same books, the same events, nothing doubled.
+//! same books, the same events, nothing doubled. On both ledgers; and on a broker that is there already, for
+//! example a RabbitMQ 4, where one is named:
+//!
+//! ```text
+//! HOLDFAST_TEST_AMQP=amqp://user:password@host/vhost cargo test --test it crash::
+//! ```
 
 use std::io::Write as _;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use holdfast::sandbox::{Fault, When};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::support::order::{Account, Order};
+use crate::support::store::Kind;
 use crate::support::world::World;
+
+on_both_ledgers!(
+    several_captures_survive_a_crash_at_every_point,
+    a_single_capture_survives_a_crash_at_every_point,
+    any_number_of_crashes_at_any_moment_double_and_lose_nothing,
+);
 
 /// Every named crash point, in the order of the flow.
 const POINTS: [&str; 16] = [
@@ -30,6 +43,9 @@ const POINTS: [&str; 16] = [
     "before-T4",
     "after-T4",
 ];
+
+/// Crashes that are survived beside each other, where the worker that comes next has to wait.
+const AT_A_TIME: usize = 12;
 
 /// Shorter, because a read that was cut off is begun again only when it can be answered no more, and
 /// an event that memory has lost is looked for only once in a while.
@@ -75,33 +91,43 @@ fn late(point: &str) -> Vec<Option<Fault>> {
     }
 }
 
-/// All points with one account, on one ledger that grows.
-async fn at_every_point(account: Account, second_passes: &[&str]) {
-    let world = World::new().await;
+/// All points with one account. On a file, one after the other, with a ledger that grows. On PostgreSQL the
+/// worker that comes next waits until the one before has been silent for a lease: there, many at a time, with
+/// a database for each.
+async fn at_every_point(kind: Kind, account: Account, second_passes: &[&'static str]) {
     let first = POINTS.into_iter().map(|point| (point, 1));
     let second = second_passes.iter().map(|point| (*point, 2));
-    let mut shipped = 0;
-    for (point, pass) in first.chain(second) {
-        for fault in late(point) {
-            shipped += 2;
-            survive(&world, account, point, pass, fault, shipped).await;
+    let rounds =
+        first.chain(second).flat_map(|(point, pass)| late(point).into_iter().map(move |fault| (point, pass, fault)));
+    match kind {
+        Kind::Sqlite => {
+            let world = World::new().await;
+            let mut shipped = 0;
+            for (point, pass, fault) in rounds {
+                shipped += 2;
+                survive(&world, account, point, pass, fault, shipped).await;
+            }
+        }
+        Kind::Postgres => {
+            let alone = |(point, pass, fault)| async move {
+                survive(&World::on(kind).await, account, point, pass, fault, 2).await;
+            };
+            futures_util::stream::iter(rounds.map(alone)).buffer_unordered(AT_A_TIME).collect::<()>().await;
         }
     }
 }
 
-#[tokio::test]
-async fn several_captures_survive_a_crash_at_every_point() {
+async fn several_captures_survive_a_crash_at_every_point(kind: Kind) {
     // The second capture of the authorization: its turn comes in the transaction that books the first.
     let second =
         ["before-send", "after-send", "before-answer", "after-answer", "before-T3", "after-T3", "after-publish"];
-    at_every_point(Account::Flex, &second).await;
+    at_every_point(kind, Account::Flex, &second).await;
 }
 
-#[tokio::test]
-async fn a_single_capture_survives_a_crash_at_every_point() {
+async fn a_single_capture_survives_a_crash_at_every_point(kind: Kind) {
     // The first answer is that of the read before the capture, the first events are deferrals.
     let second = ["before-answer", "before-T3", "after-T3", "before-publish", "after-publish", "before-T4"];
-    at_every_point(Account::Flitt, &second).await;
+    at_every_point(kind, Account::Flitt, &second).await;
 }
 
 /// Says how to repeat a test that failed.
@@ -116,12 +142,11 @@ impl Drop for Again {
     }
 }
 
-#[tokio::test]
-async fn any_number_of_crashes_at_any_moment_double_and_lose_nothing() {
+async fn any_number_of_crashes_at_any_moment_double_and_lose_nothing(kind: Kind) {
     let seed = std::env::var("HOLDFAST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     let _again = Again(seed);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let world = World::new().await;
+    let world = World::on(kind).await;
     world.fault_on_captures(Fault::Latency { ms: 40, when: When::After }, None);
     let accounts = Account::ALL.into_iter().cycle();
     let orders: Vec<Order> = accounts

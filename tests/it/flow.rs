@@ -1,5 +1,5 @@
-//! From a message to money and back to a message: the worker as a process, RabbitMQ, real HTTP, a
-//! real ledger.
+//! From a message to money and back to a message: the worker as a process, RabbitMQ, real HTTP, and
+//! both ledgers.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,24 @@ use serde_json::json;
 use crate::support::depth_becomes;
 use crate::support::listener::Received;
 use crate::support::order::{Account, Message, minor};
+use crate::support::store::Kind;
 use crate::support::world::World;
+
+on_both_ledgers!(
+    one_shipment_is_one_call_with_the_exact_amount_and_one_event,
+    partial_shipments_add_up_to_the_cent_on_both_kinds_of_authorization,
+    a_single_capture_waits_for_the_rest_or_for_the_last,
+    the_same_shipment_any_number_of_times_is_captured_once,
+    free_goods_explicit_amounts_and_both_forms_of_a_message,
+    what_cannot_be_captured_fails_in_words_and_moves_nothing,
+    sigterm_settles_what_is_in_flight_and_leaves_the_rest_in_the_queue,
+    a_second_sigterm_ends_at_once_and_nothing_is_lost,
+    health_and_numbers_over_http,
+    when_the_provider_hangs_the_backlog_waits_in_the_queue_and_goes_on_by_itself,
+    a_message_that_is_none_is_set_aside_and_a_corrected_one_simply_works,
+    events_that_wait_their_turn_are_not_taken_for_lost,
+    a_drain_publishes_all_that_is_left_and_nothing_twice,
+);
 
 /// Shipment to its share, in minor units.
 fn shares(outcomes: &[Received]) -> BTreeMap<&str, i64> {
@@ -22,10 +39,9 @@ fn shares(outcomes: &[Received]) -> BTreeMap<&str, i64> {
         .collect()
 }
 
-#[tokio::test]
-async fn one_shipment_is_one_call_with_the_exact_amount_and_one_event() {
+async fn one_shipment_is_one_call_with_the_exact_amount_and_one_event(kind: Kind) {
     for account in Account::ALL {
-        let world = World::new().await;
+        let world = World::on(kind).await;
         let order = world.order("ord-1", account, &[("l1", 2, 11_900)]);
         let worker = world.worker();
         world.publish([order.shipped("a", &[("l1", 2)])]).await;
@@ -52,10 +68,9 @@ async fn one_shipment_is_one_call_with_the_exact_amount_and_one_event() {
     }
 }
 
-#[tokio::test]
-async fn partial_shipments_add_up_to_the_cent_on_both_kinds_of_authorization() {
+async fn partial_shipments_add_up_to_the_cent_on_both_kinds_of_authorization(kind: Kind) {
     for account in [Account::Flex, Account::Fondy] {
-        let world = World::new().await;
+        let world = World::on(kind).await;
         let lines = [("chair", 3, 8_999)];
         let order = world.order_with("ord-1", account, &lines, |order| (order.tax, order.shipping) = (720, 281));
         assert_eq!(order.total(), 10_000);
@@ -84,9 +99,8 @@ async fn partial_shipments_add_up_to_the_cent_on_both_kinds_of_authorization() {
     }
 }
 
-#[tokio::test]
-async fn a_single_capture_waits_for_the_rest_or_for_the_last() {
-    let world = World::new().await;
+async fn a_single_capture_waits_for_the_rest_or_for_the_last(kind: Kind) {
+    let world = World::on(kind).await;
     let whole = world.order("whole", Account::Flitt, &[("lamp", 1, 4_000), ("mug", 2, 2_000)]);
     let cut = world.order("cut", Account::Fondy, &[("shirt", 3, 9_000)]);
     let worker = world.worker();
@@ -113,9 +127,8 @@ async fn a_single_capture_waits_for_the_rest_or_for_the_last() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn the_same_shipment_any_number_of_times_is_captured_once() {
-    let world = World::new().await;
+async fn the_same_shipment_any_number_of_times_is_captured_once(kind: Kind) {
+    let world = World::on(kind).await;
     let orders = Account::ALL.map(|account| world.order(account.name(), account, &[("l1", 2, 5_001)]));
     let worker = world.worker();
     let notices: Vec<_> =
@@ -137,9 +150,8 @@ async fn the_same_shipment_any_number_of_times_is_captured_once() {
     world.listener.assert_none_repeated();
 }
 
-#[tokio::test]
-async fn free_goods_explicit_amounts_and_both_forms_of_a_message() {
-    let world = World::new().await;
+async fn free_goods_explicit_amounts_and_both_forms_of_a_message(kind: Kind) {
+    let world = World::on(kind).await;
     let gift = world.order("gift", Account::Flex, &[("pan", 1, 4_000), ("handle", 1, 0)]);
     let erp = world.order("erp", Account::Flex, &[("any", 1, 9_000)]);
     let plain = world.order("plain", Account::Flex, &[("l1", 1, 1_234)]);
@@ -172,9 +184,8 @@ async fn free_goods_explicit_amounts_and_both_forms_of_a_message() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn what_cannot_be_captured_fails_in_words_and_moves_nothing() {
-    let world = World::new().await;
+async fn what_cannot_be_captured_fails_in_words_and_moves_nothing(kind: Kind) {
+    let world = World::on(kind).await;
     let over = world.order("over", Account::Flitt, &[("tea", 2, 5_000)]);
     let poor = world.order_with("poor", Account::Flex, &[("sofa", 1, 9_000)], |order| order.authorized = 5_000);
     let worker = world.worker();
@@ -199,9 +210,8 @@ async fn what_cannot_be_captured_fails_in_words_and_moves_nothing() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn sigterm_settles_what_is_in_flight_and_leaves_the_rest_in_the_queue() {
-    let world = World::new().await;
+async fn sigterm_settles_what_is_in_flight_and_leaves_the_rest_in_the_queue(kind: Kind) {
+    let world = World::on(kind).await;
     let order = world.order("ord-1", Account::Flex, &[("l1", 2, 2_500)]);
     world.fault_on_captures(Fault::Latency { ms: 700, when: When::Before }, None);
     let mut worker = world.worker();
@@ -226,9 +236,8 @@ async fn sigterm_settles_what_is_in_flight_and_leaves_the_rest_in_the_queue() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn a_second_sigterm_ends_at_once_and_nothing_is_lost() {
-    let world = World::new().await;
+async fn a_second_sigterm_ends_at_once_and_nothing_is_lost(kind: Kind) {
+    let world = World::on(kind).await;
     let order = world.order("ord-1", Account::Flex, &[("l1", 1, 2_500)]);
     world.fault_on_captures(Fault::Hang { ms: 1_500, when: When::After }, Some(1));
     let mut worker = world.worker();
@@ -280,9 +289,8 @@ async fn settings_that_are_wrong_end_with_two_and_name_the_setting() {
     }
 }
 
-#[tokio::test]
-async fn health_and_numbers_over_http() {
-    let world = World::new().await;
+async fn health_and_numbers_over_http(kind: Kind) {
+    let world = World::on(kind).await;
     let order = world.order("ord-1", Account::Flex, &[("l1", 1, 2_500)]);
     let held = world.order("ord-2", Account::Flitt, &[("l1", 2, 700)]);
     let mut worker = world.worker();
@@ -316,9 +324,8 @@ async fn health_and_numbers_over_http() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn when_the_provider_hangs_the_backlog_waits_in_the_queue_and_goes_on_by_itself() {
-    let world = World::new().await;
+async fn when_the_provider_hangs_the_backlog_waits_in_the_queue_and_goes_on_by_itself(kind: Kind) {
+    let world = World::on(kind).await;
     let orders: Vec<_> =
         (0..40).map(|number| world.order(&format!("ord-{number}"), Account::Flex, &[("l1", 1, 1_000)])).collect();
     world.fault_on_captures(Fault::Hang { ms: 1_500, when: When::Before }, None);
@@ -344,9 +351,8 @@ async fn when_the_provider_hangs_the_backlog_waits_in_the_queue_and_goes_on_by_i
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn a_message_that_is_none_is_set_aside_and_a_corrected_one_simply_works() {
-    let world = World::new().await;
+async fn a_message_that_is_none_is_set_aside_and_a_corrected_one_simply_works(kind: Kind) {
+    let world = World::on(kind).await;
     let order = world.order("ord-1", Account::Flex, &[("l1", 1, 2_500)]);
     let worker = world.worker();
     let mut wrong = order.shipped("a", &[("l1", 1)]);
@@ -381,9 +387,8 @@ const BEHIND: [(&str, &str); 3] = [
     ("HOLDFAST_WORKER__RELAY_INTERVAL", "500ms"),
 ];
 
-#[tokio::test]
-async fn events_that_wait_their_turn_are_not_taken_for_lost() {
-    let world = World::new().await;
+async fn events_that_wait_their_turn_are_not_taken_for_lost(kind: Kind) {
+    let world = World::on(kind).await;
     world.publish(worthless(1_500)).await;
     let worker = world.worker_with(&BEHIND);
     world.events("notice.rejected", 1_500).await;
@@ -392,9 +397,8 @@ async fn events_that_wait_their_turn_are_not_taken_for_lost() {
     world.listener.assert_none_repeated();
 }
 
-#[tokio::test]
-async fn a_drain_publishes_all_that_is_left_and_nothing_twice() {
-    let world = World::new().await;
+async fn a_drain_publishes_all_that_is_left_and_nothing_twice(kind: Kind) {
+    let world = World::on(kind).await;
     world.publish(worthless(1_000)).await;
     let mut worker = world.worker_with(&BEHIND);
     world.events("notice.rejected", 50).await;

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[macro_use]
+mod both;
+
 mod accounts;
 mod adapters;
 mod audit;
@@ -19,8 +22,10 @@ mod flow;
 mod mutants;
 mod official_client;
 mod orders;
+mod orphans;
 mod outage;
 mod overload;
+mod postgres_away;
 mod replay;
 mod restore;
 mod retention;

@@ -1,12 +1,13 @@
 //! The ledger against a file of shipments.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
 use serde::Deserialize;
 
+use super::shelf::Shelf;
 use super::{Row, Verdict, progress};
 use crate::audit::{Difference, Expected, OurShipment, compare_order};
 use crate::cli::{Context, Exit, Failure, OrExit};
@@ -36,12 +37,14 @@ const PAGE: u32 = 512;
 pub(super) fn audit(path: &Path, complete_since: Option<Timestamp>, context: &Context) -> Result<Verdict, Failure> {
     let expected = read(path)?;
     let report = context.report()?;
-    let total = u64::try_from(expected.len()).unwrap_or(u64::MAX);
+    let total = expected.orders().or_exit(Exit::Wrong)?;
     let bar = progress(total, "orders", context.output.is_terminal());
     let mut verdict = Verdict { what: "shipments", other: "in the file", ..Verdict::default() };
-    for (order, rows) in &expected {
-        add(&mut verdict, compare_order(order, rows, &ours(&report, order)?));
+    let mut rows = expected.next(None).or_exit(Exit::Wrong)?;
+    while let Some(order) = rows.first().map(|row| row.order.clone()) {
+        add(&mut verdict, compare_order(&order, &rows, &ours(&report, &order)?));
         bar.inc(1);
+        rows = expected.next(Some(&order)).or_exit(Exit::Wrong)?;
     }
     bar.finish_and_clear();
     if let Some(since) = complete_since {
@@ -57,19 +60,14 @@ fn add(verdict: &mut Verdict, (agreed, open, differences): (u64, u64, Vec<Differ
 }
 
 /// Orders that the file lacks, each once.
-fn look_for_others(
-    expected: &BTreeMap<OrderId, Vec<Expected>>,
-    since: Timestamp,
-    report: &Report,
-    verdict: &mut Verdict,
-) -> Result<(), Failure> {
+fn look_for_others(expected: &Shelf, since: Timestamp, report: &Report, verdict: &mut Verdict) -> Result<(), Failure> {
     let (mut behind, mut told) = (0, BTreeSet::new());
     loop {
         let page = report.orders_behind(behind, since, PAGE).or_exit(Exit::Ledger)?;
         let Some((last, _)) = page.last() else { return Ok(()) };
         behind = *last;
         for (_, order) in page {
-            if !expected.contains_key(&order) && !told.contains(&order) {
+            if !told.contains(&order) && !expected.has(&order).or_exit(Exit::Wrong)? {
                 add(verdict, compare_order(&order, &[], &ours(report, &order)?));
                 told.insert(order);
             }
@@ -99,39 +97,42 @@ fn our_shipment(summary: ShipmentSummary) -> OurShipment {
 
 /// Every shipment in the file, by order. One that cannot be read ends it: a comparison with half a file
 /// would look like one with the whole.
-fn read(path: &Path) -> Result<BTreeMap<OrderId, Vec<Expected>>, Failure> {
+fn read(path: &Path) -> Result<Shelf, Failure> {
     let failed = |problem: String| Failure::new(Exit::Usage, format!("cannot read {}: {problem}", path.display()));
     let file = File::open(path).map_err(|error| failed(error.to_string()))?;
-    let rows = rows(file).map_err(failed)?;
-    let mut orders: BTreeMap<OrderId, Vec<Expected>> = BTreeMap::new();
-    for (line, row) in rows {
-        let row = expected(line, &row).map_err(|problem| failed(format!("line {line}: {problem}")))?;
-        orders.entry(row.order.clone()).or_default().push(row);
-    }
-    Ok(orders)
+    let shelf = Shelf::new().or_exit(Exit::Wrong)?;
+    let mut kept = Ok(());
+    let put = |line: u64, row: &Written| {
+        let row = expected(line, row).map_err(|problem| format!("line {line}: {problem}"))?;
+        kept = shelf.put(&row);
+        kept.as_ref().map(|()| ()).map_err(ToString::to_string)
+    };
+    let read = rows(file, put);
+    kept.or_exit(Exit::Wrong)?;
+    read.map_err(failed)?;
+    Ok(shelf)
 }
 
-fn rows(mut file: File) -> Result<Vec<(u64, Written)>, String> {
+/// Hands over one row after the other, with its line, until there are no more or one is refused.
+fn rows(mut file: File, put: impl FnMut(u64, &Written) -> Result<(), String>) -> Result<(), String> {
     let mut first = [0];
     let is_json = file.read(&mut first).map_err(|error| error.to_string())? == 1 && first == *b"{";
     file.rewind().map_err(|error| error.to_string())?;
-    if is_json { json_lines(BufReader::new(file)) } else { csv(file) }
+    if is_json { json_lines(BufReader::new(file), put) } else { csv(file, put) }
 }
 
-fn json_lines(file: impl BufRead) -> Result<Vec<(u64, Written)>, String> {
-    let read = |(line, text): (u64, std::io::Result<String>)| {
+fn json_lines(file: impl BufRead, mut put: impl FnMut(u64, &Written) -> Result<(), String>) -> Result<(), String> {
+    for (line, text) in (1..).zip(file.lines()) {
         let text = text.map_err(|error| format!("line {line}: {error}"))?;
-        let row = serde_json::from_str(&text).map_err(|error| format!("line {line}: {error}"))?;
-        Ok((line, row))
-    };
-    (1..)
-        .zip(file.lines())
-        .filter(|(_, text)| text.as_ref().is_ok_and(|text| !text.trim().is_empty()))
-        .map(read)
-        .collect()
+        if !text.trim().is_empty() {
+            let row = serde_json::from_str(&text).map_err(|error| format!("line {line}: {error}"))?;
+            put(line, &row)?;
+        }
+    }
+    Ok(())
 }
 
-fn csv(file: impl Read) -> Result<Vec<(u64, Written)>, String> {
+fn csv(file: impl Read, mut put: impl FnMut(u64, &Written) -> Result<(), String>) -> Result<(), String> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
     let headers = reader.headers().map_err(|error| error.to_string())?.clone();
     for needed in ["order_id", "shipment_id"] {
@@ -141,14 +142,13 @@ fn csv(file: impl Read) -> Result<Vec<(u64, Written)>, String> {
             ));
         }
     }
-    let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| error.to_string())?;
         let line = record.position().map_or(0, csv::Position::line);
         let row = record.deserialize(Some(&headers)).map_err(|error| format!("line {line}: {error}"))?;
-        rows.push((line, row));
+        put(line, &row)?;
     }
-    Ok(rows)
+    Ok(())
 }
 
 fn expected(line: u64, row: &Written) -> Result<Expected, String> {
@@ -176,14 +176,22 @@ mod tests {
 
     use super::*;
 
-    fn read_text(text: &str) -> Result<BTreeMap<OrderId, Vec<Expected>>, String> {
+    fn read_text(text: &str) -> Result<Vec<Expected>, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        read(file.path()).map_err(|failure| {
+        let shelf = read(file.path()).map_err(|failure| {
             let mut said = Vec::new();
             failure.report(&mut said);
             String::from_utf8(said).unwrap()
-        })
+        })?;
+        let mut all: Vec<Expected> = Vec::new();
+        loop {
+            let rows = shelf.next(all.last().map(|row| &row.order)).unwrap();
+            if rows.is_empty() {
+                return Ok(all);
+            }
+            all.extend(rows);
+        }
     }
 
     #[test]
@@ -193,8 +201,8 @@ mod tests {
 {"order_id":"ord-1","shipment_id":"s2"}
 {"order_id":"ord-2","shipment_id":"s1","amount":"3","currency":"JPY","warehouse":"x"}
 "#;
-        let line = |orders: BTreeMap<OrderId, Vec<Expected>>| -> Vec<_> {
-            orders.into_values().flatten().map(|row| (row.order, row.shipment, row.amount)).collect()
+        let line = |rows: Vec<Expected>| -> Vec<_> {
+            rows.into_iter().map(|row| (row.order, row.shipment, row.amount)).collect()
         };
         let (csv, json) = (line(read_text(csv).unwrap()), line(read_text(json).unwrap()));
         assert_eq!(csv, json);
@@ -215,5 +223,40 @@ mod tests {
             let said = read_text(text).unwrap_err();
             assert!(said.contains(expected), "{said}");
         }
+    }
+
+    /// The most memory that this process has had, in KiB.
+    #[cfg(target_os = "linux")]
+    fn peak() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
+    /// In a process of its own, because others need memory too.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_long_file_takes_the_memory_of_a_short_one() {
+        const ALONE: &str = "HOLDFAST_TEST_ALONE";
+        const KIB_MAX: u64 = 16 << 10;
+        if std::env::var_os(ALONE).is_none() {
+            let this = "cli::audit::file::tests::a_long_file_takes_the_memory_of_a_short_one";
+            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+            let output = alone.args(["--exact", this]).env(ALONE, "1").output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let mut file = std::io::BufWriter::new(tempfile::NamedTempFile::new().unwrap());
+        file.write_all(b"order_id,shipment_id,amount,currency\n").unwrap();
+        for order in 0..200_000 {
+            writeln!(file, "order-{},shipment-1,19.99,EUR", (order * 7_919) % 200_000).unwrap();
+        }
+        let file = file.into_inner().unwrap();
+        let before = peak();
+        let shelf = read(file.path()).unwrap();
+        assert_eq!(shelf.orders().unwrap(), 200_000);
+        let grown = peak() - before;
+        assert!(grown < KIB_MAX, "{grown} KiB");
     }
 }

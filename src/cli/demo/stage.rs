@@ -7,6 +7,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use tempfile::TempDir;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::broker::events::Events;
@@ -14,6 +15,7 @@ use crate::broker::local_node::LocalNode;
 use crate::broker::publisher::{Outgoing, PublishOutcome, Publisher};
 use crate::broker::session::Session;
 use crate::broker::topology;
+use crate::http::Readiness;
 use crate::message;
 use crate::sandbox::{FLEX_CLIENT, FLITT_MERCHANT, FONDY_MERCHANT, Running, Sandbox, TEST_SECRET};
 use crate::settings::Settings;
@@ -53,7 +55,7 @@ impl Stage {
         say(&format!("ledger    SQLite at {}", settings.ledger));
         prepare(&settings).await?;
         let events = Events::subscribe(&settings.broker).await?;
-        let worker = Worker::start(&settings).await?;
+        let worker = Worker::start(&settings, watch::channel(Readiness::starting()).0).await?;
         let publisher = Publisher::spawn(Arc::new(settings.broker.clone()));
         Ok(Self { sandbox, settings, events, publisher, worker, node, dir })
     }

@@ -113,9 +113,9 @@ impl PostgresLedger {
     /// Connects, creates or migrates the tables, and enters as a worker.
     ///
     /// # Errors
-    /// [`LedgerError::Open`] when the server does not answer, does not keep what it is given
-    /// (`synchronous_commit`, `fsync`, `full_page_writes`), is a standby, is older than 14, or has a ledger
-    /// of a newer version.
+    /// [`LedgerError::Away`] when the server does not answer; [`LedgerError::Open`] when it does not keep what
+    /// it is given (`synchronous_commit`, `fsync`, `full_page_writes`), is a standby, is older than 14, lets
+    /// nobody of this name in, or has a ledger of a newer version.
     pub async fn open(address: &Address, options: Options, environment: Environment) -> Result<Self, LedgerError> {
         let closing = CancellationToken::new();
         let (opened, is_open) = oneshot::channel();
@@ -135,10 +135,12 @@ impl PostgresLedger {
         };
         let cannot = |cause: String| LedgerError::Open { path: address.shown(), cause };
         let groups = Thread::start("ledger", serve).map_err(|error| cannot(error.to_string()))?;
-        let worker = is_open.await.map_err(|_| stopped())?.map_err(|trouble| cannot(cause(trouble)))?;
+        // Whoever stops waiting for this ends the thread's wait for the server first.
+        let closing = closing.drop_guard();
+        let opened = is_open.await.map_err(|_| stopped())?;
+        let worker = opened.map_err(|trouble| remote::open_error(address, trouble))?;
         let readers = Readers::start(address, worker, lease).map_err(cannot)?;
         let was_asked_for_interrupted = AtomicBool::new(false);
-        let closing = closing.drop_guard();
         Ok(Self { readers, _closing: closing, groups, environment, worker, was_asked_for_interrupted })
     }
 

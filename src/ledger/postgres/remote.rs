@@ -236,8 +236,10 @@ pub(in crate::ledger) fn migrate(at: &Address) -> Result<Migrated, LedgerError> 
     migrated.map_err(|trouble| open_error(at, trouble))
 }
 
-fn open_error(at: &Address, trouble: Trouble) -> LedgerError {
-    let is_lost = matches!(trouble, Trouble::Lost(_));
+/// A server that is away may come back. A standby may become the primary, but it was named: that is said at
+/// once.
+pub(super) fn open_error(at: &Address, trouble: Trouble) -> LedgerError {
+    let is_lost = matches!(&trouble, Trouble::Lost(why) if why != session::STANDBY);
     let (path, cause) = (at.shown(), super::cause(trouble));
     if is_lost { LedgerError::Away(format!("{path}: {cause}")) } else { LedgerError::Open { path, cause } }
 }

@@ -16,6 +16,9 @@ use super::trouble::Trouble;
 /// The oldest PostgreSQL that is looked after when this was written.
 const VERSION_MIN: i64 = 140_000;
 
+/// What is said of a server that does not write.
+pub(super) const STANDBY: &str = "the server is a standby, which does not write: name the primary";
+
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -78,7 +81,7 @@ async fn prepare(client: &Client, purpose: Purpose) -> Result<(), Trouble> {
     let (is_standby, version): (bool, i64) = (row.try_get(0)?, row.try_get(1)?);
     if is_standby {
         // After a failover it may be the other one.
-        return Err(Trouble::Lost("the server is a standby, which does not write: name the primary".to_owned()));
+        return Err(Trouble::Lost(STANDBY.to_owned()));
     }
     if version < VERSION_MIN {
         return Err(Trouble::fatal(format!("the server is PostgreSQL {}: 14 or newer is needed", version / 10_000)));

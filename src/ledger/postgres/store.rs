@@ -60,7 +60,12 @@ impl PostgresStore {
     ) -> Result<Self, Trouble> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Trouble::fatal(error.to_string()))?;
-        let link = runtime.block_on(Link::open(address, options, environment, closing))?;
+        let link = runtime.block_on(async {
+            tokio::select! {
+                opened = Link::open(address, options, environment, closing.clone()) => opened,
+                () = closing.cancelled() => Err(Trouble::Fatal(closed())),
+            }
+        })?;
         Ok(Self { runtime, link })
     }
 

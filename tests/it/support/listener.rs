@@ -17,14 +17,16 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::PATIENCE;
 
-/// The queue that events are read from.
-const QUEUE: &str = "test.events";
-
 /// How long the broker may take to answer before it is asked anew.
 pub const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// The types that say how a shipment ended.
 pub const OUTCOMES: [&str; 3] = ["capture.succeeded", "capture.failed", "capture.unresolved"];
+
+/// The queue that events are read from.
+pub fn queue(settings: &Broker) -> String {
+    format!("{}.test", settings.payments_exchange)
+}
 
 /// One event as it came.
 #[derive(Debug, Clone)]
@@ -162,10 +164,11 @@ async fn bind(settings: &Broker) -> Result<(), Box<dyn std::error::Error>> {
     let session = Session::open(settings, "test").await?;
     topology::prepare_publishing(&session, settings).await?;
     let channel = session.channel().await?;
-    channel.queue_declare(QUEUE.into(), QueueDeclareOptions::durable(), FieldTable::default()).await?;
+    let queue = queue(settings);
+    channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::durable(), FieldTable::default()).await?;
     let exchange = settings.payments_exchange.as_str().into();
     let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
-    channel.queue_bind(QUEUE.into(), exchange, "#".into(), options, arguments).await?;
+    channel.queue_bind(queue.as_str().into(), exchange, "#".into(), options, arguments).await?;
     session.close(channel).await;
     Ok(())
 }
@@ -180,7 +183,7 @@ async fn listen(
     let session = tokio::time::timeout(ANSWER_MAX, Session::open(settings, "test")).await??;
     let channel = tokio::time::timeout(ANSWER_MAX, session.channel()).await??;
     let options = BasicConsumeOptions::default();
-    let consuming = channel.basic_consume(QUEUE.into(), "".into(), options, FieldTable::default());
+    let consuming = channel.basic_consume(queue(settings).as_str().into(), "".into(), options, FieldTable::default());
     let mut deliveries = tokio::time::timeout(ANSWER_MAX, consuming).await??;
     while let Some(delivery) = deliveries.next().await {
         let delivery = delivery?;

@@ -2,14 +2,23 @@
 //!
 //! Run with `cargo test`: one process, one RabbitMQ node for all tests (about 6 s), a virtual host
 //! for each. The node ends with the process, however that ends. Under `cargo nextest` every test is a
-//! process and starts its own, which works and is slow.
+//! process and starts its own, which works and is slow. The PostgreSQL that tests share is alike, with a
+//! database for each.
+//!
+//! `HOLDFAST_TEST_AMQP=amqp://user:password@host/vhost` names a broker that is there already, which the tests
+//! then share instead, for example a RabbitMQ 4: `cargo test --test it crash::` on it is the crash suite.
+//! What starts, stops or inspects a node of its own does so all the same.
 
 pub mod adapter;
 pub mod audit;
 pub mod copy;
 pub mod fixture;
+pub mod keeper;
 pub mod listener;
+pub mod named;
 pub mod order;
+pub mod publish;
+pub mod store;
 pub mod worker;
 pub mod world;
 
@@ -38,7 +47,7 @@ use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Virtual hosts made at the start of the shared node; each costs it about 5 ms.
-const VHOSTS: usize = 160;
+const VHOSTS: usize = 240;
 
 static NODE: OnceCell<LocalNode> = OnceCell::const_new();
 static NEXT_VHOST: AtomicUsize = AtomicUsize::new(0);
@@ -52,8 +61,12 @@ pub async fn node() -> &'static LocalNode {
     NODE.get_or_init(start).await
 }
 
-/// Settings for a virtual host of the shared node that nobody else uses.
+/// Settings for a virtual host of the shared node that nobody else uses; or for names that nobody else uses on
+/// the broker that [`named::NAMED`] names.
 pub async fn broker() -> Broker {
+    if let Some(broker) = named::broker() {
+        return broker;
+    }
     let number = NEXT_VHOST.fetch_add(1, Ordering::Relaxed);
     assert!(number < VHOSTS, "raise VHOSTS: there are more tests than virtual hosts");
     broker_at(node().await.url(&format!("t{number:03}")))

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::PATIENCE;
+use super::keeper::Keeper;
 
 /// Lines of its log shown when a test fails.
 const SHOWN: usize = 30;
@@ -22,9 +23,11 @@ const SHOWN: usize = 30;
 /// Characters of each.
 const WIDTH: usize = 400;
 
-/// A `holdfast run`. Dropping it kills it.
+/// A `holdfast run`. Dropping it kills it, and so does our own end.
 pub struct Worker {
+    // Dropped in this order: it is told to end before nobody watches it any more.
     child: Child,
+    keeper: Keeper,
     log: PathBuf,
 }
 
@@ -60,7 +63,9 @@ impl Worker {
         }
         command.arg("run").args(arguments).arg("--config").arg(config).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).kill_on_drop(true);
-        Self { child: command.spawn().unwrap(), log }
+        let child = command.spawn().unwrap();
+        let keeper = Keeper::of(child.id().unwrap()).unwrap();
+        Self { child, keeper, log }
     }
 
     /// What it has logged.
@@ -93,7 +98,7 @@ impl Worker {
 
     /// A page of its HTTP server: status and body.
     pub async fn get(&mut self, path: &str) -> (u16, String) {
-        let address = self.says("worker started").await["http"].as_str().unwrap().to_owned();
+        let address = self.says("health and metrics are served").await["http"].as_str().unwrap().to_owned();
         let mut stream = TcpStream::connect(&address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -185,7 +190,11 @@ impl Worker {
 
     /// How it has ended, if it has.
     pub fn has_ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap()
+        let ended = self.child.try_wait().unwrap();
+        if ended.is_some() {
+            self.keeper.let_go();
+        }
+        ended
     }
 
     /// From now on no file of its can be written beyond so many bytes, as on a disk that is full.
@@ -197,7 +206,9 @@ impl Worker {
 
     /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("the worker ends in time").unwrap()
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("the worker ends in time");
+        self.keeper.let_go();
+        ended.unwrap()
     }
 
     /// Waits until it was killed at its crash point.

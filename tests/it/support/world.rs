@@ -11,9 +11,7 @@ use holdfast::broker::session::Session;
 use holdfast::broker::topology::{self, Topology};
 use holdfast::sandbox::{Books, Fault, Faults, NewAuthorization, Operation, Rule, Running, Sandbox};
 use holdfast::settings::Broker;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Confirmation};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -21,7 +19,10 @@ use uuid::Uuid;
 use super::PATIENCE;
 use super::audit;
 use super::listener::{ANSWER_MAX, Listener, Received};
+use super::named::{self, Sweep};
 use super::order::{Account, Message, Order};
+use super::publish::publish_once;
+use super::store::{Kind, Store};
 use super::worker::Worker;
 
 /// Everything around a worker. It stays when workers come and go.
@@ -29,19 +30,30 @@ pub struct World {
     pub sandbox: Running,
     pub broker: Broker,
     pub listener: Listener,
+    _sweep: Option<Sweep>,
+    store: Store,
     dir: TempDir,
     sent: Mutex<Vec<Message>>,
     workers: AtomicUsize,
 }
 
 impl World {
-    /// On a virtual host of the shared node.
+    /// On a virtual host of the shared node, with a ledger in a file.
     pub async fn new() -> Self {
-        Self::at(super::broker().await).await
+        Self::on(Kind::Sqlite).await
+    }
+
+    /// The same, with this kind of a ledger.
+    pub async fn on(kind: Kind) -> Self {
+        Self::of(super::broker().await, kind).await
     }
 
     /// On this broker.
     pub async fn at(broker: Broker) -> Self {
+        Self::of(broker, Kind::Sqlite).await
+    }
+
+    async fn of(broker: Broker, kind: Kind) -> Self {
         let sandbox = Sandbox::start(([127, 0, 0, 1], 0).into()).await.unwrap();
         let dir = TempDir::with_prefix("holdfast-it-").unwrap();
         let session = Session::open(&broker, "test").await.unwrap();
@@ -49,7 +61,10 @@ impl World {
         let channel = session.channel().await.unwrap();
         session.close(channel).await;
         let listener = Listener::start(&broker).await;
-        let world = Self { sandbox, broker, listener, dir, sent: Mutex::default(), workers: AtomicUsize::new(0) };
+        let sweep = std::env::var_os(named::NAMED).map(|_| Sweep(broker.clone()));
+        let store = Store::new(kind, dir.path().join("holdfast.db"));
+        let (sent, workers) = (Mutex::default(), AtomicUsize::new(0));
+        let world = Self { sandbox, broker, listener, _sweep: sweep, store, dir, sent, workers };
         std::fs::write(world.config(), world.settings()).unwrap();
         world
     }
@@ -221,24 +236,12 @@ impl World {
 
     /// The ledger, for reading, by a connection of our own.
     pub fn ledger(&self) -> Connection {
-        self.open_ledger().unwrap()
-    }
-
-    fn open_ledger(&self) -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(self.dir.path().join("holdfast.db"), flags)?;
-        connection.busy_timeout(Duration::from_secs(5))?;
-        Ok(connection)
-    }
-
-    /// The first worker makes the file and its tables in its own time.
-    fn count_if_there(&self, sql: &str) -> Option<i64> {
-        self.open_ledger().ok()?.query_row(sql, [], |row| row.get(0)).ok()
+        self.store.read()
     }
 
     /// One number from the ledger.
     pub fn count(&self, sql: &str) -> i64 {
-        self.ledger().query_row(sql, [], |row| row.get(0)).unwrap()
+        self.store.count(sql).unwrap_or_else(|| panic!("it cannot be counted: {sql}"))
     }
 
     /// Waits until a number in the ledger is this.
@@ -246,7 +249,7 @@ impl World {
         let mut last = None;
         let reached = async {
             loop {
-                last = self.count_if_there(sql);
+                last = self.store.count(sql);
                 if last == Some(expected) {
                     return;
                 }
@@ -293,13 +296,17 @@ impl World {
             r#"
 [broker]
 url = "{url}"
+orders_exchange = "{orders}"
+payments_exchange = "{payments}"
+work_queue = "{work}"
+dead_queue = "{dead}"
 declare_orders = true
 prefetch = 64
 operation_timeout = "5s"
 reconnect_min = "20ms"
 reconnect_max = "200ms"
 [ledger]
-url = "sqlite:{ledger}"
+url = "{ledger}"
 [http]
 listen = "127.0.0.1:0"
 [capture]
@@ -335,7 +342,11 @@ timeout = "2s"
 connect_timeout = "1s"
 "#,
             url = self.broker.url.expose_secret(),
-            ledger = self.dir.path().join("holdfast.db").display(),
+            orders = self.broker.orders_exchange,
+            payments = self.broker.payments_exchange,
+            work = self.broker.work_queue,
+            dead = self.broker.dead_queue,
+            ledger = self.store.url(),
             client = Account::Flex.merchant(),
             client_secret = client_secret.display(),
         );
@@ -352,36 +363,4 @@ connect_timeout = "1s"
         }
         text
     }
-}
-
-/// All of them, confirmed; or an error, and nobody knows which.
-async fn publish_once(broker: &Broker, messages: &[Message]) -> Result<(), Box<dyn std::error::Error>> {
-    let session = Session::open(broker, "test").await?;
-    let channel = session.channel().await?;
-    channel.confirm_select(ConfirmSelectOptions::default()).await?;
-    let mut confirms = Vec::with_capacity(messages.len());
-    for message in messages {
-        let mut properties = BasicProperties::default().with_delivery_mode(2);
-        if let Some(content_type) = &message.content_type {
-            properties = properties.with_content_type(content_type.as_str().into());
-        }
-        if let Some(id) = &message.id {
-            properties = properties.with_message_id(id.as_str().into());
-        }
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let (exchange, key) = (broker.orders_exchange.as_str().into(), message.routing_key.as_str().into());
-        confirms.push(channel.basic_publish(exchange, key, options, &message.body, properties).await?);
-    }
-    let confirming = futures_util::future::try_join_all(confirms);
-    let confirmed = tokio::time::timeout(broker.operation_timeout, confirming).await??;
-    for confirmation in confirmed {
-        match confirmation {
-            Confirmation::Ack(None) => {}
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(_) | Confirmation::NotRequested => {
-                return Err("a message was returned or refused".into());
-            }
-        }
-    }
-    session.close(channel).await;
-    Ok(())
 }
