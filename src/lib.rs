@@ -42,6 +42,10 @@ pub mod crash;
 // named shortcuts that tests must catch, in debug builds
 pub mod mutant;
 
+// what fuzzing tries, and what it once found
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 // logs and alarms
 pub mod telemetry;
 

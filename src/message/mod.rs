@@ -21,6 +21,8 @@ pub mod schema;
 
 mod envelope;
 mod field;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod json;
 mod registration;
 mod wire;

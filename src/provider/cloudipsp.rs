@@ -6,6 +6,8 @@
 mod capture;
 mod codes;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod signature;
 mod status;
 #[cfg(test)]

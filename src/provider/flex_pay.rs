@@ -4,6 +4,8 @@
 //! Transaction" of <https://docs.uplift.com/apidocs>.
 
 mod codes;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -35,6 +35,10 @@ mod redact;
 mod server_clock;
 mod trial;
 
+// any bytes as an answer
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 // a real server for the tests
 #[cfg(test)]
 mod test_server;

@@ -20,6 +20,8 @@ mod account;
 mod breaker;
 mod broker;
 mod capture;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod ledger;
 mod problem;
 mod retention;

@@ -187,7 +187,8 @@ impl Fetched {
     }
 }
 
-fn read(reply: &Reply) -> Result<(HeaderValue, Duration), Inconclusive> {
+/// The token in an answer, and how long it lives.
+pub(super) fn read(reply: &Reply) -> Result<(HeaderValue, Duration), Inconclusive> {
     #[derive(Deserialize)]
     struct Token {
         access_token: String,
