@@ -10,26 +10,34 @@ from record import Item, Sync, Unlink, Write
 # Disks write so much or nothing.
 SECTOR = 512
 
-Files = dict[str, bytes | None]
+Files = dict[str, "bytearray | None"]
 
 
 def apply(files: Files, change: Write | Unlink) -> None:
-    content = files.get(change.file) or b""
+    """In place: files are large, and changes many."""
     if isinstance(change, Unlink):
         files[change.file] = None
-    elif change.data is None:
-        files[change.file] = content[: change.offset].ljust(change.offset, b"\0")
+        return
+    if files.get(change.file) is None:
+        files[change.file] = bytearray()
+    content = files[change.file]
+    end = change.offset + len(change.data or b"")
+    content.extend(bytes(max(0, end - len(content))))
+    if change.data is None:
+        del content[change.offset :]
     else:
-        end = change.offset + len(change.data)
-        content = content.ljust(end, b"\0")
-        files[change.file] = content[: change.offset] + change.data + content[end:]
+        content[change.offset : end] = change.data
+
+
+def copy_of(files: Files) -> Files:
+    return {name: None if content is None else bytearray(content) for name, content in files.items()}
 
 
 class Disk:
     """What is durable, and what else was written since, in order. `never` forgets to make anything durable."""
 
     def __init__(self, files: Files, never: bool = False) -> None:
-        self.durable, self.never = dict(files), never
+        self.durable, self.never = copy_of(files), never
         self.pending: list[tuple[int, Write | Unlink]] = []
 
     def take(self, number: int, item: Item) -> None:
@@ -43,13 +51,13 @@ class Disk:
             self.pending = [(at, change) for at, change in self.pending if not is_covered(at, change)]
 
     def with_changes(self, changes: Iterator[Write | Unlink]) -> Files:
-        files = dict(self.durable)
+        files = copy_of(self.durable)
         for change in changes:
             apply(files, change)
         return files
 
     def none(self, _: random.Random) -> Files:
-        return dict(self.durable)
+        return copy_of(self.durable)
 
     def all(self, _: random.Random) -> Files:
         return self.with_changes(change for _, change in self.pending)

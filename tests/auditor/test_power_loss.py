@@ -127,11 +127,12 @@ class Disks(unittest.TestCase):
     def images(self, *items, never: bool = False) -> dict[str, set]:
         found = {name: set() for name in VARIANTS}
         for seed in range(200):
-            disk = Disk({LEDGER: b"", JOURNAL: b"old"}, never)
+            disk = Disk({LEDGER: bytearray(), JOURNAL: bytearray(b"old")}, never)
             for number, item in enumerate(items):
                 disk.take(number, item)
             for name, variant in VARIANTS.items():
-                found[name].add(variant(disk, random.Random(seed))[JOURNAL])
+                content = variant(disk, random.Random(seed))[JOURNAL]
+                found[name].add(None if content is None else bytes(content))
         return found
 
     def test_of_what_was_not_durable_there_is_none_all_or_any_part(self) -> None:
