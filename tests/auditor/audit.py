@@ -70,9 +70,12 @@ def counts(case: Evidence) -> Iterator[str]:
     yield f"{len(case.messages)} messages acknowledged, {len(case.ledger['shipments'])} shipments in the ledger"
     yield f"{len(case.events)} events received, {len(different)} different, {len(case.ledger['events'])} in the ledger"
     both: Counter[tuple[str, str, str]] = Counter()
-    for (account, _), booked in case.books.items():
+    # What the provider did by itself is ours where the ledger says so.
+    taken = {capture["name"] for capture in captures}
+    for name, booked in case.books.items():
         for theirs in booked["captures"]:
-            both[account, theirs["currency"], "automatic" if theirs["automatic"] else "books"] += theirs["amount_minor"]
+            side = "automatic" if theirs["automatic"] and name not in taken else "books"
+            both[name[0], theirs["currency"], side] += theirs["amount_minor"]
     for capture in captures:
         both[capture["name"][0], capture["currency"], "ledger"] += capture["amount"]
     for account, currency in sorted({(account, currency) for account, currency, _ in both}):
