@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Shared by demo.sh and test.sh: finds and installs what they need. To be sourced.
+# Shared by demo.sh, test.sh and prove.sh: finds and installs what they need. To be sourced.
 # Written for bash 3.2 too, which macOS has.
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -59,6 +59,42 @@ find_python() { python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
 
 # Installs Python, and sees whether it will do. Says what it does before.
 install_python() { install_packages Python python python3 python3-venv && find_python; }
+
+# Sees to it that there is a strace which may watch a process that it has not begun. On other systems than
+# Linux there is none, and the tests that take it are not built.
+need_strace() {
+    [ "$(uname)" = Linux ] || return 0
+    if ! command -v strace >/dev/null 2>&1; then
+        say "the tests need strace, which is not installed"
+        install_packages strace strace strace || die "cannot install strace here: install it and start again"
+    fi
+    if [ "$(id -u)" -ne 0 ] && [ "$(cat /proc/sys/kernel/yama/ptrace_scope 2>/dev/null || echo 0)" != 0 ]; then
+        die "strace may watch only its own children here: sudo sysctl -w kernel.yama.ptrace_scope=0, and start again"
+    fi
+}
+
+# Gets everything that the tests need, and says where it is. Puts the programs of PostgreSQL into PATH.
+need_services() {
+    if ! find_rabbitmq; then
+        say "the tests need RabbitMQ, which is not installed"
+        install_rabbitmq ||
+            die "cannot install RabbitMQ here: install the package rabbitmq-server (3.10 or newer) and start again"
+    fi
+    if ! find_postgres; then
+        say "the tests need PostgreSQL, which is not installed"
+        install_postgres ||
+            die "cannot install PostgreSQL here: install the package postgresql (14 or newer) and start again"
+    fi
+    if ! find_python; then
+        say "the tests need Python 3 with venv, which is not installed"
+        install_python ||
+            die "cannot install Python here: install the packages python3 and python3-venv and start again"
+    fi
+    need_strace
+    say "RabbitMQ: $RABBITMQ_SERVER"
+    say "PostgreSQL: $POSTGRES_BIN"
+    export PATH="$PATH:$POSTGRES_BIN"
+}
 
 # install_packages NAME FORMULA PACKAGE…: installs with Homebrew or apt, as this system has it.
 install_packages() {

@@ -13,22 +13,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source deploy/lib.sh
 
 need_cargo
-if ! find_rabbitmq; then
-    say "the tests need RabbitMQ, which is not installed"
-    install_rabbitmq ||
-        die "cannot install RabbitMQ here: install the package rabbitmq-server (3.10 or newer) and start again"
-fi
-if ! find_postgres; then
-    say "the tests need PostgreSQL, which is not installed"
-    install_postgres ||
-        die "cannot install PostgreSQL here: install the package postgresql (14 or newer) and start again"
-fi
-if ! find_python; then
-    say "the tests need Python 3 with venv, which is not installed"
-    install_python ||
-        die "cannot install Python here: install the packages python3 and python3-venv and start again"
-fi
-say "RabbitMQ: $RABBITMQ_SERVER"
-say "PostgreSQL: $POSTGRES_BIN"
+need_services
 say "cargo test $*"
 exec cargo test "$@"

@@ -5,16 +5,20 @@
 //! `cargo test --test fleet -- --nocapture` tells what happened and how often. `HOLDFAST_SEED=n` repeats
 //! orders and trouble, `HOLDFAST_FLEET_SHIPMENTS=n` makes it larger: with
 //! `HOLDFAST_FLEET_SHIPMENTS=50000 cargo test --release --test fleet -- --nocapture`, 10,000 orders.
+//! `HOLDFAST_SOAK=1h cargo test --release --test fleet soak -- --nocapture` goes on for an hour.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../storm/account.rs"]
 mod account;
+#[path = "../auditor/mod.rs"]
+mod auditor;
 #[path = "../storm/orders.rs"]
 mod orders;
 #[path = "../storm/progress.rs"]
 mod progress;
 mod proxy;
+mod soak;
 mod stage;
 #[expect(dead_code, reason = "shared with the integration tests, which use more of it")]
 #[path = "../it/support/mod.rs"]
@@ -24,7 +28,7 @@ mod trouble;
 mod verdict;
 
 use std::io::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -33,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use orders::Size;
 use stage::Stage;
+use support::worker::Worker;
 use trouble::{Consequences, Trouble};
 
 /// Shipments of a run, unless the environment says otherwise.
@@ -41,18 +46,28 @@ const SHIPMENTS: usize = 2_250;
 /// Shipments of an order.
 const OF_ORDER: u32 = 5;
 
+/// Between two kills of a worker.
+const KILLS: Duration = Duration::from_secs(2);
+
 /// One run at a time: each has the machine to itself.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Says how to repeat a run that failed.
-struct Again(u64);
+struct Again(u64, &'static str);
 
 impl Drop for Again {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            say(&format!("repeat with HOLDFAST_SEED={} cargo test --test fleet", self.0));
+            say(&format!("repeat with HOLDFAST_SEED={} cargo test --test fleet {}", self.0, self.1));
         }
     }
+}
+
+/// The seed of a run.
+fn seed() -> u64 {
+    let seed = std::env::var("HOLDFAST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    say(&format!("seed {seed}"));
+    seed
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,9 +83,8 @@ async fn four_workers_lose_nothing_while_their_network_is_cut_as_well() {
 }
 
 async fn run(is_cut: bool) {
-    let seed = std::env::var("HOLDFAST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    let _again = Again(seed);
-    say(&format!("seed {seed}"));
+    let seed = seed();
+    let _again = Again(seed, "four_workers");
     let shipments = std::env::var("HOLDFAST_FLEET_SHIPMENTS").map_or(SHIPMENTS, |size| size.parse().unwrap());
     let accounts = Stage::accounts();
     let of_account = shipments / usize::try_from(OF_ORDER).unwrap() / accounts.len();
@@ -94,15 +108,11 @@ async fn run(is_cut: bool) {
             trouble::cut(&stage, seed, &trouble, &stop).await;
         }
     };
-    let (published, workers, ()) = tokio::join!(works, trouble::kill(&stage, seed, &trouble, &stop), cuts);
+    let (published, workers, ()) =
+        tokio::join!(works, trouble::kill(&stage, seed, &trouble, KILLS..=KILLS, &stop), cuts);
     let progress = stage.until(|progress| progress.is_at_rest(shipments)).await;
     let took = began.elapsed();
-    for worker in workers {
-        trouble::assert_no_fault_of_ours(&worker);
-        worker.stop().await;
-    }
-    stage.is_over().await;
-
+    end(&stage, workers).await;
     let found = verdict::reach(&stage, &orders, &published).await;
     let consequences = Consequences::of(&stage, &trouble, is_cut);
     say(&format!(
@@ -115,8 +125,19 @@ async fn run(is_cut: bool) {
         found.told,
         consequences.told(),
     ));
+    say(&stage.audit(&published));
     assert!(found.differences.is_empty(), "{} differences:\n{}", found.differences.len(), found.shown());
     consequences.assert_all_came();
+    say(&format!("proof: fleet, seed {seed}: {shipments} shipments; {}; both verdicts clean", trouble.told()));
+}
+
+/// The workers drain, and what they leave is read.
+async fn end(stage: &Stage, workers: Vec<Worker>) {
+    for worker in workers {
+        trouble::assert_no_fault_of_ours(&worker);
+        worker.stop().await;
+    }
+    stage.is_over().await;
 }
 
 /// Not through `eprintln`: the verdict of a run of minutes is worth seeing even if it held.

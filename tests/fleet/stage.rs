@@ -26,6 +26,7 @@ use tempfile::TempDir;
 use tokio_postgres::Client;
 
 use crate::account::Account;
+use crate::auditor::Evidence;
 use crate::orders::Order;
 use crate::progress::Progress;
 use crate::proxy::{Proxy, Speaks};
@@ -129,12 +130,17 @@ impl Stage {
         logs.iter().flat_map(|log| log.lines()).filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Holds the money of all orders, and publishes their shipments as the shipment side does, over a while
-    /// and until they are confirmed: the first ones of all orders, then the second ones. Some come twice.
-    pub async fn publish(&self, orders: &[Order]) -> Vec<Value> {
+    /// Holds the money of these orders.
+    pub fn hold(&self, orders: &[Order]) {
         for order in orders {
             self.sandboxes[0].sandbox().authorize(order.authorization()).unwrap();
         }
+    }
+
+    /// Holds the money of all orders, and publishes their shipments as the shipment side does, over a while
+    /// and until they are confirmed: the first ones of all orders, then the second ones. Some come twice.
+    pub async fn publish(&self, orders: &[Order]) -> Vec<Value> {
+        self.hold(orders);
         let most = orders.iter().map(|order| order.shipments.len()).max().unwrap();
         let mut notices = Vec::new();
         for number in 0..most {
@@ -149,13 +155,18 @@ impl Stage {
         let mut pace = tokio::time::interval(PUBLISHING / u32::try_from(CHUNKS).unwrap());
         for chunk in notices.chunks(notices.len().div_ceil(CHUNKS)) {
             pace.tick().await;
-            let began = Instant::now();
-            while let Err(error) = self.publish_once(chunk).await {
-                assert!(began.elapsed() < STUCK, "publishing failed: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+            self.confirm(chunk).await;
         }
         notices
+    }
+
+    /// Publishes these, and again until all are confirmed.
+    pub async fn confirm(&self, notices: &[Value]) {
+        let began = Instant::now();
+        while let Err(error) = self.publish_once(notices).await {
+            assert!(began.elapsed() < STUCK, "publishing failed: {error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// All of them, confirmed; or an error, and nobody knows which.
@@ -235,6 +246,28 @@ impl Stage {
     /// What they left, for reading.
     pub fn ledger(&self) -> Connection {
         self.left.lock().unwrap().take().expect("it is over")
+    }
+
+    /// The verdict of the auditor from outside, which looks at the ledger itself.
+    pub fn audit(&self, published: &[Value]) -> String {
+        let merchant = |account: &Account| match account.protocol {
+            Protocol::FlexPay => FLEX_CLIENT,
+            Protocol::Flitt => FLITT_MERCHANT,
+            Protocol::Fondy => FONDY_MERCHANT,
+        };
+        let names = Self::accounts().iter().map(|account| (account.name(), merchant(account))).collect();
+        let received = self.listener.received();
+        let evidence = Evidence {
+            dir: self.dir.path(),
+            ledger: self.database.url.expose_secret().to_owned(),
+            books: vec![(self.books(0), names)],
+            received: &received,
+            messages: published.iter().map(|notice| notice.to_string().into_bytes()).collect(),
+            // Theirs are words that are everywhere.
+            secrets: &[],
+            before: None,
+        };
+        evidence.assert_holds(&[])
     }
 
     /// Messages that are still in our queues.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -17,9 +18,6 @@ use crate::proxy::Commit;
 use crate::stage::{Stage, WORKERS};
 use crate::support::worker::Worker;
 
-/// Between two kills.
-const KILLS: Duration = Duration::from_secs(2);
-
 /// Between two cuts of the network, longest.
 const CUTS: Duration = Duration::from_millis(1_500);
 
@@ -31,10 +29,31 @@ const LONG_SILENCE: Duration = Duration::from_secs(12);
 pub struct Trouble {
     pub kills: AtomicUsize,
     pub restarts_of_postgres: AtomicUsize,
+    /// With SIGKILL, of those.
+    pub kills_of_postgres: AtomicUsize,
     pub restarts_of_rabbitmq: AtomicUsize,
     pub resets: AtomicUsize,
     pub one_sided_resets: AtomicUsize,
     pub silences: AtomicUsize,
+}
+
+impl Trouble {
+    /// What was killed, in words.
+    pub fn told(&self) -> String {
+        let read = |of: &AtomicUsize| of.load(Ordering::Relaxed);
+        let kills = [read(&self.kills), read(&self.kills_of_postgres), read(&self.restarts_of_rabbitmq)];
+        format!(
+            "kills: {}, and as many restarts ({} of workers, {} of PostgreSQL, {} of RabbitMQ); PostgreSQL ended at \
+             once {} times, {} resets and {} silences of the network",
+            kills.iter().sum::<usize>(),
+            kills[0],
+            kills[1],
+            kills[2],
+            read(&self.restarts_of_postgres) - kills[1],
+            read(&self.resets) + read(&self.one_sided_resets),
+            read(&self.silences),
+        )
+    }
 }
 
 /// Counts one more.
@@ -42,14 +61,20 @@ fn count(of: &AtomicUsize) {
     of.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Workers in their places, which are killed until told to stop; those that are alive then. One that ends
-/// by itself once it has begun is a fault of ours.
-pub async fn kill(stage: &Stage, seed: u64, trouble: &Trouble, stop: &CancellationToken) -> Vec<Worker> {
+/// Workers in their places, of which one is killed after each pause until told to stop; those that are alive
+/// then. One that ends by itself once it has begun is a fault of ours.
+pub async fn kill(
+    stage: &Stage,
+    seed: u64,
+    trouble: &Trouble,
+    pauses: RangeInclusive<Duration>,
+    stop: &CancellationToken,
+) -> Vec<Worker> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 1);
     let mut workers: Vec<Worker> = (0..WORKERS).map(|place| stage.worker(place)).collect();
-    let mut tick = tokio::time::interval(KILLS);
-    tick.tick().await;
-    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+    let mut places = ChaCha8Rng::seed_from_u64(seed ^ 4);
+    let mut pause = || tokio::time::sleep(rng.random_range(pauses.clone()));
+    while stop.run_until_cancelled(pause()).await.is_some() {
         for (place, worker) in workers.iter_mut().enumerate() {
             if let Some(status) = worker.has_ended() {
                 let has_begun = worker.log().contains("worker started");
@@ -58,7 +83,7 @@ pub async fn kill(stage: &Stage, seed: u64, trouble: &Trouble, stop: &Cancellati
                 *worker = stage.worker(place);
             }
         }
-        let place = rng.random_range(0..WORKERS);
+        let place = places.random_range(0..WORKERS);
         workers[place].kill9().await;
         assert_no_fault_of_ours(&workers[place]);
         count(&trouble.kills);
@@ -74,30 +99,72 @@ pub fn assert_no_fault_of_ours(worker: &Worker) {
     assert_eq!(fault, None, "Holdfast says that it has a fault");
 }
 
-/// Both servers crash twice each, in turn, when so much of the shipments has ended.
-pub async fn restart(stage: &Stage, seed: u64, trouble: &Trouble, shipments: usize) {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 2);
-    for quarter in 0..4 {
-        let percent = rng.random_range(quarter * 20 + 5..quarter * 20 + 15);
-        stage.until(|progress: &Progress| progress.ended * 100 >= shipments * percent).await;
-        let away = Duration::from_millis(rng.random_range(300..3_000));
-        match quarter {
-            0 => {
-                tokio::task::block_in_place(|| stage.server.crash()).unwrap();
+/// How a server ends, and is started again after a while.
+#[derive(Debug, Clone, Copy)]
+enum Crash {
+    /// PostgreSQL, ended at once.
+    Postgres,
+    /// PostgreSQL, by SIGKILL to its main process.
+    PostgresKilled,
+    /// RabbitMQ, by SIGKILL to all of it.
+    RabbitMq,
+}
+
+impl Crash {
+    /// One after the other.
+    const IN_TURN: [Self; 4] = [Self::Postgres, Self::RabbitMq, Self::PostgresKilled, Self::RabbitMq];
+
+    /// It happens, and the server is away for so much longer than it takes to start.
+    async fn happen(self, stage: &Stage, trouble: &Trouble, away: Duration) {
+        match self {
+            Self::Postgres => tokio::task::block_in_place(|| stage.server.crash()).unwrap(),
+            Self::PostgresKilled => {
+                stage.kill_database();
+                count(&trouble.kills_of_postgres);
             }
-            2 => stage.kill_database(),
-            _ => {
+            Self::RabbitMq => {
                 let mut node = stage.node.lock().await;
                 tokio::task::block_in_place(|| node.kill9());
                 tokio::time::sleep(away).await;
                 node.restart().await.unwrap();
                 count(&trouble.restarts_of_rabbitmq);
-                continue;
+                return;
             }
         }
         tokio::time::sleep(away).await;
         tokio::task::block_in_place(|| stage.start_database());
         count(&trouble.restarts_of_postgres);
+    }
+}
+
+/// How long a server is away.
+const AWAY: Range<Duration> = Duration::from_millis(300)..Duration::from_secs(3);
+
+/// Both servers crash twice each, in turn, when so much of the shipments has ended.
+pub async fn restart(stage: &Stage, seed: u64, trouble: &Trouble, shipments: usize) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 2);
+    for (quarter, crash) in Crash::IN_TURN.into_iter().enumerate() {
+        let percent = rng.random_range(quarter * 20 + 5..quarter * 20 + 15);
+        stage.until(|progress: &Progress| progress.ended * 100 >= shipments * percent).await;
+        crash.happen(stage, trouble, rng.random_range(AWAY)).await;
+    }
+}
+
+/// Both servers crash in turn, after such pauses, until told to stop.
+pub async fn keep_restarting(
+    stage: &Stage,
+    seed: u64,
+    trouble: &Trouble,
+    pauses: Range<Duration>,
+    stop: &CancellationToken,
+) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 2);
+    for crash in Crash::IN_TURN.into_iter().cycle() {
+        let pause = tokio::time::sleep(rng.random_range(pauses.clone()));
+        if stop.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+        crash.happen(stage, trouble, rng.random_range(AWAY)).await;
     }
 }
 

@@ -10,6 +10,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod account;
+#[path = "../auditor/mod.rs"]
+mod auditor;
 mod faults;
 mod orders;
 mod progress;
@@ -91,6 +93,7 @@ async fn twenty_thousand_captures_while_everything_fails_at_once() {
         found.told,
         faults::told(&stage),
     ));
+    say(&stage.audit(&published));
     assert!(found.differences.is_empty(), "{} differences:\n{}", found.differences.len(), found.shown());
     assert!(found.captured >= CAPTURES, "{} captures are too few to show anything", found.captured);
     faults::assert_all_struck(&stage);

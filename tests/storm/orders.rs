@@ -1,6 +1,6 @@
 //! The orders: every currency exponent, several lines and shipments, fees, discounts of what never ships.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use holdfast::sandbox::{NewAuthorization, OnExpiry, Protocol};
 use rand::Rng;
@@ -48,6 +48,16 @@ pub fn random(rng: &mut impl Rng, accounts: &[Account], several: &Size, once: &S
             let shipments = if least == most { most } else { rng.random_range(least..=most) };
             orders.push(Order::random(rng, *account, number, shipments));
         }
+    }
+    orders
+}
+
+/// So many more at each account, with such numbers in their ids.
+#[allow(dead_code, reason = "only what goes on and on needs more of them")]
+pub fn more(rng: &mut impl Rng, accounts: &[Account], numbers: Range<usize>, shipments: u32) -> Vec<Order> {
+    let mut orders = Vec::new();
+    for number in numbers {
+        orders.extend(accounts.iter().map(|account| Order::random(rng, *account, number, shipments)));
     }
     orders
 }

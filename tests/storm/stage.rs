@@ -20,6 +20,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use crate::account::Account;
+use crate::auditor::Evidence;
 use crate::faults;
 use crate::orders::Order;
 use crate::progress::Progress;
@@ -187,6 +188,31 @@ impl Stage {
         let connection = Connection::open_with_flags(self.dir.path().join("holdfast.db"), flags).unwrap();
         connection.busy_timeout(Duration::from_secs(5)).unwrap();
         connection
+    }
+
+    /// The verdict of the auditor from outside.
+    pub fn audit(&self, published: &[serde_json::Value]) -> String {
+        let name = |protocol, provider| Account { protocol, provider }.name();
+        let names = |provider| {
+            let merchants = [
+                (Protocol::FlexPay, FLEX_CLIENT),
+                (Protocol::Flitt, FLITT_MERCHANT),
+                (Protocol::Fondy, FONDY_MERCHANT),
+            ];
+            merchants.map(|(protocol, merchant)| (name(protocol, provider), merchant)).into()
+        };
+        let received = self.listener.received();
+        let evidence = Evidence {
+            dir: self.dir.path(),
+            ledger: self.dir.path().join("holdfast.db").display().to_string(),
+            books: (0..self.sandboxes.len()).map(|provider| (self.books(provider), names(provider))).collect(),
+            received: &received,
+            messages: published.iter().map(|notice| notice.to_string().into_bytes()).collect(),
+            // Theirs are words that are everywhere.
+            secrets: &[],
+            before: None,
+        };
+        evidence.assert_holds(&[])
     }
 
     /// Messages that are still in our queues.
