@@ -10,6 +10,8 @@ use crate::ledger::restore;
 use crate::telemetry;
 use crate::worker::{Stop, Worker, WorkerError};
 
+mod service;
+
 /// How it is used.
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -46,6 +48,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     }
     let worker = Worker::start(&settings).await.map_err(|error| failure(&error))?;
     tracing::info!(http = %server.address(), accounts = settings.accounts.len(), "worker started");
+    let _told = service::started(worker.readiness());
     let stop_http = CancellationToken::new();
     let http = tokio::spawn(server.serve(worker.readiness(), metrics, stop_http.clone()));
     let failed = loop {
@@ -58,6 +61,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
             }
         }
     };
+    service::draining(settings.worker.drain_grace);
     if failed {
         tracing::error!("the ledger has failed: ending at once; what was in flight is in doubt until the next start");
     }

@@ -21,10 +21,13 @@ mod official_client;
 mod orders;
 mod outage;
 mod overload;
+mod producers;
+mod prometheus;
 mod replay;
 mod restore;
 mod retention;
 mod runbook;
+mod service;
 mod support;
 mod workers;
 
