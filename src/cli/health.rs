@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::{Context, Exit, Failure, Format, OrExit, text};
@@ -37,7 +38,8 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let path = if args.ready { "readyz" } else { "livez" };
     let url = format!("http://{}/{path}", reachable(args.at));
-    let (is_well, said) = ask(&url).await.or_exit(Exit::Unreachable)?;
+    let nobody = || format!("no worker answers at {}: start it, or name its http.listen with --at", args.at);
+    let (is_well, said) = ask(&url).await.with_context(nobody).or_exit(Exit::Unreachable)?;
     let report = json!({ "ok": is_well, "asked": url, "said": said });
     match context.output.format() {
         Format::Json => context.output.json(&report)?,

@@ -148,6 +148,9 @@ async fn the_unit_starts_watches_and_drains_a_worker() {
     let mut worker = manager.start();
     manager.hears(|said| said == "READY=1").await;
     manager.hears(|said| said == "STATUS=ready").await;
+    let at = worker.says("worker started").await["http"].as_str().unwrap().to_owned();
+    let (code, said, _) = manager.world.holdfast_json(&["health", "--ready", "--at", &at]).await;
+    assert_eq!((code, &said["ok"], &said["said"]["ready"]), (0, &true.into(), &true.into()), "{said}");
     let order = manager.world.order("ord-1", Account::Flitt, &[("l1", 1, 500)]);
     manager.world.publish([order.shipped("s1", &[("l1", 1)])]).await;
     manager.world.outcomes(1).await;
@@ -174,6 +177,9 @@ async fn the_unit_starts_watches_and_drains_a_worker() {
     // 10 s is the grace in the world's settings.
     manager.hears(|said| said == "EXTEND_TIMEOUT_USEC=55000000").await;
     assert_eq!(worker.ended().await.code(), Some(0));
+    let (code, _, said) = manager.world.holdfast(&["health", "--at", &at]).await;
+    assert_eq!(code, 3);
+    assert!(said.contains(&format!("no worker answers at {at}")), "{said}");
     let told: Vec<&str> = manager.said.iter().map(String::as_str).filter(|said| !said.starts_with("STATUS")).collect();
     assert_eq!(told.first(), Some(&"READY=1"), "nothing comes before it");
     manager.world.check_books().await;
@@ -187,6 +193,12 @@ async fn it_is_started_while_the_broker_is_away_and_says_so() {
     let mut worker = manager.start();
     manager.hears(|said| said == "READY=1").await;
     manager.hears(|said| said.starts_with("STATUS=not ready: consuming: ")).await;
+    let at = worker.says("worker started").await["http"].as_str().unwrap().to_owned();
+    let asked = manager.world.holdfast(&["health", "--at", &at]).await;
+    assert_eq!((asked.0, asked.1.as_str()), (0, "alive\n"), "nobody restarts it for the broker's outage");
+    let (code, said, _) = manager.world.holdfast(&["health", "--ready", "--at", &at]).await;
+    assert_eq!(code, 1);
+    assert!(said.starts_with("not ready: consuming: "), "{said}");
     worker.terminate();
     assert_eq!(worker.ended().await.code(), Some(0));
 }
@@ -198,4 +210,29 @@ fn the_unit_waits_longer_than_the_default_drain() {
     let stop: u64 = value("TimeoutStopSec").parse().unwrap();
     assert!(stop >= grace + 45, "TimeoutStopSec={stop} is less than the grace of {grace} s and the closing after it");
     assert_eq!(value("Type"), "notify");
+}
+
+/// What operators start from, with secrets where each names them.
+#[test]
+fn every_settings_file_that_is_delivered_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, secret) in [
+        ("amqp-url", "amqp://holdfast:secret@rabbit/%2f"),
+        ("ledger-url", "postgres://holdfast:secret@db/holdfast"),
+        ("flitt-ge", "a secret"),
+    ] {
+        std::fs::write(dir.path().join(name), secret).unwrap();
+    }
+    let environment = || [("FLITT_TEST_SECRET".to_owned(), "test".to_owned())].into_iter();
+    for delivered in
+        ["kubernetes/overlays/sqlite/holdfast.toml", "kubernetes/overlays/postgres/holdfast.toml", "compose.toml"]
+    {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(delivered);
+        let text = std::fs::read_to_string(path).unwrap();
+        let here = dir.path().join("holdfast.toml");
+        std::fs::write(&here, text.replace("/run/secrets/holdfast", &dir.path().display().to_string())).unwrap();
+        let settings = Settings::load(Some(&here), environment());
+        let settings = settings.unwrap_or_else(|problems| panic!("{delivered}: {problems}"));
+        assert_eq!(settings.accounts.len(), 1, "{delivered}");
+    }
 }
