@@ -44,6 +44,10 @@ async fn url_of_a_user_of_its_own(world: &World) -> String {
     let user = format!("holdfast-{vhost}");
     let node = crate::support::node().await;
     node.ctl(&["add_user", &user, "a-password"]).await.unwrap();
+    // To declare a queue that is there already takes less than to make one.
+    for queue in [&world.broker.work_queue, &world.broker.dead_queue] {
+        node.ctl(&["delete_queue", "-p", &vhost, queue]).await.unwrap();
+    }
     let [configure, write, read] = ["configure", "write", "read"].map(permission);
     node.ctl(&["set_permissions", "-p", &vhost, &user, &configure, &write, &read]).await.unwrap();
     url.set_username(&user).unwrap();
