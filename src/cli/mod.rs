@@ -25,6 +25,7 @@ mod dead_letters;
 mod demo;
 mod doctor;
 mod failure;
+mod health;
 mod interrupt;
 mod manual;
 mod migrate;
@@ -93,6 +94,9 @@ enum Command {
     /// Check the live world: broker, ledger, and every account at its provider. Moves no money.
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::Args),
+    /// Ask a running worker whether it lives, or whether work moves.
+    #[command(after_help = health::EXAMPLES)]
+    Health(health::Args),
     /// See the whole job work, on a real broker with a pretend provider.
     #[command(after_help = demo::EXAMPLES)]
     Demo,
@@ -131,6 +135,7 @@ impl Command {
             Self::Audit(args) => wait_for(audit::run(args, now, context)),
             Self::Check => check::run(context),
             Self::Doctor(args) => wait_for(doctor::run(args, context)),
+            Self::Health(args) => wait_for(health::run(args, context)),
             Self::Demo => wait_for(demo::run(context)),
             Self::Sandbox(args) => {
                 wait_for(async { sandbox::run(args).await.or_exit(Exit::Unreachable).map(|()| Exit::Done) })
@@ -233,5 +238,41 @@ mod tests {
             inner.for_each(|command| check(command, &path));
         }
         check(&Cli::command(), "");
+    }
+
+    /// What a reader would paste: commands in the text and lines of its blocks.
+    fn commands(text: &str) -> Vec<String> {
+        let in_blocks = text.lines().filter(|line| line.starts_with("holdfast ")).map(str::to_owned);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let inline =
+            text.split("`holdfast ").skip(1).map(|rest| format!("holdfast {}", rest.split('`').next().unwrap()));
+        in_blocks.chain(inline).collect()
+    }
+
+    #[test]
+    fn every_command_of_the_documentation_is_one() {
+        use clap::error::ErrorKind::{InvalidSubcommand, InvalidValue, UnknownArgument, ValueValidation};
+        let pages = [
+            include_str!("../../README.md"),
+            include_str!("../../docs/operations.md"),
+            include_str!("../../docs/producers.md"),
+            include_str!("../../docs/providers.md"),
+        ];
+        let commands: Vec<String> = pages.into_iter().flat_map(commands).collect();
+        assert!(commands.len() > 60, "only {} are found", commands.len());
+        for command in commands {
+            // A word in capitals stands for something; what may stand there is told where not any word may.
+            let stands_for = [("--for REASON", "--for invalid"), ("SHELL", "bash"), ("REPLAY", "1"), (" N", " 1")];
+            let filled = stands_for.iter().fold(command.clone(), |text, (word, is)| text.replace(word, is));
+            // What is in quotes is one word.
+            let parts = filled.split('\'').enumerate();
+            let filled: String = parts.map(|(number, part)| if number % 2 == 1 { "X" } else { part }).collect();
+            let words = filled.split_whitespace().take_while(|word| !["#", "|", ">", "\\"].contains(word));
+            if let Err(error) = Cli::try_parse_from(words) {
+                let is_wrong =
+                    matches!(error.kind(), InvalidSubcommand | InvalidValue | UnknownArgument | ValueValidation);
+                assert!(!is_wrong, "`{command}`: {error}");
+            }
+        }
     }
 }

@@ -10,6 +10,8 @@ use crate::ledger::LedgerError;
 use crate::telemetry;
 use crate::worker::{self, Stop, WorkerError};
 
+mod service;
+
 /// How it is used.
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -43,6 +45,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     let server = Server::bind(settings.http_listen).await.or_exit(Exit::Usage)?;
     let address = server.address();
     let (readiness, is_ready) = watch::channel(Readiness::starting());
+    let _told = service::tell_how_it_is(is_ready.clone());
     let stop_http = CancellationToken::new();
     let http = tokio::spawn(server.serve(is_ready, metrics, stop_http.clone()));
     tracing::info!(http = %address, "health and metrics are served");
@@ -55,6 +58,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
         }
     };
     tracing::info!(http = %address, accounts = settings.accounts.len(), "worker started");
+    service::has_started();
     let failed = loop {
         tokio::select! {
             () = signals.next() => break false,
@@ -65,6 +69,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
             }
         }
     };
+    service::draining(settings.worker.drain_grace);
     if failed {
         tracing::error!("the ledger has failed: ending at once; what was in flight is in doubt until the next start");
     }

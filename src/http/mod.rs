@@ -5,6 +5,7 @@
 //!
 //! Does not decide what is healthy: the worker says so through a [`Readiness`]. Takes no commands.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -65,13 +66,23 @@ impl Readiness {
         Self { ledger_writable: starting(), consuming: starting(), outbox_young: starting(), restored: starting() }
     }
 
-    fn checks(&self) -> [(&'static str, &Check); 4] {
+    /// Each of them, by its name.
+    pub fn checks(&self) -> [(&'static str, &Check); 4] {
         [
             ("ledger_writable", &self.ledger_writable),
             ("consuming", &self.consuming),
             ("outbox_young", &self.outbox_young),
             ("restored", &self.restored),
         ]
+    }
+}
+
+/// As one line: `ready`, or what is not as it should be, and why.
+impl fmt::Display for Readiness {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wrong = self.checks().into_iter().filter_map(|(name, check)| Some((name, check.as_ref().err()?)));
+        let wrong: Vec<String> = wrong.map(|(name, why)| format!("{name}: {why}")).collect();
+        if wrong.is_empty() { to.write_str("ready") } else { write!(to, "not ready: {}", wrong.join("; ")) }
     }
 }
 

@@ -6,13 +6,35 @@ use std::sync::{Mutex, PoisonError};
 use super::metric;
 use crate::ids::AccountName;
 
+/// Every alarm there is. `deploy/prometheus/alerts.yml` has a rule for each, `docs/operations.md` what to do.
+pub const NAMES: &[&str] = &[
+    "account_breaker_open",
+    "account_misconfigured",
+    "account_paused",
+    "account_suspended",
+    "authorization_halted",
+    "awaiting",
+    "broker_unusable",
+    "clock_skew",
+    "conflict",
+    "corrected",
+    "disk_nearly_full",
+    "expiring",
+    "in_doubt",
+    "ledger_silent",
+    "restore_stalled",
+    "too_many_open_captures",
+    "unroutable",
+];
+
 static RAISED: Alarms = Alarms(Mutex::new(BTreeSet::new()));
 
 /// Raises an alarm: one error line when it begins, and `holdfast_alarm{name,account}` at 1 until
 /// [`clear`]. While it lasts, raising it again says nothing.
 ///
-/// `name` is from a fixed set, with underscores, because it is a metric's label.
+/// `name` is one of [`NAMES`], because it is a metric's label and a rule's.
 pub fn alarm(name: &'static str, account: Option<&AccountName>, message: &str) {
+    debug_assert!(cfg!(test) || NAMES.contains(&name), "{name} is not in the table of alarms");
     if RAISED.raise(name, account) {
         tracing::error!(alarm = name, account = account.map(AccountName::as_str), "{message}");
         gauge(name, account).set(1.0);

@@ -45,6 +45,8 @@ pub const OUTBOX_OLDEST: &str = "holdfast_outbox_oldest_age_seconds";
 pub const OUTBOX_PENDING: &str = "holdfast_outbox_pending";
 /// Alarms.
 pub const ALARM: &str = "holdfast_alarm";
+/// Whether work moves, as `/readyz` says it.
+pub const READY: &str = "holdfast_ready";
 /// Where accounts stand.
 pub const ACCOUNT_STATE: &str = "holdfast_account_state";
 /// What is due and waits for a call.
@@ -53,6 +55,10 @@ pub const ACCOUNT_WAITING: &str = "holdfast_account_waiting";
 pub const ACCOUNT_IN_FLIGHT: &str = "holdfast_account_in_flight";
 /// How far providers' clocks are ahead of ours.
 pub const CLOCK_SKEW: &str = "holdfast_clock_skew_seconds";
+/// When the worker was started.
+pub const START_TIME: &str = "holdfast_start_time_seconds";
+/// Which worker it is.
+pub const BUILD_INFO: &str = "holdfast_build_info";
 /// Captures without an outcome.
 pub const OPEN_CAPTURES: &str = "holdfast_open_captures";
 /// Deliveries received.
@@ -100,6 +106,7 @@ pub const TABLE: &[Metric] = &[
     gauge(OUTBOX_OLDEST, &[], "Age of the oldest event that is not published yet, 0 without one."),
     gauge(OUTBOX_PENDING, &[], "Events that are not published yet."),
     gauge(ALARM, &["name", "account"], "1 while the alarm lasts."),
+    gauge(READY, &["check"], "1 while the check of /readyz is as it should be."),
     gauge(ACCOUNT_STATE, &["account", "state"], "1 for where the account stands, 0 for the other states."),
     gauge(ACCOUNT_WAITING, &["account"], "What is due and waits until the account can make another call."),
     gauge(CLOCK_SKEW, &["account"], "How far the provider's clock is ahead of ours, by its answers; below 0: behind."),
@@ -115,6 +122,8 @@ pub const TABLE: &[Metric] = &[
     counter(ACKS_LOST, &[], "Acknowledgements that may not have reached the broker; the deliveries come again."),
     gauge(BROKER_CONNECTED, &["connection"], "1 while the connection to the broker stands."),
     histogram(LEDGER_COMMIT, &[], COMMITS, "Duration of the ledger's transactions."),
+    gauge(START_TIME, &[], "When the worker was started, in seconds since 1970."),
+    gauge(BUILD_INFO, &["version"], "1, with the version of the worker."),
     histogram(GROUP_SIZE, &[], SIZES, "Commands in one transaction of the ledger."),
 ];
 

@@ -15,7 +15,7 @@ mod meter;
 /// The names of all metrics, in one table.
 pub mod metric;
 
-pub use alarm::{alarm, clear};
+pub use alarm::{NAMES as ALARMS, alarm, clear};
 pub use meter::{count_attempt, count_outcome, note_call};
 
 /// Why telemetry did not start.
@@ -65,6 +65,9 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|_| TelemetryError::Started)?;
     metric::describe();
+    let now = u64::try_from(crate::clock::now().timestamp()).unwrap_or_default();
+    metrics::gauge!(metric::START_TIME).set(gauge_value(now));
+    metrics::gauge!(metric::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }
 

@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::http::Readiness;
 use crate::ids::AccountName;
 use crate::ledger::Vitals;
 use crate::telemetry::{gauge_value, metric};
@@ -42,6 +43,13 @@ impl Gauges {
         show(&mut self.dead_letters, dead_letters, |reason, count| {
             metrics::gauge!(metric::DEAD_LETTERS, "reason" => reason.clone()).set(gauge_value(count));
         });
+    }
+}
+
+/// Shows whether work moves.
+pub(super) fn show_readiness(readiness: &Readiness) {
+    for (check, found) in readiness.checks() {
+        metrics::gauge!(metric::READY, "check" => check).set(f64::from(u8::from(found.is_ok())));
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::http::{Check, Readiness};
 use crate::telemetry;
 use crate::worker::executor::Executor;
+use crate::worker::gauges;
 
 /// Longer than this is too long. A commit takes milliseconds, and a busy ledger answers something all the time.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -82,6 +83,8 @@ pub(super) async fn listen(executor: Arc<Executor>, readiness: watch::Sender<Rea
             let message = "the ledger does not answer: nothing is accepted, sent or booked until it does";
             telemetry::alarm("ledger_silent", None, message);
             readiness.send_modify(|readiness| readiness.ledger_writable = found);
+            // The watch waits for the ledger as well, and shows nothing meanwhile.
+            gauges::show_readiness(&readiness.borrow());
         }
     }
 }

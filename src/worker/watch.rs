@@ -18,7 +18,7 @@ use crate::ledger::{LedgerError, Vitals};
 use crate::settings;
 use crate::telemetry::{self, metric};
 use crate::worker::executor::Executor;
-use crate::worker::gauges::{Gauges, age};
+use crate::worker::gauges::{self, Gauges, age};
 use crate::worker::restoring::Restore;
 use crate::worker::{intake, note, requests, silence, standing};
 
@@ -178,7 +178,7 @@ impl Watch {
         } else {
             Err(format!("the oldest event has waited {} s to be published", outbox_age.as_secs()))
         };
-        self.readiness.send_replace(Readiness {
+        let readiness = Readiness {
             ledger_writable: match self.executor.failure() {
                 Some(error) => Err(error.to_string()),
                 None => silence::check(self.executor.silence()),
@@ -186,7 +186,9 @@ impl Watch {
             consuming: consuming(&consumer, held),
             outbox_young,
             restored: self.restore.as_ref().map_or(Ok(()), Restore::check),
-        });
+        };
+        gauges::show_readiness(&readiness);
+        self.readiness.send_replace(readiness);
         Ok(())
     }
 

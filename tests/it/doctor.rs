@@ -184,7 +184,7 @@ async fn a_broker_that_is_not_there_is_exit_code_3_and_the_rest_is_told() {
 }
 
 /// A node of its own whose management plugin answers, and where.
-async fn managed() -> (LocalNode, String) {
+pub(crate) async fn managed() -> (LocalNode, String) {
     let node = LocalNode::start(&support::temp_dir(), &[]).await.unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let enable = format!(

@@ -26,10 +26,13 @@ mod orphans;
 mod outage;
 mod overload;
 mod postgres_away;
+mod producers;
+mod prometheus;
 mod replay;
 mod restore;
 mod retention;
 mod runbook;
+mod service;
 mod support;
 mod workers;
 

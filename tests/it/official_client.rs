@@ -76,8 +76,9 @@ impl Drop for OfficialClient {
     }
 }
 
-/// The Python of a virtual environment that has the SDK. Made where there is none, or another one.
-fn installed() -> PathBuf {
+/// The Python of a virtual environment that has the SDK, and a client of RabbitMQ. Made where there is none, or
+/// another one.
+pub(crate) fn installed() -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("official-client");
     fs::create_dir_all(&dir).expect("a directory below target");
     // Tests may be threads or processes.
@@ -85,8 +86,12 @@ fn installed() -> PathBuf {
     lock.lock().expect("a lock on a local file");
     let (venv, complete) = (dir.join("venv"), dir.join("complete"));
     let python = venv.join("bin").join("python");
-    let usable =
-        || Command::new(&python).args(["-I", "-c", "import cloudipsp"]).output().is_ok_and(|ran| ran.status.success());
+    let usable = || {
+        Command::new(&python)
+            .args(["-I", "-c", "import cloudipsp, pika"])
+            .output()
+            .is_ok_and(|ran| ran.status.success())
+    };
     if fs::read_to_string(&complete).is_ok_and(|installed| installed == REQUIREMENTS) && usable() {
         return python;
     }
@@ -102,7 +107,7 @@ fn installed() -> PathBuf {
     let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r"];
     run(
         Command::new(&python).args(pip).arg(&requirements),
-        "this test installs Fondy's SDK from PyPI the first time: see to it that pip can reach an index",
+        "this test installs packages from PyPI the first time: see to it that pip can reach an index",
     );
     fs::write(&complete, REQUIREMENTS).expect("a file below target");
     python

@@ -1,5 +1,5 @@
-//! The README's "Money is stuck: what now?", word by word: every command of it runs in a shell, in a
-//! world that has what its section is about, and shows what the README says is seen then.
+//! The operations guide's "Money is stuck: what now?", word by word: every command of it runs in a shell, in a
+//! world that has what its section is about, and shows what the guide says is seen then.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,8 +14,8 @@ use crate::support::order::{Account, Message, Order};
 use crate::support::worker::Worker;
 use crate::support::world::World;
 
-const README: &str = include_str!("../../README.md");
-const RUNBOOK: &str = "\n### Money is stuck: what now?\n";
+const GUIDE: &str = include_str!("../../docs/operations.md");
+const RUNBOOK: &str = "\n## Money is stuck: what now?\n";
 
 /// What every shipment is worth.
 const OWED: i64 = 1_999;
@@ -27,10 +27,9 @@ fn first_part() -> &'static str {
 
 /// Its parts: heading and text. The first one has none.
 fn parts() -> Vec<(&'static str, &'static str)> {
-    let runbook = README.split_once(RUNBOOK).expect("the README has a runbook").1;
-    let ends = ["\n### ", "\n---\n"].into_iter().filter_map(|end| runbook.find(end));
-    let runbook = &runbook[..ends.min().expect("something follows")];
-    let mut parts = runbook.split("\n#### ");
+    let runbook = GUIDE.split_once(RUNBOOK).expect("the guide has a runbook").1;
+    let runbook = runbook.split("\n## ").next().expect("one part at least");
+    let mut parts = runbook.split("\n### ");
     let first = parts.next().expect("one at least");
     let rest = parts.map(|part| part.split_once('\n').expect("a heading is a line"));
     std::iter::once(("", first)).chain(rest).collect()

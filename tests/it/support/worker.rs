@@ -57,11 +57,19 @@ impl Worker {
         environment: &[(&str, &str)],
         arguments: &[&str],
     ) -> Self {
+        command.arg("run").args(arguments).arg("--config").arg(config).envs(environment.iter().copied());
+        Self::spawn_command(command, log)
+    }
+
+    /// One that somebody else's command line starts, with nothing of ours in its environment but what the
+    /// command itself names.
+    pub fn spawn_command(mut command: Command, log: PathBuf) -> Self {
+        let named: Vec<_> = command.as_std().get_envs().map(|(name, _)| name.to_owned()).collect();
         let stderr = std::fs::File::create(&log).unwrap();
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
+        let ours = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("HOLDFAST_") && !named.contains(name);
+        for name in std::env::vars_os().map(|(name, _)| name).filter(ours) {
             command.env_remove(name);
         }
-        command.arg("run").args(arguments).arg("--config").arg(config).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).kill_on_drop(true);
         let child = command.spawn().unwrap();
         let keeper = Keeper::of(child.id().unwrap()).unwrap();

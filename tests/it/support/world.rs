@@ -2,7 +2,7 @@
 //! ledger on disk, a consumer of the events, and the shipment side.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -83,6 +83,17 @@ impl World {
     pub fn worker_with(&self, environment: &[(&str, &str)]) -> Worker {
         let number = self.workers.fetch_add(1, Ordering::Relaxed);
         Worker::spawn(&self.config(), self.dir.path().join(format!("worker-{number}.log")), environment)
+    }
+
+    /// A worker as somebody else's command line starts it.
+    pub fn worker_from(&self, command: tokio::process::Command) -> Worker {
+        let number = self.workers.fetch_add(1, Ordering::Relaxed);
+        Worker::spawn_command(command, self.dir.path().join(format!("worker-{number}.log")))
+    }
+
+    /// The directory of all its files.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
     }
 
     /// A worker whose disk can be filled.
