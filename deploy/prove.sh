@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=deploy/lib.sh
 source deploy/lib.sh
 
-ALL="auditor simulation model crashes syscalls power-loss soak storm fleet fuzz coverage mutants"
+ALL="auditor simulation model crashes syscalls power-loss soak storm fleet fuzz mutants"
 
 help() {
     cat <<'END'
@@ -25,7 +25,6 @@ Runs what proves the promises and takes longer than ./deploy/test.sh, and writes
   storm        20,000 captures while everything fails
   fleet        four workers, 50,000 shipments            SHIPMENTS=50000
   fuzz         every parser, with random input           FUZZ=300 (seconds for each)
-  coverage     how much of the core its tests reach
   mutants      changes of the core that no test notices
 
 Durations and sizes are variables of the environment, with these defaults. Exit code: 0, or 1 if something failed.
@@ -60,7 +59,6 @@ run_simulation() {
     HOLDFAST_TEST_SEEDS="${SEEDS:-2000}" proves cargo test --release --test simulation -- --nocapture
 }
 run_model() {
-    [ -d tests/model ] || lacks "tests/model is not here" || return
     HOLDFAST_MODEL_BOUND=large proves cargo test --release --test model -- --nocapture
 }
 # Only debug builds have named points.
@@ -77,7 +75,6 @@ run_fleet() {
     HOLDFAST_FLEET_SHIPMENTS="${SHIPMENTS:-50000}" proves cargo test --release --test fleet four_workers -- --nocapture
 }
 run_fuzz() {
-    [ -d tests/fuzz ] || lacks "tests/fuzz is not here" || return
     cargo +nightly fuzz --version >/dev/null 2>&1 || lacks "it needs a nightly Rust and cargo-fuzz" || return
     proves fuzz_each "${FUZZ:-300}"
 }
@@ -88,17 +85,9 @@ fuzz_each() {
         cargo +nightly fuzz run --fuzz-dir tests/fuzz "$target" -- -max_total_time="$1" || return
     done
 }
-run_coverage() {
-    [ -x deploy/coverage.sh ] || lacks "deploy/coverage.sh is not here" || return
-    proves ./deploy/coverage.sh
-}
 run_mutants() {
     cargo mutants --version >/dev/null 2>&1 || lacks "it needs cargo-mutants" || return
-    if [ -x deploy/core.sh ]; then
-        proves ./deploy/core.sh mutants
-    else
-        proves cargo mutants
-    fi
+    proves cargo mutants --file 'src/capture/**' --file src/money.rs -- --lib
 }
 
 # Says that it cannot run, and why.

@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn every_input_that_once_failed_holds() {
-        for directory in inputs(&below("crashes")) {
+        for directory in inputs(&below("crashes")).into_iter().filter(|path| path.is_dir()) {
             let name = directory.file_name().and_then(|name| name.to_str()).expect("a name");
             let (_, target) = TARGETS.into_iter().find(|(known, _)| *known == name).expect("a target");
             assert!(replay("crashes", name, target) > 0, "nothing is kept of {name}");

@@ -79,7 +79,8 @@ impl Drop for Handshake {
 }
 
 /// What a process of its own keeps of attempts that fail.
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 #[expect(clippy::print_stdout, reason = "the figures of a run")]
 mod tests {
     use std::process::Command;

@@ -56,7 +56,7 @@ pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, conte
         let unknown = record.freeze_at.unwrap_or_else(|| clock::after(context.now.wall, context.policy.awaiting_max));
         let freeze_at = deadline(books, authorization, context).unwrap_or(unknown);
         books.authorization_mut(authorization).freeze_at = Some(freeze_at);
-        books.watch_mut(authorization).read_at = None;
+        read_by_schedule(books, authorization);
         return;
     }
     let order = books.order(record.order);
@@ -66,7 +66,14 @@ pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, conte
     let when_dying = deadline(books, authorization, context);
     let freeze_at = [when_complete, when_final, when_dying].into_iter().flatten().min();
     books.authorization_mut(authorization).freeze_at = freeze_at;
-    books.watch_mut(authorization).read_at = None;
+    read_by_schedule(books, authorization);
+}
+
+/// A read that was put off is not waited for any more; one that a restore waits for stays due.
+fn read_by_schedule(books: &mut Books, authorization: AuthorizationKey) {
+    if !restored::is_unread(books.authorization(authorization)) {
+        books.watch_mut(authorization).read_at = None;
+    }
 }
 
 /// From when on earned money is taken whatever else is missing: a margin before the expiry, a wider

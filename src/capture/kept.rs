@@ -72,7 +72,10 @@ pub(super) fn before(books: &Books, order: OrderKey, raw: &RawMessage) -> impl F
 pub(super) fn due(books: &mut Books, key: KeptKey, context: Context<'_>) -> Reply {
     let Some(kept) = books.kept().find(key) else { return Reply::nothing(Note::Nothing) };
     let (order, raw) = (kept.order, kept.message.clone());
-    let Some(raw) = raw.filter(|_| kept.due_at.is_some()) else { return Reply::nothing(Note::Nothing) };
+    // Of several workers that find it due, the first looks at it: the others would come after its end, where
+    // it would be kept anew.
+    let is_due = kept.due_at.is_some_and(|at| at <= context.now.wall);
+    let Some(raw) = raw.filter(|_| is_due) else { return Reply::nothing(Note::Nothing) };
     // Should it not come back, it is looked at again.
     let next = clock::after(context.now.wall, context.policy.awaiting_check);
     books.kept_mut(key).due_at = Some(next);

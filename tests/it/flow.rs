@@ -318,7 +318,7 @@ async fn health_and_numbers_over_http(kind: Kind) {
         ("holdfast_broker_connected{connection=\"consume\"}", 1.0),
         ("holdfast_broker_connected{connection=\"publish\"}", 1.0),
     ] {
-        worker.metric_becomes(line, |value| (value - wanted).abs() < 0.001).await;
+        worker.metric_becomes(line, |value| value.total_cmp(&wanted).is_eq()).await;
     }
     worker.metric_becomes("holdfast_nearest_deadline_seconds", |value| value > 600_000.0).await;
     worker.stop().await;

@@ -24,7 +24,7 @@ async fn start_a_worker(dir: &Path) {
     let mut worker = Worker::spawn(&dir.join("holdfast.toml"), dir.join("worker.log"), &[]);
     let address = worker.says("worker started").await["http"].as_str().unwrap().to_owned();
     println!("{SERVES}{address}");
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn write_settings(dir: &Path) {

@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::support::PATIENCE;
+use crate::support::listener;
 use crate::support::order::{Account, Order};
 use crate::support::world::World;
 
@@ -133,7 +134,8 @@ async fn publish(world: &World, orders: &[Order]) {
 async fn bind_events(broker: &Broker, is_bound: bool) {
     let session = Session::open(broker, "test").await.unwrap();
     let channel = session.channel().await.unwrap();
-    let (queue, exchange, arguments) = ("test.events".into(), "payments".into(), FieldTable::default());
+    let (queue, exchange) = (listener::queue(broker), broker.payments_exchange.clone());
+    let (queue, exchange, arguments) = (queue.into(), exchange.into(), FieldTable::default());
     if is_bound {
         channel.queue_bind(queue, exchange, "#".into(), QueueBindOptions::default(), arguments).await.unwrap();
     } else {

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use holdfast::capture::dead_letter::{DeadLetter, DeadLetterState};
-use holdfast::capture::event::FailureReason;
+use holdfast::capture::event::{Event, FailureReason};
 use holdfast::capture::evidence::{ProviderBalance, RefusalReason};
 use holdfast::capture::records::{
     AmountMode, Authorization, Capture, CaptureProgress, ForeignStanding, Kept, NamedBy, Order, Shipment, SingleUse,
@@ -51,8 +51,11 @@ pub fn canon(tables: &Tables, now: Moment) -> Vec<i64> {
     for letter in letters {
         canon.letter(letter);
     }
-    let unpublished = tables.events.keys().map(|row| i64::from(tables.unpublished.contains_key(row)));
-    canon.out.extend(unpublished);
+    let is_unpublished = |row| i64::from(tables.unpublished.contains_key(row));
+    let event = |(row, (event, _)): (_, &(Event, _))| (head(event.id.as_uuid().as_bytes()), is_unpublished(row));
+    let mut events: Vec<(i64, i64)> = tables.events.iter().map(event).collect();
+    events.sort_unstable();
+    canon.out.extend(events.into_iter().flat_map(|(id, is_unpublished)| [id, is_unpublished]));
     canon.out
 }
 

@@ -1,9 +1,9 @@
 //! What the model reads off a ledger, once for each.
 
 use futures_util::FutureExt;
-use holdfast::capture::dead_letter::DeadLetterState;
+use holdfast::capture::dead_letter::{DeadLetter, DeadLetterState};
 use holdfast::capture::decide::Due;
-use holdfast::capture::event::{EventContent, FailureReason};
+use holdfast::capture::event::EventContent;
 use holdfast::capture::records::{AmountMode, Capture};
 use holdfast::capture::states::CaptureState;
 use holdfast::ids::{CaptureId, DeadLetterId, EventId};
@@ -203,9 +203,10 @@ fn is_settled(tables: &Tables) -> bool {
 /// for it takes nothing back.
 fn is_captured_to_the_cent(tables: &Tables) -> bool {
     let Some(order) = tables.orders.values().next() else { return true };
-    let has_failed = |reason: Option<FailureReason>| reason.is_some();
-    let failed = tables.shipments.values().any(|shipment| has_failed(shipment.reason))
-        || tables.captures.values().any(|capture| capture.state == CaptureState::Failed);
+    // Of a shipment or of a fee, and not made good by a replay.
+    let is_open = |letter: &DeadLetter| letter.state == DeadLetterState::Open && !letter.is_of_message();
+    let failed = tables.shipments.values().any(|shipment| shipment.reason.is_some())
+        || tables.dead_letters.values().any(is_open);
     let (Some(plan), Some(AmountMode::Planned), false) = (&order.plan, order.mode, failed) else { return true };
     if !order.is_complete() {
         return true;

@@ -1,6 +1,6 @@
 //! `order.cancelled`, and the end of the grace after a final notice.
 
-use crate::capture::decide::Note;
+use crate::capture::decide::{Command, Due, Note};
 use crate::capture::event::{CaptureKind, EventContent, FailureReason};
 use crate::capture::notice::{Quantity, RejectionReason, ShippingPolicy};
 use crate::capture::plan::LineProgress;
@@ -232,4 +232,15 @@ fn a_fee_due_with_the_last_unit_is_taken_when_the_last_unit_is_cancelled() {
     capture(&mut world, reply);
     world.receive(cancellation("o", &[("l3", 1)]));
     assert_eq!(capture_due(&mut world), [490]);
+}
+
+#[test]
+fn a_notice_that_waits_is_looked_at_once_though_two_workers_find_it_due() {
+    let mut world = World::new();
+    world.receive(cancellation("o", &[]));
+    let due = Due::Kept(*world.ledger.tables().kept.keys().next().expect("it waits"));
+    world.clock.advance(24 * HOUR);
+    let [first, second] = [(); 2].map(|()| world.tell(Command::Due(due)).note);
+    assert!(matches!(first, Note::LookAgain(_)), "{first:?}");
+    assert_eq!(second, Note::Nothing, "else it would be kept anew after its end");
 }

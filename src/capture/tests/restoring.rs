@@ -201,3 +201,15 @@ fn a_shipment_waits_for_the_read_without_end_and_only_answers_count() {
     let ticket = world.due_call();
     assert!(matches!(asked(ticket.as_ref().expect("it is sent")), Asked::Send { .. }));
 }
+
+#[test]
+fn a_cancellation_that_comes_before_the_read_does_not_put_it_off_for_ever() {
+    let mut world = World::new();
+    let first = draft("o", "s1").line("l1", 2).line("l3", 1).on(authorized(ONCE, "r", 11_900)).plan(worked_plan());
+    assert_eq!(world.accept(first).note, Note::Deferred);
+    let backup = now(&world);
+    restore(&mut world, backup);
+    world.receive(cancellation("o", &[]));
+    assert_eq!(world.authorization("r").watch.restored, Some(Restored::Unread));
+    assert_eq!(world.authorization("r").watch.read_at, Some(world.clock.now().wall), "it is due as before");
+}

@@ -105,7 +105,7 @@ fn read(path: &Path) -> Result<Shelf, Failure> {
     let put = |line: u64, row: &Written| {
         let row = expected(line, row).map_err(|problem| format!("line {line}: {problem}"))?;
         kept = shelf.put(&row);
-        kept.as_ref().map(|()| ()).map_err(ToString::to_string)
+        kept.as_ref().copied().map_err(ToString::to_string)
     };
     let read = rows(file, put);
     kept.or_exit(Exit::Wrong)?;

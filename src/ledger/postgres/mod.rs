@@ -122,7 +122,7 @@ impl PostgresLedger {
         let lease = options.lease;
         let serve = {
             let (address, environment, closing) = (address.clone(), environment.clone(), closing.clone());
-            move |groups| match PostgresStore::open(&address, &options, environment.clone(), closing) {
+            move |groups| match PostgresStore::open(&address, &options, environment.clone(), &closing) {
                 Ok(store) => {
                     // Nobody waits any more: then nothing comes either.
                     let _ = opened.send(Ok(store.worker()));

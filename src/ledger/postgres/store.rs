@@ -56,7 +56,7 @@ impl PostgresStore {
         address: &Address,
         options: &Options,
         environment: Environment,
-        closing: CancellationToken,
+        closing: &CancellationToken,
     ) -> Result<Self, Trouble> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Trouble::fatal(error.to_string()))?;

@@ -361,6 +361,13 @@ connect_timeout = "1s"
             client = Account::Flex.merchant(),
             client_secret = client_secret.display(),
         );
+        text.push_str(&self.single_accounts(&base));
+        text
+    }
+
+    /// Settings of the accounts that capture once.
+    fn single_accounts(&self, base: &str) -> String {
+        let mut text = String::new();
         for (account, protocol) in [(Account::Flitt, "flitt"), (Account::Fondy, "fondy")] {
             write!(
                 text,
