@@ -54,6 +54,7 @@ pub struct Setup {
 
 /// How a provider behaves, where their documentation leaves it open.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an answer of its own that the documentation does not give")]
 pub struct Rules {
     /// One capture per authorization, as Flitt and Fondy have it; else several, as Flex Pay.
     pub single: bool,

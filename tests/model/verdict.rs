@@ -80,7 +80,7 @@ fn of_told(world: &World, setup: &Setup, told: &[&Told]) -> Option<Promise> {
         Says::Corrected => true,
         Says::Zero | Says::Elsewhere => false,
     };
-    told.iter().any(|told| is_lie(told)).then_some(Promise::S7)
+    told.iter().any(is_lie).then_some(Promise::S7)
 }
 
 /// S8 and S9: what is acknowledged is in the ledger, and so is what was told.

@@ -154,7 +154,7 @@ impl World {
             match hand {
                 Hand::Sent(sent, _) | Hand::Answered(sent, _) => sent.overtake(captures),
                 Hand::Call(call) | Hand::Read(call, _) | Hand::Accepted(_, Some(call)) => {
-                    call.overtake(captures, reads)
+                    call.overtake(captures, reads);
                 }
                 Hand::Free | Hand::Message(_) | Hand::Accepted(_, None) | Hand::Again(_) => {}
             }
