@@ -16,6 +16,9 @@ const SIZE_LATE: usize = 5_000;
 /// Calls at a time of each worker where the provider takes its time: the default of the settings.
 const CONCURRENCY_LATE: usize = 64;
 
+/// How long shipments are published one by one.
+const SECONDS_PACED: usize = 20;
+
 /// Where the ledger is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LedgerKind {
@@ -37,6 +40,9 @@ pub struct Asked {
     concurrency: Option<usize>,
     size: Option<usize>,
     only: Option<Side>,
+    /// Settled captures in a ledger that is measured beside an empty one.
+    pub filled: Option<usize>,
+    rate: Option<u32>,
 }
 
 /// One measurement.
@@ -54,6 +60,10 @@ pub struct Setup {
     pub latency: Duration,
     /// Calls at a time of each process.
     pub concurrency: usize,
+    /// The number of the first order: those before it are in the ledger already.
+    pub first: usize,
+    /// Shipments a second, published one by one; none: all of them beforehand.
+    pub rate: Option<u32>,
 }
 
 impl Asked {
@@ -67,6 +77,8 @@ impl Asked {
             concurrency: None,
             size: None,
             only: None,
+            filled: None,
+            rate: None,
         };
         let size = std::env::var("HOLDFAST_TEST_BENCH_SIZE").ok();
         asked.size = size.map(|size| size.parse()).transpose().context("HOLDFAST_TEST_BENCH_SIZE is not a number")?;
@@ -81,6 +93,9 @@ impl Asked {
         ensure!(asked.workers.iter().all(|workers| *workers > 0), "--workers are one at least");
         let is_one = asked.workers == [1];
         ensure!(is_one || asked.ledger == LedgerKind::Postgres, "more workers than one need --ledger postgres");
+        ensure!(asked.rate != Some(0), "--rate is one at least");
+        let can_be_filled = asked.is_a_race() && asked.ledger == LedgerKind::Sqlite;
+        ensure!(asked.filled.is_none() || can_be_filled, "--filled is measured by itself, on SQLite");
         Ok(asked)
     }
 
@@ -92,6 +107,8 @@ impl Asked {
             "--workers" => self.workers = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--latency" => self.latency = humantime::parse_duration(value)?,
             "--concurrency" => self.concurrency = Some(value.parse()?),
+            "--filled" => self.filled = Some(value.parse()?),
+            "--rate" => self.rate = Some(value.parse()?),
             "--ledger" => {
                 self.ledger = match value {
                     "sqlite" => LedgerKind::Sqlite,
@@ -101,22 +118,27 @@ impl Asked {
             }
             other => bail!(
                 "{other} is unknown: there are --size, --rounds, --only holdfast|bare, --ledger sqlite|postgres, \
-                 --workers (such as 1,2,4), --latency (such as 200ms) and --concurrency"
+                 --workers (such as 1,2,4), --latency (such as 200ms), --concurrency, --filled and --rate"
             ),
         }
         Ok(())
     }
 
-    /// Holdfast beside the bare loop, rather than by itself.
+    /// Holdfast beside another, rather than by itself.
     pub fn is_a_race(&self) -> bool {
-        self.ledger == LedgerKind::Sqlite && self.latency.is_zero()
+        self.workers == [1] && self.latency.is_zero() && self.rate.is_none()
+    }
+
+    /// Whom Holdfast is measured beside.
+    pub fn rival(&self) -> Side {
+        if self.filled.is_some() { Side::Filled } else { Side::Bare }
     }
 
     /// The measurements of a round, in their order.
     pub fn setups(&self, round: usize) -> Vec<Setup> {
         let sides = match (self.is_a_race(), round % 2 == 1) {
-            (true, true) => vec![Side::Holdfast, Side::Bare],
-            (true, false) => vec![Side::Bare, Side::Holdfast],
+            (true, true) => vec![Side::Holdfast, self.rival()],
+            (true, false) => vec![self.rival(), Side::Holdfast],
             (false, _) => vec![self.only.unwrap_or(Side::Holdfast)],
         };
         let sides = sides.into_iter().filter(|side| self.only.is_none_or(|only| only == *side));
@@ -126,16 +148,24 @@ impl Asked {
 
     fn setup(&self, round: usize, side: Side, workers: usize) -> Setup {
         let is_late = !self.latency.is_zero();
-        let size = self.size.unwrap_or(if is_late { SIZE_LATE * workers } else { SIZE });
+        let usual = match self.rate {
+            Some(rate) => usize::try_from(rate).unwrap_or(usize::MAX).saturating_mul(SECONDS_PACED),
+            None if is_late => SIZE_LATE * workers,
+            None => SIZE,
+        };
+        // Two shipments of each order.
+        let size = self.size.unwrap_or(usual).next_multiple_of(2).max(2);
+        let settled = self.filled.unwrap_or(0) + (round - 1) * size;
         let concurrency = if is_late { CONCURRENCY_LATE } else { load::CONCURRENCY };
         Setup {
             round,
             side,
-            // Two shipments of each order.
-            size: size.next_multiple_of(2).max(2),
+            size,
             workers,
             latency: self.latency,
             concurrency: self.concurrency.unwrap_or(concurrency),
+            first: if side == Side::Filled { settled / 2 } else { 0 },
+            rate: self.rate,
         }
     }
 }

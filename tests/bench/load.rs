@@ -16,10 +16,9 @@ pub const ACCOUNT: &str = "flex";
 /// would only be measured waiting for its disk; a real provider takes a hundred times as long.
 pub const CONCURRENCY: usize = 512;
 
-/// Notices of `size` shipments of half as many orders, to be published.
-pub fn notices(size: usize, exchange: &str) -> Vec<Outgoing> {
-    let orders = size / 2;
-    let shipments = [1, 2].into_iter().flat_map(|shipment| (0..orders).map(move |order| (order, shipment)));
+/// Notices of `size` shipments of half as many orders, from this one on, to be published.
+pub fn notices(first: usize, size: usize, exchange: &str) -> Vec<Outgoing> {
+    let shipments = (0..size).map(|number| numbered(first, size, number));
     let outgoing = |(row, (order, shipment))| Outgoing {
         row,
         exchange: exchange.to_owned(),
@@ -30,6 +29,22 @@ pub fn notices(size: usize, exchange: &str) -> Vec<Outgoing> {
         traceparent: None,
     };
     (1..).zip(shipments).map(outgoing).collect()
+}
+
+/// The id of the shipment of which the notice comes at that place.
+pub fn shipment(first: usize, size: usize, number: usize) -> String {
+    let (order, shipment) = numbered(first, size, number);
+    id(order, shipment)
+}
+
+/// Its order, and which of the order's shipments it is.
+const fn numbered(first: usize, size: usize, number: usize) -> (usize, usize) {
+    let orders = size / 2;
+    (first + number % orders, 1 + number / orders)
+}
+
+fn id(order: usize, shipment: usize) -> String {
+    format!("shp-{order:07}-{shipment}")
 }
 
 fn notice(order: usize, shipment: usize) -> Bytes {
@@ -45,7 +60,7 @@ fn notice(order: usize, shipment: usize) -> Bytes {
         "datacontenttype": "application/json",
         "data": {
             "order_id": order_id,
-            "shipment_id": format!("shp-{order:07}-{shipment}"),
+            "shipment_id": id(order, shipment),
             "final": shipment == 2,
             "lines": [{ "line_id": format!("line-{shipment}"), "quantity": 1 }],
             "authorization": {

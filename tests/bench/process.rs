@@ -15,6 +15,8 @@ use crate::keeper::Keeper;
 pub enum Side {
     /// `holdfast run`.
     Holdfast,
+    /// The same, with a ledger that has captured much before.
+    Filled,
     /// The bare loop.
     Bare,
 }
@@ -33,6 +35,7 @@ impl Side {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Holdfast => "holdfast",
+            Self::Filled => "filled",
             Self::Bare => "bare loop",
         }
     }
@@ -44,6 +47,8 @@ pub struct Measuring {
     keeper: Keeper,
     log: Lines<BufReader<ChildStderr>>,
     pid: u32,
+    /// Where it serves its metrics, once it has said so.
+    http: Option<String>,
 }
 
 impl Measuring {
@@ -53,7 +58,7 @@ impl Measuring {
         let log = BufReader::new(child.stderr.take().context("its log is piped")?).lines();
         let pid = child.id().context("it has just been started")?;
         let keeper = Keeper::of(pid).context("cannot start a shell")?;
-        Ok(Self { child, keeper, log, pid })
+        Ok(Self { child, keeper, log, pid, http: None })
     }
 
     /// Its process.
@@ -65,12 +70,25 @@ impl Measuring {
     pub async fn says(&mut self, words: &str) -> anyhow::Result<()> {
         let mut seen = Vec::new();
         while let Some(line) = self.log.next_line().await? {
+            if line.contains("health and metrics are served") {
+                let said: serde_json::Value = serde_json::from_str(&line)?;
+                self.http = said["http"].as_str().map(str::to_owned);
+            }
             if line.contains(words) {
                 return Ok(());
             }
             seen.push(line);
         }
         bail!("it ended without saying {words}:\n{}", seen.join("\n"))
+    }
+
+    /// Transactions of its ledger so far, where it counts them.
+    pub async fn commits(&self) -> anyhow::Result<Option<u64>> {
+        let Some(http) = &self.http else { return Ok(None) };
+        let metrics = reqwest::get(format!("http://{http}/metrics")).await?.error_for_status()?.text().await?;
+        let count =
+            metrics.lines().find_map(|line| line.strip_prefix("holdfast_ledger_commit_duration_seconds_count "));
+        Ok(Some(count.context("the metrics count commits")?.parse()?))
     }
 
     /// Ends it in order, and returns all the CPU time it has used.
@@ -115,6 +133,14 @@ pub fn family_cpu(pid: u32) -> anyhow::Result<Duration> {
     let ticks = fields.get(11..15).context("/proc/PID/stat has 52 fields")?;
     let ticks: Vec<u64> = ticks.iter().map(|ticks| ticks.parse()).collect::<Result<_, _>>()?;
     Ok(living + Duration::from_millis(ticks.iter().sum::<u64>() * 10))
+}
+
+/// What a process has in memory, in bytes: now (`VmRSS`), or at its largest (`VmHWM`).
+pub fn memory(pid: u32, which: &str) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(which)?.strip_prefix(':'));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).context("/proc/PID/status tells memory")?;
+    Ok(kibibytes.parse::<u64>()? << 10)
 }
 
 /// The descendant of this process with that name, if there is one.

@@ -1,6 +1,7 @@
 //! The provider: the sandbox in a process of its own, with every authorization made beforehand.
 
 use std::io::Write as _;
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -20,14 +21,14 @@ pub fn reference(order: usize) -> Uuid {
 }
 
 /// Serves until its standard input ends, as it does when whoever started it is gone. A capture takes so long.
-pub async fn run(orders: usize, latency: Duration) -> anyhow::Result<()> {
+pub async fn run(orders: Range<usize>, latency: Duration) -> anyhow::Result<()> {
     let running = Sandbox::start(([127, 0, 0, 1], 0).into()).await?;
     if !latency.is_zero() {
         let late = Fault::Latency { ms: latency.as_millis().try_into()?, when: When::Before };
         let rule = Rule { operation: Operation::Capture, ..Rule::new(late) };
         running.sandbox().set_faults(Faults { seed: 1, rules: vec![rule] }).map_err(|why| anyhow!("{why}"))?;
     }
-    for order in 0..orders {
+    for order in orders {
         let new = NewAuthorization {
             protocol: Some(Protocol::FlexPay),
             reference: Some(reference(order).to_string()),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::asked::Setup;
+use crate::paced::Latency;
 use crate::process::Side;
 use crate::server::Done;
 
@@ -22,13 +23,21 @@ pub struct Measured {
     pub broker: Duration,
     /// What PostgreSQL did, where the ledger is there.
     pub postgres: Option<Done>,
+    /// The most that a process of the side had in memory, in bytes.
+    pub memory: u64,
+    /// Transactions that its ledger committed, where it counts them.
+    pub commits: Option<u64>,
+    /// From its start until it consumed.
+    pub start: Duration,
+    /// What one shipment took, where they came one by one.
+    pub latency: Option<Latency>,
 }
 
 impl Measured {
     /// Over the lines.
     pub const HEADING: &str = "\
 round  side       workers  calls   captures/s   CPU µs per capture   PostgreSQL   provider   broker   \
-statements   transactions";
+statements   transactions   memory MiB   start ms   p50 ms   p99 ms";
 
     fn per_second(&self) -> u128 {
         count(self.setup.size) * 1_000_000 / self.took.as_micros().max(1)
@@ -51,32 +60,53 @@ impl fmt::Display for Measured {
         let of_postgres = |figure: &dyn Fn(Done) -> String| self.postgres.map_or_else(|| "-".to_owned(), figure);
         let cpu = of_postgres(&|done| self.each(done.cpu).to_string());
         let statements = of_postgres(&|done| self.hundredths(done.statements));
-        let transactions = of_postgres(&|done| self.hundredths(done.transactions));
+        let transactions = self.postgres.map(|done| done.transactions).or(self.commits);
+        let transactions = transactions.map_or_else(|| "-".to_owned(), |count| self.hundredths(count));
+        let (memory, start) = (self.memory >> 20, self.start.as_millis());
+        let of_latency = |figure: fn(Latency) -> Duration| {
+            self.latency
+                .map_or_else(|| "-".to_owned(), |latency| Hundredths(figure(latency).as_micros() / 10).to_string())
+        };
+        let (p50, p99) = (of_latency(|latency| latency.p50), of_latency(|latency| latency.p99));
         write!(
             f,
             "{round:>5}  {side:<9}  {workers:>7}  {concurrency:>5}   {rate:>10}   {own:>18}   {cpu:>10}   \
-             {provider:>8}   {broker:>6}   {statements:>10}   {transactions:>12}"
+             {provider:>8}   {broker:>6}   {statements:>10}   {transactions:>12}   {memory:>10}   {start:>8}   {p50:>6}   {p99:>6}"
         )
     }
 }
 
+/// What workers have in memory while nothing is to be done.
+pub fn idle(memory: &[u64]) {
+    let largest = memory.iter().max().copied().unwrap_or_default();
+    println!("idle: {} MiB", Hundredths((u128::from(largest) * 100) >> 20));
+}
+
+/// What a ledger holds before it is measured.
+pub fn filled(captures: usize, bytes: u64, took: Duration) {
+    println!("filled: {captures} captures in {} MiB, in {} s", bytes >> 20, took.as_secs());
+}
+
 /// Medians, and what they come to beside each other.
-pub fn summary(measured: &[Measured]) {
+pub fn summary(measured: &[Measured], rival: Side) {
     let of = |side| measured.iter().filter(move |one| one.setup.side == side);
     let rate = |side| median(of(side).map(Measured::per_second));
     let cpu = |side| median(of(side).map(|one| one.each(one.own)));
-    for side in [Side::Holdfast, Side::Bare] {
+    for side in [Side::Holdfast, rival] {
         if let (Some(rate), Some(cpu)) = (rate(side), cpu(side)) {
-            println!("median {:<9}  {rate:>10}   {cpu:>18}", side.name());
+            println!("median {:<9}  {rate:>10} captures/s, {cpu} µs of CPU each", side.name());
         }
     }
-    let ratio = |ours: Option<u128>, bare: Option<u128>| Some((ours?, bare.filter(|bare| *bare > 0)?));
-    if let Some((ours, bare)) = ratio(rate(Side::Holdfast), rate(Side::Bare)) {
-        println!("throughput, holdfast / bare loop: {}", Hundredths(ours * 100 / bare));
-    }
-    if let Some((ours, bare)) = ratio(cpu(Side::Holdfast), cpu(Side::Bare)) {
-        println!("CPU per capture, holdfast / bare loop: {}", Hundredths(ours * 100 / bare));
-    }
+    let ratio = |what: &str, left: Option<u128>, right: Option<u128>| {
+        if let (Some(left), Some(right)) = (left, right.filter(|right| *right > 0)) {
+            println!("{what}: {}", Hundredths(left * 100 / right));
+        }
+    };
+    // What is compared with what stands in the README: ours by the bare loop's, and the full ledger's by ours.
+    let (left, right) = if rival == Side::Filled { (rival, Side::Holdfast) } else { (Side::Holdfast, rival) };
+    let names = format!("{} / {}", left.name(), right.name());
+    ratio(&format!("throughput, {names}"), rate(left), rate(right));
+    ratio(&format!("CPU per capture, {names}"), cpu(left), cpu(right));
 }
 
 struct Hundredths(u128);

@@ -24,14 +24,21 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::asked::{LedgerKind, Setup};
+use crate::asked::{Asked, LedgerKind, Setup};
 use crate::process::{self, Measuring, Side};
 use crate::report::Measured;
 use crate::server::Server;
-use crate::{bare, load, provider};
+use crate::{bare, load, paced, provider, report, work};
 
 /// How long one measurement may take before it is given up.
 const PATIENCE: Duration = Duration::from_mins(10);
+
+/// Before the memory of a worker with nothing to do is looked at.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// Captures that are made up at once, and the groups they are written in.
+const FILLED_AT_ONCE: usize = 20_000;
+const GROUP: usize = 1_000;
 
 /// Events between two acknowledgements.
 const ACK_EVERY: usize = 256;
@@ -44,6 +51,8 @@ pub struct Stage {
     node: LocalNode,
     server: Option<Server>,
     dir: TempDir,
+    /// A ledger that has captured much.
+    filled: Option<PathBuf>,
 }
 
 /// One measurement's settings and where they are.
@@ -56,14 +65,18 @@ struct Scene {
 
 impl Stage {
     /// Starts what stays from one measurement to the next.
-    pub async fn set_up(ledger: LedgerKind) -> anyhow::Result<Self> {
+    pub async fn set_up(asked: &Asked) -> anyhow::Result<Self> {
         let dir = TempDir::with_prefix_in("bench-", env!("CARGO_TARGET_TMPDIR"))?;
         let node = LocalNode::start(dir.path(), &[]).await?;
-        let server = match ledger {
+        let server = match asked.ledger {
             LedgerKind::Sqlite => None,
             LedgerKind::Postgres => Some(Server::start()?),
         };
-        Ok(Self { node, server, dir })
+        let filled = match asked.filled {
+            Some(captures) => Some(fill(dir.path().join("filled.db"), captures).await?),
+            None => None,
+        };
+        Ok(Self { node, server, dir, filled })
     }
 
     /// Ends it.
@@ -82,12 +95,15 @@ impl Stage {
         let session = Session::open(&scene.settings.broker, "bench").await?;
         topology::prepare(&session, &scene.settings.broker).await?;
         let (seen, events) = subscribe(&session, &scene.settings).await?;
-        preload(&scene.settings, setup.size).await?;
+        if setup.rate.is_none() {
+            preload(&scene.settings, &setup).await?;
+        }
 
         let broker_pid = process::descendant("beam.smp").context("the broker runs")?;
         let done = || self.server.as_ref().zip(database.as_ref()).map(|(server, of)| server.done(of)).transpose();
         let before = (process::cpu(scene.provider_pid)?, process::cpu(broker_pid)?, done()?);
         let ledger = database.as_ref().map(|database| database.tcp_url.expose_secret());
+        let spawned = Instant::now();
         let start = |_| Measuring::start(self.command(setup.side, &scene.config, ledger));
         let mut children: Vec<Measuring> = (0..setup.workers).map(start).collect::<Result<_, _>>()?;
         let consuming = format!("consuming\",\"queue\":\"{}", scene.settings.broker.work_queue);
@@ -96,13 +112,31 @@ impl Stage {
             anyhow::Ok((Instant::now(), process::cpu(child.pid())?))
         });
         let started = futures_util::future::try_join_all(starting).await?;
-        receive(events, setup.size).await?;
         let first = started.iter().map(|(at, _)| *at).min().context("somebody has started")?;
+        let start = started.iter().map(|(at, _)| at.duration_since(spawned)).max().unwrap_or_default();
+        let latency = match setup.rate {
+            None => {
+                receive(events, setup.size).await?;
+                None
+            }
+            Some(rate) => {
+                tokio::time::sleep(SETTLING).await;
+                report::idle(
+                    &children
+                        .iter()
+                        .map(|child| process::memory(child.pid(), "VmRSS"))
+                        .collect::<Result<Vec<_>, _>>()?,
+                );
+                Some(paced::run(&scene.settings, events, &setup, rate).await?)
+            }
+        };
         let took = first.elapsed();
         let provider = process::cpu(scene.provider_pid)?.saturating_sub(before.0);
         let broker = process::cpu(broker_pid)?.saturating_sub(before.1);
-        let mut own = Duration::ZERO;
+        let (mut own, mut memory, mut commits) = (Duration::ZERO, 0, None);
         for (child, (_, used)) in children.into_iter().zip(started) {
+            memory = memory.max(process::memory(child.pid(), "VmHWM")?);
+            commits = commits.or(Some(0)).zip(child.commits().await?).map(|(sum, commits)| sum + commits);
             own += child.end().await?.saturating_sub(used);
         }
         let postgres = done()?.zip(before.2).map(|(after, before)| after.since(before));
@@ -112,15 +146,16 @@ impl Stage {
         topology::remove(session, &scene.settings.broker).await?;
         drop(scene.provider.stdin.take());
         scene.provider.wait().await?;
-        Ok(Measured { setup, took, own, provider, broker, postgres })
+        Ok(Measured { setup, took, own, provider, broker, postgres, memory, commits, start, latency })
     }
 
     /// A provider with its authorizations, and settings that lead there.
     async fn scene(&self, setup: &Setup) -> anyhow::Result<Scene> {
-        let (orders, latency) = ((setup.size / 2).to_string(), setup.latency.as_millis().to_string());
+        let (first, end) = (setup.first.to_string(), (setup.first + setup.size / 2).to_string());
+        let latency = setup.latency.as_millis().to_string();
         let own = std::env::current_exe()?;
         let mut provider = Command::new(own)
-            .args([provider::ROLE, &orders, &latency])
+            .args([provider::ROLE, &first, &end, &latency])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -131,7 +166,9 @@ impl Stage {
         let name = format!("{}-{}-{}", setup.round, setup.side.name().replace(' ', "-"), setup.workers);
         let dir = self.dir.path().join(name);
         std::fs::create_dir(&dir)?;
-        let config = write_settings(&dir, &base, setup.concurrency)?;
+        let of_its_own = dir.join("holdfast.db");
+        let ledger = self.filled.as_deref().filter(|_| setup.side == Side::Filled).unwrap_or(&of_its_own);
+        let config = write_settings(&dir, &base, setup.concurrency, ledger)?;
         let url = (BROKER_URL.to_owned(), self.url());
         let settings = Settings::load(Some(&config), std::iter::once(url))?;
         Ok(Scene { settings, config, provider, provider_pid })
@@ -143,7 +180,7 @@ impl Stage {
 
     fn command(&self, side: Side, config: &Path, ledger: Option<&str>) -> Command {
         let mut command = match side {
-            Side::Holdfast => {
+            Side::Holdfast | Side::Filled => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
                 command.arg("run").arg("--config").arg(config);
                 command
@@ -160,8 +197,21 @@ impl Stage {
     }
 }
 
+/// A ledger that has captured so many shipments of half as many orders, whose authorizations it watches.
+async fn fill(path: PathBuf, captures: usize) -> anyhow::Result<PathBuf> {
+    let began = Instant::now();
+    let ledger = work::open(&path)?;
+    for first in (0..captures).step_by(FILLED_AT_ONCE) {
+        let size = FILLED_AT_ONCE.min(captures - first).next_multiple_of(2);
+        work::capture(&ledger, work::accept_all(load::notices(first / 2, size, "orders")), GROUP).await?;
+    }
+    drop(ledger);
+    report::filled(captures, std::fs::metadata(&path)?.len(), began.elapsed());
+    Ok(path)
+}
+
 /// The worker's defaults, with names of their own and more calls at a time.
-fn write_settings(dir: &Path, base: &str, concurrency: usize) -> anyhow::Result<PathBuf> {
+fn write_settings(dir: &Path, base: &str, concurrency: usize, ledger: &Path) -> anyhow::Result<PathBuf> {
     let secret = dir.join("client-secret");
     std::fs::write(&secret, FLEX_CLIENT)?;
     let name = dir.file_name().and_then(|name| name.to_str()).context("a directory has a name")?;
@@ -173,6 +223,7 @@ orders_exchange = "{name}.orders"
 payments_exchange = "{name}.payments"
 work_queue = "{name}.work"
 dead_queue = "{name}.dead"
+prefetch = {prefetch}
 [ledger]
 url = "sqlite:{ledger}"
 [http]
@@ -186,7 +237,8 @@ client_secret = {{ file = "{secret}" }}
 concurrency = {concurrency}
 "#,
         account = load::ACCOUNT,
-        ledger = dir.join("holdfast.db").display(),
+        prefetch = concurrency.max(load::CONCURRENCY),
+        ledger = ledger.display(),
         secret = secret.display(),
     );
     let config = dir.join("holdfast.toml");
@@ -212,9 +264,9 @@ async fn subscribe(session: &Session, settings: &Settings) -> anyhow::Result<(St
 }
 
 /// Puts every notice into the work queue before anybody consumes it.
-async fn preload(settings: &Settings, size: usize) -> anyhow::Result<()> {
+async fn preload(settings: &Settings, setup: &Setup) -> anyhow::Result<()> {
     let publisher = Publisher::spawn(Arc::new(settings.broker.clone()));
-    let outcomes = publisher.publish(load::notices(size, &settings.broker.orders_exchange)).await;
+    let outcomes = publisher.publish(load::notices(setup.first, setup.size, &settings.broker.orders_exchange)).await;
     publisher.close().await;
     ensure!(outcomes.iter().all(|outcome| *outcome == PublishOutcome::Published), "a notice was not published");
     Ok(())

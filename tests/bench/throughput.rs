@@ -3,7 +3,11 @@
 //! ```text
 //! cargo bench --bench throughput                                 20,000 shipments, 3 rounds
 //! cargo bench --bench throughput -- --size 50000 --rounds 5
+//! cargo bench --bench throughput -- --ledger postgres
 //! cargo bench --bench throughput -- --ledger postgres --workers 1,2,4 --latency 200ms
+//! cargo bench --bench throughput -- --latency 200ms --concurrency 2048 --size 60000
+//! cargo bench --bench throughput -- --rate 50                    one by one: what each takes
+//! cargo bench --bench throughput -- --filled 1000000             a full ledger beside an empty one
 //! ```
 //!
 //! One round measures both, one after the other, and the order changes from round to round, so that
@@ -13,14 +17,18 @@
 //! written: a task per message, the system's allocator. Both are processes of their own, so that the CPU
 //! time of each is its own; so is the provider, the sandbox's Flex Pay without latency.
 //!
-//! With `--ledger postgres` workers are measured without the bare loop, on a PostgreSQL of their own, on
-//! disk and with its syncs; `--workers` says how many, one number for each line of the table. With
-//! `--latency` the provider takes so long for a capture, each worker makes 64 calls at a time, the default,
-//! and gets 5,000 shipments.
+//! With `--ledger postgres` the ledger is in a PostgreSQL of its own, on disk and with its syncs; `--workers`
+//! says how many share it, one number for each line of the table, without the bare loop. With `--latency`
+//! the provider takes so long for a capture, each worker makes 64 calls at a time, the default, and gets
+//! 5,000 shipments. With `--rate` so many shipments a second come one by one for twenty seconds, and the
+//! memory of the worker is looked at before the first. `--filled` captures so many in a ledger beforehand,
+//! watches their authorizations, and measures the worker on it beside one on an empty ledger.
 //!
 //! Times are wall clock from the first consume to the last event received; CPU is user and system.
 //! Statements and transactions are PostgreSQL's own count of all that the workers asked of it from their
-//! start to their end, for each shipment.
+//! start to their end, for each shipment; on SQLite transactions are those of the worker's own metrics, each
+//! with one sync (and two more for every 32 MiB that are copied into the file). Memory is the largest that the
+//! process had, start the time from its start until it consumes.
 
 #![expect(clippy::print_stdout, reason = "a benchmark says what it measured")]
 
@@ -34,15 +42,19 @@ mod bare;
 #[path = "../it/support/keeper.rs"]
 mod keeper;
 mod load;
+mod paced;
 mod process;
 mod provider;
 mod server;
 mod stage;
+mod work;
 
 // the figures
 mod report;
 
 use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
 
 use asked::Asked;
 use report::Measured;
@@ -51,13 +63,14 @@ use stage::Stage;
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let runtime = tokio::runtime::Runtime::new()?;
     match arguments[..] {
-        [bare::ROLE, config] => runtime.block_on(bare::run(config.as_ref())),
-        [provider::ROLE, orders, latency] => {
-            runtime.block_on(provider::run(orders.parse()?, Duration::from_millis(latency.parse()?)))
+        // As many threads as cores, which is what a program has that does not think of it.
+        [bare::ROLE, config] => Runtime::new()?.block_on(bare::run(config.as_ref())),
+        [provider::ROLE, first, end, latency] => {
+            let orders = first.parse()?..end.parse()?;
+            one_thread()?.block_on(provider::run(orders, Duration::from_millis(latency.parse()?)))
         }
-        _ if arguments.contains(&"--bench") => runtime.block_on(measure(&Asked::parse(&arguments)?)),
+        _ if arguments.contains(&"--bench") => one_thread()?.block_on(measure(&Asked::parse(&arguments)?)),
         // `cargo test --all-targets` starts it too.
         _ => {
             println!("nothing measured: run `cargo bench --bench throughput`");
@@ -66,8 +79,15 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
+/// What is not measured takes no more of the machine than it must.
+fn one_thread() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build()
+}
+
 async fn measure(asked: &Asked) -> anyhow::Result<()> {
-    let stage = Stage::set_up(asked.ledger).await?;
+    // Whoever asks for metrics over HTTP needs one, though nothing is encrypted.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let stage = Stage::set_up(asked).await?;
     let mut measured = Vec::new();
     println!("{}", Measured::HEADING);
     for setup in (1..=asked.rounds).flat_map(|round| asked.setups(round)) {
@@ -77,7 +97,7 @@ async fn measure(asked: &Asked) -> anyhow::Result<()> {
     }
     stage.strike();
     if asked.is_a_race() {
-        report::summary(&measured);
+        report::summary(&measured, asked.rival());
     }
     Ok(())
 }
