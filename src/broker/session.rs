@@ -22,6 +22,12 @@ use crate::broker::dial;
 use crate::broker::topology::TopologyError;
 use crate::settings::Broker;
 
+/// Bytes of a frame, at most, unless the address says otherwise (`?frame_max=`). The client keeps room for 32
+/// of them each way on every connection: with RabbitMQ's 128 KiB that would be 8 MiB for each, most of what
+/// an idle worker has in memory. A larger body takes several frames. RabbitMQ refuses less than 8 KiB
+/// (<https://www.rabbitmq.com/docs/configure>, `frame_max`).
+const FRAME_MAX: u32 = 16_384;
+
 /// Longest wait for a close to be confirmed; after it the socket is simply dropped.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -161,6 +167,7 @@ impl Session {
         let address = Address::of_uri(&uri);
         let heartbeat = u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
         uri.query.heartbeat = Some(heartbeat);
+        uri.query.frame_max = uri.query.frame_max.or(Some(FRAME_MAX));
         let trusted = dial::trust(settings, &uri).await?;
         // The client reads a `connection_timeout` in the address, but does not use it.
         let limit = settings.connect_timeout;

@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "the figures of a run, which are in the README")]
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use holdfast::broker::local_node::LocalNode;
 use holdfast::ledger::postgres::local_server::LocalServer;
@@ -20,7 +20,7 @@ use crate::support::world::World;
 use crate::support::{broker_at, depth, depth_becomes, temp_dir};
 
 /// Messages in the queue; `HOLDFAST_BACKLOG_MESSAGES` says how many instead.
-const BACKLOG: usize = 50_000;
+const BACKLOG: usize = 200_000;
 
 /// Published at once.
 const CHUNK: usize = 5_000;
@@ -37,6 +37,9 @@ const MORE: usize = 1_000;
 
 /// The worker's memory, at its largest; a debug build's.
 const MEMORY_MAX: u64 = 200 << 20;
+
+/// What an idle worker has allocated, whatever the size of its program.
+const IDLE_MAX: u64 = 16 << 20;
 
 /// The ledger's growth with each message, indexes included.
 const GROWTH_MAX: u64 = 16 << 10;
@@ -81,11 +84,16 @@ impl Provider {
     }
 }
 
-/// The largest that a process has been, in bytes; none where the system does not say.
-fn peak_memory(pid: u32) -> Option<u64> {
+/// What a process has in memory, in bytes, by the name that Linux has for it; none on other systems.
+fn memory(pid: u32, name: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().unwrap() << 10)
+}
+
+/// The largest that a process has been.
+fn peak_memory(pid: u32) -> Option<u64> {
+    memory(pid, "VmHWM")
 }
 
 /// A file of SQLite and what belongs to it.
@@ -139,6 +147,18 @@ async fn carries_what_it_can(world: &World, what: &str, ledger: Option<&str>, si
     let held = peak_memory(worker.id());
     println!("{what}: memory {held:?} at its largest");
     assert!(held.is_none_or(|held| held < MEMORY_MAX), "{held:?}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_with_nothing_to_do_is_small() {
+    let world = World::new().await;
+    let mut worker = world.worker();
+    worker.readiness("\"ready\":true").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let held = memory(worker.id(), "RssAnon");
+    println!("idle: {held:?}");
+    assert!(held.is_none_or(|held| held < IDLE_MAX), "{held:?}");
     worker.stop().await;
 }
 
