@@ -18,6 +18,7 @@ mod orders;
 #[path = "../storm/progress.rs"]
 mod progress;
 mod proxy;
+mod ran;
 mod soak;
 mod stage;
 #[expect(dead_code, reason = "shared with the integration tests, which use more of it")]
@@ -36,9 +37,9 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use orders::Size;
+use ran::Ran;
 use stage::Stage;
-use support::worker::Worker;
-use trouble::{Consequences, Trouble};
+use trouble::Trouble;
 
 /// Shipments of a run, unless the environment says otherwise.
 const SHIPMENTS: usize = 2_250;
@@ -110,34 +111,8 @@ async fn run(is_cut: bool) {
     };
     let (published, workers, ()) =
         tokio::join!(works, trouble::kill(&stage, seed, &trouble, KILLS..=KILLS, &stop), cuts);
-    let progress = stage.until(|progress| progress.is_at_rest(shipments)).await;
-    let took = began.elapsed();
-    end(&stage, workers).await;
-    let found = verdict::reach(&stage, &orders, &published).await;
-    let consequences = Consequences::of(&stage, &trouble, is_cut);
-    say(&format!(
-        "{} orders, {shipments} shipments, {} messages; {} captured by {} requests\n\
-         in {took:.0?}, by four workers at a time\n{}\n{}",
-        orders.len(),
-        published.len(),
-        found.captured,
-        progress.attempts,
-        found.told,
-        consequences.told(),
-    ));
-    say(&stage.audit(&published));
-    assert!(found.differences.is_empty(), "{} differences:\n{}", found.differences.len(), found.shown());
-    consequences.assert_all_came();
-    say(&format!("proof: fleet, seed {seed}: {shipments} shipments; {}; both verdicts clean", trouble.told()));
-}
-
-/// The workers drain, and what they leave is read.
-async fn end(stage: &Stage, workers: Vec<Worker>) {
-    for worker in workers {
-        trouble::assert_no_fault_of_ours(&worker);
-        worker.stop().await;
-    }
-    stage.is_over().await;
+    let (stage, trouble, orders, published) = (&stage, &trouble, &orders, &published);
+    Ran { name: "fleet", seed, stage, trouble, is_cut, began, orders, published, workers }.judge().await;
 }
 
 /// Not through `eprintln`: the verdict of a run of minutes is worth seeing even if it held.

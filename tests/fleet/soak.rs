@@ -8,9 +8,10 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::orders::{self, Order};
+use crate::ran::Ran;
 use crate::stage::Stage;
-use crate::trouble::{self, Consequences, Trouble};
-use crate::{ALONE, Again, OF_ORDER, end, say, seed, verdict};
+use crate::trouble::{self, Trouble};
+use crate::{ALONE, Again, OF_ORDER, seed};
 
 /// How long, unless `HOLDFAST_SOAK` says otherwise.
 const DURATION: Duration = Duration::from_secs(45);
@@ -50,31 +51,8 @@ async fn a_soak_loses_nothing_however_long_it_takes() {
         trouble::keep_restarting(&stage, seed, &trouble, CRASHES, &stop),
         trouble::cut(&stage, seed, &trouble, &stop),
     );
-    let shipments: usize = orders.iter().map(|order| order.shipments.len()).sum();
-    let progress = stage.until(|progress| progress.is_at_rest(shipments)).await;
-    let took = began.elapsed();
-    end(&stage, workers).await;
-
-    let found = verdict::reach(&stage, &orders, &published).await;
-    let consequences = Consequences::of(&stage, &trouble, true);
-    say(&format!(
-        "{} orders, {shipments} shipments, {} messages; {} captured by {} requests\n{}\n{}\n{}",
-        orders.len(),
-        published.len(),
-        found.captured,
-        progress.attempts,
-        found.told,
-        consequences.told(),
-        stage.audit(&published),
-    ));
-    assert!(found.differences.is_empty(), "{} differences:\n{}", found.differences.len(), found.shown());
-    consequences.assert_all_came();
-    say(&format!(
-        "proof: soak, seed {seed}: {took:.0?}, {shipments} shipments, {} captured; {}; nothing lost, nothing doubled, \
-         both verdicts clean",
-        found.captured,
-        trouble.told(),
-    ));
+    let (stage, trouble, orders, published) = (&stage, &trouble, &orders, &published);
+    Ran { name: "soak", seed, stage, trouble, is_cut: true, began, orders, published, workers }.judge().await;
 }
 
 /// New orders until the time is over, and a shipment of each with every tick until it has shipped; some come
