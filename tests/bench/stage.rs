@@ -163,7 +163,7 @@ impl Stage {
 /// The worker's defaults, with names of their own and more calls at a time.
 fn write_settings(dir: &Path, base: &str, concurrency: usize) -> anyhow::Result<PathBuf> {
     let secret = dir.join("client-secret");
-    std::fs::write(&secret, FLEX_CLIENT)?;
+    holdfast::private_file::write(&secret, FLEX_CLIENT)?;
     let name = dir.file_name().and_then(|name| name.to_str()).context("a directory has a name")?;
     let text = format!(
         r#"
