@@ -36,6 +36,7 @@ mod runbook;
 mod senders;
 mod service;
 mod support;
+mod threat_model;
 mod tls;
 mod workers;
 
