@@ -3,6 +3,8 @@
 //! The broker's client and the ledger's bring their own connections, with one implementation below them
 //! (rustls), whose errors are found inside theirs.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the errors of rustls are many, and more are to come")]
+
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
