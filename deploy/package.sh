@@ -52,7 +52,7 @@ cmp "$root/usr/lib/systemd/system/holdfast.service" deploy/holdfast.service
 # What is commented out is what an operator starts from: it must be settings, too.
 mkdir "$root/credentials"
 for secret in flitt-ge amqp-url; do
-    echo amqp://127.0.0.1/%2f >"$root/credentials/secret_$secret"
+    (umask 077 && echo amqp://127.0.0.1/%2f >"$root/credentials/secret_$secret")
 done
 sed 's/^#\([a-z[]\)/\1/' "$root/etc/holdfast/holdfast.toml" >"$root/all.toml"
 CREDENTIALS_DIRECTORY="$root/credentials" "$root/usr/bin/holdfast" check --config "$root/all.toml" >/dev/null

@@ -30,8 +30,14 @@ pub mod sandbox;
 // one file per command
 pub mod cli;
 
+// encrypted connections, for broker and ledger
+pub mod tls;
+
 // health and metrics
 pub mod http;
+
+// files that nobody else can read
+pub mod private_file;
 
 // raw settings to checked ones
 pub mod settings;

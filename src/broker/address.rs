@@ -66,6 +66,14 @@ impl Login {
     }
 }
 
+/// The user that `broker.url` names.
+///
+/// # Errors
+/// [`BrokerError::Url`].
+pub fn user(settings: &Broker) -> Result<String, BrokerError> {
+    Ok(Login::of(settings)?.user)
+}
+
 /// Reads `broker.url`. The client's own message would repeat the whole address.
 pub(super) fn uris(settings: &Broker) -> Result<Vec<AMQPUri>, BrokerError> {
     settings.nodes().map(parse).collect()

@@ -12,7 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Consumer as Deliveries};
+use lapin::{BasicProperties, Channel, Consumer as Deliveries};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use crate::broker::session::{BrokerError, Change, Changes, Session, short};
 use crate::broker::topology;
 use crate::capture::notice::RawMessage;
 use crate::crash;
+use crate::message::sender::{Claims, KEY_HEADER, SIGNATURE_HEADER};
 use crate::mutant::{self, Mutant};
 use crate::settings::Broker;
 
@@ -35,13 +36,22 @@ pub trait Intake: Send + Sync + 'static {
     /// An error gives everything that is buffered back to the broker, which counts it against each
     /// message's delivery limit ([`topology::WORK_DELIVERY_LIMIT`]). A ledger that is away for a while
     /// is therefore waited for here, and consuming paused, before an error is returned.
-    fn accept(&self, group: Vec<RawMessage>) -> impl Future<Output = Result<(), IntakeStopped>> + Send;
+    fn accept(&self, group: Vec<Delivered>) -> impl Future<Output = Result<(), IntakeStopped>> + Send;
 
     /// How many messages the next group may have, at least one: what comes ahead of its time waits
     /// better in the queue. May take a moment, to wait for more room.
     fn room(&self) -> impl Future<Output = usize> + Send {
         ready(usize::MAX)
     }
+}
+
+/// A message, and what it says of its sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// The message, as it is kept.
+    pub message: RawMessage,
+    /// What came beside it, and is looked at once.
+    pub claims: Claims,
 }
 
 /// The group was not committed.
@@ -294,7 +304,7 @@ impl<I: Intake> Supervisor<I> {
         let Some(last) = group.last() else { return Ok(()) };
         let acker = last.acker.clone();
         let deliveries = group.len();
-        let messages = group.into_iter().map(|delivery| raw(delivery, self.source)).collect();
+        let messages = group.into_iter().map(|delivery| taken(delivery, self.source)).collect();
         if mutant::on(Mutant::AckEarly) {
             session.limited("acknowledging", acker.ack(BasicAckOptions { multiple: true })).await?;
             return Ok(self.intake.accept(messages).await?);
@@ -335,6 +345,24 @@ async fn until_paused(paused: &mut watch::Receiver<bool>) {
     if paused.wait_for(|paused| *paused).await.is_err() {
         // With the sender gone the last word stands.
         pending::<()>().await;
+    }
+}
+
+fn taken(delivery: Delivery, source: Source) -> Delivered {
+    let claims = claims(&delivery.properties);
+    Delivered { message: raw(delivery, source), claims }
+}
+
+fn claims(properties: &BasicProperties) -> Claims {
+    // One of another type is no text that anything is equal to, and is not overlooked.
+    let header = |name: &str| {
+        let value = properties.headers().as_ref().and_then(|headers| headers.inner().get(name));
+        value.map(|value| text(value).unwrap_or_default())
+    };
+    Claims {
+        signature: header(SIGNATURE_HEADER),
+        key: header(KEY_HEADER),
+        user: properties.user_id().as_ref().map(ToString::to_string),
     }
 }
 

@@ -9,14 +9,16 @@
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Mutex;
 
-use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
+use lapin::tcp::{AsyncTcpStream, OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
 
 use crate::broker::session::BrokerError;
 use crate::settings::Broker;
+use crate::tls::ClientFiles;
 
 /// Opens a connection. Dropped before its end, it leaves nothing behind either.
 pub(super) async fn dial(uri: AMQPUri, trusted: OwnedTLSConfig, name: String) -> lapin::Result<Connection> {
@@ -56,8 +58,22 @@ pub(super) async fn trust(settings: &Broker, uri: &AMQPUri) -> Result<OwnedTLSCo
             }
             tls.cert_chain = Some(pem);
         }
+        if let Some(files) = &settings.client_files {
+            tls.identity = Some(identity(files)?);
+        }
     }
     Ok(tls)
+}
+
+/// Who we are to a broker that asks.
+fn identity(files: &ClientFiles) -> Result<OwnedIdentity, BrokerError> {
+    let unusable = |reason: String| BrokerError::ClientFiles { reason };
+    // The client says of a file only that something is wrong with it.
+    files.read().map_err(unusable)?;
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| unusable(format!("{} cannot be used: {error}", path.display())))
+    };
+    Ok(OwnedIdentity::PKCS8 { pem: read(&files.certificate)?, key: read(&files.key)? })
 }
 
 /// A second handle on a socket, which shuts it down unless it came to a connection.

@@ -105,7 +105,7 @@ pub enum LocalNodeError {
 pub struct LocalNode {
     dir: PathBuf,
     programs: PathBuf,
-    ports: [u16; 3],
+    ports: [u16; 4],
     password: SecretString,
     keeper: Option<Child>,
 }
@@ -134,6 +134,63 @@ impl LocalNode {
         let vhost = percent_encoding::utf8_percent_encode(vhost, percent_encoding::NON_ALPHANUMERIC);
         let password = self.password.expose_secret();
         format!("amqp://holdfast:{password}@127.0.0.1:{}/{vhost}", self.ports[0]).into()
+    }
+
+    /// The address of a virtual host over TLS, by the name `host` of this machine, with its credentials; see
+    /// [`LocalNode::serve_tls`].
+    pub fn tls_url(&self, host: &str, vhost: &str) -> SecretString {
+        let vhost = percent_encoding::utf8_percent_encode(vhost, percent_encoding::NON_ALPHANUMERIC);
+        let password = self.password.expose_secret();
+        format!("amqps://holdfast:{password}@{host}:{}/{vhost}", self.ports[3]).into()
+    }
+
+    /// Starts it again, and has it serve TLS on a port of its own from now on, with this certificate and key
+    /// (PEM). With the certificate of an authority, only clients come in over TLS that have one of its.
+    ///
+    /// # Errors
+    /// [`LocalNodeError`].
+    pub async fn serve_tls(
+        &mut self,
+        certificate: &str,
+        key: &str,
+        clients_of: Option<&str>,
+    ) -> Result<(), LocalNodeError> {
+        let lost = |source| LocalNodeError::Io { dir: self.dir.clone(), source };
+        self.write_pair(certificate, key).map_err(lost)?;
+        std::fs::write(self.dir.join("clients.pem"), clients_of.unwrap_or(certificate)).map_err(lost)?;
+        let demand = clients_of.is_some();
+        let file = |name: &str| self.dir.join(name).display().to_string();
+        let config = format!(
+            "{}listeners.ssl.default = 127.0.0.1:{}\n\
+             ssl_options.certfile = {}\n\
+             ssl_options.keyfile = {}\n\
+             ssl_options.cacertfile = {}\n\
+             ssl_options.verify = {}\n\
+             ssl_options.fail_if_no_peer_cert = {demand}\n",
+            config(&self.dir),
+            self.ports[3],
+            file("server.pem"),
+            file("server-key.pem"),
+            file("clients.pem"),
+            if demand { "verify_peer" } else { "verify_none" },
+        );
+        std::fs::write(self.dir.join("rabbitmq.conf"), config).map_err(lost)?;
+        self.restart().await
+    }
+
+    /// Has it serve TLS with another certificate and key from the next connection on.
+    ///
+    /// # Errors
+    /// [`LocalNodeError`].
+    pub async fn renew_certificate(&self, certificate: &str, key: &str) -> Result<(), LocalNodeError> {
+        self.write_pair(certificate, key).map_err(|source| LocalNodeError::Io { dir: self.dir.clone(), source })?;
+        // It would look at the files again after two minutes.
+        self.ctl(&["eval", "ssl:clear_pem_cache()."]).await.map(drop)
+    }
+
+    fn write_pair(&self, certificate: &str, key: &str) -> std::io::Result<()> {
+        std::fs::write(self.dir.join("server.pem"), certificate)?;
+        std::fs::write(self.dir.join("server-key.pem"), key)
     }
 
     /// Ends it as `kill -9` does, everything at once. What it had on disk stays; see
@@ -211,7 +268,7 @@ impl LocalNode {
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let file = |name: &str| self.dir.join(name).into_os_string();
         let text = |text: &str| OsString::from(text);
-        let [port, distribution, epmd] = self.ports.map(|port| OsString::from(port.to_string()));
+        let [port, distribution, epmd, _] = self.ports.map(|port| OsString::from(port.to_string()));
         let mut command = Command::new(program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs([
             ("HOME", file("")),
@@ -290,33 +347,36 @@ fn definitions(password: &str, vhosts: &[String]) -> Value {
     })
 }
 
+fn config(dir: &Path) -> String {
+    format!(
+        "definitions.import_backend = local_filesystem\n\
+         definitions.local.path = {}\n\
+         log.file.level = warning\n",
+        dir.join("definitions.json").display()
+    )
+}
+
 fn write_files(dir: &Path, definitions: &Value) -> std::io::Result<()> {
     DirBuilder::new().mode(0o700).create(dir)?;
     let path = dir.join("definitions.json");
     std::fs::write(&path, definitions.to_string())?;
-    let config = format!(
-        "definitions.import_backend = local_filesystem\n\
-         definitions.local.path = {}\n\
-         log.file.level = warning\n",
-        path.display()
-    );
-    std::fs::write(dir.join("rabbitmq.conf"), config)?;
+    std::fs::write(dir.join("rabbitmq.conf"), config(dir))?;
     std::fs::write(dir.join("rabbitmq-env.conf"), "")?;
     std::fs::write(dir.join("enabled_plugins"), "[].\n")
 }
 
-/// Three ports that are free now.
-fn free_ports() -> std::io::Result<[u16; 3]> {
+/// Four ports that are free now: AMQP, Erlang's distribution, its name server, AMQP over TLS.
+fn free_ports() -> std::io::Result<[u16; 4]> {
     let mut listeners = Vec::new();
     let mut tries = 0;
-    while listeners.len() < 3 {
+    while listeners.len() < 4 {
         match TcpListener::bind((Ipv4Addr::LOCALHOST, fastrand::u16(PORTS))) {
             Ok(listener) => listeners.push(listener),
             Err(error) if tries > 100 => return Err(error),
             Err(_) => tries += 1,
         }
     }
-    let mut ports = [0; 3];
+    let mut ports = [0; 4];
     for (port, listener) in ports.iter_mut().zip(&listeners) {
         *port = listener.local_addr()?.port();
     }

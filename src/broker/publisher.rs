@@ -26,6 +26,7 @@ use crate::broker::session::{BrokerError, Change, Changes, Session, short};
 use crate::broker::topology;
 use crate::clock;
 use crate::crash;
+use crate::message::sender::{Claims, KEY_HEADER, SIGNATURE_HEADER};
 use crate::settings::Broker;
 
 /// Header with the row of a message: how a message that comes back is told from its neighbours.
@@ -51,6 +52,8 @@ pub struct Outgoing {
     pub content_type: String,
     /// W3C trace context.
     pub traceparent: Option<String>,
+    /// What is said of its sender.
+    pub claims: Claims,
 }
 
 /// What became of one message.
@@ -364,7 +367,16 @@ fn properties(message: &Outgoing) -> Result<BasicProperties, BrokerError> {
     if let Some(traceparent) = &message.traceparent {
         headers.insert("traceparent".into(), AMQPValue::LongString(LongString::from(traceparent.as_str())));
     }
-    Ok(BasicProperties::default()
+    for (name, value) in [(SIGNATURE_HEADER, &message.claims.signature), (KEY_HEADER, &message.claims.key)] {
+        if let Some(value) = value {
+            headers.insert(name.into(), AMQPValue::LongString(LongString::from(value.as_str())));
+        }
+    }
+    let properties = match &message.claims.user {
+        Some(user) => BasicProperties::default().with_user_id(short("a user name", user)?),
+        None => BasicProperties::default(),
+    };
+    Ok(properties
         .with_headers(headers)
         .with_delivery_mode(PERSISTENT)
         .with_message_id(message.event_id.to_string().into())

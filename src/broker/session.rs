@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
@@ -21,6 +22,11 @@ use crate::broker::consumer::IntakeStopped;
 use crate::broker::dial;
 use crate::broker::topology::TopologyError;
 use crate::settings::Broker;
+use crate::tls;
+
+/// What an error of TLS tells to set.
+const TLS_NAMES: tls::Names =
+    tls::Names { authorities: "broker.ca_file", identity: "broker.client_cert_file and broker.client_key_file" };
 
 /// Bytes of a frame, at most, unless the address says otherwise (`?frame_max=`). The client keeps room for 32
 /// of them each way on every connection: with RabbitMQ's 128 KiB that would be 8 MiB for each, most of what
@@ -50,6 +56,14 @@ pub enum BrokerError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Our own certificate cannot be used.
+    #[error(
+        "broker.client_cert_file and broker.client_key_file: {reason}; give a certificate and its private key, as PEM"
+    )]
+    ClientFiles {
+        /// Which file, and what is wrong with it.
+        reason: String,
+    },
     /// A name is longer than AMQP's 255 bytes.
     #[error("{what} is longer than the 255 bytes that AMQP allows")]
     NameTooLong {
@@ -57,7 +71,7 @@ pub enum BrokerError {
         what: &'static str,
     },
     /// The connection was refused.
-    #[error("cannot connect to RabbitMQ at {address}: {source}")]
+    #[error("cannot connect to RabbitMQ at {address}: {source}{}", way_out(address, source))]
     Connect {
         /// Where.
         address: Address,
@@ -110,6 +124,25 @@ pub enum BrokerError {
     /// Exchanges and queues are not as they have to be.
     #[error(transparent)]
     Topology(#[from] TopologyError),
+}
+
+/// What to do about a connection that was refused, as the end of a sentence.
+fn way_out(address: &Address, source: &lapin::Error) -> String {
+    let said = tls::way_out(source, TLS_NAMES);
+    // RabbitMQ closes with our first bytes unread, and what it said of certificates may be lost with them.
+    let is_cut = matches!(source.kind(), lapin::ErrorKind::IOError(error) if is_end(error.kind()));
+    if said.is_empty() && address.is_tls && is_cut {
+        return format!(
+            "; it ended the connection without a word: if it wants a certificate of ours, name one that it accepts and its key in {}",
+            TLS_NAMES.identity
+        );
+    }
+    said
+}
+
+const fn is_end(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 /// What an open connection tells.
@@ -276,6 +309,7 @@ pub(super) mod tests {
         Broker {
             url: url.to_owned().into(),
             ca_file: None,
+            client_files: None,
             management_url: None,
             topology: TopologyMode::None,
             declare_orders: false,

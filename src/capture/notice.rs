@@ -255,6 +255,8 @@ pub enum RejectionReason {
     Undecodable,
     /// A field is missing, mistyped or contradicts another.
     Invalid,
+    /// It is not from somebody who may send one.
+    Unauthenticated,
     /// The same shipment, plan or authorization was registered with other content.
     Conflict,
     /// A cancellation or registration waited for an authorization that never became known.
@@ -267,9 +269,10 @@ pub enum RejectionReason {
 
 impl RejectionReason {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Undecodable,
         Self::Invalid,
+        Self::Unauthenticated,
         Self::Conflict,
         Self::UnknownAuthorization,
         Self::UnknownPlan,
@@ -281,6 +284,7 @@ impl RejectionReason {
         match self {
             Self::Undecodable => "undecodable",
             Self::Invalid => "invalid",
+            Self::Unauthenticated => "unauthenticated",
             Self::Conflict => "conflict",
             Self::UnknownAuthorization => "unknown_authorization",
             Self::UnknownPlan => "unknown_plan",

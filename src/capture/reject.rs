@@ -12,7 +12,8 @@ use crate::ids::{DeadLetterId, EventId, OrderId, ShipmentId};
 const DELIVERY_LIMIT: &str = "delivery_limit";
 
 /// Reasons for which only a message is set aside, never a shipment.
-pub(crate) const MESSAGE_REASONS: [&str; 4] = ["undecodable", "invalid", "conflict", DELIVERY_LIMIT];
+pub(crate) const MESSAGE_REASONS: [&str; 5] =
+    ["undecodable", "invalid", RejectionReason::Unauthenticated.as_str(), "conflict", DELIVERY_LIMIT];
 
 /// Sets a decoded notice aside. It registers nothing. `path` is below the notice.
 pub(super) fn reject_notice<N>(

@@ -7,17 +7,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::broker::address;
 use crate::broker::publisher::{Outgoing, PublishOutcome, Publisher};
 use crate::capture::notice::RawMessage;
 use crate::cli::{Context, Exit, Failure, OrExit};
 use crate::ids;
 use crate::message;
+use crate::message::sender::{self, Claims, Key};
+use crate::settings::Settings;
 
 /// How it is used.
 pub(super) const EXAMPLES: &str = "\
 Examples:
   holdfast publish shipped.json
   holdfast publish notices/*.json --routing-key order.cancelled
+  holdfast publish shipped.json --sign shop-2026
   cat shipped.json | holdfast publish -";
 
 /// Put messages on an exchange, one per file.
@@ -32,6 +36,9 @@ pub struct Args {
     /// The routing key; the event's own type, else order.shipped, unless said otherwise
     #[arg(long, value_name = "KEY")]
     routing_key: Option<String>,
+    /// Sign with this key of notices.keys
+    #[arg(long, value_name = "KEY")]
+    sign: Option<String>,
     /// Publish without looking whether the worker could read it
     #[arg(long)]
     unchecked: bool,
@@ -41,6 +48,7 @@ pub struct Args {
 pub(super) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failure> {
     let settings = context.settings()?;
     let exchange = args.exchange.unwrap_or_else(|| settings.broker.orders_exchange.clone());
+    let sender = Sender::of(&settings, args.sign.as_deref())?;
     let mut outgoing = Vec::with_capacity(args.files.len());
     for (row, path) in (1..).zip(&args.files) {
         let body = read(path).or_exit(Exit::Usage)?;
@@ -48,7 +56,7 @@ pub(super) async fn run(args: Args, context: &mut Context) -> Result<Exit, Failu
         if !args.unchecked {
             check(path, &message)?;
         }
-        outgoing.push(message);
+        outgoing.push(Outgoing { claims: sender.claims(&message.body), ..message });
     }
     let publisher = Publisher::spawn(Arc::new(settings.broker));
     let outcomes = publisher.publish(outgoing).await;
@@ -94,6 +102,34 @@ fn outgoing_message(row: i64, exchange: &str, routing_key: Option<&str>, body: V
         body: Bytes::from(body),
         content_type: content_type.to_owned(),
         traceparent: None,
+        claims: Claims::default(),
+    }
+}
+
+/// Who signs, and as whom.
+struct Sender {
+    key: Option<Key>,
+    /// Ourselves, where it is looked at who sends.
+    user: Option<String>,
+}
+
+impl Sender {
+    fn of(settings: &Settings, id: Option<&str>) -> Result<Self, Failure> {
+        let rules = &settings.notices.rules;
+        let unknown = |id: &str| {
+            let known: Vec<&str> = rules.keys.iter().map(|key| key.id.as_str()).collect();
+            let what = format!("there is no key `{id}` in notices.keys, which has: {}", known.join(", "));
+            Failure::new(Exit::Usage, what)
+        };
+        let find = |id: &str| rules.keys.iter().find(|key| key.id == id).cloned().ok_or_else(|| unknown(id));
+        let is_asked = !rules.users.is_empty();
+        let user = is_asked.then(|| address::user(&settings.broker)).transpose().or_exit(Exit::Usage)?;
+        Ok(Self { key: id.map(find).transpose()?, user })
+    }
+
+    fn claims(&self, body: &[u8]) -> Claims {
+        let signed = self.key.as_ref().map(|key| sender::sign(key, body)).unwrap_or_default();
+        Claims { user: self.user.clone(), ..signed }
     }
 }
 

@@ -18,6 +18,8 @@ pub mod order_cancelled;
 pub mod order_shipped;
 /// JSON Schemas of every message, in and out.
 pub mod schema;
+/// Whose message it is.
+pub mod sender;
 
 mod envelope;
 mod field;
@@ -80,6 +82,28 @@ pub fn decode(message: &RawMessage) -> Result<Decoded, Rejection> {
     let reject = |reason, problem| reject(reason, problem, &root, message);
     json::refuse_duplicates(&root).map_err(|problem| reject(RejectionReason::Undecodable, problem))?;
     read(&root, message).map_err(|problem| reject(RejectionReason::Invalid, problem))
+}
+
+/// Does the body itself say what it is about? In the plain form only its routing key does.
+pub fn says_its_type(message: &RawMessage) -> bool {
+    let members = json::parse(&message.body);
+    members.is_ok_and(|members| Fields::root(&members).sole_text("specversion").is_some())
+}
+
+/// The rejection of a message that is not from somebody who may send one, with what it says of whose it is.
+pub fn unauthenticated(message: &RawMessage, why: String) -> Rejection {
+    let problem = Problem { path: "$".to_owned(), message: why };
+    match json::parse(&message.body) {
+        Ok(members) => reject(RejectionReason::Unauthenticated, problem, &Fields::root(&members), message),
+        Err(_) => Rejection {
+            reason: RejectionReason::Unauthenticated,
+            path: problem.path,
+            message: problem.message,
+            order: None,
+            shipment: None,
+            event_id: envelope::usable_id(message.message_id.as_deref()).map(ToOwned::to_owned),
+        },
+    }
 }
 
 fn read(root: &Fields<'_>, message: &RawMessage) -> Result<Decoded, Problem> {

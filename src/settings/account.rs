@@ -2,12 +2,12 @@
 //!
 //! Does not talk to a provider: whether the credentials are right is not known here.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::problem::Noted;
+use super::secret::SecretFile;
 use super::section::Section;
 use super::source::{Place, Value};
 use super::{Account, Cloudipsp, FlexPay, FlexPayToken, Protocol, secret, value};
@@ -155,14 +155,14 @@ fn read_lifetime(section: &mut Section<'_>, kind: Kind, margin: Option<Duration>
     }
 }
 
-fn read_cloudipsp(section: &mut Section<'_>) -> Result<(Cloudipsp, Option<PathBuf>), Noted> {
+fn read_cloudipsp(section: &mut Section<'_>) -> Result<(Cloudipsp, Option<SecretFile>), Noted> {
     let base_url = section.required("base_url", value::provider_url);
     let merchant_id = section.required("merchant_id", value::integer(1, u64::MAX));
     let (secret, file) = secret::required(section, "secret")?;
     Ok((Cloudipsp { base_url: base_url?, merchant_id: merchant_id?, secret }, file))
 }
 
-fn read_flex_pay(section: &mut Section<'_>) -> Result<(FlexPay, Option<PathBuf>), Noted> {
+fn read_flex_pay(section: &mut Section<'_>) -> Result<(FlexPay, Option<SecretFile>), Noted> {
     let base_url = section.required("base_url", value::provider_url);
     let token = if section.has("token") {
         read_fixed_token(section)
@@ -179,7 +179,7 @@ fn read_flex_pay(section: &mut Section<'_>) -> Result<(FlexPay, Option<PathBuf>)
     Ok((FlexPay { base_url: base_url?, token }, file))
 }
 
-fn read_fixed_token(section: &mut Section<'_>) -> Result<(FlexPayToken, Option<PathBuf>), Noted> {
+fn read_fixed_token(section: &mut Section<'_>) -> Result<(FlexPayToken, Option<SecretFile>), Noted> {
     let token = secret::required(section, "token").map(|(token, file)| (FlexPayToken::Fixed(token), file));
     for key in ["token_url", "client_id", "client_secret"] {
         if let Some(node) = section.take(key) {
@@ -198,16 +198,16 @@ impl Account {
     /// What is wrong with the file, with its path and without what is in it.
     pub fn with_new_secret(&self) -> Result<Option<Self>, String> {
         let Some(file) = &self.secret_file else { return Ok(None) };
-        let new = secret::read_file(file)?;
-        if new.is_empty() {
-            return Err(format!("names the file {}, which is empty", file.display()));
+        let new = file.read()?;
+        if new.expose_secret().is_empty() {
+            return Err(format!("names the file {}, which is empty", file.path().display()));
         }
         let mut account = self.clone();
         let held = account.protocol.secret_mut();
-        if held.expose_secret() == new {
+        if held.expose_secret() == new.expose_secret() {
             return Ok(None);
         }
-        *held = new.into();
+        *held = new;
         Ok(Some(account))
     }
 }

@@ -9,10 +9,12 @@ use super::problem::Noted;
 use super::section::Section;
 use super::source::Value;
 use super::{Broker, TopologyMode, secret, value};
+use crate::tls::ClientFiles;
 
 pub(super) fn read(mut section: Section<'_>) -> Result<Broker, Noted> {
     let url = secret::or_plain(&mut section, "url", without_credentials);
     let ca_file = section.optional("ca_file", value::readable_file);
+    let client_files = client_files(&mut section);
     let management_url = section.optional("management_url", value::management_url);
     let topology = section.required("topology", topology);
     let declare_orders = section.required("declare_orders", value::flag);
@@ -43,6 +45,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Broker, Noted> {
     Ok(Broker {
         url: url?,
         ca_file: ca_file?,
+        client_files: client_files?,
         management_url: management_url?,
         topology: topology?,
         declare_orders: declare_orders?,
@@ -58,6 +61,18 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Broker, Noted> {
         reconnect_min: reconnect_min?,
         reconnect_max: reconnect_max?,
     })
+}
+
+/// Our own certificate: both files or none.
+fn client_files(section: &mut Section<'_>) -> Result<Option<ClientFiles>, Noted> {
+    let certificate = section.optional("client_cert_file", value::readable_file);
+    let key = section.optional("client_key_file", value::private_file);
+    match (certificate?, key?) {
+        (Some(certificate), Some(key)) => Ok(Some(ClientFiles { certificate, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(section.contradiction("client_cert_file", "needs client_key_file beside it".to_owned())),
+        (None, Some(_)) => Err(section.contradiction("client_key_file", "needs client_cert_file beside it".to_owned())),
+    }
 }
 
 impl Broker {

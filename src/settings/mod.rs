@@ -15,6 +15,7 @@ use secrecy::SecretString;
 use crate::capture::policy::Policy;
 use crate::ids::AccountName;
 use crate::ledger::Source;
+use crate::tls::ClientFiles;
 
 mod account;
 mod breaker;
@@ -23,6 +24,7 @@ mod capture;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod ledger;
+mod notices;
 mod problem;
 mod retention;
 mod secret;
@@ -36,8 +38,10 @@ mod tests;
 
 #[cfg(test)]
 pub(crate) use broker::nodes;
+pub use notices::Notices;
 use problem::Noted;
 pub use problem::{Problem, SettingsErrors};
+pub use secret::SecretFile;
 pub use section::Effective;
 use section::{Findings, Section};
 pub use source::Place;
@@ -55,6 +59,8 @@ pub struct Settings {
     pub ledger: Source,
     /// Where health and metrics are served.
     pub http_listen: SocketAddr,
+    /// Who may send a notice.
+    pub notices: Notices,
     /// The core's rules, accounts included.
     pub policy: Policy,
     /// The worker's own bounds.
@@ -124,6 +130,7 @@ fn read(tree: Table, findings: &mut Findings) -> Result<Settings, Noted> {
     let ledger = ledger::read(root.section("ledger"));
     let http_listen = read_only(root.section("http"), "listen", value::address);
     let event_source = read_only(root.section("events"), "source", value::text);
+    let notices = notices::read(root.section("notices"));
     let backoff = capture::read_backoff(root.section("retry"));
     let rules = capture::read(root.section("capture"), backoff);
     let margin = rules.as_ref().ok().map(|rules| rules.policy.derived_deadline_margin);
@@ -142,6 +149,7 @@ fn read(tree: Table, findings: &mut Findings) -> Result<Settings, Noted> {
         broker: broker?,
         ledger: ledger?,
         http_listen: http_listen?,
+        notices: notices?,
         policy,
         worker: worker?,
         event_source: event_source?,
@@ -171,6 +179,8 @@ pub struct Broker {
     pub url: SecretString,
     /// PEM file of the authorities to trust with `amqps://`.
     pub ca_file: Option<PathBuf>,
+    /// Our own certificate with `amqps://`, for a broker that asks for one.
+    pub client_files: Option<ClientFiles>,
     /// Where RabbitMQ's management plugin answers; only `doctor` asks it.
     pub management_url: Option<String>,
     /// What to do about exchanges and queues at start.
@@ -288,7 +298,7 @@ pub struct Account {
     /// How long an authorization lives where nobody says so.
     pub authorization_lifetime: Option<Duration>,
     /// The file that its one secret was read from; `None` for a variable, which never changes.
-    pub secret_file: Option<PathBuf>,
+    pub secret_file: Option<SecretFile>,
     /// Protocol and credentials.
     pub protocol: Protocol,
 }

@@ -5,16 +5,20 @@
 
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::problem::Noted;
 use super::section::Section;
 use super::source::{Environment, Node, Place, Table, Value};
+use crate::private_file::{self, Group};
 
 const FORMS: &str = "{ file = \"…\" }, { env = \"…\" } or { credential = \"…\" }";
 
 /// Reads a secret that has to be there, and says which file it came from, if any.
-pub(super) fn required(section: &mut Section<'_>, key: &'static str) -> Result<(SecretString, Option<PathBuf>), Noted> {
+pub(super) fn required(
+    section: &mut Section<'_>,
+    key: &'static str,
+) -> Result<(SecretString, Option<SecretFile>), Noted> {
     let Some(node) = section.take(key) else { return Err(section.missing(key)) };
     resolve(section, key, node)
 }
@@ -37,7 +41,7 @@ pub(super) fn or_plain(
         },
         value @ (Value::Bare(_) | Value::Unsupported | Value::List(_) | Value::Table(_)) => {
             let (secret, _) = resolve(section, key, Node { place: place.clone(), value })?;
-            match shown(secrecy::ExposeSecret::expose_secret(&secret)) {
+            match shown(secret.expose_secret()) {
                 Ok(_) => Ok(secret),
                 Err(message) => Err(section.problem(key, Some(place), message)),
             }
@@ -45,13 +49,20 @@ pub(super) fn or_plain(
     }
 }
 
-fn resolve(section: &mut Section<'_>, key: &'static str, node: Node) -> Result<(SecretString, Option<PathBuf>), Noted> {
+pub(super) fn resolve(
+    section: &mut Section<'_>,
+    key: &str,
+    node: Node,
+) -> Result<(SecretString, Option<SecretFile>), Noted> {
     let place = node.place.clone();
-    let found = form(node).and_then(|(place, form)| Ok((place, form.read(section.environment())?, form)));
+    let found = form(node).and_then(|(place, form)| {
+        let secret = form.read(section.environment())?;
+        let file = form.file(section.environment());
+        Ok((place, secret, file, form.describe()))
+    });
     match found {
-        Ok((place, secret, form)) => {
-            section.note_effective(key, form.describe(), place);
-            let file = form.file(section.environment());
+        Ok((place, secret, file, description)) => {
+            section.note_effective(key, description, place);
             Ok((secret, file))
         }
         Err(message) => Err(section.problem(key, Some(place), message)),
@@ -77,23 +88,26 @@ impl Form {
     fn read(&self, environment: &Environment) -> Result<SecretString, String> {
         let secret = match self {
             Self::Variable(name) => {
-                environment.get(name).cloned().ok_or_else(|| format!("names the variable {name}, which is not set"))?
+                let value = environment.get(name).cloned();
+                value.ok_or_else(|| format!("names the variable {name}, which is not set"))?.into()
             }
-            Self::File(path) => read_file(path)?,
-            Self::Credential(name) => read_file(&credential(name, environment)?)?,
+            Self::File(path) => SecretFile { path: path.clone(), group: Group::Ours }.read()?,
+            Self::Credential(name) => SecretFile { path: credential(name, environment)?, group: Group::Any }.read()?,
         };
-        if secret.is_empty() {
+        if secret.expose_secret().is_empty() {
             return Err(format!("is empty {}", self.describe()));
         }
-        Ok(secret.into())
+        Ok(secret)
     }
 
     /// The file that it is in, if it is in one that is known.
-    fn file(&self, environment: &Environment) -> Option<PathBuf> {
+    fn file(&self, environment: &Environment) -> Option<SecretFile> {
         match self {
-            Self::File(path) => Some(path.clone()),
+            Self::File(path) => Some(SecretFile { path: path.clone(), group: Group::Ours }),
             Self::Variable(_) => None,
-            Self::Credential(name) => credential(name, environment).ok(),
+            Self::Credential(name) => {
+                credential(name, environment).ok().map(|path| SecretFile { path, group: Group::Any })
+            }
         }
     }
 }
@@ -107,11 +121,28 @@ fn credential(name: &str, environment: &Environment) -> Result<PathBuf, String> 
     Ok(Path::new(directory).join(name))
 }
 
-/// The contents of a file, without the last line end.
-pub(super) fn read_file(path: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("names the file {}, which cannot be read: {error}", path.display()))?;
-    Ok(text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line)).to_owned())
+/// A file with one secret in it, which may be another one tomorrow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretFile {
+    path: PathBuf,
+    group: Group,
+}
+
+impl SecretFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The contents, without the last line end.
+    ///
+    /// # Errors
+    /// What is wrong with the file, with its path and without what is in it.
+    pub(super) fn read(&self) -> Result<SecretString, String> {
+        let text = private_file::read(&self.path, self.group)?;
+        let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+        Ok(line.into())
+    }
 }
 
 /// The one form that is given. Where two layers give different forms, the upper layer's counts.

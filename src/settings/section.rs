@@ -130,6 +130,13 @@ impl<'a> Section<'a> {
         self.rest.remove(key)
     }
 
+    /// A node of a name that the settings chose, one of [`Section::names`].
+    pub(super) fn take_named(&mut self, name: &str) -> Node {
+        let path = self.path_of(name);
+        self.findings.asked.push(path);
+        self.rest.remove(name).expect("it is one of the names")
+    }
+
     /// Is this key given? Asking does not make it known.
     pub(super) fn has(&self, key: &str) -> bool {
         self.rest.contains_key(key)

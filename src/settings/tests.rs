@@ -4,6 +4,7 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::capture::policy::{Captures, OnExpiry};
+use crate::private_file;
 
 const SECRETS: &[(&str, &str)] = &[("FLITT_SECRET", "s3cr3t-f"), ("FLEX_SECRET", "s3cr3t-x")];
 
@@ -122,7 +123,7 @@ fn variables_reach_into_accounts() {
 #[test]
 fn secrets_come_from_files_variables_and_credentials() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("flitt"), "from-file\n").unwrap();
+    private_file::write(&directory.path().join("flitt"), "from-file\n").unwrap();
     let file = directory.path().join("flitt").display().to_string();
     let read = |variables: &[(&str, &str)]| {
         let settings = load(ACCOUNTS, variables);
@@ -222,7 +223,7 @@ my.toml:11: accounts.flitt-ge.base_url: must use https: http is for loopback onl
 my.toml:9: accounts.flitt-ge.merchant_id: is missing
 my.toml:12: accounts.flitt-ge.secret: is a secret and must not be written here: use { file = "…" }, { env = "…" } or { credential = "…" }
 my.toml:15: accounts.other.protocol: must be "flitt", "fondy" or "flex_pay"
-default (config/holdfast.toml:151): worker.drain_grace: must be at least 5m, the longest timeout of an account
+default (config/holdfast.toml:172): worker.drain_grace: must be at least 5m, the longest timeout of an account
 my.toml:8: brocker: is not a setting: did you mean `broker`?
 "#);
 }
@@ -318,12 +319,16 @@ fn everything() -> String {
 fn the_examples_in_the_default_file_are_right() {
     let directory = tempfile::tempdir().unwrap();
     let inside = |path: &str| directory.path().join(path).display().to_string();
-    for name in ["flitt", "broker-ca.pem", "flex-test-token"] {
-        std::fs::write(inside(name), "x\n").unwrap();
+    for name in ["flitt", "broker-ca.pem", "client.pem", "client-key.pem", "flex-test-token"] {
+        private_file::write(inside(name).as_ref(), "x\n").unwrap();
     }
+    private_file::write(inside("notices-shop").as_ref(), &"x".repeat(32)).unwrap();
     let file = everything()
         .replace("/run/secrets/flitt", &inside("flitt"))
-        .replace("/etc/holdfast/broker-ca.pem", &inside("broker-ca.pem"));
+        .replace("/run/secrets/notices-shop", &inside("notices-shop"))
+        .replace("/etc/holdfast/broker-ca.pem", &inside("broker-ca.pem"))
+        .replace("/etc/holdfast/client.pem", &inside("client.pem"))
+        .replace("/etc/holdfast/secrets/client-key.pem", &inside("client-key.pem"));
     let settings = load(&file, &[("CREDENTIALS_DIRECTORY", &inside(""))]);
     assert_eq!(settings.accounts.len(), 3);
 
@@ -367,6 +372,7 @@ fn the_default_file_documents_every_key() {
 fn without_account(path: &str) -> String {
     match path.split('.').collect::<Vec<_>>().as_slice() {
         ["accounts", _, key] => format!("accounts.{key}"),
+        ["notices", "keys", _] => "notices.keys".to_owned(),
         _ => path.to_owned(),
     }
 }
@@ -375,18 +381,18 @@ fn without_account(path: &str) -> String {
 fn a_secret_in_a_file_can_be_read_anew_and_no_other() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("flitt");
-    std::fs::write(&file, "first\n").unwrap();
+    private_file::write(&file, "first\n").unwrap();
     let from_file = format!("{{ file = \"{}\" }}", file.display());
     let settings = load(&ACCOUNTS.replace("{ env = \"FLITT_SECRET\" }", &from_file), &[]);
     let [flex, flitt] = &settings.accounts[..] else { panic!("two accounts") };
     assert!(flex.with_new_secret().unwrap().is_none(), "a variable never changes");
     assert!(flitt.with_new_secret().unwrap().is_none(), "the same as before");
-    std::fs::write(&file, "second\n").unwrap();
+    private_file::write(&file, "second\n").unwrap();
     let renewed = flitt.with_new_secret().unwrap().expect("another secret");
     let Protocol::Flitt(credentials) = &renewed.protocol else { panic!("Flitt") };
     assert_eq!(credentials.secret.expose_secret(), "second");
     assert!(renewed.with_new_secret().unwrap().is_none());
-    std::fs::write(&file, "\n").unwrap();
+    private_file::write(&file, "\n").unwrap();
     let problem = renewed.with_new_secret().unwrap_err();
     assert!(problem.contains("is empty") && !problem.contains("second"), "{problem}");
     std::fs::remove_file(&file).unwrap();

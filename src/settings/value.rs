@@ -13,6 +13,7 @@ use url::{Host, Url};
 use super::Rate;
 use super::source::Value;
 use crate::money::parse_plain_decimal;
+use crate::private_file::{self, Group};
 
 /// Longer than any sensible setting, and short enough that adding it to a date never overflows.
 const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
@@ -122,6 +123,16 @@ pub(super) fn text(value: &Value) -> Result<String, String> {
     text_of(value).map(str::to_owned).ok_or_else(|| "must be text, and not empty".to_owned())
 }
 
+/// Names, each once; from the environment, separated by commas.
+pub(super) fn names(value: &Value) -> Result<Vec<String>, String> {
+    let names: Result<Vec<String>, String> = match value {
+        Value::List(items) => items.iter().map(|item| text(&item.value)).collect(),
+        Value::Text(list) => list.split(',').map(|one| text(&Value::Text(one.trim().to_owned()))).collect(),
+        Value::Bare(_) | Value::Unsupported | Value::Table(_) => Err(String::new()),
+    };
+    names.map_err(|_| "is not a list of names, such as [\"shop\", \"warehouse\"]".to_owned())
+}
+
 /// The name of an exchange or a queue: AMQP gives it one byte for its length, and RabbitMQ keeps
 /// `amq.` for itself.
 pub(super) fn broker_name(value: &Value) -> Result<String, String> {
@@ -138,6 +149,12 @@ pub(super) fn readable_file(value: &Value) -> Result<PathBuf, String> {
         Ok(_) => Ok(path),
         Err(error) => Err(format!("cannot be read: {error}")),
     }
+}
+
+/// A file that can be read now, and by nobody else.
+pub(super) fn private_file(value: &Value) -> Result<PathBuf, String> {
+    let path = text(value).map(PathBuf::from)?;
+    private_file::open(&path, Group::Ours).map(|_| path)
 }
 
 /// An address and a port.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::broker::consumer::{Intake, IntakeStopped};
+use crate::broker::consumer::{Delivered, Intake, IntakeStopped};
 use crate::capture::decide::{Command, Reject};
 use crate::capture::notice::RawMessage;
 use crate::crash;
@@ -15,6 +15,7 @@ use crate::dead_letter;
 use crate::telemetry::metric;
 use crate::worker::account::Permit;
 use crate::worker::executor::Executor;
+use crate::worker::gate::{self, Gate};
 use crate::worker::note;
 
 /// A group may always be so large: what does not find a permit then costs less than another sync.
@@ -26,18 +27,22 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// Accepts groups from the work queue.
 pub(super) struct WorkIntake {
     pub(super) executor: Arc<Executor>,
+    pub(super) gate: Arc<Gate>,
 }
 
 /// Collects what the broker gave up on.
 pub(super) struct DeadIntake {
     pub(super) executor: Arc<Executor>,
+    pub(super) gate: Arc<Gate>,
 }
 
 impl Intake for WorkIntake {
-    async fn accept(&self, group: Vec<RawMessage>) -> Result<(), IntakeStopped> {
+    async fn accept(&self, group: Vec<Delivered>) -> Result<(), IntakeStopped> {
         metrics::counter!(metric::DELIVERIES).increment(u64::try_from(group.len()).unwrap_or(u64::MAX));
         crash::point("before-T1");
-        accept(&self.executor, group).await?;
+        let rules = self.gate.rules();
+        let read = |delivered| gate::command_for(&rules, delivered, dead_letter::command_of);
+        take(&self.executor, group, |delivered| &delivered.message, read).await?;
         crash::point("after-T1");
         Ok(())
     }
@@ -54,8 +59,9 @@ impl Intake for WorkIntake {
 }
 
 impl Intake for DeadIntake {
-    async fn accept(&self, group: Vec<RawMessage>) -> Result<(), IntakeStopped> {
-        let commands = group.into_iter().map(dead_letter::collect).collect();
+    async fn accept(&self, group: Vec<Delivered>) -> Result<(), IntakeStopped> {
+        let rules = self.gate.rules();
+        let commands = group.into_iter().map(|delivered| gate::collect(&rules, delivered)).collect();
         let executed = self.executor.execute(commands).await.ok_or(IntakeStopped)?;
         for reply in executed {
             note::note(&reply.map_err(|_| IntakeStopped)?);
@@ -64,33 +70,42 @@ impl Intake for DeadIntake {
     }
 }
 
-/// Accepts messages, and starts what they allow to be started.
+/// Accepts messages that were let in before, and starts what they allow to be started.
 pub(super) async fn accept(executor: &Arc<Executor>, group: Vec<RawMessage>) -> Result<(), IntakeStopped> {
+    take(executor, group, |raw| raw, dead_letter::command_of).await
+}
+
+/// Accepts what comes to a command each, and starts what they allow to be started.
+async fn take<M: Clone>(
+    executor: &Arc<Executor>,
+    group: Vec<M>,
+    raw: impl Fn(&M) -> &RawMessage,
+    read: impl Fn(M) -> Command,
+) -> Result<(), IntakeStopped> {
     let mut commands = Vec::with_capacity(group.len());
     let mut permits = Vec::with_capacity(group.len());
-    for raw in &group {
-        let (command, permit) = decode(executor, raw.clone());
+    for message in &group {
+        let (command, permit) = with_permit(executor, read(message.clone()));
         commands.push(command);
         permits.push(permit);
     }
     let replies = executor.execute(commands).await.ok_or(IntakeStopped)?;
     let mut broken = Vec::new();
-    for ((reply, permit), raw) in replies.into_iter().zip(permits).zip(group) {
+    for ((reply, permit), message) in replies.into_iter().zip(permits).zip(&group) {
         match reply {
             Ok(reply) => {
                 note::note(&reply);
                 executor.carry_on(reply, permit);
             }
-            Err(error) => broken.push((raw, error.to_string())),
+            Err(error) => broken.push((raw(message).clone(), error.to_string())),
         }
     }
     set_aside(executor, broken).await
 }
 
-/// The command for a message, with a permit for its account where there is one to be had. Nothing is
-/// captured in the transaction that accepts a companion: what it makes ready comes next.
-fn decode(executor: &Executor, raw: RawMessage) -> (Command, Option<Permit>) {
-    let mut command = dead_letter::command_of(raw);
+/// A command with a permit for its account where there is one to be had. Nothing is captured in the
+/// transaction that accepts a companion: what it makes ready comes next.
+fn with_permit(executor: &Executor, mut command: Command) -> (Command, Option<Permit>) {
     let Command::Accept(arrival) = &mut command else { return (command, None) };
     let account = arrival.notice.authorization.as_ref().map(|facts| &facts.account);
     let permit = account.and_then(|account| executor.try_permit(account));

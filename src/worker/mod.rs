@@ -9,7 +9,8 @@
 //! The loops carry; they decide nothing. Accepted work is handed on in memory, so the common path
 //! never waits for a poll; what memory loses, the watch finds by an indexed query.
 
-// messages in
+// messages in, and who may send them
+mod gate;
 mod intake;
 
 // calls to providers

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::crash;
 use crate::ledger::OutboxRow;
 use crate::message;
+use crate::message::sender::Claims;
 use crate::telemetry::{self, metric};
 use crate::worker::executor::Executor;
 
@@ -159,6 +160,7 @@ impl Relay {
             body: row.body,
             content_type: message::CONTENT_TYPE.to_owned(),
             traceparent: row.traceparent,
+            claims: Claims::default(),
         }
     }
 }

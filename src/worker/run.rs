@@ -30,6 +30,7 @@ use crate::worker::account::{Lane, Rules};
 use crate::worker::away;
 use crate::worker::desk::{at_desk, off_the_loop};
 use crate::worker::executor::Executor;
+use crate::worker::gate::Gate;
 use crate::worker::gauges::Gauges;
 use crate::worker::intake::{DeadIntake, WorkIntake};
 use crate::worker::relay::{Outbox, Relay};
@@ -64,6 +65,7 @@ pub enum Stop {
 /// A running worker.
 pub struct Worker {
     executor: Arc<Executor>,
+    gate: Arc<Gate>,
     consumers: Vec<Consumer>,
     publisher: Arc<Publisher>,
     relay: JoinHandle<()>,
@@ -111,8 +113,9 @@ impl Worker {
             searched: 0,
         };
         let (paused, is_paused) = watch::channel(false);
-        let work = Arc::new(WorkIntake { executor: Arc::clone(&executor) });
-        let dead = Arc::new(DeadIntake { executor: Arc::clone(&executor) });
+        let gate = Arc::new(Gate::new(settings.notices.clone()));
+        let work = Arc::new(WorkIntake { executor: Arc::clone(&executor), gate: Arc::clone(&gate) });
+        let dead = Arc::new(DeadIntake { executor: Arc::clone(&executor), gate: Arc::clone(&gate) });
         let work = Consumer::spawn(Arc::clone(&broker), Source::Work, work, is_paused.clone());
         let dead = Consumer::spawn(broker, Source::Dead, dead, is_paused);
         let watch = Watch {
@@ -132,6 +135,7 @@ impl Worker {
         let replays = tokio::spawn(replay::run(Arc::clone(&executor), stop_watch.clone()));
         Ok(Self {
             executor,
+            gate,
             replays,
             pruning: tokio::spawn(pruning.run(stop_watch.clone())),
             consumers: vec![work, dead],
@@ -147,6 +151,7 @@ impl Worker {
     /// Reads every secret anew that is in a file; a suspended account whose secret has changed is looked
     /// at at once. A secret that cannot be used is said aloud, and the one before stays in use.
     pub fn renew_secrets(&self) {
+        self.gate.renew();
         for lane in self.executor.lanes() {
             standing::renew_secret(lane);
             self.executor.pump(lane);

@@ -27,6 +27,7 @@ pub fn notices(first: usize, size: usize, exchange: &str) -> Vec<Outgoing> {
         body: notice(order, shipment),
         content_type: "application/cloudevents+json".to_owned(),
         traceparent: None,
+        claims: holdfast::message::sender::Claims::default(),
     };
     (1..).zip(shipments).map(outgoing).collect()
 }

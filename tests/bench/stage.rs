@@ -213,7 +213,7 @@ async fn fill(path: PathBuf, captures: usize) -> anyhow::Result<PathBuf> {
 /// The worker's defaults, with names of their own and more calls at a time.
 fn write_settings(dir: &Path, base: &str, concurrency: usize, ledger: &Path) -> anyhow::Result<PathBuf> {
     let secret = dir.join("client-secret");
-    std::fs::write(&secret, FLEX_CLIENT)?;
+    holdfast::private_file::write(&secret, FLEX_CLIENT)?;
     let name = dir.file_name().and_then(|name| name.to_str()).context("a directory has a name")?;
     let text = format!(
         r#"

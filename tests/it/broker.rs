@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use holdfast::broker::consumer::{Consumer, ConsumerState, Intake, IntakeStopped, Source};
+use holdfast::broker::consumer::{Consumer, ConsumerState, Delivered, Intake, IntakeStopped, Source};
 use holdfast::broker::local_node::LocalNode;
 use holdfast::broker::publisher::{Outgoing, PublishOutcome, Publisher, PublisherState};
 use holdfast::broker::session::{BrokerError, Session};
 use holdfast::broker::topology::{self, Topology, TopologyError};
-use holdfast::capture::notice::RawMessage;
 use holdfast::cli;
+use holdfast::message::sender::Claims;
 use holdfast::settings::{Broker, TopologyMode};
 use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
@@ -70,6 +70,7 @@ fn outgoing(row: i64, routing_key: &str) -> Outgoing {
         body: Bytes::from(format!("event {row}")),
         content_type: "application/cloudevents+json".into(),
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+        claims: Claims::default(),
     }
 }
 
@@ -490,13 +491,13 @@ struct Unreliable {
 }
 
 impl Intake for Unreliable {
-    async fn accept(&self, group: Vec<RawMessage>) -> Result<(), IntakeStopped> {
+    async fn accept(&self, group: Vec<Delivered>) -> Result<(), IntakeStopped> {
         tokio::task::yield_now().await;
         let roll = self.random.lock().unwrap().random_range(0..20);
         if roll == 0 {
             return Err(IntakeStopped);
         }
-        let bodies = group.iter().map(|message| String::from_utf8_lossy(&message.body).into_owned());
+        let bodies = group.iter().map(|message| String::from_utf8_lossy(&message.message.body).into_owned());
         self.committed.lock().unwrap().extend(bodies);
         if roll == 1 { Err(IntakeStopped) } else { Ok(()) }
     }

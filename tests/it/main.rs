@@ -12,6 +12,7 @@ mod backlog;
 mod bad_input;
 mod broker;
 mod by_hand;
+mod canary;
 mod clocks;
 mod companions;
 mod crash;
@@ -32,8 +33,11 @@ mod replay;
 mod restore;
 mod retention;
 mod runbook;
+mod senders;
 mod service;
 mod support;
+mod threat_model;
+mod tls;
 mod workers;
 
 // Of a process only Linux tells its peak of memory and lets others bound its files; and `script`, which

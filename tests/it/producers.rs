@@ -76,7 +76,14 @@ impl Sender {
     }
 
     /// Sends a message. Whether the program called it taken, and what else it said.
-    async fn sends(&self, world: &World, node: &LocalNode, management: &str, message: &str) -> (bool, String) {
+    async fn sends(
+        &self,
+        world: &World,
+        node: &LocalNode,
+        management: &str,
+        message: &str,
+        key: Option<(&str, &str)>,
+    ) -> (bool, String) {
         let file = world.directory().join(format!("{}.json", self.name));
         std::fs::write(&file, message).unwrap();
         let mut command = tokio::process::Command::new(&self.program);
@@ -85,6 +92,9 @@ impl Sender {
         let login = format!("http://{}:{}@", url.username(), url.password().unwrap());
         command.env("AMQP_URL", url.as_str()).env("VHOST", "%2F");
         command.env("MANAGEMENT_URL", management.replace("http://", &login));
+        if let Some((id, key)) = key {
+            command.env("SIGNING_KEY_ID", id).env("SIGNING_KEY", key);
+        }
         let ended = tokio::time::timeout(PATIENCE, command.output()).await.expect("an end in time").unwrap();
         (ended.status.success(), String::from_utf8_lossy(&ended.stderr).into_owned())
     }
@@ -94,18 +104,21 @@ impl Sender {
 async fn the_guides_programs_send_what_is_captured() {
     let (node, management) = managed().await;
     let world = World::at(broker_at(node.url("/"))).await;
-    let mut worker = world.worker();
+    let mut settings = std::fs::read_to_string(world.config()).unwrap();
+    settings.push_str("[notices.keys]\nshop-2026 = { env = \"SIGNING_KEY\" }\n");
+    std::fs::write(world.config(), settings).unwrap();
+    let mut worker = world.worker_with(&[("SIGNING_KEY", "0123456789abcdef0123456789abcdef")]);
     worker.consuming().await;
     let senders = Sender::all(&world);
     let mut orders = Vec::new();
     for sender in &senders {
         let order = world.order(sender.name, Account::Flex, &[("l1", 1, 1_999)]);
         let message = order.shipped("s1", &[("l1", 1)]).to_string();
-        let (taken, said) = sender.sends(&world, &node, &management, &message).await;
+        let (taken, said) = sender.sends(&world, &node, &management, &message, None).await;
         assert!(taken, "{} could not send: {said}", sender.name);
         let lost = message.replace("order.shipped", "nobody.listens");
         assert_ne!(lost, message);
-        let (taken, said) = sender.sends(&world, &node, &management, &lost).await;
+        let (taken, said) = sender.sends(&world, &node, &management, &lost, None).await;
         assert!(!taken, "{} does not notice that its message is lost: {said}", sender.name);
         orders.push(order);
     }
@@ -113,5 +126,19 @@ async fn the_guides_programs_send_what_is_captured() {
     assert!(outcomes.iter().all(|event| event.kind == "capture.succeeded"), "{outcomes:?}");
     let books = world.books();
     assert!(orders.iter().all(|order| books.find(&order.reference).unwrap().captured_minor == 1_999));
+    worker.stop().await;
+
+    // And to a worker that takes no other: the same programs sign.
+    let key = ("shop-2026", "0123456789abcdef0123456789abcdef");
+    let mut worker = world.worker_with(&[("HOLDFAST_NOTICES__SIGNATURES", "require"), ("SIGNING_KEY", key.1)]);
+    worker.consuming().await;
+    for sender in &senders {
+        let order = world.order(&format!("{}-signed", sender.name), Account::Flex, &[("l1", 1, 1_999)]);
+        let message = order.shipped("s1", &[("l1", 1)]).to_string();
+        let (taken, said) = sender.sends(&world, &node, &management, &message, Some(key)).await;
+        assert!(taken, "{} could not send: {said}", sender.name);
+    }
+    let outcomes = world.outcomes(2 * senders.len()).await;
+    assert!(outcomes.iter().all(|event| event.kind == "capture.succeeded"), "{outcomes:?}");
     worker.stop().await;
 }

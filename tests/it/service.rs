@@ -6,6 +6,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
+use holdfast::private_file;
 use holdfast::settings::Settings;
 use secrecy::ExposeSecret as _;
 use tokio::process::Command;
@@ -72,9 +73,9 @@ impl Manager {
         let credentials = world.directory().join("credentials");
         std::fs::create_dir(&credentials).unwrap();
         let flitt = Account::Flitt.name();
-        std::fs::write(credentials.join(format!("{name}_{flitt}")), Account::Flitt.secret()).unwrap();
+        private_file::write(&credentials.join(format!("{name}_{flitt}")), Account::Flitt.secret()).unwrap();
         let own = url_of_a_user_of_its_own(&world).await;
-        std::fs::write(credentials.join(format!("{name}_amqp-url")), own).unwrap();
+        private_file::write(&credentials.join(format!("{name}_amqp-url")), &own).unwrap();
         let url = world.broker.url.expose_secret();
         let written = std::fs::read_to_string(world.config()).unwrap();
         let file = world.directory().join(format!("{flitt}-secret"));
@@ -195,7 +196,7 @@ async fn the_unit_starts_watches_and_drains_a_worker() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_is_started_while_the_broker_is_away_and_says_so() {
     let mut manager = Manager::new(World::new().await).await;
-    std::fs::write(manager.credentials.join("secret_amqp-url"), "amqp://guest:guest@127.0.0.1:1/%2f").unwrap();
+    private_file::write(&manager.credentials.join("secret_amqp-url"), "amqp://guest:guest@127.0.0.1:1/%2f").unwrap();
     let mut worker = manager.start();
     manager.hears(|said| said == "READY=1").await;
     manager.hears(|said| said.starts_with("STATUS=not ready: consuming: ")).await;
@@ -227,7 +228,7 @@ fn every_settings_file_that_is_delivered_is_one() {
         ("ledger-url", "postgres://holdfast:secret@db/holdfast"),
         ("flitt-ge", "a secret"),
     ] {
-        std::fs::write(dir.path().join(name), secret).unwrap();
+        private_file::write(&dir.path().join(name), secret).unwrap();
     }
     let environment = || [("FLITT_TEST_SECRET".to_owned(), "test".to_owned())].into_iter();
     for delivered in

@@ -8,7 +8,7 @@ use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::capture::decide::{Arrival, Command, Context};
 use crate::capture::event::FailureReason;
 use crate::capture::fee::FeeAgain;
-use crate::capture::notice::AuthorizationFacts;
+use crate::capture::notice::{AuthorizationFacts, RejectionReason};
 use crate::capture::policy::{Captures, OnExpiry};
 use crate::capture::records::{
     Authorization, AuthorizationKey, Capture, ForeignStanding, OrderKey, Shipment, ShipmentKey, SingleUse,
@@ -50,6 +50,11 @@ fn of_message(letter: &DeadLetter, message: Option<Command>) -> Result<Way, WhyN
     if letter.is_cut() {
         let message = "only the beginning of its message is kept: have it sent again, smaller";
         return Err(WhyNot::new(WhyNotKind::MessageLost, message));
+    }
+    if letter.reason == RejectionReason::Unauthenticated.as_str() {
+        // Its signature came beside it, and is not kept: to take it now would be to take it from anybody.
+        let message = "it is not from somebody who may send one: have it sent again by somebody who may, signed";
+        return Err(WhyNot::new(WhyNotKind::StillRejected, message));
     }
     match message {
         Some(Command::Reject(reject)) => {

@@ -318,6 +318,32 @@ fn a_message_that_is_still_wrong_stays_as_it_was() {
     assert_eq!(why_not(&reply), WhyNotKind::StillRejected);
 }
 
+/// Its body may be a good one: what it lacked was beside it.
+#[test]
+fn a_message_of_nobody_who_may_send_is_never_replayed() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)));
+    world.accept(draft("o", "s1").amount("30.00"));
+    let raw = world.letter_for("conflict").raw.expect("kept");
+    let rejection = Rejection {
+        reason: RejectionReason::Unauthenticated,
+        path: "$".to_owned(),
+        message: "it is not signed".to_owned(),
+        order: None,
+        shipment: None,
+        event_id: None,
+    };
+    world.tell(Command::Reject(Box::new(Reject { rejection, raw })));
+    let before = world.letter_for("unauthenticated");
+    let good = draft("o2", "s1").amount("20.00").on(authorized(OFTEN, "r2", 5_000)).command();
+    world.news();
+    let replay = Replay { letter: before.id, job: JOB, message: Some(good) };
+    let reply = world.tell(Command::Replay(Box::new(replay)));
+    assert_eq!(why_not(&reply), WhyNotKind::StillRejected);
+    assert_eq!(world.letter_for("unauthenticated"), before);
+    assert!(world.news().is_empty());
+}
+
 #[test]
 fn what_an_order_owes_beyond_its_shipments_is_tried_again() {
     let mut world = World::new();

@@ -17,6 +17,8 @@ use crate::broker::session::Session;
 use crate::broker::topology;
 use crate::http::Readiness;
 use crate::message;
+use crate::message::sender::Claims;
+use crate::private_file;
 use crate::sandbox::{FLEX_CLIENT, FLITT_MERCHANT, FONDY_MERCHANT, Running, Sandbox, TEST_SECRET};
 use crate::settings::Settings;
 use crate::worker::Worker;
@@ -70,6 +72,7 @@ impl Stage {
             body: Bytes::from(body),
             content_type: message::CONTENT_TYPE.to_owned(),
             traceparent: None,
+            claims: Claims::default(),
         };
         let outcomes = self.publisher.publish((1..).zip(bodies).map(outgoing).collect()).await;
         match outcomes.into_iter().find(|outcome| *outcome != PublishOutcome::Published) {
@@ -115,8 +118,8 @@ fn settings(dir: &Path, sandbox: &Running, url: &SecretString) -> anyhow::Result
     let base = sandbox.base_url();
     let merchant_secret = dir.join("merchant-secret");
     let client_secret = dir.join("client-secret");
-    std::fs::write(&merchant_secret, TEST_SECRET)?;
-    std::fs::write(&client_secret, FLEX_CLIENT)?;
+    private_file::write(&merchant_secret, TEST_SECRET)?;
+    private_file::write(&client_secret, FLEX_CLIENT)?;
     let suffix = Uuid::new_v4().simple().to_string();
     let text = format!(
         r#"

@@ -136,6 +136,7 @@ fn wrong(about: String, error: &BrokerError) -> Check {
         ) => Check::from_words(Outcome::Problem, about, &error.to_string()),
         BrokerError::Url
         | BrokerError::CaFile { .. }
+        | BrokerError::ClientFiles { .. }
         | BrokerError::NameTooLong { .. }
         | BrokerError::Connect { .. }
         | BrokerError::Nowhere { .. }

@@ -3,12 +3,15 @@
 //! meaning of `sslmode`. Connects to nothing, and never shows a password.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
+
+use crate::private_file::{self, Group};
+use crate::tls::ClientFiles;
 
 /// The schemes of an address.
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
@@ -24,6 +27,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 pub struct Address {
     pub(super) config: Config,
     pub(super) tls: Tls,
+    /// Our own certificate, for a server that asks for one.
+    pub(super) client_files: Option<ClientFiles>,
     url: SecretString,
 }
 
@@ -51,11 +56,14 @@ impl Address {
         }
         let (rest, parameters) = text.split_once('?').unwrap_or((text, ""));
         let (mut mode, mut root, mut others) = ("prefer", None, Vec::new());
+        let (mut certificate, mut key) = (None, None);
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=') {
                 Some(("sslmode", value)) => mode = value,
-                Some(("sslrootcert", value)) if value != "system" => root = Some(path(value)?),
+                Some(("sslrootcert", value)) if value != "system" => root = Some(path("sslrootcert", value)?),
                 Some(("sslrootcert", _)) => {}
+                Some(("sslcert", value)) => certificate = Some(path("sslcert", value)?),
+                Some(("sslkey", value)) => key = Some(path("sslkey", value)?),
                 _ => others.push(parameter),
             }
         }
@@ -74,6 +82,7 @@ impl Address {
             _ => return Err("has an sslmode that is none of disable, prefer, require, verify-full".to_owned()),
         };
         check(&config, &tls)?;
+        let client_files = client_files(certificate, key)?;
         // A socket is not encrypted, whatever the mode.
         let is_local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
         let tls = if is_local { Tls::Disable } else { tls };
@@ -88,7 +97,7 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("holdfast");
         }
-        Ok(Self { config, tls, url: url.clone() })
+        Ok(Self { config, tls, client_files, url: url.clone() })
     }
 
     /// The address as it was given, password and all.
@@ -125,16 +134,34 @@ fn check(config: &Config, tls: &Tls) -> Result<(), String> {
         return Err("names no database: use postgres://USER@HOST/DATABASE".to_owned());
     }
     match tls {
-        Tls::Verified(Some(file)) => std::fs::File::open(file)
-            .map(drop)
-            .map_err(|error| format!("names the sslrootcert {}, which cannot be read: {error}", file.display())),
+        Tls::Verified(Some(file)) => readable("sslrootcert", file),
         Tls::Disable | Tls::Unverified | Tls::Verified(None) => Ok(()),
     }
 }
 
-fn path(value: &str) -> Result<PathBuf, String> {
+/// Our own certificate: both files or none.
+fn client_files(certificate: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<ClientFiles>, String> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            readable("sslcert", &certificate)?;
+            private_file::open(&key, Group::Ours).map_err(|why| format!("has an sslkey that {why}"))?;
+            Ok(Some(ClientFiles { certificate, key }))
+        }
+        (None, None) => Ok(None),
+        (Some(_), None) => Err("has an sslcert without its sslkey".to_owned()),
+        (None, Some(_)) => Err("has an sslkey without its sslcert".to_owned()),
+    }
+}
+
+fn readable(parameter: &str, file: &Path) -> Result<(), String> {
+    std::fs::File::open(file)
+        .map(drop)
+        .map_err(|error| format!("names the {parameter} {}, which cannot be read: {error}", file.display()))
+}
+
+fn path(parameter: &str, value: &str) -> Result<PathBuf, String> {
     let decoded = percent_encoding::percent_decode_str(value).decode_utf8();
-    decoded.map(|text| PathBuf::from(text.as_ref())).map_err(|_| "has an sslrootcert that is not UTF-8".to_owned())
+    decoded.map(|text| PathBuf::from(text.as_ref())).map_err(|_| format!("has an {parameter} that is not UTF-8"))
 }
 
 impl fmt::Debug for Address {
@@ -201,7 +228,10 @@ mod tests {
         for (url, word) in [
             ("mysql://u:hunter2@h/d", "postgres://"),
             ("postgres://u:hunter2@h:port/d", "not an address"),
-            ("postgres://u:hunter2@h/d?sslcert=hunter2", "not an address"),
+            ("postgres://u:hunter2@h/d?sslpassword=hunter2", "not an address"),
+            ("postgres://u:hunter2@h/d?sslcert=/none", "without its sslkey"),
+            ("postgres://u:hunter2@h/d?sslkey=/none", "without its sslcert"),
+            ("postgres://u:hunter2@h/d?sslcert=/none&sslkey=/none", "sslcert /none, which cannot be read"),
             ("postgres://u:hunter2@h/d?sslmode=hunter2", "sslmode"),
             ("postgres://u:hunter2@h/d?sslmode=verify-full&sslrootcert=/none", "cannot be read"),
             ("postgres://u:hunter2@/d", "no host"),

@@ -193,6 +193,25 @@ impl LocalServer {
         self.crash_and_restart()
     }
 
+    /// Has only clients come in over TCP that have a certificate of this authority (PEM) in the name of their
+    /// user, instead of a password; to be called after [`LocalServer::serve_tls`].
+    ///
+    /// # Errors
+    /// [`LocalServerError`].
+    pub fn demand_certificates(&self, authority: &str) -> Result<(), LocalServerError> {
+        let data = self.dir.join("data");
+        let write = || {
+            write_private(&data.join("clients.crt"), authority, self.user)?;
+            let rules = "local all all trust\nhostssl all all 127.0.0.1/32 cert\nhostssl all all ::1/128 cert\n";
+            write_private(&data.join("pg_hba.conf"), rules, self.user)?;
+            let path = data.join("postgresql.auto.conf");
+            let settings = std::fs::read_to_string(&path)?;
+            std::fs::write(&path, settings + "ssl_ca_file = 'clients.crt'\n")
+        };
+        write().map_err(|source| LocalServerError::Io { dir: self.dir.clone(), source })?;
+        self.crash_and_restart()
+    }
+
     /// The next start is as a standby, of nobody.
     ///
     /// # Errors

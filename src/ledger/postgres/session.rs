@@ -45,7 +45,7 @@ pub(super) async fn connect(address: &Address, purpose: Purpose) -> Result<Sessi
             client
         }
         Tls::Unverified | Tls::Verified(_) => {
-            let connector = tls::connector(&address.tls).map_err(Trouble::fatal)?;
+            let connector = tls::connector(address).map_err(Trouble::fatal)?;
             let (client, connection) = address.config.connect(connector).await?;
             drop(tokio::spawn(connection));
             client

@@ -10,20 +10,27 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::address::Tls;
+use super::address::{Address, Tls};
 
 /// What makes an encrypted connection, as the address wants it.
-pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, String> {
+pub(super) fn connector(address: &Address) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    let config = match tls {
-        Tls::Verified(file) => builder.with_root_certificates(roots(file.as_deref())?).with_no_client_auth(),
-        Tls::Unverified | Tls::Disable => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-            .with_no_client_auth(),
+    let builder = match &address.tls {
+        Tls::Verified(file) => builder.with_root_certificates(roots(file.as_deref())?),
+        Tls::Unverified | Tls::Disable => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        }
+    };
+    let config = match &address.client_files {
+        Some(files) => {
+            let unusable = |why: String| format!("the sslcert or sslkey of the address: {why}");
+            let (chain, key) = files.read().map_err(unusable)?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| unusable(error.to_string()))?
+        }
+        None => builder.with_no_client_auth(),
     };
     Ok(MakeRustlsConnect::new(config))
 }

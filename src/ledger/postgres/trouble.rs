@@ -7,6 +7,13 @@ use std::io;
 use tokio_postgres::error::SqlState;
 
 use crate::ledger::LedgerError;
+use crate::tls;
+
+/// What an error of TLS tells to set.
+const TLS_NAMES: tls::Names = tls::Names {
+    authorities: "sslrootcert of the ledger's address",
+    identity: "sslcert and sslkey of the ledger's address",
+};
 
 /// Why something did not work.
 #[derive(Debug)]
@@ -77,7 +84,12 @@ impl Trouble {
 fn words(error: &tokio_postgres::Error) -> String {
     if let Some(said) = error.as_db_error() {
         let of = said.constraint().map(|name| format!(" ({name})")).unwrap_or_default();
-        return format!("{}{of} [{}]", said.message(), said.code().code());
+        // The server completes the handshake, and misses our certificate afterwards.
+        let is_missed = *said.code() == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+            && said.message().contains("client certificate");
+        let way_out = is_missed.then(|| format!("; name one and its key in {}", TLS_NAMES.identity));
+        return format!("{}{of} [{}]{}", said.message(), said.code().code(), way_out.unwrap_or_default());
     }
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+    let way_out = tls::way_out(error, TLS_NAMES);
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}{way_out}"))
 }

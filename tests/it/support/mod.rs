@@ -11,6 +11,7 @@
 
 pub mod adapter;
 pub mod audit;
+pub mod certificates;
 pub mod copy;
 pub mod fixture;
 pub mod keeper;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use holdfast::broker::consumer::{Consumer, Intake, IntakeStopped};
+use holdfast::broker::consumer::{Consumer, Delivered, Intake, IntakeStopped};
 use holdfast::broker::local_node::LocalNode;
 use holdfast::broker::session::Session;
 use holdfast::capture::notice::RawMessage;
@@ -77,6 +78,7 @@ pub fn broker_at(url: SecretString) -> Broker {
     Broker {
         url,
         ca_file: None,
+        client_files: None,
         management_url: None,
         topology: TopologyMode::Declare,
         declare_orders: true,
@@ -217,7 +219,8 @@ pub fn by_hand() -> (Arc<ByHand>, Groups) {
 }
 
 impl Intake for ByHand {
-    async fn accept(&self, group: Vec<RawMessage>) -> Result<(), IntakeStopped> {
+    async fn accept(&self, group: Vec<Delivered>) -> Result<(), IntakeStopped> {
+        let group = group.into_iter().map(|delivered| delivered.message).collect();
         let (answer, answered) = oneshot::channel();
         self.0.send(Handed { group, answer }).map_err(|_| IntakeStopped)?;
         answered.await.unwrap_or(Err(IntakeStopped))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use holdfast::ledger::postgres::local_server::{Database, LocalServer};
 use rusqlite::{Connection, OpenFlags};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::copy;
 
@@ -43,6 +43,14 @@ impl Store {
         match self {
             Self::Sqlite(file) => format!("sqlite:{}", file.display()),
             Self::Postgres(database) => database.url.expose_secret().to_owned(),
+        }
+    }
+
+    /// The same over TCP, with a password, where it is in PostgreSQL.
+    pub fn tcp_url(&self) -> SecretString {
+        match self {
+            Self::Sqlite(_) => panic!("a file has no password"),
+            Self::Postgres(database) => database.tcp_url.clone(),
         }
     }
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use holdfast::broker::session::Session;
 use holdfast::broker::topology::{self, Topology};
+use holdfast::private_file;
 use holdfast::sandbox::{Books, Fault, Faults, NewAuthorization, Operation, Rule, Running, Sandbox};
 use holdfast::settings::Broker;
 use rusqlite::Connection;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -222,9 +223,19 @@ impl World {
             .await
     }
 
+    /// For `ledger.url`, as the settings have it.
+    pub fn ledger_url(&self) -> String {
+        self.store.url()
+    }
+
+    /// The same over TCP, with a password.
+    pub fn ledger_over_tcp(&self) -> SecretString {
+        self.store.tcp_url()
+    }
+
     /// Puts a secret where an account's is read from.
     pub fn give_secret(&self, account: Account, secret: &str) {
-        std::fs::write(self.secret_file(account), secret).unwrap();
+        private_file::write(&self.secret_file(account), secret).unwrap();
     }
 
     fn secret_file(&self, account: Account) -> PathBuf {
