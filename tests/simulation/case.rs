@@ -43,13 +43,13 @@ impl Case {
 
     /// What the environment asks to be repeated.
     pub fn asked_for() -> Option<Self> {
-        let case = Self::of(setting("HOLDFAST_TEST_SEED")?).as_asked();
+        let case = Self::of(setting("HOLDFAST_TEST_SEED")?).limited();
         let way = setting("HOLDFAST_TEST_WAY").unwrap_or_default();
         Some(Self { way, is_jumping: setting("HOLDFAST_TEST_JUMPING").is_some(), ..case })
     }
 
     /// Without what the environment asks to leave out.
-    pub fn as_asked(mut self) -> Self {
+    pub fn limited(mut self) -> Self {
         self.steps = setting("HOLDFAST_TEST_STEPS").unwrap_or(STEPS);
         if let Some(orders) = list("HOLDFAST_TEST_ORDERS") {
             self.orders = orders.iter().map(|number| number.parse().expect("numbers of orders")).collect();

@@ -29,10 +29,10 @@ is_caught! {
     replan_on_change: ReplanOnChange breaks ["an intent never changes"], near 0;
     replan_on_change_key_has_amount: ReplanWithNewKey breaks ["an intent never changes"], near 0;
     resend_after_horizon: ResendAfterHorizon breaks ["S1"], near 0;
-    no_send_deadline: NoSendDeadline breaks ["S1", "S7"], near 0;
+    no_send_deadline: NoSendDeadline breaks ["S1", "S7"], near 540;
     no_fence: NoFence breaks ["S11"], near 0;
-    read_only_after_window: ReadOnlyAfterWindow breaks ["L1"], near 0;
-    refusal_stays_open: RefusalStaysOpen breaks ["L1"], near 0;
+    read_only_after_window: ReadOnlyAfterWindow breaks ["L1"], near 8;
+    refusal_stays_open: RefusalStaysOpen breaks ["L1"], near 7;
     foreign_stays_open: ForeignStaysOpen breaks ["L1"], near 0;
     no_quiet: NoQuiet breaks ["S7", "S1"], near 0;
 }
@@ -41,8 +41,9 @@ is_caught! {
 /// It was last found near this seed.
 fn catch(mutant: Mutant, promises: &[&str], near: u64) {
     let live = |seed| World::new(&Case::of(seed), None).live();
-    let is_right = |caught: &Box<Failure>| promises.iter().any(|promise| caught.what.contains(promise));
-    let mut worlds = (near..near + WORLDS).filter_map(|seed| mutant::with(Some(mutant), || live(seed)).err());
+    let is_right = |caught: &Failure| promises.iter().any(|promise| caught.what.contains(promise));
+    let mut worlds =
+        (near..near + WORLDS).filter_map(|seed| mutant::with(Some(mutant), || live(seed)).err().map(|caught| *caught));
     let name = mutant.as_str();
     let caught =
         worlds.find(is_right).unwrap_or_else(|| panic!("{name} breaks none of {promises:?} in {WORLDS} worlds"));

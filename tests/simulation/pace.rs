@@ -13,10 +13,14 @@ use holdfast::ledger::memory::Tables;
 use crate::worker::{Stage, now};
 use crate::world::World;
 
+/// When something is due next, if ever.
+#[derive(Clone, Copy)]
+struct Next(Option<Timestamp>);
+
 /// What was looked up, until the ledger changes.
 #[derive(Default)]
 pub struct Pace {
-    next: Option<Option<Timestamp>>,
+    next: Option<Next>,
     due: Option<(Timestamp, Rc<[Ready]>)>,
 }
 
@@ -76,11 +80,11 @@ impl World {
 
     /// When the ledger has something due next, by the machine's clock, which may be wrong.
     fn next_due(&mut self) -> Option<Timestamp> {
-        if let Some(next) = self.pace.next {
+        if let Some(Next(next)) = self.pace.next {
             return next;
         }
         let next = self.find_next_due(&self.ledger.tables());
-        self.pace.next = Some(next);
+        self.pace.next = Some(Next(next));
         next
     }
 

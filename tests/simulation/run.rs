@@ -18,7 +18,7 @@ const SAID_EVERY: u64 = 10_000;
 
 /// Lives so many worlds, on all cores, and adds up what happened. The first that fails is made smaller, and told.
 pub fn live_all(seeds: u64, case: impl Fn(u64) -> Case + Sync) -> Tally {
-    let case = |seed| case(seed).as_asked();
+    let case = |seed| case(seed).limited();
     let from = setting("HOLDFAST_TEST_FROM").unwrap_or(0);
     let keeps_going = setting("HOLDFAST_TEST_KEEP_GOING").is_some();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

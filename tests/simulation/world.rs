@@ -29,7 +29,7 @@ use crate::pace::Pace;
 use crate::provider::Authorization;
 use crate::scenario::{Message, Name, Scenario, SimOrder};
 use crate::setting;
-use crate::worker::Job;
+use crate::worker::{Job, Worker};
 
 /// Workers that share a ledger at most.
 const WORKERS_MAX: u32 = 3;
@@ -232,7 +232,7 @@ impl World {
             Some(at) => self.tick(at.saturating_sub(now)),
             None if !self.ghosts.is_empty() => self.ghost_step()?,
             None if !self.broker.is_done() => return Err("L3: something stays unacknowledged".to_owned()),
-            None if !self.crew.all().all(|worker| worker.is_idle()) => {
+            None if !self.crew.all().all(Worker::is_idle) => {
                 return Err("L1: a worker has something it cannot do".to_owned());
             }
             None => return Ok(false),
