@@ -21,7 +21,7 @@ macro_rules! is_caught {
 }
 
 is_caught! {
-    reject_is_final: RejectIsFinal breaks ["S7"], near 0;
+    reject_is_final: RejectIsFinal breaks ["S7"], near 81;
     absence_is_failure: AbsenceIsFailure breaks ["S7"], near 0;
     timeout_is_failure: TimeoutIsFailure breaks ["S7"], near 0;
     used_is_success: UsedIsSuccess breaks ["S7"], near 0;
@@ -34,7 +34,7 @@ is_caught! {
     read_only_after_window: ReadOnlyAfterWindow breaks ["L1"], near 8;
     refusal_stays_open: RefusalStaysOpen breaks ["L1"], near 7;
     foreign_stays_open: ForeignStaysOpen breaks ["L1"], near 0;
-    no_quiet: NoQuiet breaks ["S7", "S1"], near 0;
+    no_quiet: NoQuiet breaks ["S7", "S1"], near 81;
 }
 
 /// The first world in which the shortcut breaks a promise, for the right reason; without it, it holds.
