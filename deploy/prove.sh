@@ -16,7 +16,7 @@ Runs what proves the promises and takes longer than ./deploy/test.sh, and writes
   ./deploy/prove.sh --report DIR storm    the report and the logs go there instead of target/proof
 
   auditor      the auditor from outside finds every violation that is planted
-  simulation   random worlds                             SEEDS=2000
+  simulation   random worlds                             SEEDS=100000
   model        all states of the protocol, large bounds
   crashes      a worker dies at every named point
   syscalls     SIGKILL and errors at every system call of one capture
@@ -56,7 +56,7 @@ done
 # run_SECTION: `proves` with the command; or `lacks` with why not.
 run_auditor() { proves python3 -m unittest discover -s tests/auditor; }
 run_simulation() {
-    HOLDFAST_TEST_SEEDS="${SEEDS:-2000}" proves cargo test --release --test simulation -- --nocapture
+    HOLDFAST_TEST_SEEDS="${SEEDS:-100000}" proves cargo test --release --test simulation -- --nocapture
 }
 run_model() {
     HOLDFAST_MODEL_BOUND=large proves cargo test --release --test model -- --nocapture

@@ -7,6 +7,7 @@ use crate::capture::decide::{Arrival, Context, Note, Reply};
 use crate::capture::event::FailureReason;
 use crate::capture::outcome;
 use crate::capture::records::ShipmentKey;
+use crate::capture::restored;
 use crate::capture::why::Missing;
 use crate::clock::{self, Timestamp};
 
@@ -62,7 +63,8 @@ pub(super) fn give_up_rejected(
 }
 
 fn give_up_at(books: &Books, shipment: ShipmentKey, context: Context<'_>) -> Timestamp {
-    clock::after(books.shipment(shipment).accepted_at, context.policy.awaiting_max)
+    let since = restored::waits_since(books, books.shipment(shipment).accepted_at);
+    clock::after(since, context.policy.awaiting_max)
 }
 
 fn give_up(

@@ -14,6 +14,7 @@ use crate::capture::notice::RawMessage;
 use crate::capture::records::{
     Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, NamedBy, OrderKey, ShipmentKey,
 };
+use crate::capture::restored;
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, EventId, Reference, ShipmentId};
 use crate::money::Money;
@@ -305,6 +306,10 @@ pub(super) fn set_aside(
 ) -> Failure {
     let reason = cause.reason.as_str();
     let code = cause.provider_code.as_deref();
+    let authorization =
+        outcome.authorization.as_ref().and_then(|(account, name)| books.authorization_key(account, name));
+    let is_unsure =
+        cause.resolved_by == ResolvedBy::Local && restored::may_have_captured(books, authorization, context);
     books.add_dead_letter(DeadLetter {
         id: what.id,
         reason,
@@ -331,7 +336,7 @@ pub(super) fn set_aside(
         provider_code: cause.provider_code.clone(),
         message: cause.message.clone(),
         retryable: cause.reason.is_retryable(),
-        money_may_have_moved: cause.reason == FailureReason::CapturedElsewhere,
+        money_may_have_moved: cause.reason == FailureReason::CapturedElsewhere || is_unsure,
         next_action: cause.reason.next_action(),
         dead_letter: what.id,
     }

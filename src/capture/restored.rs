@@ -13,6 +13,7 @@ use crate::capture::decide::{Context, Due, Evidence, Note, Ready, Reply};
 use crate::capture::due;
 use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::{AuthorizationView, Doubt, DoubtKind, Reading, SeenCapture};
+use crate::capture::fee;
 use crate::capture::foreign;
 use crate::capture::outcome::{self, Cause};
 use crate::capture::policy::Captures;
@@ -22,9 +23,13 @@ use crate::capture::retry;
 use crate::capture::settle;
 use crate::capture::small;
 use crate::capture::states::CaptureState;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::ids::{AccountName, CaptureId};
 use crate::money::Money;
+
+/// For so long after a restore the first capture on a new authorization is preceded by a read: its notice
+/// may have come before, in the time that was lost. No card authorization lives longer.
+pub const READ_FIRST_FOR: Duration = Duration::from_hours(24 * 90);
 
 /// Answers that cannot be relied on, after which a restore waits for an authorization no longer. Nothing
 /// is sent on it until it can be read.
@@ -38,9 +43,33 @@ pub(super) fn is_unread(record: &Authorization) -> bool {
 /// What a new authorization needs. Where the ledger was restored not long ago, a notice may have come before,
 /// in the time that was lost, and was captured: under its key, where there are keys.
 pub(super) fn of_new(books: &Books, account: &AccountName, context: Context<'_>) -> Option<Restored> {
-    let is_recent = books.read_first_until.is_some_and(|until| context.now.wall < until);
     let is_several = context.policy.accounts.get(account).is_some_and(|it| it.captures == Captures::Multiple);
-    (is_recent && is_several).then_some(Restored::Unread)
+    (is_recent(books, context) && is_several).then_some(Restored::Unread)
+}
+
+/// Was the ledger restored not long ago?
+fn is_recent(books: &Books, context: Context<'_>) -> bool {
+    books.read_first_until.is_some_and(|until| context.now.wall < until)
+}
+
+/// Since when something waits that came at the instant. What the ledger was restored with waits anew: what it
+/// lacks may have come in the time that was lost, and is about to come again.
+pub(super) fn waits_since(books: &Books, at: Timestamp) -> Timestamp {
+    let restored_at = books.read_first_until.map(|until| clock::before(until, READ_FIRST_FOR));
+    restored_at.map_or(at, |restored_at| at.max(restored_at))
+}
+
+/// What our own rules refuse may have been captured in the time that was lost, when notices came in another
+/// order: nothing says otherwise where there are no keys, or where keys were found of which no notice has come.
+pub(super) fn may_have_captured(books: &Books, authorization: Option<AuthorizationKey>, context: Context<'_>) -> bool {
+    if !is_recent(books, context) {
+        return false;
+    }
+    let Some(record) = authorization.map(|key| books.authorization(key)) else { return true };
+    match context.policy.accounts.get(&record.account).map(|account| account.captures) {
+        Some(Captures::Multiple) => is_unread(record) || !found(record).is_empty(),
+        Some(Captures::Single) | None => true,
+    }
 }
 
 /// What is ready of an authorization that has to be read first.
@@ -188,8 +217,8 @@ pub(super) fn claim(
     }
     let seen = find(books, authorization, outcome::would_be_id(books, shipment)?)?;
     let (waiting, total) = small::with_waiting(books, shipment, authorization, amount);
-    // Worked out anew in another order of arrival it may differ by the smallest unit: what was captured
-    // is what it comes to, and what comes after it makes up for that.
+    // Worked out anew in another order of arrival it may differ, by the smallest unit or by the delivery fee:
+    // what was captured is what it comes to, and what comes after it makes up for that.
     let own = amount.minor() + seen.amount.minor() - total.minor();
     let own = Money::from_minor(own, amount.currency()).unwrap_or(amount);
     books.shipment_mut(shipment).amount = Some(own);
@@ -200,7 +229,10 @@ pub(super) fn claim(
     let kind = if waiting.is_empty() { CaptureKind::Shipment } else { CaptureKind::Batch };
     let capture = outcome::plan_capture(books, &[&waiting[..], &[shipment]].concat(), kind, seen.amount, context);
     let subject = outcome::subject(books, shipment);
-    Some(settle_found(books, capture, seen, context).about(subject))
+    let mut reply = settle_found(books, capture, seen, context).about(subject);
+    // Where it is the last of its order, nothing comes after it: the difference is captured by itself.
+    reply.ready = fee::take(books, order, None, context).ready;
+    Some(reply)
 }
 
 /// A planned capture stands under a key that was found: it is captured.

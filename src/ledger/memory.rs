@@ -60,8 +60,19 @@ pub struct Tables {
     pub replays: Vec<ReplayRecord>,
     /// As after a restore from a backup.
     pub read_first_until: Option<Timestamp>,
+    /// What was written since somebody looked, where somebody wants to know.
+    pub touched: Option<Touched>,
     outcomes: HashSet<(OutcomeOf, u32)>,
     next_row: i64,
+}
+
+/// Records that were written, perhaps more than once.
+#[derive(Debug, Clone, Default)]
+pub struct Touched {
+    /// Captures.
+    pub captures: Vec<CaptureKey>,
+    /// Authorizations.
+    pub authorizations: Vec<AuthorizationKey>,
 }
 
 impl MemoryLedger {
@@ -395,6 +406,10 @@ impl Store for Tables {
     fn write(&mut self, books: &Books, outbox: &[OutboxRow]) -> Result<(), StoreError> {
         self.check(books)?;
         self.next_row = books.next_row();
+        if let Some(touched) = &mut self.touched {
+            touched.captures.extend(books.captures().changed().iter().map(|entry| entry.value.key));
+            touched.authorizations.extend(books.authorizations().changed().iter().map(|entry| entry.value.key));
+        }
         self.orders.extend(books.orders().changed().into_iter().map(|e| (e.value.key, e.value.clone())));
         self.authorizations
             .extend(books.authorizations().changed().into_iter().map(|e| (e.value.key, e.value.clone())));

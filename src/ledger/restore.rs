@@ -11,7 +11,7 @@ use rusqlite::params;
 
 use crate::capture::decide::{Due, Ready};
 use crate::capture::records::AuthorizationKey;
-use crate::capture::restored::ANSWERS_MAX;
+use crate::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR};
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
 use crate::ledger::codec::{At, corrupt, instant};
@@ -19,10 +19,6 @@ use crate::ledger::moving;
 use crate::ledger::session::{self, Row, Session, SessionError};
 use crate::ledger::sqlite::{lock, open_error, open_for_writing};
 use crate::ledger::{LedgerError, Source};
-
-/// For so long after a restore the first capture on a new authorization is preceded by a read: its notice
-/// may have come before, in the time that was lost. No card authorization lives longer.
-const READ_FIRST_FOR: Duration = Duration::from_hours(24 * 90);
 
 /// Marks every open authorization to be read before anything is captured: those with anything planned, in
 /// doubt or waiting, and those with room left whose end is not known. Everything that was marked before is

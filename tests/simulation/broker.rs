@@ -1,26 +1,27 @@
 //! The queue of shipment notices: at least once, in any order.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 use rand::Rng;
 
 use crate::scenario::Message;
 
-/// A queue with one consumer.
+/// A queue with any number of consumers.
 #[derive(Default)]
 pub struct Broker {
     /// What is published later, the next one first.
-    upcoming: VecDeque<Message>,
-    ready: Vec<Message>,
+    upcoming: VecDeque<Rc<Message>>,
+    ready: Vec<Rc<Message>>,
     /// Delivered and not acknowledged, by delivery tag.
-    unacknowledged: BTreeMap<u64, Message>,
+    unacknowledged: BTreeMap<u64, Rc<Message>>,
     next_tag: u64,
 }
 
 impl Broker {
     /// A queue to which `messages` will be published.
-    pub fn new(messages: Vec<Message>) -> Self {
+    pub fn new(messages: Vec<Rc<Message>>) -> Self {
         Self { upcoming: messages.into(), ..Self::default() }
     }
 
@@ -42,29 +43,25 @@ impl Broker {
     }
 
     /// Delivers any message.
-    pub fn deliver(&mut self, rng: &mut impl Rng) -> u64 {
+    pub fn deliver(&mut self, rng: &mut impl Rng) -> (u64, Rc<Message>) {
         let message = self.ready.swap_remove(rng.random_range(0..self.ready.len()));
         self.next_tag += 1;
-        self.unacknowledged.insert(self.next_tag, message);
-        self.next_tag
+        self.unacknowledged.insert(self.next_tag, Rc::clone(&message));
+        (self.next_tag, message)
     }
 
-    /// A message that was delivered.
-    pub fn delivered(&self, tag: u64) -> &Message {
-        &self.unacknowledged[&tag]
+    /// A consumer has taken a message over for good; nothing, where the broker had lost it before.
+    pub fn acknowledge(&mut self, tag: u64) -> Option<Rc<Message>> {
+        self.unacknowledged.remove(&tag)
     }
 
-    /// The consumer has taken a message over for good.
-    pub fn acknowledge(&mut self, tag: u64) -> Message {
-        self.unacknowledged.remove(&tag).expect("a tag is acknowledged once")
-    }
-
-    /// The consumer is gone: what it had not acknowledged comes again. Returns how many messages.
-    pub fn lose_consumer(&mut self) -> usize {
-        let lost = std::mem::take(&mut self.unacknowledged);
-        let count = lost.len();
-        self.ready.extend(lost.into_values());
-        count
+    /// A consumer is gone: what it had not acknowledged comes again. Returns how many messages.
+    pub fn lose(&mut self, tags: impl Iterator<Item = u64>) -> usize {
+        let before = self.ready.len();
+        for tag in tags {
+            self.ready.extend(self.unacknowledged.remove(&tag));
+        }
+        self.ready.len() - before
     }
 
     /// Is everything published and acknowledged?

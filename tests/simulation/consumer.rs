@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use holdfast::ids::CaptureId;
+use holdfast::ids::{AccountName, CaptureId, Reference};
 use holdfast::ledger::OutboxRow;
 use serde_json::Value;
 use uuid::Uuid;
+
+use crate::scenario::Name;
 
 /// Everything that was published.
 #[derive(Default)]
@@ -34,6 +36,12 @@ impl Told {
     /// The capture's id.
     pub fn capture(&self) -> Option<CaptureId> {
         Uuid::parse_str(self.text("capture_id")).ok().map(CaptureId::from_uuid)
+    }
+
+    /// Account and reference.
+    pub fn authorization(&self) -> Option<Name> {
+        let account = AccountName::parse(self.text("account")).ok()?;
+        Some((account, Reference::parse(self.text("reference")).ok()?))
     }
 
     /// One of the events of which a shipment has one.
@@ -67,6 +75,11 @@ impl Consumer {
         self.seen.insert(row.event_id, row.body.clone());
         self.told.push(Told { kind: row.kind.clone(), data: body["data"].clone() });
         Ok(())
+    }
+
+    /// Has it seen the event?
+    pub fn has_seen(&self, id: Uuid) -> bool {
+        self.seen.contains_key(&id)
     }
 
     /// Everything it was told, each once, in the order in which it came.

@@ -23,6 +23,8 @@ type Deadline = (String, String, Option<u64>);
 #[derive(Default)]
 pub struct Deadlines {
     told: BTreeSet<Deadline>,
+    /// When the next lead of each authorization comes.
+    next: BTreeMap<AuthorizationKey, Timestamp>,
     /// Leads that have come, by the machine's clock.
     seen: BTreeSet<(AuthorizationKey, Timestamp, Duration)>,
     /// Those with money to be lost, of which nobody has been told.
@@ -39,24 +41,46 @@ impl Deadlines {
     }
 
     /// Notes whose lead has come, with money to be lost.
-    pub fn note(&mut self, world: &World, tables: &Tables) {
+    pub fn note(&mut self, world: &World, tables: &Tables, touched: &[AuthorizationKey]) {
         let now = world.clock.machine().wall;
         self.owed.retain(|(key, expires_at, _), _| {
             let record = &tables.authorizations[key];
             record.expires_at == Some(*expires_at) && is_at_stake(tables, record)
         });
-        for record in tables.authorizations.values() {
-            let Some(expires_at) = record.expires_at else { continue };
-            for lead in LEADS {
-                let has_come = expires_at - TimeDelta::from_std(lead).expect("hours") <= now;
-                let is_new = has_come && self.seen.insert((record.key, expires_at, lead));
-                // What expired before anybody knew when, cannot be warned of.
-                if is_new && now < expires_at && is_at_stake(tables, record) {
-                    let text = expires_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
-                    let deadline = (record.reference.to_string(), text, Some(lead.as_secs()));
-                    if !self.told.contains(&deadline) {
-                        self.owed.insert((record.key, expires_at, lead), deadline);
-                    }
+        for key in touched {
+            self.expect(&tables.authorizations[key]);
+        }
+        let come: Vec<AuthorizationKey> = self.next.iter().filter(|(_, at)| **at <= now).map(|(key, _)| *key).collect();
+        for key in come {
+            let record = &tables.authorizations[&key];
+            self.note_of(tables, record, now);
+            self.expect(record);
+        }
+    }
+
+    /// The next lead that has not come yet.
+    fn expect(&mut self, record: &Record) {
+        let to_come = |expires_at: Timestamp| {
+            let leads = LEADS.iter().filter(|lead| !self.seen.contains(&(record.key, expires_at, **lead)));
+            leads.map(|lead| expires_at - TimeDelta::from_std(*lead).expect("hours")).min()
+        };
+        match record.expires_at.and_then(to_come) {
+            Some(at) => self.next.insert(record.key, at),
+            None => self.next.remove(&record.key),
+        };
+    }
+
+    fn note_of(&mut self, tables: &Tables, record: &Record, now: Timestamp) {
+        let Some(expires_at) = record.expires_at else { return };
+        for lead in LEADS {
+            let has_come = expires_at - TimeDelta::from_std(lead).expect("hours") <= now;
+            let is_new = has_come && self.seen.insert((record.key, expires_at, lead));
+            // What expired before anybody knew when, cannot be warned of.
+            if is_new && now < expires_at && is_at_stake(tables, record) {
+                let text = expires_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+                let deadline = (record.reference.to_string(), text, Some(lead.as_secs()));
+                if !self.told.contains(&deadline) {
+                    self.owed.insert((record.key, expires_at, lead), deadline);
                 }
             }
         }

@@ -1,10 +1,31 @@
 //! What can go wrong, how often it did, and in which states.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-/// One kind of mishap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+macro_rules! faults {
+    ($($(#[$doc:meta])* $variant:ident,)*) => {
+        /// One kind of mishap.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Fault {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Fault {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Its name.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($variant),)*
+                }
+            }
+        }
+    };
+}
+
+faults! {
     // Between us and a provider.
     /// The request never arrives.
     RequestLost,
@@ -48,26 +69,32 @@ pub enum Fault {
     ClosedUnresolved,
     /// An operator lets somebody else's captures be.
     Resumed,
+    /// An operator tries again what ended without its money.
+    Replayed,
+    /// An operator has its order authorized anew before that.
+    AuthorizedAnew,
     // Between us and the broker.
     /// A message that is published twice.
     Duplicate,
     /// The same shipment with other content.
     Conflict,
+    /// A message that is published much later than it should be.
+    Late,
     /// A message that comes again because its acknowledgement was lost with the worker.
     Redelivery,
     /// An event that is published twice.
     PublishedTwice,
     /// A mark of publication that is lost.
     MarkLost,
-    // At the worker.
-    /// It is gone, and starts anew.
+    // At the workers.
+    /// One is gone, and starts anew.
     Crash,
-    /// It was believed to be gone, and finishes the calls that it had begun.
+    /// One was believed to be gone, and finishes the calls that it had begun.
     Zombie,
-    /// An operator tries again what ended without its money.
-    Replayed,
-    /// An operator has its order authorized anew before that.
-    AuthorizedAnew,
+    /// One stands still for longer than its lease, while others go on, and then goes on itself.
+    Asleep,
+    /// What one had begun is taken over by another.
+    TakenOver,
     /// Nothing runs for a long while.
     Suspended,
     /// The wall clock steps.
@@ -83,6 +110,10 @@ pub struct Tally {
     pub faults: BTreeMap<Fault, u64>,
     /// In which states of captures.
     pub pairs: BTreeSet<(&'static str, Fault)>,
+    /// Worlds.
+    pub worlds: u64,
+    /// Those with several workers.
+    pub with_several: u64,
     /// Steps taken.
     pub steps: u64,
     /// Orders.
@@ -91,6 +122,10 @@ pub struct Tally {
     pub ends: BTreeMap<String, u64>,
     /// Simulated time in seconds.
     pub seconds: u64,
+    /// The least faults that a world had.
+    pub faults_min: Option<u64>,
+    /// How long processors have worked on it.
+    pub processor: Duration,
 }
 
 impl Tally {
@@ -105,7 +140,13 @@ impl Tally {
         self.faults.values().sum()
     }
 
-    /// Adds what happened in another world.
+    /// Adds what happened in one world.
+    pub fn add_world(&mut self, world: &Self) {
+        let faults = world.faults_total();
+        self.add(&Self { faults_min: Some(faults), ..world.clone() });
+    }
+
+    /// Adds what happened in others.
     pub fn add(&mut self, other: &Self) {
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
@@ -114,8 +155,12 @@ impl Tally {
             *self.ends.entry(end.clone()).or_default() += count;
         }
         self.pairs.extend(&other.pairs);
+        self.worlds += other.worlds;
+        self.with_several += other.with_several;
         self.steps += other.steps;
         self.orders += other.orders;
         self.seconds += other.seconds;
+        self.processor += other.processor;
+        self.faults_min = [self.faults_min, other.faults_min].into_iter().flatten().min();
     }
 }

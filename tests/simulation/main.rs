@@ -1,18 +1,22 @@
 //! The core under everything that can go wrong, in thousands of small worlds.
 //!
-//! A world has a queue that repeats, reorders and changes messages; a worker in miniature that crashes
-//! at any step, is suspended, and whose wall clock steps; two kinds of providers with books of their
-//! own, behind a network that loses, delays and garbles; and a consumer that remembers what it was
-//! told. The ledger and every decision are the real ones. One seeded scheduler owns the time: the same
-//! seed is the same world, step by step. After every step the invariants are checked; then faults
-//! stop, and everything has to come to an end, with books that agree.
+//! A world has a queue that repeats, reorders and changes messages; one to three workers in miniature that share
+//! a ledger, crash at any step, sleep longer than their leases, are suspended, and whose wall clock steps; two
+//! kinds of providers with books of their own, behind a network that loses, delays and garbles; a consumer that
+//! remembers what it was told; and operators, who look, close and try again. The ledger and every decision are the
+//! real ones. One seeded scheduler owns the time: the same seed is the same world, step by step. After every step
+//! the invariants are checked; then faults stop, and everything has to come to an end, with books that agree.
 //!
-//! `cargo test --test simulation` runs some hundred worlds. `HOLDFAST_TEST_SEEDS=10000` runs more,
-//! `HOLDFAST_TEST_SEED=42` repeats one and tells its last steps if it fails.
+//! `cargo test --test simulation` runs some hundred worlds, on all cores. `HOLDFAST_TEST_SEEDS=100000` runs more,
+//! from `HOLDFAST_TEST_FROM` on. What fails is made smaller, and the command that repeats it is printed.
 
+mod at_rest;
 mod broker;
+mod case;
+mod chaos;
 mod clock;
 mod consumer;
+mod crew;
 mod deadlines;
 mod fault;
 mod invariants;
@@ -21,102 +25,76 @@ mod mutant;
 mod mutants;
 mod network;
 mod operator;
+mod pace;
 mod provider;
 mod relay;
 mod replays;
+mod run;
 mod scenario;
+mod shrink;
 mod worker;
 mod world;
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use fault::Tally;
+use case::Case;
 use mutant::Mutant;
 use world::{Failure, World};
 
 /// Worlds in a run, where nobody says otherwise.
 const SEEDS: u64 = 300;
-/// Orders in a world.
-const ORDERS: usize = 20;
 /// Worlds in which a mutant has to be caught.
 const MUTANT_SEEDS: u64 = 200;
 
 #[test]
 fn every_world_keeps_the_promises() {
-    if let Some(seed) = setting("HOLDFAST_TEST_SEED") {
-        let tally = World::new(seed, ORDERS, None).tracing().live(seed);
-        say(&tally.map_or_else(|failure| panic!("{}", describe(&failure)), |tally| report(1, &tally)));
-        return;
+    if let Some(case) = Case::asked_for() {
+        let lived = World::new(&case, None).tracing().live();
+        return say(&lived.map_or_else(|failure| panic!("{}", run::describe(&failure)), |tally| run::report(&tally)));
     }
-    let seeds = setting("HOLDFAST_TEST_SEEDS").unwrap_or(SEEDS);
-    let mut total = Tally::default();
-    for seed in 0..seeds {
-        let Ok(tally) = World::new(seed, ORDERS, None).live(seed) else {
-            // Lived again, this time with a record of its steps.
-            let again = World::new(seed, ORDERS, None).tracing().live(seed);
-            panic!("{}", describe(&again.expect_err("the same seed is the same world")));
-        };
-        assert!(tally.faults_total() >= 10, "seed {seed} had {} faults only", tally.faults_total());
-        total.add(&tally);
-    }
-    say(&report(seeds, &total));
+    let total = run::live_all(seeds(), Case::of);
+    assert!(total.faults_min >= Some(10), "a world had {:?} faults only", total.faults_min);
+    say(&run::report(&total));
 }
 
 #[test]
 fn every_wrong_loop_is_caught() {
     let mut table = String::new();
     for (mutant, rules) in Mutant::ALL {
-        let caught = (0..MUTANT_SEEDS).find_map(|seed| World::new(seed, ORDERS, Some(mutant)).live(seed).err());
+        let caught = (0..MUTANT_SEEDS).find_map(|seed| World::new(&Case::of(seed), Some(mutant)).live().err());
         let caught = caught.unwrap_or_else(|| panic!("{mutant:?} survives {MUTANT_SEEDS} worlds"));
-        let Failure { seed, what, .. } = caught;
-        assert!(rules.iter().any(|rule| what.starts_with(rule)), "{mutant:?} is caught for {what}, not for {rules:?}");
-        let control = World::new(seed, ORDERS, None).live(seed);
+        let Failure { case, what, .. } = &*caught;
+        assert!(rules.contains(&caught.rule()), "{mutant:?} is caught for {what}, not for {rules:?}");
+        let control = World::new(case, None).live();
         assert!(control.is_ok(), "the same world without {mutant:?} fails too");
-        writeln!(table, "{mutant:?}: seed {seed}: {what}").expect("a string takes everything");
+        writeln!(table, "{mutant:?}: seed {}: {what}", case.seed).expect("a string takes everything");
     }
     say(&table);
 }
 
 #[test]
 fn a_clock_that_jumps_loses_no_deadline_and_repeats_none() {
-    let mut total = Tally::default();
-    let seeds = setting("HOLDFAST_TEST_SEEDS").unwrap_or(SEEDS) / 3;
-    for seed in 0..seeds {
-        let world = || World::new(seed, ORDERS, None).jumping();
-        let Ok(tally) = world().live(seed) else {
-            panic!("{}", describe(&world().tracing().live(seed).expect_err("the same seed is the same world")));
-        };
-        total.add(&tally);
-    }
-    say(&report(seeds, &total));
+    let total = run::live_all(seeds() / 3, |seed| Case::of(seed).jumping());
+    say(&run::report(&total));
 }
 
-fn report(seeds: u64, total: &Tally) -> String {
-    let time = Duration::from_secs(total.seconds).as_secs() / 86_400;
-    let mut text = format!(
-        "{seeds} worlds held: {} orders, {} steps, {} faults, {} pairs of state and fault, {time} days\n",
-        total.orders,
-        total.steps,
-        total.faults_total(),
-        total.pairs.len(),
-    );
-    for (fault, count) in &total.faults {
-        writeln!(text, "  {fault:?}: {count}").expect("a string takes everything");
-    }
-    for (end, count) in &total.ends {
-        writeln!(text, "  -> {end}: {count}").expect("a string takes everything");
-    }
-    text
+#[test]
+fn a_failure_is_shrunk_to_what_it_takes() {
+    let mutant = Some(Mutant::NoAmount);
+    let failure = (0..MUTANT_SEEDS).find_map(|seed| World::new(&Case::of(seed), mutant).live().err());
+    let failure = *failure.expect("it is caught");
+    let rule = failure.rule().to_owned();
+    let shrunk = shrink::shrink(failure, mutant);
+    assert_eq!((shrunk.rule(), shrunk.case.orders.len()), (&*rule, 1), "{:?}", shrunk.case);
+    let again = World::new(&shrunk.case, mutant).live().expect_err("the same case is the same world");
+    assert_eq!(again.what, shrunk.what);
+    let command = shrunk.case.command();
+    assert!(command.contains("HOLDFAST_TEST_ORDERS=") && command.contains("HOLDFAST_TEST_WITHOUT="), "{command}");
+    say(&command);
 }
 
-fn describe(failure: &Failure) -> String {
-    let Failure { seed, what, log } = failure;
-    let steps: Vec<&str> = log.iter().map(String::as_str).collect();
-    format!(
-        "{}\n\n{what}\n\nrepeat with: HOLDFAST_TEST_SEED={seed} cargo test --test simulation every_world",
-        steps.join("\n")
-    )
+fn seeds() -> u64 {
+    setting("HOLDFAST_TEST_SEEDS").unwrap_or(SEEDS)
 }
 
 fn setting(name: &str) -> Option<u64> {

@@ -156,7 +156,7 @@ impl World {
             job.stage = Stage::Answered(Outcome::Reading(Reading::Misconfigured(misconfigured())));
             return;
         }
-        if self.is_chaos && self.rng.random_ratio(1, 6) {
+        if self.may(Fault::ReadFailed) && self.rng.random_ratio(1, 6) {
             self.fault(Fault::ReadFailed, "read");
             return self.maybe_lose_connection(job);
         }
@@ -173,7 +173,7 @@ impl World {
     }
 
     fn pick_fault(&mut self, name: &Name) -> Option<Fault> {
-        if !self.is_chaos || self.rng.random_ratio(2, 5) {
+        if self.rng.random_ratio(2, 5) {
             return None;
         }
         let captures_once = name.0.as_str().starts_with("once");
@@ -191,7 +191,7 @@ impl World {
             Fault::Misconfigured,
             if captures_once { Fault::Hold } else { Fault::WrongAmount },
         ];
-        Some(faults[self.rng.random_range(0..faults.len())])
+        Some(faults[self.rng.random_range(0..faults.len())]).filter(|fault| self.may(*fault))
     }
 
     fn doubt(&mut self, kind: DoubtKind) -> Answer {
@@ -211,13 +211,16 @@ impl World {
         }
         self.clock.advance_to(to);
         self.broker.pass(to);
-        for authorization in self.authorizations.values_mut() {
-            authorization.pass(truth_at(to));
+        for (name, authorization) in &mut self.authorizations {
+            if authorization.pass(truth_at(to)) {
+                self.memory.look_at(name);
+            }
         }
     }
 
     fn arrive(&mut self, flight: Flight) {
         self.is_news = true;
+        self.memory.look_at(&flight.name);
         let Flight { job, name, request, reply, .. } = flight;
         let now = self.clock.truth();
         let authorization = self.authorizations.get_mut(&name).expect("the provider knows every authorization");
@@ -230,7 +233,7 @@ impl World {
             ReplyAs::Nothing => return,
             ReplyAs::Instead(outcome) => outcome,
         };
-        let jobs = self.worker.jobs.iter_mut().chain(&mut self.ghosts);
+        let jobs = self.crew.all_mut().flat_map(|worker| &mut worker.jobs).chain(&mut self.ghosts);
         let waiting = jobs.filter(|waiting| waiting.id == job).find(|job| matches!(job.stage, Stage::Sent { .. }));
         if let Some(waiting) = waiting {
             waiting.stage = Stage::Answered(outcome);

@@ -14,7 +14,7 @@ impl World {
     /// halt.
     pub fn operate(&mut self) -> Check {
         let halted = self.halted();
-        if !halted.is_empty() && self.rng.random_ratio(1, 2) {
+        if !halted.is_empty() && self.may(Fault::Resumed) && self.rng.random_ratio(1, 2) {
             let authorization = halted[self.rng.random_range(0..halted.len())];
             self.fault(Fault::Resumed, "halted");
             return self.by_hand(Intervention::Resume { authorization });
@@ -24,10 +24,11 @@ impl World {
             captures.iter().filter(|capture| capture.state == CaptureState::InDoubt).collect();
         if let Some(capture) = in_doubt.get(self.rng.random_range(0..in_doubt.len().max(4)))
             && self.rng.random_ratio(1, 2)
+            && self.may(Fault::ClosedUnresolved)
         {
             return self.close(capture);
         }
-        if captures.is_empty() {
+        if captures.is_empty() || !self.may(Fault::LookedAt) {
             return Ok(());
         }
         let capture = &captures[self.rng.random_range(0..captures.len())];
@@ -42,7 +43,7 @@ impl World {
             (record.account.clone(), record.reference.clone())
         };
         let is_there = self.authorizations[&name].events.iter().any(|event| event.capture == Some(capture.id));
-        let closing = if is_there && self.rng.random() {
+        let closing = if is_there && self.may(Fault::ClosedCaptured) && self.rng.random() {
             self.fault(Fault::ClosedCaptured, "in doubt");
             Closing::Captured { reference: "found".to_owned() }
         } else {

@@ -174,8 +174,10 @@ impl Authorization {
         true
     }
 
-    /// Lets pass what happens by itself: a held capture is approved or dropped, a hold dies.
-    pub fn pass(&mut self, now: Timestamp) {
+    /// Lets pass what happens by itself: a held capture is approved or dropped, a hold dies. Was anything
+    /// captured?
+    pub fn pass(&mut self, now: Timestamp) -> bool {
+        let before = self.events.len();
         if let Some(pending) = self.pending.take_if(|pending| pending.until <= now)
             && pending.approved
         {
@@ -185,6 +187,7 @@ impl Authorization {
         if captures && self.is_expired(now) && self.events.is_empty() && self.pending.is_none() && !self.is_voided {
             self.events.push(CaptureEvent { capture: None, amount: self.held });
         }
+        self.events.len() > before
     }
 
     /// Processes a capture request.

@@ -18,31 +18,31 @@ impl World {
 
     /// Looks for them.
     pub fn collect(&mut self) {
-        self.worker.to_publish = now(self.ledger.unpublished(0, Timestamp::MAX_UTC, 8)).into();
+        self.crew.to_publish = now(self.ledger.unpublished(0, Timestamp::MAX_UTC, 8)).into();
     }
 
     /// Publishes one.
     pub fn publish(&mut self) -> Check {
-        let row = self.worker.to_publish.pop_front().expect("it can be done");
+        let row = self.crew.to_publish.pop_front().expect("it can be done");
         if self.mutant == Some(Mutant::MarksFirst) && self.ledger.tables().unpublished.contains_key(&row.row) {
-            self.worker.to_mark.push(row.row);
-            self.worker.to_publish.push_front(row);
+            self.crew.to_mark.push(row.row);
+            self.crew.to_publish.push_front(row);
             return self.mark();
         }
-        if self.is_chaos && self.rng.random_ratio(1, 30) {
+        if self.may(Fault::PublishedTwice) && self.rng.random_ratio(1, 30) {
             self.fault(Fault::PublishedTwice, "relay");
             self.consumer.receive(&row)?;
         }
         self.consumer.receive(&row)?;
         self.is_news = true;
-        self.worker.to_mark.push(row.row);
+        self.crew.to_mark.push(row.row);
         Ok(())
     }
 
     /// Marks what was published, unless the mark is lost.
     pub fn mark(&mut self) -> Check {
-        let rows = std::mem::take(&mut self.worker.to_mark);
-        if self.is_chaos && self.rng.random_ratio(1, 15) {
+        let rows = std::mem::take(&mut self.crew.to_mark);
+        if self.may(Fault::MarkLost) && self.rng.random_ratio(1, 15) {
             self.fault(Fault::MarkLost, "relay");
             return Ok(());
         }

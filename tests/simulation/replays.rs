@@ -1,6 +1,8 @@
 //! Operators who try again what ended without its money: one dead letter, or all of an order together,
 //! once more what was tried before, and sometimes after the order was authorized anew.
 
+use std::rc::Rc;
+
 use holdfast::capture::dead_letter::{DeadLetter, DeadLetterState};
 use holdfast::capture::decide::Command;
 use holdfast::capture::notice::{AuthorizationFacts, RegistrationNotice};
@@ -17,6 +19,9 @@ use crate::world::{Check, World};
 impl World {
     /// An operator tries something again.
     pub fn replay_some(&mut self) -> Check {
+        if self.case.without.contains(&Fault::Replayed) {
+            return Ok(());
+        }
         let letters = self.letters();
         if letters.is_empty() || self.replays_left == 0 {
             return Ok(());
@@ -30,12 +35,14 @@ impl World {
         let chosen: Vec<DeadLetter> = letters.iter().filter(of_order).cloned().collect();
         if let Some(order) = chosen[0].order.clone()
             && self.rng.random_ratio(1, 3)
+            && !self.case.without.contains(&Fault::AuthorizedAnew)
         {
             self.authorize_anew(&order)?;
         }
         self.fault(Fault::Replayed, chosen[0].state.as_str());
         let job = JobKey::new(i64::from(self.replays_left));
         self.take(&chosen, job);
+        self.has_changed();
         let command = |letter: &DeadLetter| {
             let message = letter.raw.as_ref().map(|raw| self.messages[&raw.body].command(false));
             Command::Replay(Box::new(Replay { letter: letter.id, job, message }))
@@ -91,8 +98,10 @@ impl World {
         let notice = RegistrationNotice { order: order.clone(), authorization: facts, plan: None };
         let notice = Notice::Authorized(Box::new(notice));
         let body = format!("{order} was authorized anew as {reference}");
-        let message = Message { at: self.clock.elapsed(), body: body.into(), notice };
-        self.messages.insert(message.body.clone(), message.clone());
-        self.run(vec![message.command(false)])
+        let message = Rc::new(Message { at: self.clock.elapsed(), body: body.into(), notice });
+        self.messages.insert(message.body.clone(), Rc::clone(&message));
+        self.run(vec![message.command(false)])?;
+        self.acknowledged.push(message);
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! What is to happen in one world: accounts, orders with their authorizations, and the messages about
 //! their shipments, with everything that shipment pipelines get wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,10 +15,12 @@ use holdfast::capture::policy::{AccountPolicy, Backoff, Captures, OnExpiry, Poli
 use holdfast::ids::{AccountName, LineId, OrderId, Reference, ShipmentId};
 use holdfast::message::Notice;
 use holdfast::money::{Currency, Money};
-use rand::Rng;
 use rand::seq::SliceRandom;
+use rand::{Rng, RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use rust_decimal::Decimal;
 
+use crate::case::{Case, ORDERS};
 use crate::clock::truth_at;
 use crate::fault::{Fault, Tally};
 use crate::provider::{Authorization, Rules};
@@ -111,9 +113,10 @@ impl Message {
 }
 
 impl Scenario {
-    /// Any scenario with so many orders.
-    pub fn random(rng: &mut impl Rng, orders: usize, tally: &mut Tally) -> Self {
-        let accounts = accounts(rng);
+    /// The scenario of a case. Each order is as it is whether the others take part or not.
+    pub fn random(case: &Case, tally: &mut Tally) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(case.seed);
+        let accounts = accounts(&mut rng);
         let configured = accounts.iter().filter(|account| account.is_configured);
         let policies = configured.map(|account| (account.name.clone(), account.policy())).collect();
         let mut scenario = Self {
@@ -122,22 +125,26 @@ impl Scenario {
             orders: Vec::new(),
             messages: Vec::new(),
         };
-        for number in 0..orders {
+        for number in 0..ORDERS {
+            let mut rng = ChaCha8Rng::seed_from_u64(rng.next_u64());
+            if !case.orders.contains(&number) {
+                continue;
+            }
             let unusual = rng.random_ratio(1, 40);
             let account = &accounts[if unusual { 4 } else { rng.random_range(0..4) }];
-            scenario.add_order(rng, number, account, tally);
+            let order = Draft::random(&mut rng, number, account);
+            scenario.add_order(&mut rng, order, account, Disturbance { tally, without: &case.without });
         }
         scenario.messages.sort_by_key(|message| message.at);
         scenario
     }
 
-    fn add_order(&mut self, rng: &mut impl Rng, number: usize, account: &SimAccount, tally: &mut Tally) {
-        let mut order = Draft::random(rng, number, account);
+    fn add_order(&mut self, rng: &mut impl Rng, mut order: Draft, account: &SimAccount, mut faults: Disturbance<'_>) {
         let mut messages = order.messages(rng);
         for (name, authorization) in order.holds.drain(..) {
             self.authorizations.insert(name, authorization);
         }
-        disturb(rng, &mut messages, tally);
+        faults.disturb(rng, &mut messages);
         self.messages.append(&mut messages);
         self.orders.push(SimOrder {
             id: order.id,
@@ -438,28 +445,57 @@ fn random_plan(rng: &mut impl Rng, currency: Currency) -> (PlanFacts, Money) {
 }
 
 /// Adds what pipelines do: messages twice, late, and with other content.
-fn disturb(rng: &mut impl Rng, messages: &mut Vec<Message>, tally: &mut Tally) {
-    for index in 0..messages.len() {
-        if rng.random_ratio(1, 6) {
-            tally.note(Fault::Duplicate, "broker");
-            let again = messages[index].clone();
-            messages.push(Message { at: again.at + Duration::from_secs(rng.random_range(0..90_000)), ..again });
-        }
-        if rng.random_ratio(1, 12) {
-            let mut other = messages[index].clone();
-            let Notice::Shipped(notice) = &mut other.notice else { continue };
-            tally.note(Fault::Conflict, "broker");
-            match (&mut notice.amount, notice.lines.first_mut()) {
-                (Some(amount), _) => *amount += *amount,
-                (None, Some(line)) => line.quantity = line.quantity.plus(Quantity::units(1)),
-                (None, None) => continue,
+struct Disturbance<'a> {
+    tally: &'a mut Tally,
+    without: &'a BTreeSet<Fault>,
+}
+
+impl Disturbance<'_> {
+    fn disturb(&mut self, rng: &mut impl Rng, messages: &mut Vec<Message>) {
+        for index in 0..messages.len() {
+            if rng.random_ratio(1, 6) {
+                let again = messages[index].clone();
+                let at = again.at + Duration::from_secs(rng.random_range(0..90_000));
+                if self.happens(Fault::Duplicate) {
+                    messages.push(Message { at, ..again });
+                }
             }
-            other.body = Bytes::from([&other.body[..], b"/changed"].concat());
-            other.at += Duration::from_secs(rng.random_range(0..7_200));
-            messages.push(other);
-        }
-        if rng.random_ratio(1, 10) {
-            messages[index].at += Duration::from_secs(rng.random_range(0..90_000));
+            if rng.random_ratio(1, 12) {
+                let by = Duration::from_secs(rng.random_range(0..7_200));
+                if let Some(other) = contradicting(&messages[index], by)
+                    && self.happens(Fault::Conflict)
+                {
+                    messages.push(other);
+                }
+            }
+            if rng.random_ratio(1, 10) {
+                let by = Duration::from_secs(rng.random_range(0..90_000));
+                if self.happens(Fault::Late) {
+                    messages[index].at += by;
+                }
+            }
         }
     }
+
+    fn happens(&mut self, fault: Fault) -> bool {
+        let happens = !self.without.contains(&fault);
+        if happens {
+            self.tally.note(fault, "broker");
+        }
+        happens
+    }
+}
+
+/// The same shipment with other content, a while later.
+fn contradicting(message: &Message, by: Duration) -> Option<Message> {
+    let mut other = message.clone();
+    let Notice::Shipped(notice) = &mut other.notice else { return None };
+    match (&mut notice.amount, notice.lines.first_mut()) {
+        (Some(amount), _) => *amount += *amount,
+        (None, Some(line)) => line.quantity = line.quantity.plus(Quantity::units(1)),
+        (None, None) => return None,
+    }
+    other.body = Bytes::from([&other.body[..], b"/changed"].concat());
+    other.at += by;
+    Some(other)
 }

@@ -1,7 +1,8 @@
-//! The worker's loops in miniature: intake, executor and watch; the relay has its own file.
+//! A worker's loops in miniature: intake, executor and watch; the relay has its own file.
 //! Everything in [`Worker`] is lost when it crashes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -10,12 +11,14 @@ use holdfast::capture::decide::{
 };
 use holdfast::capture::evidence::{Answer, Reading};
 use holdfast::ids::AccountName;
-use holdfast::ledger::{Executed, Ledger, LedgerError, OutboxRow};
+use holdfast::ledger::{Executed, LedgerError, OutboxRow};
 use rand::Rng;
 
+use crate::at_rest;
 use crate::invariants;
 use crate::mutant::Mutant;
 use crate::network;
+use crate::scenario::Message;
 use crate::world::{Check, World};
 
 /// Provider calls under way at the same time, per account.
@@ -28,8 +31,12 @@ const PREFETCH: usize = 6;
 /// What a worker holds in memory.
 #[derive(Default)]
 pub struct Worker {
-    inbox: Vec<u64>,
-    to_acknowledge: Vec<u64>,
+    /// Tells it from all others, those before it included.
+    pub name: u32,
+    /// It stands still.
+    pub asleep_until: Option<Duration>,
+    inbox: Vec<(u64, Rc<Message>)>,
+    to_acknowledge: Vec<(u64, Rc<Message>)>,
     /// Bodies of kept notices that are looked at again.
     again: Vec<bytes::Bytes>,
     ready: BTreeMap<(u8, i64), Ready>,
@@ -102,12 +109,39 @@ pub enum Act {
     Publish,
     /// Mark events as published.
     Mark,
+    /// Look into what others had begun who are gone.
+    TakeOver,
+}
+
+impl Worker {
+    /// One that has nothing yet.
+    pub fn named(name: u32) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    /// Deliveries that it has not acknowledged.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = u64> + use<> {
+        let tags: Vec<u64> = self.inbox.iter().chain(&self.to_acknowledge).map(|(tag, _)| *tag).collect();
+        tags.into_iter()
+    }
+
+    /// Nothing left to do in memory?
+    pub fn is_idle(&self) -> bool {
+        let Self { name: _, asleep_until: _, inbox, to_acknowledge, again, ready, jobs, to_publish, to_mark } = self;
+        inbox.is_empty()
+            && to_acknowledge.is_empty()
+            && again.is_empty()
+            && ready.is_empty()
+            && jobs.is_empty()
+            && to_publish.is_empty()
+            && to_mark.is_empty()
+    }
 }
 
 impl World {
-    /// What the worker can do now.
-    pub fn acts(&self) -> Vec<Act> {
-        let worker = &self.worker;
+    /// What the worker that acts can do now, where so much is due.
+    pub fn acts_of_one(&self, due: &[Ready]) -> impl Iterator<Item = Act> + use<> {
+        let worker = &*self.crew;
         let unacknowledged = worker.inbox.len() + worker.to_acknowledge.len();
         let elapsed = self.clock.elapsed();
         let can = [
@@ -116,19 +150,21 @@ impl World {
             (Act::Acknowledge, !worker.to_acknowledge.is_empty()),
             (Act::AcceptAgain, !worker.again.is_empty()),
             (Act::Begin, worker.ready.values().any(|ready| self.permits(ready) > 0)),
-            (Act::Watch, self.is_something_due()),
+            (Act::Watch, due.iter().any(|due| !worker.ready.contains_key(&ready_key(due)))),
             (Act::Send, worker.jobs.iter().any(|job| matches!(job.stage, Stage::Permitted))),
             (Act::GiveUp, worker.jobs.iter().any(|job| job.is_overdue(elapsed))),
             (Act::Settle, worker.jobs.iter().any(|job| matches!(job.stage, Stage::Answered(_)))),
             (Act::Collect, worker.to_publish.is_empty() && worker.to_mark.is_empty() && self.has_unpublished()),
             (Act::Publish, !worker.to_publish.is_empty()),
             (Act::Mark, !worker.to_mark.is_empty()),
+            (Act::TakeOver, self.crew.is_anybody_gone(elapsed)),
         ];
-        can.into_iter().filter_map(|(act, can)| can.then_some(act)).collect()
+        can.into_iter().filter_map(|(act, can)| can.then_some(act))
     }
 
-    /// Does one thing.
-    pub fn act(&mut self, act: Act) -> Check {
+    /// Has a worker do one thing.
+    pub fn act(&mut self, (index, act): (usize, Act)) -> Check {
+        self.crew.let_act(index);
         match act {
             Act::Deliver => self.deliver(),
             Act::Accept => self.accept(),
@@ -141,17 +177,17 @@ impl World {
             }
             Act::Send => {
                 let permitted = |job: &Job| matches!(job.stage, Stage::Permitted);
-                let index = self.worker.jobs.iter().position(permitted).expect("it can be done");
-                let mut job = self.worker.jobs.remove(index);
+                let index = self.crew.jobs.iter().position(permitted).expect("it can be done");
+                let mut job = self.crew.jobs.remove(index);
                 self.send(&mut job)?;
-                self.worker.jobs.push(job);
+                self.crew.jobs.push(job);
                 Ok(())
             }
             Act::GiveUp => {
                 let elapsed = self.clock.elapsed();
-                let mut jobs = std::mem::take(&mut self.worker.jobs);
+                let mut jobs = std::mem::take(&mut self.crew.jobs);
                 jobs.iter_mut().filter(|job| job.is_overdue(elapsed)).for_each(Job::give_up);
-                self.worker.jobs = jobs;
+                self.crew.jobs = jobs;
                 Ok(())
             }
             Act::Settle => self.settle_some(),
@@ -161,59 +197,48 @@ impl World {
             }
             Act::Publish => self.publish(),
             Act::Mark => self.mark(),
+            Act::TakeOver => self.take_over(),
         }
-    }
-
-    /// Nothing left to do in memory?
-    pub fn worker_is_idle(&self) -> bool {
-        let Worker { inbox, to_acknowledge, again, ready, jobs, to_publish, to_mark } = &self.worker;
-        inbox.is_empty()
-            && to_acknowledge.is_empty()
-            && again.is_empty()
-            && ready.is_empty()
-            && jobs.is_empty()
-            && to_publish.is_empty()
-            && to_mark.is_empty()
     }
 
     // Intake.
 
     fn deliver(&mut self) -> Check {
-        let tag = self.broker.deliver(&mut self.rng);
-        self.worker.inbox.push(tag);
+        let (tag, message) = self.broker.deliver(&mut self.rng);
+        self.crew.inbox.push((tag, Rc::clone(&message)));
         if self.mutant == Some(Mutant::AcknowledgesFirst) {
-            let message = self.broker.delivered(tag).clone();
-            return invariants::acknowledged(&self.ledger.tables(), &message);
+            return at_rest::acknowledged(&self.ledger.tables(), &message);
         }
         Ok(())
     }
 
     fn accept(&mut self) -> Check {
-        let size = self.rng.random_range(1..=GROUP_MAX.min(self.worker.inbox.len()));
-        let tags: Vec<u64> = self.worker.inbox.drain(..size).collect();
+        let size = self.rng.random_range(1..=GROUP_MAX.min(self.crew.inbox.len()));
+        let taken: Vec<(u64, Rc<Message>)> = self.crew.inbox.drain(..size).collect();
         let mut begun = BTreeMap::new();
         let mut commands = Vec::new();
-        for tag in &tags {
-            let message = self.broker.delivered(*tag);
+        for (_, message) in &taken {
             let start = message.account().is_some_and(|account| self.take_permit(account, &mut begun));
             commands.push(message.command(start));
         }
         self.run(commands)?;
-        self.worker.to_acknowledge.extend(tags);
+        self.crew.to_acknowledge.extend(taken);
         Ok(())
     }
 
+    /// What the broker has given to somebody else meanwhile cannot be acknowledged any more.
     fn acknowledge(&mut self) -> Check {
-        for tag in std::mem::take(&mut self.worker.to_acknowledge) {
-            let message = self.broker.acknowledge(tag);
-            invariants::acknowledged(&self.ledger.tables(), &message)?;
-            self.acknowledged.push(message);
+        for (tag, _) in std::mem::take(&mut self.crew.to_acknowledge) {
+            if let Some(message) = self.broker.acknowledge(tag) {
+                at_rest::acknowledged(&self.ledger.tables(), &message)?;
+                self.acknowledged.push(message);
+            }
         }
         Ok(())
     }
 
     fn accept_again(&mut self) -> Check {
-        let body = self.worker.again.remove(0);
+        let body = self.crew.again.remove(0);
         let command = self.messages[&body].command(false);
         self.run(vec![command])
     }
@@ -228,7 +253,7 @@ impl World {
     }
 
     fn free_permits(&self, account: &AccountName) -> usize {
-        let used = self.worker.jobs.iter().filter(|job| job.ticket.account == *account).count();
+        let used = self.crew.jobs.iter().filter(|job| job.ticket.account == *account).count();
         PERMITS.saturating_sub(used)
     }
 
@@ -241,7 +266,7 @@ impl World {
 
     fn begin(&mut self) -> Check {
         let mut taken = BTreeMap::new();
-        let mut waiting: Vec<_> = std::mem::take(&mut self.worker.ready).into_iter().collect();
+        let mut waiting: Vec<_> = std::mem::take(&mut self.crew.ready).into_iter().collect();
         waiting.sort_by_key(|(_, ready)| ready.deadline);
         let mut commands = Vec::new();
         for (key, ready) in waiting {
@@ -250,7 +275,7 @@ impl World {
             if is_free && commands.len() < GROUP_MAX {
                 commands.push(Command::Due(ready.due));
             } else {
-                self.worker.ready.insert(key, ready);
+                self.crew.ready.insert(key, ready);
             }
         }
         self.run(commands)
@@ -259,12 +284,12 @@ impl World {
     fn settle_some(&mut self) -> Check {
         let size = self.rng.random_range(1..=GROUP_MAX);
         let mut settled = Vec::new();
-        let jobs = std::mem::take(&mut self.worker.jobs);
+        let jobs = std::mem::take(&mut self.crew.jobs);
         for job in jobs {
             if settled.len() < size && matches!(job.stage, Stage::Answered(_)) {
                 settled.push(job);
             } else {
-                self.worker.jobs.push(job);
+                self.crew.jobs.push(job);
             }
         }
         let start = self.rng.random_ratio(3, 4);
@@ -279,41 +304,14 @@ impl World {
 
     // Watch.
 
-    /// Is anything due that does not wait for a permit already?
-    fn is_something_due(&self) -> bool {
-        self.next_due().is_some_and(|at| at <= self.clock.elapsed())
-            && self.find_due().iter().any(|due| !self.worker.ready.contains_key(&ready_key(due)))
-    }
-
     fn watch(&mut self) {
-        for ready in self.find_due() {
-            self.enqueue(ready);
+        for ready in self.due_now().iter() {
+            self.enqueue(ready.clone());
         }
-    }
-
-    /// Everything that is due. What waits needs no permit, so its account is never looked at.
-    fn find_due(&self) -> Vec<Ready> {
-        let due = now(self.ledger.find_due(u32::MAX));
-        let nobody = AccountName::parse("nobody").expect("a name");
-        let others = due.others.into_iter();
-        let others = others.map(|due| Ready { due, account: nobody.clone(), deadline: None });
-        due.calls.into_iter().chain(others).collect()
     }
 
     fn enqueue(&mut self, ready: Ready) {
-        self.worker.ready.insert(ready_key(&ready), ready);
-    }
-
-    /// What a new worker does first about what the last one left behind.
-    pub fn take_over(&mut self) -> Check {
-        if self.mutant == Some(Mutant::ForgetsInterrupted) {
-            return Ok(());
-        }
-        let left = now(self.ledger.interrupted());
-        let command = |(capture, epoch)| {
-            Command::Settle(Box::new(Settle { capture, epoch, evidence: Evidence::Interrupted, start: false }))
-        };
-        self.run(left.into_iter().map(command).collect())
+        self.crew.ready.insert(ready_key(&ready), ready);
     }
 
     // All of them.
@@ -338,17 +336,17 @@ impl World {
 
     fn execute(&mut self, commands: Vec<Command>) -> Check {
         self.log(|| format!("  {commands:?}"));
-        self.is_news = true;
-        let halted = invariants::halted(&self.ledger);
+        self.has_changed();
         let executed: Result<Executed, LedgerError> = self.ledger.execute_now(commands);
+        self.claim_what_was_written();
         let executed = executed.map_err(|error| error.to_string())?;
         for reply in executed.replies {
             let reply = reply.map_err(|error| error.to_string())?;
-            invariants::nothing_is_sent_where_it_is_halted(&self.ledger, &halted, &reply, self.clock.machine().wall)?;
+            self.nothing_is_sent_where_it_is_halted(&reply)?;
             self.follow(reply);
         }
         if self.rng.random_ratio(3, 4) {
-            self.worker.to_publish.extend(executed.outbox);
+            self.crew.to_publish.extend(executed.outbox);
         }
         Ok(())
     }
@@ -356,7 +354,7 @@ impl World {
     fn follow(&mut self, reply: Reply) {
         if let Some(ticket) = reply.ticket {
             self.next_job += 1;
-            self.worker.jobs.push(Job { id: self.next_job, ticket, stage: Stage::Permitted });
+            self.crew.jobs.push(Job { id: self.next_job, ticket, stage: Stage::Permitted });
         }
         if let Some(ready) = reply.ready
             && self.rng.random_ratio(3, 4)
@@ -364,7 +362,7 @@ impl World {
             self.enqueue(ready);
         }
         if let Note::LookAgain(raw) = reply.note {
-            self.worker.again.push(raw.body);
+            self.crew.again.push(raw.body);
         }
     }
 }

@@ -4,7 +4,9 @@
 use crate::capture::decide::{Note, Reply};
 use crate::capture::event::{EventContent, FailureReason};
 use crate::capture::evidence::{Answer, AuthorizationView, DoubtKind, ProviderBalance, Reading, RefusalReason};
+use crate::capture::notice::{PlanFacts, ShippingPolicy};
 use crate::capture::records::Restored;
+use crate::capture::restored::READ_FIRST_FOR;
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::tests::support::*;
 use crate::clock;
@@ -18,7 +20,7 @@ fn worth(shipment: &str, amount: &str) -> Draft {
 /// As the ledger does it: everything there is has to be read.
 fn restore(world: &mut World, mut backup: Tables) {
     let now = world.clock.now().wall;
-    backup.read_first_until = Some(clock::after(now, 24 * HOUR));
+    backup.read_first_until = Some(clock::after(now, READ_FIRST_FOR));
     for record in backup.authorizations.values_mut() {
         (record.watch.restored, record.watch.at, record.watch.read_at) = (Some(Restored::Unread), Some(now), Some(now));
     }
@@ -178,7 +180,7 @@ fn a_new_authorization_is_read_first_for_a_while_where_there_are_keys() {
     let on = |account: &str, name: &str| draft(name, "s1").amount("10.00").on(authorized(account, name, 10_000));
     assert_eq!(world.accept(on(OFTEN, "a")).note, Note::AwaitingRead);
     assert_eq!(world.accept(on(ONCE, "b")).note, Note::Deferred, "the read before the one capture finds it");
-    world.clock.advance(24 * HOUR);
+    world.clock.advance(READ_FIRST_FOR);
     assert_eq!(world.accept(on(OFTEN, "c")).note, Note::Planned(gel(1_000)));
 }
 
@@ -212,4 +214,66 @@ fn a_cancellation_that_comes_before_the_read_does_not_put_it_off_for_ever() {
     world.receive(cancellation("o", &[]));
     assert_eq!(world.authorization("r").watch.restored, Some(Restored::Unread));
     assert_eq!(world.authorization("r").watch.read_at, Some(world.clock.now().wall), "it is due as before");
+}
+
+#[test]
+fn what_nothing_comes_after_to_make_up_for_is_captured_by_itself() {
+    let mut world = World::new();
+    let fee_comes_last = ShippingPolicy::Last;
+    let whole = PlanFacts { shipping_policy: fee_comes_last, ..plan(&[("l1", 2, "10.00")], "5.00", "15.00") };
+    let unit = |shipment| draft("o", shipment).line("l1", 1).plan(whole.clone()).on(authorized(OFTEN, "r", 1_500));
+    let backup = now(&world);
+    let id1 = capture(&mut world, unit("s1"));
+    restore(&mut world, backup);
+    // The other one comes first now, and neither has the delivery fee.
+    world.accept(unit("s2"));
+    read(&mut world, shows(&[(id1, 500)]));
+    let ticket = world.do_due().into_iter().find_map(|reply| reply.ticket);
+    world.answer(ticket, captured(Some(gel(500))));
+    assert_eq!(world.accept(unit("s1")).note, Note::Captured(gel(500)));
+    let ticket = world.due_call();
+    assert!(
+        matches!(asked(ticket.as_ref().expect("the fee is sent")), Asked::Send { amount, .. } if amount == gel(500))
+    );
+    world.answer(ticket, captured(Some(gel(500))));
+    assert_eq!(world.balance("r"), (1_500, 1_500, 0), "to the minor unit");
+}
+
+#[test]
+fn what_waits_waits_anew() {
+    let mut world = World::new();
+    let lacking = || draft("o", "s1").line("l1", 1);
+    world.accept(lacking());
+    let backup = now(&world);
+    world.clock.advance(48 * HOUR);
+    restore(&mut world, backup);
+    let reply = world.accept(lacking());
+    assert!(matches!(reply.note, Note::Awaiting(_)), "{reply:?}");
+    world.clock.advance(24 * HOUR);
+    let reply = world.accept(lacking());
+    assert!(matches!(reply.note, Note::Refused(_)), "{reply:?}");
+}
+
+#[test]
+fn a_refusal_of_our_own_does_not_say_that_no_money_moved_where_there_are_no_keys() {
+    let mut world = World::new();
+    let too_much = |name: &str, account| draft(name, "s1").amount("100.01").on(authorized(account, name, 10_000));
+    let may_have_moved = |world: &mut World, draft| {
+        world.accept(draft);
+        let news = world.news();
+        let mut failed = news.iter().filter_map(|event| {
+            if let EventContent::Failed(_, failure) = &event.content {
+                Some(failure.money_may_have_moved)
+            } else {
+                None
+            }
+        });
+        failed.next().expect("it is refused")
+    };
+    assert!(!may_have_moved(&mut world, too_much("a", ONCE)));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    assert!(may_have_moved(&mut world, too_much("b", ONCE)), "it may have been captured in the time that was lost");
+    world.clock.advance(READ_FIRST_FOR);
+    assert!(!may_have_moved(&mut world, too_much("c", ONCE)));
 }

@@ -1,0 +1,168 @@
+//! What must hold when faults have stopped and everything has come to an end, over everything there is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast::capture::notice::RejectionReason;
+use holdfast::capture::records::{AmountMode, Authorization, Capture};
+use holdfast::capture::states::CaptureState;
+use holdfast::ids::{DeadLetterId, OrderId};
+use holdfast::ledger::memory::Tables;
+use holdfast::message::Notice;
+use rust_decimal::Decimal;
+use sha2::{Digest, Sha256};
+
+use crate::consumer::Told;
+use crate::deadlines;
+use crate::invariants::amount;
+use crate::provider;
+use crate::scenario::{Message, Name, SimOrder};
+use crate::world::{Check, World};
+
+/// L1 to L4, A1 and S13: what must hold when everything is at rest.
+pub fn check(world: &World) -> Check {
+    let tables = world.ledger.tables();
+    for shipment in tables.shipments.values() {
+        if !shipment.state.is_terminal() {
+            let capture = shipment.capture.map(|key| &tables.captures[&key]);
+            return Err(format!("L1: {} ends {}: {shipment:?} {capture:?}", shipment.id, shipment.state.as_str()));
+        }
+    }
+    if let Some(kept) = tables.kept.values().find(|kept| kept.due_at.is_some()) {
+        return Err(format!("L1: a notice waits for ever: {kept:?}"));
+    }
+    if let Some(row) = tables.unpublished.keys().next() {
+        return Err(format!("L2: event {row} was not published"));
+    }
+    if let Some((event, _)) = tables.events.values().find(|(event, _)| !world.consumer.has_seen(event.id.as_uuid())) {
+        return Err(format!("L2: {event:?} has not arrived"));
+    }
+    for message in &world.acknowledged {
+        acknowledged(&tables, message)?;
+    }
+    check_outcomes(world, &tables)?;
+    deadlines::check_at_rest(world, &tables)?;
+    // Where a clock jumps, a capture may be given up that arrives all the same.
+    for (name, authorization) in world.authorizations.iter().filter(|_| !world.is_jumping()) {
+        check_books(&tables, name, authorization)?;
+    }
+    for order in &world.orders {
+        check_order(world, &tables, order)?;
+    }
+    Ok(())
+}
+
+/// L1: every shipment in the ledger has one outcome, and the shares of a capture add up to it.
+fn check_outcomes(world: &World, tables: &Tables) -> Check {
+    let mut told = BTreeSet::new();
+    let mut shares: BTreeMap<String, (Decimal, Decimal)> = BTreeMap::new();
+    for outcome in world.consumer.told().iter().filter(|told| told.is_outcome()) {
+        let (order, shipment, _) = outcome.shipment();
+        told.insert((order, shipment));
+        if outcome.kind == "capture.succeeded" && outcome.text("kind") != "zero" {
+            let (sum, whole) = shares.entry(outcome.text("capture_id").to_owned()).or_default();
+            *sum += amount(outcome, "amount");
+            *whole = amount(outcome, "capture_amount");
+        }
+    }
+    for shipment in tables.shipments.values() {
+        let order = &tables.orders[&shipment.order].id;
+        if !told.contains(&(order.to_string(), shipment.id.to_string())) {
+            return Err(format!("L1: {order} {} has no outcome", shipment.id));
+        }
+    }
+    match shares.iter().find(|(_, (sum, whole))| sum != whole) {
+        Some((id, (sum, whole))) => Err(format!("S13: the shares of {id} add up to {sum} of {whole}")),
+        None => Ok(()),
+    }
+}
+
+/// A1 and L4: the provider's events of ours are what the ledger says is captured.
+fn check_books(tables: &Tables, name: &Name, authorization: &provider::Authorization) -> Check {
+    let record = tables.authorizations.values().find(|record| record.account == name.0 && record.reference == name.1);
+    let ours = |capture: &&Capture| Some(capture.authorization) == record.map(|record| record.key);
+    let is_captured = |capture: &&Capture| capture.state == CaptureState::Captured || capture.is_corrected;
+    let in_ledger: Vec<&Capture> = tables.captures.values().filter(ours).filter(is_captured).collect();
+    for event in authorization.events.iter().filter(|event| event.capture.is_some()) {
+        let known = in_ledger.iter().find(|capture| Some(capture.id) == event.capture);
+        if known.is_none_or(|capture| capture.amount != event.amount) {
+            return Err(format!("A1: {:?} is missing in the ledger", event.capture));
+        }
+    }
+    let once = name.0.as_str().starts_with("once");
+    for capture in in_ledger {
+        let is_there = authorization.events.iter().any(|event| {
+            let is_its = event.capture == Some(capture.id) || (once && event.capture.is_none());
+            is_its && event.amount == capture.amount
+        });
+        if !is_there {
+            return Err(format!("A1: {} is missing at the provider", capture.id));
+        }
+    }
+    Ok(())
+}
+
+/// S13: a fully shipped order, none of whose shipments failed, was captured to the minor unit; and so
+/// was one of which a part was cancelled, where its authorizations can be captured several times.
+fn check_order(world: &World, tables: &Tables, order: &SimOrder) -> Check {
+    let outcomes =
+        world.consumer.told().iter().filter(|told| told.is_outcome() && told.text("order_id") == order.id.as_str());
+    // A replay that has succeeded makes good for the failure before it.
+    let mut last: BTreeMap<(String, String), &Told> = BTreeMap::new();
+    for outcome in outcomes {
+        let (order, shipment, generation) = outcome.shipment();
+        let known = last.entry((order, shipment)).or_insert(outcome);
+        if known.shipment().2 < generation {
+            *known = outcome;
+        }
+    }
+    let outcomes: Vec<&Told> = last.into_values().collect();
+    if outcomes.iter().any(|told| told.kind != "capture.succeeded") {
+        return Ok(());
+    }
+    let sum: Decimal = outcomes.iter().map(|told| amount(told, "amount")).sum();
+    let shipped = outcomes.iter().filter(|told| !told.is_fee()).count();
+    if let Some(total) = order.total.filter(|_| order.ships_completely && shipped == order.shipments.len())
+        && sum != total.to_major()
+    {
+        return Err(format!("S13: {} owes {total}, captured {sum}", order.id));
+    }
+    let known = tables.orders.values().find(|known| known.id == order.id);
+    let Some(record) = known.filter(|record| record.mode == Some(AmountMode::Planned)) else { return Ok(()) };
+    let (Some(plan), true) = (&record.plan, record.is_complete() && order.captures_often) else { return Ok(()) };
+    let earned = plan.earned(&record.counted(&record.progress)).to_major();
+    // A revision may have come after more was given, and takes nothing back.
+    let is_right = if plan.revision() == 1 { sum == earned } else { sum >= earned };
+    if is_right { Ok(()) } else { Err(format!("S13: {} has earned {earned}, captured {sum}", order.id)) }
+}
+
+/// S8: what is acknowledged is in the ledger: as a shipment with this content, as an authorization, as an
+/// order to be cancelled, as a notice that waits, or as a dead letter.
+pub fn acknowledged(tables: &Tables, message: &Message) -> Check {
+    let order_of = |id: &OrderId| tables.orders.values().find(|order| order.id == *id);
+    let is_there = match &message.notice {
+        Notice::Shipped(notice) => tables.shipments.values().any(|shipment| {
+            let order = &tables.orders[&shipment.order];
+            order.id == notice.order && shipment.id == notice.shipment && shipment.lines == notice.lines
+        }),
+        Notice::Authorized(notice) => {
+            let facts = &notice.authorization;
+            let is_it = |record: &Authorization| record.account == facts.account && record.reference == facts.reference;
+            tables.authorizations.values().any(is_it)
+                && order_of(&notice.order).is_some_and(|order| notice.plan.is_none() || order.plan.is_some())
+        }
+        Notice::Cancelled(notice) => {
+            let whole = notice.lines.is_none();
+            order_of(&notice.order).is_some_and(|order| if whole { order.is_cancelled } else { order.plan.is_some() })
+        }
+    };
+    let hash: [u8; 32] = Sha256::digest(&message.body).into();
+    let is_kept = tables.kept.values().any(|kept| kept.body_sha256 == hash && kept.due_at.is_some());
+    let is_dead = RejectionReason::ALL
+        .iter()
+        .any(|reason| tables.dead_letters.contains_key(&DeadLetterId::of_message(reason.as_str(), &hash)));
+    if is_there || is_kept || is_dead {
+        Ok(())
+    } else {
+        Err(format!("S8: {:?} is acknowledged and not in the ledger", message.body))
+    }
+}

@@ -1,0 +1,136 @@
+//! The phase in which everything may go wrong, one step at a time.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use rand::Rng;
+
+use crate::clock::WALL_ERROR_MAX;
+use crate::fault::Fault;
+use crate::scenario::Name;
+use crate::worker::Stage;
+use crate::world::{Check, World};
+
+impl World {
+    /// One step among faults.
+    pub fn chaos_step(&mut self) -> Check {
+        match self.rng.random_range(0..1_000) {
+            0..10 if self.may(Fault::Crash) => self.crash(),
+            10..16 if self.may(Fault::Suspended) => {
+                self.suspend();
+                Ok(())
+            }
+            16..21 if self.may(Fault::Asleep) => {
+                self.fall_asleep();
+                Ok(())
+            }
+            21..27 if self.may(Fault::WallStep) => {
+                self.step_clock();
+                Ok(())
+            }
+            27..30 if self.may(Fault::Misconfigured) => {
+                self.break_account();
+                Ok(())
+            }
+            30..33 => {
+                self.meddle();
+                Ok(())
+            }
+            33..38 => self.operate(),
+            38..43 if self.may(Fault::Replayed) => self.replay_some(),
+            43..80 => self.ghost_step(),
+            80..250 => {
+                self.tick_randomly();
+                Ok(())
+            }
+            _ => self.act_randomly(),
+        }
+    }
+
+    fn act_randomly(&mut self) -> Check {
+        let acts = self.acts();
+        if acts.is_empty() {
+            self.tick_randomly();
+            return Ok(());
+        }
+        let act = acts[self.rng.random_range(0..acts.len())];
+        self.log(|| format!("{act:?}"));
+        self.act(act)
+    }
+
+    fn suspend(&mut self) {
+        self.fault_of_worker(Fault::Suspended);
+        let minutes = self.rng.random_range(5..60);
+        self.tick(Duration::from_mins(minutes));
+    }
+
+    fn step_clock(&mut self) {
+        let is_jump = self.is_jumping() && self.may(Fault::WallJump) && self.rng.random_ratio(1, 2);
+        self.fault_of_worker(if is_jump { Fault::WallJump } else { Fault::WallStep });
+        let limit = if is_jump { self.wall_error_max } else { WALL_ERROR_MAX };
+        let error = TimeDelta::seconds(self.rng.random_range(-limit.num_seconds()..=limit.num_seconds()));
+        self.log(|| format!("the wall clock is wrong by {error}"));
+        self.clock.set_wall_error(error, limit);
+    }
+
+    /// Workers with something to do are rarely slow; those without wait for what comes next.
+    fn tick_randomly(&mut self) {
+        let now = self.clock.elapsed();
+        let is_idle = self.acts().is_empty();
+        let by = match self.rng.random_range(0..20) {
+            0..1 => Duration::from_secs(self.rng.random_range(5..300)),
+            1..15 if !is_idle => Duration::from_millis(self.rng.random_range(1..1_000)),
+            _ => self.next_event().map_or(Duration::ZERO, |at| at.saturating_sub(now)).min(Duration::from_hours(3)),
+        };
+        self.tick(by);
+    }
+
+    fn break_account(&mut self) {
+        let names: Vec<&Name> = self.authorizations.keys().collect();
+        if names.is_empty() {
+            return;
+        }
+        let account = names[self.rng.random_range(0..names.len())].0.clone();
+        let until = self.clock.elapsed() + Duration::from_mins(self.rng.random_range(1..30));
+        self.log(|| format!("the credentials of {account} are rejected"));
+        self.misconfigured.insert(account, until);
+    }
+
+    /// Somebody else has to do with an authorization.
+    fn meddle(&mut self) {
+        let voids = self.rng.random();
+        let fault = if voids { Fault::ForeignVoid } else { Fault::ForeignCapture };
+        if self.authorizations.is_empty() || !self.may(fault) {
+            return;
+        }
+        let index = self.rng.random_range(0..self.authorizations.len());
+        let part = self.rng.random_range(1..=2);
+        let now = self.clock.truth();
+        let (name, authorization) = self.authorizations.iter_mut().nth(index).expect("it is in range");
+        let happened = if voids { authorization.void(now) } else { authorization.capture_by_somebody(part, now) };
+        self.memory.look_at(name);
+        if happened {
+            let reference = name.1.clone();
+            self.log(|| format!("somebody meddles with {reference}"));
+            self.fault(fault, "authorization");
+        }
+    }
+
+    /// A worker that was believed to be gone does one thing.
+    pub fn ghost_step(&mut self) -> Check {
+        if self.ghosts.is_empty() {
+            return Ok(());
+        }
+        let index = self.rng.random_range(0..self.ghosts.len());
+        let mut job = self.ghosts.swap_remove(index);
+        self.log(|| format!("a ghost goes on with {:?}", job.stage));
+        match job.stage {
+            Stage::Permitted => self.send(&mut job)?,
+            Stage::Sent { .. } if job.is_overdue(self.clock.elapsed()) => job.give_up(),
+            Stage::Sent { .. } => {}
+            Stage::Answered(_) => return self.settle_ghost(&job),
+        }
+        self.ghosts.push(job);
+        Ok(())
+    }
+}
