@@ -91,7 +91,7 @@ fn address(url: &SecretString, client: &Client<'_>) -> Address {
     let mut url = format!("{url}?sslmode=verify-full&sslrootcert={}", client.authority.display());
     if let Some(files) = client.files {
         let (certificate, key) = (files.certificate.display(), files.key.display());
-        url.push_str(&format!("&sslcert={certificate}&sslkey={key}"));
+        url = format!("{url}&sslcert={certificate}&sslkey={key}");
     }
     Address::parse(&url.into()).unwrap()
 }

@@ -33,7 +33,7 @@ impl Authority {
 
     /// A certificate for a server of this name.
     pub fn server(&self, name: &str) -> Signed {
-        self.sign(named(name, ExtendedKeyUsagePurpose::ServerAuth))
+        self.sign(&named(name, ExtendedKeyUsagePurpose::ServerAuth))
     }
 
     /// One that has been over for years.
@@ -41,15 +41,15 @@ impl Authority {
         let mut params = named(name, ExtendedKeyUsagePurpose::ServerAuth);
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
-        self.sign(params)
+        self.sign(&params)
     }
 
     /// A certificate for a client of this name.
     pub fn client(&self, name: &str) -> Signed {
-        self.sign(named(name, ExtendedKeyUsagePurpose::ClientAuth))
+        self.sign(&named(name, ExtendedKeyUsagePurpose::ClientAuth))
     }
 
-    fn sign(&self, params: CertificateParams) -> Signed {
+    fn sign(&self, params: &CertificateParams) -> Signed {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Signed { certificate: certificate.pem(), key: key.serialize_pem() }
