@@ -15,6 +15,8 @@
 #[path = "load.rs"]
 #[expect(dead_code, reason = "nothing is called")]
 mod load;
+#[path = "made.rs"]
+mod made;
 #[path = "provider.rs"]
 #[expect(dead_code, reason = "only the names of its authorizations are needed")]
 mod provider;
@@ -57,7 +59,7 @@ fn main() -> anyhow::Result<()> {
 /// Captures so many shipments in a new ledger on disk, in groups of this size.
 async fn measure(size: usize, group: usize) -> anyhow::Result<String> {
     let directory = tempfile::Builder::new().prefix("holdfast-bench-").tempdir()?;
-    let ledger = work::open(&directory.path().join("ledger.db"))?;
+    let ledger = made::ledger(&directory.path().join("ledger.db"), &[load::ACCOUNT])?;
     let notices = work::accept_all(load::notices(0, size, "orders"));
     let (started, wrote) = (cpu(), written()?);
     work::capture(&ledger, notices, group).await?;

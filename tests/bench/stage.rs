@@ -28,7 +28,7 @@ use crate::asked::{Asked, LedgerKind, Setup};
 use crate::process::{self, Measuring, Side};
 use crate::report::Measured;
 use crate::server::Server;
-use crate::{bare, load, paced, provider, report, work};
+use crate::{bare, load, made, paced, provider, report, work};
 
 /// How long one measurement may take before it is given up.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -200,7 +200,7 @@ impl Stage {
 /// A ledger that has captured so many shipments of half as many orders, whose authorizations it watches.
 async fn fill(path: PathBuf, captures: usize) -> anyhow::Result<PathBuf> {
     let began = Instant::now();
-    let ledger = work::open(&path)?;
+    let ledger = made::ledger(&path, &[load::ACCOUNT])?;
     for first in (0..captures).step_by(FILLED_AT_ONCE) {
         let size = FILLED_AT_ONCE.min(captures - first).next_multiple_of(2);
         work::capture(&ledger, work::accept_all(load::notices(first / 2, size, "orders")), GROUP).await?;

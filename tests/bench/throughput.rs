@@ -42,6 +42,7 @@ mod bare;
 #[path = "../it/support/keeper.rs"]
 mod keeper;
 mod load;
+mod made;
 mod paced;
 mod process;
 mod provider;

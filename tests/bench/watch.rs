@@ -12,23 +12,22 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark says what it measured")]
 
+// the same ledger
+#[path = "made.rs"]
+mod made;
+
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use holdfast::capture::decide::{Arrival, Command};
-use holdfast::capture::notice::{AuthorizationFacts, RawMessage, ShipmentNotice};
-use holdfast::capture::policy::{AccountPolicy, Captures, OnExpiry, Policy};
-use holdfast::capture::retry::Jitter;
-use holdfast::clock::{self, Moment, Timestamp};
+use holdfast::capture::notice::{AuthorizationFacts, ShipmentNotice};
+use holdfast::clock::{self, Timestamp};
 use holdfast::ids::{AccountName, OrderId, Reference, ShipmentId};
+use holdfast::ledger::Ledger;
 use holdfast::ledger::sqlite::SqliteLedger;
-use holdfast::ledger::{Environment, Ledger};
-use holdfast::message;
 use holdfast::money::{Currency, Money};
-use holdfast::settings::Settings;
 use rusqlite::{Connection, params};
 
 const ACCOUNTS: [&str; 3] = ["flex-1", "flex-2", "flex-3"];
@@ -131,8 +130,8 @@ impl Side {
 
 /// A ledger that watches so many authorizations.
 fn filled(path: &Path, size: usize) -> anyhow::Result<SqliteLedger> {
-    drop(open(path)?);
-    drop(open(path)?);
+    drop(made::ledger(path, &ACCOUNTS)?);
+    drop(made::ledger(path, &ACCOUNTS)?);
     let file = Connection::open(path)?;
     let now = clock::now();
     let micros = |span: Duration| i64::try_from(span.as_micros());
@@ -164,35 +163,7 @@ fn filled(path: &Path, size: usize) -> anyhow::Result<SqliteLedger> {
     file.execute("UPDATE sequence SET next_row = ?1", [i64::try_from(2 * size + 10)?])?;
     file.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")?;
     drop(file);
-    open(path)
-}
-
-fn open(path: &Path) -> anyhow::Result<SqliteLedger> {
-    Ok(SqliteLedger::open(path, environment()?)?)
-}
-
-/// The defaults, with three accounts.
-fn environment() -> anyhow::Result<Environment> {
-    let mut policy: Policy = Settings::load(None, std::iter::empty())?.policy;
-    for name in ACCOUNTS {
-        let account = AccountPolicy {
-            captures: Captures::Multiple,
-            resend_window: Some(Duration::from_mins(15)),
-            timeout: Duration::from_secs(30),
-            authorization_lifetime: None,
-            tells_expiry: true,
-            on_expiry: OnExpiry::Void,
-            quantum: None,
-            minimum: None,
-        };
-        policy.accounts.insert(AccountName::parse(name)?, account);
-    }
-    Ok(Environment {
-        policy: Arc::new(policy),
-        clock: Arc::new(Moment::now),
-        jitter: Arc::new(|| Jitter::NONE),
-        encode: Arc::new(|event| message::event::encode(event, "/bench").into()),
-    })
+    made::ledger(path, &ACCOUNTS)
 }
 
 /// The only shipment of a new order, worth a part of its new authorization.
@@ -216,16 +187,7 @@ fn shipment(number: usize) -> Command {
         }),
         plan: None,
     };
-    let raw = RawMessage {
-        body: format!("{{\"shipment\": {number}}}").into(),
-        content_type: None,
-        message_id: None,
-        exchange: "orders".to_owned(),
-        routing_key: "order.shipped".to_owned(),
-        traceparent: None,
-        tracestate: None,
-        redelivered: false,
-    };
+    let raw = made::raw(format!("{{\"shipment\": {number}}}").into());
     let arrival = Arrival { notice, event_id: id, data_path: "$", raw, start: true };
     Command::Accept(Box::new(arrival))
 }

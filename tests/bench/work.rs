@@ -1,26 +1,16 @@
 //! A ledger's work by itself: groups of commands as a busy worker's, with the provider's answers made up.
 
 use std::collections::VecDeque;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use holdfast::broker::publisher::Outgoing;
 use holdfast::capture::decide::{Call, Command, Evidence, Settle};
 use holdfast::capture::evidence::{Answer, CaptureProof, ProviderBalance};
-use holdfast::capture::notice::RawMessage;
-use holdfast::capture::policy::{AccountPolicy, Captures, OnExpiry, Policy};
-use holdfast::capture::retry::Jitter;
-use holdfast::clock::Moment;
 use holdfast::dead_letter;
-use holdfast::ids::AccountName;
 use holdfast::ledger::sqlite::SqliteLedger;
-use holdfast::ledger::{Environment, Executed, Ledger};
-use holdfast::message;
-use holdfast::settings::Settings;
+use holdfast::ledger::{Executed, Ledger};
 
-use crate::load;
+use crate::made;
 
 /// The commands that accept these notices and begin their captures.
 pub fn accept_all(notices: Vec<Outgoing>) -> VecDeque<Command> {
@@ -47,17 +37,7 @@ pub async fn capture(ledger: &SqliteLedger, mut notices: VecDeque<Command>, grou
 }
 
 fn accept(body: bytes::Bytes) -> Command {
-    let raw = RawMessage {
-        body,
-        content_type: Some("application/cloudevents+json".to_owned()),
-        message_id: None,
-        exchange: "orders".to_owned(),
-        routing_key: "order.shipped".to_owned(),
-        traceparent: None,
-        tracestate: None,
-        redelivered: false,
-    };
-    let mut command = dead_letter::command_of(raw);
+    let mut command = dead_letter::command_of(made::raw(body));
     if let Command::Accept(arrival) = &mut command {
         arrival.start = true;
     }
@@ -74,27 +54,4 @@ fn answer(call: &Call) -> anyhow::Result<Command> {
     };
     let evidence = Evidence::Answer(Answer::Captured(proof));
     Ok(Command::Settle(Box::new(Settle { capture, epoch, evidence, start: false })))
-}
-
-/// A ledger with the one account.
-pub fn open(path: &Path) -> anyhow::Result<SqliteLedger> {
-    let mut policy: Policy = Settings::load(None, std::iter::empty())?.policy;
-    let account = AccountPolicy {
-        captures: Captures::Multiple,
-        resend_window: Some(Duration::from_mins(15)),
-        timeout: Duration::from_secs(30),
-        authorization_lifetime: None,
-        tells_expiry: true,
-        on_expiry: OnExpiry::Void,
-        quantum: None,
-        minimum: None,
-    };
-    policy.accounts.insert(AccountName::parse(load::ACCOUNT)?, account);
-    let environment = Environment {
-        policy: Arc::new(policy),
-        clock: Arc::new(Moment::now),
-        jitter: Arc::new(|| Jitter::NONE),
-        encode: Arc::new(|event| message::event::encode(event, "/bench").into()),
-    };
-    Ok(SqliteLedger::open(path, environment)?)
 }
