@@ -118,7 +118,9 @@ fn accept_new(
     let missing = known.missing(books, &arrival.notice.order, arrival.notice.amount.is_some());
     let applied = register::apply(books, &arrival.notice.order, arrival.notice.authorization.as_ref(), known, context);
     let caused_by = arrival.event_id.as_str();
-    let is_unread = restored::is_unread(books.authorization(applied.authorization));
+    let names_none = arrival.notice.authorization.is_none();
+    let is_unread = restored::is_unread(books.authorization(applied.authorization))
+        || names_none && restored::is_any_unread(books, applied.order);
     let missing = missing.or(is_unread.then_some(Missing::Reading));
     let reply = match missing {
         Some(missing) => awaiting::wait(books, arrival.clone(), content, missing, context),
@@ -131,9 +133,13 @@ fn accept_new(
 
 /// Everything is known: the shipment is given its amount, and captured or refused.
 fn take_up(books: &mut Books, arrival: &Arrival, applied: Applied, content: [u8; 32], context: Context<'_>) -> Reply {
-    let Applied { order, authorization, .. } = applied;
+    let Applied { order, mut authorization, .. } = applied;
     note_final(books, order, arrival, context);
     let shipment = write_shipment(books, arrival, order, content, context);
+    if arrival.notice.authorization.is_none() {
+        let generation = books.shipment(shipment).generation;
+        authorization = restored::captured_on(books, shipment, generation).unwrap_or(authorization);
+    }
     books.shipment_mut(shipment).authorization = Some(authorization);
     let rules = Rules::on(books, authorization, context);
     match amount::give(books, &arrival.notice, order, rules) {

@@ -53,8 +53,8 @@ pub(super) fn take(books: &mut Books, order: OrderKey, caused_by: Option<&str>, 
         amount,
         generation: 0,
     };
-    if let Some(seen) = restored::find(books, authorization, fee.id(books)) {
-        return claim(books, fee, seen, context).1;
+    if let Some((generation, seen)) = fee.captured_before(books) {
+        return claim(books, Owed { generation, ..fee }, seen, context).1;
     }
     match fee.obstacle(books, rules, context) {
         Some(cause) => refuse(books, &fee, &cause, context),
@@ -80,9 +80,18 @@ impl Owed {
     }
 
     fn id(&self, books: &Books) -> CaptureId {
+        self.id_in(books, self.generation)
+    }
+
+    fn id_in(&self, books: &Books, generation: u32) -> CaptureId {
         let record = books.authorization(self.authorization);
         let order = &books.order(self.order).id;
-        CaptureId::of_fee(&record.account, &record.reference, order, self.fee.number, self.generation)
+        CaptureId::of_fee(&record.account, &record.reference, order, self.fee.number, generation)
+    }
+
+    /// The generation in which it was captured, in the time that a restore from a backup has lost.
+    fn captured_before(&self, books: &Books) -> Option<(u32, SeenCapture)> {
+        restored::find_generation(books, self.authorization, self.generation, |number| self.id_in(books, number))
     }
 
     /// Why it cannot be captured.
@@ -180,8 +189,8 @@ pub(super) fn replay(
 ) -> (CaptureKey, Reply) {
     let FeeAgain { order, number, caused_by, amount, generation } = again;
     let owed = Owed { order, authorization, fee: Fee { number, caused_by }, amount, generation };
-    match restored::find(books, authorization, owed.id(books)) {
-        Some(seen) => claim(books, owed, seen, context),
+    match owed.captured_before(books) {
+        Some((generation, seen)) => claim(books, Owed { generation, ..owed }, seen, context),
         None => add(books, owed, context),
     }
 }

@@ -16,7 +16,7 @@ use crate::capture::records::{
 };
 use crate::capture::restored;
 use crate::capture::states::{CaptureState, ShipmentState};
-use crate::ids::{AccountName, CaptureId, DeadLetterId, EventId, Reference, ShipmentId};
+use crate::ids::{CaptureId, DeadLetterId, EventId, ShipmentId};
 use crate::money::Money;
 
 pub(super) use crate::capture::subject::{subject, subject_of_authorization, subject_of_capture, subject_of_order};
@@ -417,10 +417,17 @@ fn shipment_ids(books: &Books, capture: CaptureKey) -> Vec<ShipmentId> {
 /// The id of the capture that would have this shipment as its last one.
 pub(super) fn would_be_id(books: &Books, shipment: ShipmentKey) -> Option<CaptureId> {
     let record = books.shipment(shipment);
-    let (account, reference): (AccountName, Reference) = {
-        let authorization = books.authorization(record.authorization?);
-        (authorization.account.clone(), authorization.reference.clone())
-    };
+    record.authorization.map(|authorization| id_in(books, shipment, authorization, record.generation))
+}
+
+/// The same in another generation, on this authorization.
+pub(super) fn id_in(
+    books: &Books,
+    shipment: ShipmentKey,
+    authorization: AuthorizationKey,
+    generation: u32,
+) -> CaptureId {
+    let (record, authorization) = (books.shipment(shipment), books.authorization(authorization));
     let order = &books.order(record.order).id;
-    Some(CaptureId::of_shipment(&account, &reference, order, &record.id, record.generation))
+    CaptureId::of_shipment(&authorization.account, &authorization.reference, order, &record.id, generation)
 }

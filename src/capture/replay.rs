@@ -265,14 +265,15 @@ fn bind(
     }
     if small::captures(books, authorization, context) == Some(Captures::Multiple) {
         let kind = if paid.len() == 1 { CaptureKind::Shipment } else { CaptureKind::Batch };
-        let found = paid.last().and_then(|last| outcome::would_be_id(books, *last));
-        let found = found.and_then(|id| restored::find(books, authorization, id)).filter(|seen| seen.amount == total);
-        let capture = outcome::plan_capture(books, &paid, kind, total, context);
-        if let Some(seen) = found {
-            // It was replayed before, in the time that a restore from a backup has lost.
-            return restored::settle_found(books, capture, seen, context);
-        }
-        return due::begin_in_turn(books, capture, false, context);
+        let last = *paid.last().expect("there is one");
+        let Some(seen) = restored::claim_generation(books, last) else {
+            let capture = outcome::plan_capture(books, &paid, kind, total, context);
+            return due::begin_in_turn(books, capture, false, context);
+        };
+        // It was replayed before, in the time that a restore from a backup has lost.
+        restored::make_up(books, last, total, seen.amount);
+        let capture = outcome::plan_capture(books, &paid, kind, seen.amount, context);
+        return restored::settle_found(books, capture, seen, context);
     }
     let mut reply = Reply::nothing(Note::Deferred);
     for shipment in paid {

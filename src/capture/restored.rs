@@ -17,7 +17,7 @@ use crate::capture::fee;
 use crate::capture::foreign;
 use crate::capture::outcome::{self, Cause};
 use crate::capture::policy::Captures;
-use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, Restored, ShipmentKey};
+use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, OrderKey, Restored, ShipmentKey};
 use crate::capture::register;
 use crate::capture::retry;
 use crate::capture::settle;
@@ -34,6 +34,10 @@ pub const READ_FIRST_FOR: Duration = Duration::from_hours(24 * 90);
 /// Answers that cannot be relied on, after which a restore waits for an authorization no longer. Nothing
 /// is sent on it until it can be read.
 pub const ANSWERS_MAX: u32 = 3;
+
+/// How many generations from its own on are looked for among what was captured in the lost time: each is a
+/// replay by an operator.
+const GENERATIONS_MAX: u32 = 100;
 
 /// Has the provider to be read first?
 pub(super) fn is_unread(record: &Authorization) -> bool {
@@ -196,11 +200,69 @@ pub(super) fn found_in_all(record: &Authorization) -> i64 {
 }
 
 /// What was found under this key. Several captures under one key are one here, of their sum.
-pub(super) fn find(books: &Books, authorization: AuthorizationKey, id: CaptureId) -> Option<SeenCapture> {
+fn find(books: &Books, authorization: AuthorizationKey, id: CaptureId) -> Option<SeenCapture> {
     let mut ours = found(books.authorization(authorization)).iter().filter(|seen| seen.capture == Some(id));
     let first = ours.next()?.clone();
     let add = |sum: Money, seen: &SeenCapture| sum.checked_add(seen.amount).expect("one currency per authorization");
     Some(SeenCapture { amount: ours.fold(first.amount, add), ..first })
+}
+
+/// The first generation from `own` on whose key was found, and what stands under it: it may have failed in
+/// the lost time, and have been captured when it was replayed.
+pub(super) fn find_generation(
+    books: &Books,
+    authorization: AuthorizationKey,
+    own: u32,
+    key: impl Fn(u32) -> CaptureId,
+) -> Option<(u32, SeenCapture)> {
+    if found(books.authorization(authorization)).is_empty() {
+        return None;
+    }
+    let generations = own..own.saturating_add(GENERATIONS_MAX);
+    generations.into_iter().find_map(|generation| Some((generation, find(books, authorization, key(generation))?)))
+}
+
+/// The authorization of its order on which the shipment was captured in the lost time, in this generation or a
+/// later one.
+pub(super) fn captured_on(books: &Books, shipment: ShipmentKey, generation: u32) -> Option<AuthorizationKey> {
+    let is_there = |authorization: &AuthorizationKey| {
+        let key = |generation| outcome::id_in(books, shipment, *authorization, generation);
+        find_generation(books, *authorization, generation, key).is_some()
+    };
+    books.authorizations_of(books.shipment(shipment).order).into_iter().find(is_there)
+}
+
+/// Has anything of the order to be read, on which a shipment may have been captured whose notice names no
+/// authorization? One that cannot be read is not waited for.
+pub(super) fn is_any_unread(books: &Books, order: OrderKey) -> bool {
+    let is_waited_for = |key: AuthorizationKey| {
+        let record = books.authorization(key);
+        is_unread(record) && record.reads < ANSWERS_MAX
+    };
+    books.authorizations_of(order).into_iter().any(is_waited_for)
+}
+
+/// What was found of a capture that has this shipment as its last one, whose generation is that one from now
+/// on.
+pub(super) fn claim_generation(books: &mut Books, shipment: ShipmentKey) -> Option<SeenCapture> {
+    let record = books.shipment(shipment);
+    let (authorization, own) = (record.authorization?, record.generation);
+    let key = |generation| outcome::id_in(books, shipment, authorization, generation);
+    let (generation, seen) = find_generation(books, authorization, own, key)?;
+    books.shipment_mut(shipment).generation = generation;
+    Some(seen)
+}
+
+/// What was captured is what it comes to, with others `total`: worked out anew in another order of arrival it
+/// may differ, by the smallest unit or by the delivery fee, and what comes after it makes up for that.
+pub(super) fn make_up(books: &mut Books, shipment: ShipmentKey, total: Money, captured: Money) {
+    let record = books.shipment(shipment);
+    let (order, amount) = (record.order, record.amount.expect("given before"));
+    let own = amount.minor() + captured.minor() - total.minor();
+    let own = Money::from_minor(own, amount.currency()).unwrap_or(amount);
+    books.shipment_mut(shipment).amount = Some(own);
+    let record = books.order_mut(order);
+    record.stored = (record.stored + own.minor() - amount.minor()).max(0);
 }
 
 /// The shipment was captured in the lost time, if its key was found: booked with the amount that was
@@ -212,19 +274,10 @@ pub(super) fn claim(
     amount: Money,
     context: Context<'_>,
 ) -> Option<Reply> {
-    if found(books.authorization(authorization)).is_empty() {
-        return None;
-    }
-    let seen = find(books, authorization, outcome::would_be_id(books, shipment)?)?;
+    let seen = claim_generation(books, shipment)?;
     let (waiting, total) = small::with_waiting(books, shipment, authorization, amount);
-    // Worked out anew in another order of arrival it may differ, by the smallest unit or by the delivery fee:
-    // what was captured is what it comes to, and what comes after it makes up for that.
-    let own = amount.minor() + seen.amount.minor() - total.minor();
-    let own = Money::from_minor(own, amount.currency()).unwrap_or(amount);
-    books.shipment_mut(shipment).amount = Some(own);
+    make_up(books, shipment, total, seen.amount);
     let order = books.shipment(shipment).order;
-    let record = books.order_mut(order);
-    record.stored = (record.stored + own.minor() - amount.minor()).max(0);
     small::leave(books, authorization, &waiting);
     let kind = if waiting.is_empty() { CaptureKind::Shipment } else { CaptureKind::Batch };
     let capture = outcome::plan_capture(books, &[&waiting[..], &[shipment]].concat(), kind, seen.amount, context);

@@ -247,6 +247,11 @@ impl Tables {
         if let Some(newest) = order.newest_authorization {
             books.load_authorization(self.authorizations[&newest].clone());
         }
+        if self.read_first_until.is_some() {
+            for record in self.authorizations.values().filter(|record| record.order == key) {
+                books.load_authorization(record.clone());
+            }
+        }
     }
 
     fn load_shipment(&self, books: &mut Books, key: ShipmentKey) {

@@ -16,6 +16,7 @@ use crate::capture::records::{
 use crate::capture::register::{self, Told};
 use crate::capture::replay::room;
 use crate::capture::replay::{WhyNot, WhyNotKind};
+use crate::capture::restored;
 use crate::capture::states::CaptureState;
 use crate::money::Money;
 
@@ -109,6 +110,9 @@ fn of_shipment(
     whole_batch(books, &shipments)?;
     match sum(books, &shipments) {
         Some(total) => {
+            if let Some(authorization) = restored::captured_on(books, key, shipment.generation + 1) {
+                return Ok(Way::Stored { shipments, authorization, total });
+            }
             let authorization = open_authorization(books, shipment.order, shipment.authorization, context)?;
             foreign_money(books, shipment, total, authorization, context)?;
             room::has_room(books, &shipments, authorization, total, context)?;
@@ -219,6 +223,9 @@ fn foreign_money(
     let Some(former) = shipment.authorization.map(|key| books.authorization(key)) else { return Ok(()) };
     let account = context.policy.accounts.get(&former.account);
     let ours = former.captured.checked_add(former.reserved).expect("one currency per authorization");
+    // Those are other shipments': this one's own was looked for before.
+    let found = Money::from_minor(restored::found_in_all(former), former.currency).expect("captures are positive");
+    let ours = ours.checked_add(found).expect("one currency per authorization");
     let shown = former.provider.captured.unwrap_or(Money::zero(former.currency));
     let foreign = shown.saturating_sub(ours).expect("one currency per authorization");
     // Whoever has let it be has found out that it is not this money.

@@ -35,7 +35,8 @@ impl World {
         self.tell(Command::Replay(Box::new(Replay { letter, job, message })))
     }
 
-    fn replay(&mut self, shipment: &str, generation: u32) -> Reply {
+    /// Tries the shipment again that failed in this generation.
+    pub(super) fn replay(&mut self, shipment: &str, generation: u32) -> Reply {
         let letter = self.letter_of(shipment, generation).id;
         self.replay_for(letter, JOB)
     }

@@ -1,16 +1,16 @@
 //! A ledger that was restored from a backup: nothing is sent before the provider was read, and what was
 //! captured in the time that was lost is recognised when its notice comes again.
 
-use crate::capture::decide::{Note, Reply};
+use crate::capture::decide::{Note, Reply, Ticket};
 use crate::capture::event::{EventContent, FailureReason};
 use crate::capture::evidence::{Answer, AuthorizationView, DoubtKind, ProviderBalance, Reading, RefusalReason};
 use crate::capture::notice::{PlanFacts, ShippingPolicy};
 use crate::capture::records::Restored;
-use crate::capture::restored::READ_FIRST_FOR;
+use crate::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::tests::support::*;
 use crate::clock;
-use crate::ids::CaptureId;
+use crate::ids::{CaptureId, EventId, OrderId, ShipmentId};
 use crate::ledger::memory::Tables;
 
 fn worth(shipment: &str, amount: &str) -> Draft {
@@ -132,6 +132,117 @@ fn a_fee_is_recognised_by_its_number() {
     world.receive(cancellation("o", &[("l1", 1)]));
     assert!(world.due_call().is_none());
     let captured = first.amount.minor() + amount.minor();
+    assert_eq!((world.balance("r"), found(&world)), ((10_000, captured, 0), 0));
+}
+
+/// Its key in another generation.
+fn id_in(shipment: &str, generation: u32) -> CaptureId {
+    let (order, shipment) = (OrderId::parse("o").expect("an id"), ShipmentId::parse(shipment).expect("an id"));
+    CaptureId::of_shipment(&account(OFTEN), &reference("r"), &order, &shipment, generation)
+}
+
+#[test]
+fn what_was_captured_in_a_later_generation_is_not_captured_in_an_earlier_one() {
+    let mut world = World::new();
+    capture(&mut world, worth("s1", "10.00"));
+    let (backup, first) = (now(&world), world.capture_of("s1"));
+    // In the lost time s2 was declined, replayed twice, and captured the second time.
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(first.id, 1_000), (id_in("s2", 2), 2_000)]));
+    let reply = world.accept(worth("s2", "20.00"));
+    assert_eq!((reply.note, reply.ticket.is_none()), (Note::Captured(gel(2_000)), true));
+    assert_eq!((world.shipment("s2").generation, world.capture_of("s2").id), (2, id_in("s2", 2)));
+    assert_eq!((world.balance("r"), found(&world)), ((10_000, 3_000, 0), 0));
+    let succeeded = world.news().into_iter().find(|event| matches!(event.content, EventContent::Succeeded(_)));
+    let (order, shipment) = (OrderId::parse("o").expect("an id"), ShipmentId::parse("s2").expect("an id"));
+    let id = EventId::of_shipment("capture.succeeded", &order, &shipment, 2);
+    assert_eq!(succeeded.map(|event| event.id), Some(id), "the event of that day once more");
+    // What was never captured has no other generation.
+    let ticket = world.accept(worth("s3", "5.00")).ticket;
+    assert!(ticket.is_some());
+    assert_eq!(world.capture_of("s3").id, id_in("s3", 0));
+}
+
+#[test]
+fn a_replay_finds_what_another_replay_of_the_lost_time_captured() {
+    let mut world = World::new();
+    let reply = world.accept(worth("s1", "10.00"));
+    world.answer(reply.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    let backup = now(&world);
+    // In the lost time it was replayed twice, and captured the second time, of another amount.
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(id_in("s1", 2), 1_001)]));
+    let reply = world.replay("s1", 0);
+    assert_eq!((reply.ready.is_none(), reply.ticket.is_none()), (true, true));
+    let shipment = world.shipment("s1");
+    assert_eq!((shipment.generation, shipment.state, shipment.amount), (2, ShipmentState::Settled, Some(gel(1_001))));
+    assert_eq!((world.balance("r"), found(&world)), ((10_000, 1_001, 0), 0));
+}
+
+/// An order that was authorized anew since the backup, which has its first authorization, "r".
+fn authorized_anew() -> World {
+    let mut world = World::new();
+    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    world.receive(registration("o", authorized(OFTEN, "r2", 10_000), None));
+    let reply = world.accept(draft("o", "s1").amount("20.00"));
+    assert_eq!(reply.note, Note::AwaitingRead);
+    world
+}
+
+/// The reads that are due, of these authorizations.
+fn reads<const N: usize>(world: &mut World, of: [&str; N]) -> [Option<Ticket>; N] {
+    let mut tickets: Vec<Ticket> = world.do_due().into_iter().filter_map(|reply| reply.ticket).collect();
+    assert_eq!(tickets.len(), N, "{tickets:?}");
+    of.map(|name| tickets.iter().position(|ticket| ticket.reference.as_str() == name).map(|at| tickets.remove(at)))
+}
+
+#[test]
+fn a_notice_that_names_no_authorization_is_recognised_on_any_of_its_order() {
+    let mut world = authorized_anew();
+    // In the lost time it was captured on "r", before the order was authorized anew.
+    let [r, r2] = reads(&mut world, ["r", "r2"]);
+    let reply = world.show(r2, shows(&[]));
+    assert_eq!((reply.ticket.is_none(), world.shipment("s1").state), (true, ShipmentState::Awaiting));
+    assert!(world.do_due().iter().all(|reply| reply.ticket.is_none()), "the newer one tells nothing of \"r\"");
+    world.show(r, shows(&[(id_in("s1", 0), 2_000)]));
+    let replies = world.do_due();
+    assert!(replies.iter().any(|reply| reply.note == Note::Captured(gel(2_000))), "{replies:?}");
+    assert_eq!((world.balance("r").1, world.balance("r2").1), (2_000, 0));
+}
+
+#[test]
+fn what_cannot_be_read_holds_up_no_notice_that_does_not_name_it() {
+    let mut world = authorized_anew();
+    let [r, r2] = reads(&mut world, ["r", "r2"]);
+    world.show(r2, shows(&[]));
+    world.show(r, Reading::Unclear(doubt(DoubtKind::Unreadable)));
+    for _ in 1..ANSWERS_MAX {
+        world.clock.advance(HOUR);
+        assert_eq!(world.shipment("s1").state, ShipmentState::Awaiting);
+        let [r] = reads(&mut world, ["r"]);
+        world.show(r, Reading::Unclear(doubt(DoubtKind::Unreadable)));
+    }
+    world.clock.advance(HOUR);
+    let replies = world.do_due();
+    assert!(replies.iter().any(|reply| reply.note == Note::Planned(gel(2_000))), "{replies:?}");
+    assert_eq!((world.balance("r").2, world.balance("r2").2), (0, 2_000));
+}
+
+#[test]
+fn a_fee_that_was_replayed_is_recognised() {
+    let mut world = World::new();
+    let whole = plan(&[("l1", 2, "10.00")], "5.00", "15.00");
+    capture(&mut world, draft("o", "s1").line("l1", 1).plan(whole).on(authorized(OFTEN, "r", 10_000)));
+    let (backup, first) = (now(&world), world.capture_of("s1"));
+    let order = OrderId::parse("o").expect("an id");
+    let fee = CaptureId::of_fee(&account(OFTEN), &reference("r"), &order, 1, 3);
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(first.id, first.amount.minor()), (fee, 250)]));
+    world.receive(cancellation("o", &[("l1", 1)]));
+    assert!(world.due_call().is_none());
+    let captured = first.amount.minor() + 250;
     assert_eq!((world.balance("r"), found(&world)), ((10_000, captured, 0), 0));
 }
 

@@ -303,10 +303,17 @@ impl<'a> Loader<'a> {
             Some(order) => {
                 let newest = order.newest_authorization;
                 // Orders that share authorizations may point at each other.
-                if self.passed.insert(key)
-                    && let Some(newest) = newest
-                {
+                if !self.passed.insert(key) {
+                    return;
+                }
+                if let Some(newest) = newest {
                     self.authorization(newest);
+                }
+                // After a restore from a backup, what it shipped may have been captured on any of them.
+                if self.books.read_first_until.is_some() {
+                    for authorization in self.scope(Scope::AuthorizationsOf, key.row()) {
+                        self.authorization(AuthorizationKey::new(authorization));
+                    }
                 }
             }
             None => {

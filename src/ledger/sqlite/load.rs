@@ -22,6 +22,8 @@ use crate::ledger::sqlite::rows::{
 
 type Result<T> = rusqlite::Result<T>;
 
+const AUTHORIZATIONS_OF_ORDER: &str = "SELECT authorization_row FROM authorizations WHERE order_row = ?1";
+
 /// Every record that the commands may touch, those that `kept` has included.
 pub(in crate::ledger) fn load(
     connection: &Connection,
@@ -128,8 +130,7 @@ impl<'a> Loader<'a> {
         let (fee, generation) = (letter.fee, letter.generation);
         let Some(id) = letter.order.clone().filter(|_| !letter.is_of_message()) else { return Ok(()) };
         let Some(order) = self.order_by_id(&id)? else { return Ok(()) };
-        let sql = "SELECT authorization_row FROM authorizations WHERE order_row = ?1";
-        for authorization in self.rows_of(sql, order.row())? {
+        for authorization in self.rows_of(AUTHORIZATIONS_OF_ORDER, order.row())? {
             self.authorization(AuthorizationKey::new(authorization))?;
         }
         let sql = "SELECT shipment_row FROM shipments WHERE order_row = ?1 AND reason IS NOT NULL";
@@ -303,6 +304,12 @@ impl<'a> Loader<'a> {
         self.books.load_order(order);
         if let Some(newest) = newest {
             self.authorization(newest)?;
+        }
+        // After a restore from a backup, what it shipped may have been captured on any of them.
+        if self.books.read_first_until.is_some() {
+            for authorization in self.rows_of(AUTHORIZATIONS_OF_ORDER, key.row())? {
+                self.authorization(AuthorizationKey::new(authorization))?;
+            }
         }
         Ok(key)
     }
