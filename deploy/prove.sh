@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=deploy/lib.sh
 source deploy/lib.sh
 
-ALL="auditor simulation model crashes syscalls power-loss soak storm fleet fuzz mutants"
+ALL="auditor simulation model crashes syscalls power-loss soak storm fleet fuzz coverage mutants"
 
 help() {
     cat <<'END'
@@ -25,7 +25,8 @@ Runs what proves the promises and takes longer than ./deploy/test.sh, and writes
   storm        20,000 captures while everything fails
   fleet        four workers, 50,000 shipments            SHIPMENTS=50000
   fuzz         every parser, with random input           FUZZ=300 (seconds for each)
-  mutants      changes of the core that no test notices
+  coverage     how much of the core its unit tests reach
+  mutants      changes of the core that no test notices; MUTANTS=4 tries one in four
 
 Durations and sizes are variables of the environment, with these defaults. Exit code: 0, or 1 if something failed.
 What lacks its tool is left out, and the report says so.
@@ -56,7 +57,8 @@ done
 # run_SECTION: `proves` with the command; or `lacks` with why not.
 run_auditor() { proves python3 -m unittest discover -s tests/auditor; }
 run_simulation() {
-    HOLDFAST_TEST_SEEDS="${SEEDS:-100000}" proves cargo test --release --test simulation -- --nocapture
+    HOLDFAST_TEST_SEEDS="${SEEDS:-100000}" proves of_core cargo test --release --features messages --test simulation -- \
+        --nocapture
 }
 run_model() {
     HOLDFAST_MODEL_BOUND=large proves cargo test --release --test model -- --nocapture
@@ -85,10 +87,18 @@ fuzz_each() {
         cargo +nightly fuzz run --fuzz-dir tests/fuzz "$target" -- -max_total_time="$1" || return
     done
 }
+run_coverage() {
+    cargo llvm-cov --version >/dev/null 2>&1 || lacks "it needs cargo-llvm-cov" || return
+    proves of_core cargo llvm-cov --lib --summary-only
+}
 run_mutants() {
     cargo mutants --version >/dev/null 2>&1 || lacks "it needs cargo-mutants" || return
-    proves cargo mutants --file 'src/capture/**' --file src/money.rs -- --lib
+    PROPTEST_CASES=64 proves of_core cargo mutants --in-place --file 'src/capture/**' --file src/money.rs \
+        --exclude '**/shortcuts.rs' --sharding round-robin --shard "0/${MUTANTS:-1}" --minimum-test-timeout 10 -- --lib
 }
+
+# Runs a command in a crate of the core alone, which builds in seconds.
+of_core() { tests/core/alone.sh target/core && (cd target/core && "$@"); }
 
 # Says that it cannot run, and why.
 lacks() {
@@ -112,7 +122,7 @@ proves() {
 
 # The lines of a log that are figures; its end, where there are none.
 figures() {
-    grep -E '^(proof: |test result: |Ran [0-9]|seed |TOTAL |[0-9]+ (states|worlds|orders|mutants))' "$1" |
+    grep -E '^(proof: |test result: |Ran [0-9]|seed |TOTAL |MISSED |TIMEOUT |[0-9]+ (states|worlds|orders|mutants))' "$1" |
         sed 's/^proof: //' || tail -n 20 "$1"
 }
 

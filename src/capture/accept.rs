@@ -14,6 +14,7 @@ use crate::capture::complete;
 use crate::capture::decide::{Arrival, Context, Note, Reply};
 use crate::capture::due;
 use crate::capture::event::{CaptureKind, FailureReason};
+use crate::capture::fee;
 use crate::capture::foreign;
 use crate::capture::notice::{RejectionReason, ShipmentNotice};
 use crate::capture::outcome;
@@ -122,10 +123,14 @@ fn accept_new(
     let is_unread = restored::is_unread(books.authorization(applied.authorization))
         || names_none && restored::is_any_unread(books, applied.order);
     let missing = missing.or(is_unread.then_some(Missing::Reading));
-    let reply = match missing {
+    let mut reply = match missing {
         Some(missing) => awaiting::wait(books, arrival.clone(), content, missing, context),
         None => take_up(books, arrival, applied, content, context),
     };
+    if restored::is_recent(books, context) {
+        // What shipments were given less for what was captured in the lost time comes when all have shipped.
+        reply.ready = reply.ready.or(fee::take(books, applied.order, Some(caused_by), context).ready);
+    }
     complete::schedule_closing(books, applied.order, context);
     small::end(books, applied.order, applied.authorization, context);
     applied.follow_up(books, reply, Some(caused_by), context)

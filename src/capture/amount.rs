@@ -12,6 +12,7 @@ use crate::capture::notice::{Quantity, ShipmentNotice};
 use crate::capture::outcome::Cause;
 use crate::capture::plan::{self, LineProgress, Plan};
 use crate::capture::records::{AmountMode, AuthorizationKey, Order, OrderKey, ShipmentKey};
+use crate::capture::restored;
 use crate::ids::{AccountName, LineId};
 use crate::money::{Currency, Money};
 
@@ -71,7 +72,11 @@ pub(super) struct Given {
 
 /// Gives the shipment what it has earned: worked out from the plan, or as the sender says.
 pub(super) fn give(books: &mut Books, notice: &ShipmentNotice, order: OrderKey, rules: Rules) -> Result<Money, Stop> {
-    let Given { amount, mode, progress } = work_out(books.order(order), notice, rules)?;
+    let Given { mut amount, mode, progress } = work_out(books.order(order), notice, rules)?;
+    if mode == AmountMode::Planned {
+        let left = restored::left_of_plan(books, order).map(|left| rules.round(left));
+        amount = left.filter(|left| left.minor() < amount.minor()).unwrap_or(amount);
+    }
     let record = books.order_mut(order);
     record.progress = progress;
     record.stored = record.stored.saturating_add(amount.minor());

@@ -316,7 +316,9 @@ fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &Authorizati
     if view.status.is_terminal() || view.status == AuthorizationStatus::FullyCaptured {
         return judge_terminal(case, progress, view.status);
     }
-    progress.terminal_seen_at = None;
+    if !holds_too_little(case, view) {
+        progress.terminal_seen_at = None;
+    }
     shortcuts::of_absence().unwrap_or_else(|| judge_absence(case, progress, view))
 }
 
@@ -336,7 +338,7 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
         AuthorizationStatus::Expired => (FailureReason::AuthorizationExpired, "expired without our capture"),
         AuthorizationStatus::Voided => (FailureReason::AuthorizationVoided, "voided without our capture"),
         AuthorizationStatus::FullyCaptured => {
-            (FailureReason::ExceedsAuthorization, "captured in full without our capture")
+            (FailureReason::ExceedsAuthorization, "too little remains, without our capture")
         }
         AuthorizationStatus::Declined | AuthorizationStatus::NotYetApproved | AuthorizationStatus::Open => {
             (FailureReason::Declined, "declined")
@@ -350,6 +352,11 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
         return Verdict::Failed(Cause::lookup(reason, words));
     }
     in_doubt_until(progress.then(Since::OverOnce), conclusive_at, words.to_owned())
+}
+
+/// Does less remain than the capture needs? Then a request could not be met any more, whoever took the rest.
+fn holds_too_little(case: &Case<'_>, view: &AuthorizationView) -> bool {
+    view.balance.remaining.is_some_and(|remaining| remaining.minor() < case.capture.amount.minor())
 }
 
 /// Nothing of ours is there, and the authorization is not terminal. That alone proves nothing.
@@ -366,6 +373,10 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
         // Not beyond any wait: a clock that was set back may have left it there.
         let longest = clock::after(now, case.context.policy.longest_wait());
         return in_doubt_until(progress.then(Since::RefusedNothingYet), quiet_from.min(longest), why);
+    }
+    // A refusal has its own end, above.
+    if progress.refused.is_none() && holds_too_little(case, view) {
+        return judge_terminal(case, progress, AuthorizationStatus::FullyCaptured);
     }
     if case.authorization.in_flight > 1 {
         // Others were sent past it, so the balance means nothing for it: it is only read.

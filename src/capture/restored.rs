@@ -52,7 +52,7 @@ pub(super) fn of_new(books: &Books, account: &AccountName, context: Context<'_>)
 }
 
 /// Was the ledger restored not long ago?
-fn is_recent(books: &Books, context: Context<'_>) -> bool {
+pub(super) fn is_recent(books: &Books, context: Context<'_>) -> bool {
     books.read_first_until.is_some_and(|until| context.now.wall < until)
 }
 
@@ -64,14 +64,19 @@ pub(super) fn waits_since(books: &Books, at: Timestamp) -> Timestamp {
 }
 
 /// What our own rules refuse may have been captured in the time that was lost, when notices came in another
-/// order: nothing says otherwise where there are no keys, or where keys were found of which no notice has come.
+/// order: nothing says otherwise where there are no keys, or where captures of ours were found.
 pub(super) fn may_have_captured(books: &Books, authorization: Option<AuthorizationKey>, context: Context<'_>) -> bool {
     if !is_recent(books, context) {
         return false;
     }
     let Some(record) = authorization.map(|key| books.authorization(key)) else { return true };
     match context.policy.accounts.get(&record.account).map(|account| account.captures) {
-        Some(Captures::Multiple) => is_unread(record) || !found(record).is_empty(),
+        Some(Captures::Multiple) => match &record.watch.restored {
+            Some(Restored::Unread) => true,
+            // What was captured together then may be split otherwise now.
+            Some(Restored::Read { adopted, found }) => *adopted > 0 || !found.is_empty(),
+            None => false,
+        },
         Some(Captures::Single) | None => true,
     }
 }
@@ -197,6 +202,19 @@ pub(super) fn found(record: &Authorization) -> &[SeenCapture] {
 /// What it comes to, in minor units.
 pub(super) fn found_in_all(record: &Authorization) -> i64 {
     found(record).iter().map(|seen| seen.amount.minor()).sum()
+}
+
+/// What of an order's plan was neither given since nor captured in the lost time, where anything was: notices
+/// come again in another order, and what goes with the first of them, such as the delivery fee, was captured with
+/// another. What comes to too little by it is made up for when the order is complete.
+pub(super) fn left_of_plan(books: &Books, order: OrderKey) -> Option<Money> {
+    books.read_first_until?;
+    let record = books.order(order);
+    let plan = record.plan.as_ref()?;
+    let found = books.authorizations_of(order).into_iter().map(|key| found_in_all(books.authorization(key)));
+    let found = Some(found.sum::<i64>()).filter(|sum| *sum > 0)?;
+    let left = plan.total().minor() - record.stored - found;
+    Some(Money::from_minor(left.max(0), plan.currency()).expect("it is not negative"))
 }
 
 /// What was found under this key. Several captures under one key are one here, of their sum.

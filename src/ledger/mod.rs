@@ -59,8 +59,6 @@ mod conformance;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use contract::{
-    CommandFailed, DueNow, Environment, Executed, Ledger, LedgerError, Migrated, OutboxRow, Vitals,
-};
+pub use contract::{CommandFailed, DueNow, Environment, Executed, Ledger, LedgerError, Migrated, OutboxRow, Vitals};
 pub use session::SessionError;
 pub use source::Source;

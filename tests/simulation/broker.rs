@@ -64,6 +64,13 @@ impl Broker {
         self.ready.len() - before
     }
 
+    /// Publishes again what was published before, at other instants.
+    pub fn publish_again(&mut self, messages: impl Iterator<Item = (Duration, Rc<Message>)>) {
+        let again = messages.map(|(at, message)| Rc::new(Message { at, ..(*message).clone() }));
+        self.upcoming.extend(again);
+        self.upcoming.make_contiguous().sort_by_key(|message| message.at);
+    }
+
     /// Is everything published and acknowledged?
     pub fn is_done(&self) -> bool {
         self.upcoming.is_empty() && self.ready.is_empty() && self.unacknowledged.is_empty()

@@ -41,6 +41,11 @@ impl Case {
         self
     }
 
+    /// May its ledger go back to an earlier copy? Each second world.
+    pub fn has_restores(&self) -> bool {
+        !self.is_jumping && self.seed % 2 == 1 && !self.without.contains(&Fault::Restored)
+    }
+
     /// What the environment asks to be repeated.
     pub fn asked_for() -> Option<Self> {
         let case = Self::of(setting("HOLDFAST_TEST_SEED")?).limited();

@@ -38,7 +38,8 @@ impl World {
             }
             33..38 => self.operate(),
             38..43 if self.may(Fault::Replayed) => self.replay_some(),
-            43..80 => self.ghost_step(),
+            43..47 if self.may(Fault::Restored) => self.copy_or_restore(),
+            47..80 => self.ghost_step(),
             80..250 => {
                 self.tick_randomly();
                 Ok(())

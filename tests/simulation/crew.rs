@@ -85,6 +85,18 @@ impl Crew {
         std::mem::replace(&mut **self, new)
     }
 
+    /// All are new, on another ledger, with these captures of workers that are gone.
+    pub fn begin_anew(&mut self, left: impl Iterator<Item = CaptureKey>) {
+        for index in 0..self.workers.len() {
+            self.let_act(index);
+            self.replace();
+        }
+        let name = self.names;
+        self.names += 1;
+        self.claims = left.map(|capture| (capture, name)).collect();
+        self.gone = vec![Gone { name, lease_until: Duration::ZERO }];
+    }
+
     /// Who has slept enough goes on, and renews its lease.
     pub fn wake(&mut self, now: Duration) {
         for worker in &mut self.workers {

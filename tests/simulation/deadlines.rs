@@ -20,7 +20,7 @@ pub const LEADS: [Duration; 3] = [Duration::from_hours(48), Duration::from_hours
 type Deadline = (String, String, Option<u64>);
 
 /// What was told, and what has to be.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Deadlines {
     told: BTreeSet<Deadline>,
     /// When the next lead of each authorization comes.
@@ -38,6 +38,12 @@ impl Deadlines {
         let deadline = (told.text("reference").to_owned(), told.text("authorization_expires_at").to_owned(), lead);
         self.owed.retain(|_, owed| *owed != deadline);
         if self.told.insert(deadline.clone()) { Ok(()) } else { Err(format!("D1: told twice of {deadline:?}")) }
+    }
+
+    /// The ledger went back to an earlier copy: what was told since stays told.
+    pub fn go_on_after(&mut self, now: Self) {
+        self.told = now.told;
+        self.owed.retain(|_, owed| !self.told.contains(owed));
     }
 
     /// Notes whose lead has come, with money to be lost.

@@ -101,6 +101,9 @@ faults! {
     WallStep,
     /// The wall clock jumps by days.
     WallJump,
+    // At the ledger.
+    /// It goes back to an earlier copy, and everybody else goes on.
+    Restored,
 }
 
 /// What happened in one world, or in many.

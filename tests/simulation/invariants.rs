@@ -22,9 +22,11 @@ use crate::scenario::Name;
 use crate::world::{Check, World};
 
 /// What was seen before, to compare with what is seen now.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Memory {
     intents: BTreeMap<CaptureId, Intent>,
+    /// Intents of a time that was lost in a restore.
+    lost: BTreeMap<CaptureId, Intent>,
     movements_seen: usize,
     /// Reserved and captured, summed up from the movements.
     balances: BTreeMap<AuthorizationKey, (i64, i64)>,
@@ -36,6 +38,8 @@ pub struct Memory {
     told_failed: BTreeSet<CaptureId>,
     /// Shipments, with their generation, that had their outcome.
     outcomes: BTreeSet<(String, String, u64)>,
+    /// Those that were told to be captured, in the time that was lost too.
+    told_captured: BTreeSet<(String, String, u64)>,
     /// Authorizations on which somebody else captures.
     halted: BTreeSet<AuthorizationKey>,
     /// Authorizations at whose provider something may have happened.
@@ -43,6 +47,7 @@ pub struct Memory {
     deadlines: Deadlines,
 }
 
+#[derive(Clone)]
 struct Intent {
     name: Name,
     amount: Money,
@@ -68,6 +73,24 @@ impl Memory {
         if !self.looked_at.contains(name) {
             self.looked_at.insert(name.clone());
         }
+    }
+
+    /// Was it intended in a time that was lost in a restore?
+    pub fn is_lost(&self, id: CaptureId) -> bool {
+        self.lost.contains_key(&id)
+    }
+
+    /// The ledger goes back to what it was; the consumer and the providers do not. What was told to have failed
+    /// since is not known any more, and may succeed; what was told to be captured stays so.
+    pub fn go_back_to(&mut self, then: Self) {
+        let now = std::mem::replace(self, then);
+        let then = &self.intents;
+        let lost = now.intents.into_iter().filter(|(id, _)| !then.contains_key(id));
+        self.lost.extend(lost.chain(now.lost));
+        self.told_seen = now.told_seen;
+        self.told_captured = now.told_captured;
+        self.looked_at = now.looked_at;
+        self.deadlines.go_on_after(now.deadlines);
     }
 
     fn check(&mut self, world: &World) -> Check {
@@ -155,9 +178,10 @@ impl Memory {
             if !seen.insert(id) {
                 return Err(format!("S1: {id} was captured twice"));
             }
-            let intent = self.intents.get(&id).ok_or_else(|| format!("S2: {id} was captured without an intent"))?;
-            if intent.name != *name || intent.amount != event.amount {
-                return Err(format!("S2: {id} was captured as {} instead of {}", event.amount, intent.amount));
+            let intents = [self.intents.get(&id), self.lost.get(&id)];
+            let mut intents = intents.into_iter().flatten();
+            if !intents.any(|intent| intent.name == *name && intent.amount == event.amount) {
+                return Err(format!("S2: {id} was captured as {}, which was not intended", event.amount));
             }
             if self.told_failed.contains(&id) && !world.is_jumping() {
                 return Err(format!("S7: {id} was told to have failed, and is captured"));
@@ -179,11 +203,13 @@ impl Memory {
                 return Err(format!("S6: two outcomes for {:?}", told.shipment()));
             }
             match &*told.kind {
-                "capture.succeeded" => check_succeeded(world, told)?,
-                "capture.failed" if told.data["money_may_have_moved"] == false => {
-                    self.told_failed.extend(told.capture());
-                    self.looked_at.extend(told.authorization().filter(|name| world.authorizations.contains_key(name)));
+                "capture.succeeded" => {
+                    if told.text("kind") != "zero" && !amount(told, "amount").is_zero() {
+                        self.told_captured.insert(told.shipment());
+                    }
+                    check_succeeded(world, told)?;
                 }
+                "capture.failed" if told.data["money_may_have_moved"] == false => self.check_failed(world, told)?,
                 "authorization.expiring" | "authorization.expired" => self.deadlines.told(told)?,
                 // How long ago something was is what says that a capture has failed.
                 "capture.corrected" if world.is_jumping() => {}
@@ -196,6 +222,16 @@ impl Memory {
             }
         }
         self.told_seen = world.consumer.told().len();
+        Ok(())
+    }
+
+    /// The other half of S7: who was told that no money moved will not find any.
+    fn check_failed(&mut self, world: &World, told: &Told) -> Check {
+        if self.told_captured.contains(&told.shipment()) {
+            return Err(format!("S7: it was captured before a restore, and told to have failed now: {:?}", told.data));
+        }
+        self.told_failed.extend(told.capture());
+        self.looked_at.extend(told.authorization().filter(|name| world.authorizations.contains_key(name)));
         Ok(())
     }
 }

@@ -3,9 +3,10 @@
 //! A world has a queue that repeats, reorders and changes messages; one to three workers in miniature that share
 //! a ledger, crash at any step, sleep longer than their leases, are suspended, and whose wall clock steps; two
 //! kinds of providers with books of their own, behind a network that loses, delays and garbles; a consumer that
-//! remembers what it was told; and operators, who look, close and try again. The ledger and every decision are the
-//! real ones. One seeded scheduler owns the time: the same seed is the same world, step by step. After every step
-//! the invariants are checked; then faults stop, and everything has to come to an end, with books that agree.
+//! remembers what it was told; and operators, who look, close, try again, and put a copy of the ledger in its
+//! place. The ledger and every decision are the real ones. One seeded scheduler owns the time: the same seed is
+//! the same world, step by step. After every step the invariants are checked; then faults stop, and everything
+//! has to come to an end, with books that agree.
 //!
 //! `cargo test --test simulation` runs some hundred worlds, on all cores. `HOLDFAST_TEST_SEEDS=100000` runs more,
 //! from `HOLDFAST_TEST_FROM` on. What fails is made smaller, and the command that repeats it is printed.
@@ -29,6 +30,7 @@ mod pace;
 mod provider;
 mod relay;
 mod replays;
+mod restoring;
 mod run;
 mod scenario;
 mod shrink;

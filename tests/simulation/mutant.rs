@@ -16,16 +16,19 @@ pub enum Mutant {
     MarksFirst,
     /// Forgets at start-up what the worker before it had begun.
     ForgetsInterrupted,
+    /// Goes on after a restore from a backup as if nothing had happened.
+    ReadsNothingAfterRestore,
 }
 
 impl Mutant {
     /// Every mutant, with what the simulation says when it catches it.
-    pub const ALL: [(Self, &'static [&'static str]); 6] = [
+    pub const ALL: [(Self, &'static [&'static str]); 7] = [
         (Self::AcknowledgesFirst, &["S8"]),
         (Self::IgnoresSendBy, &["S1", "S7"]),
         (Self::NewKeyPerAttempt, &["S1"]),
         (Self::NoAmount, &["S2"]),
         (Self::MarksFirst, &["L2"]),
         (Self::ForgetsInterrupted, &["L1"]),
+        (Self::ReadsNothingAfterRestore, &["S1", "S2", "S7", "A1"]),
     ];
 }

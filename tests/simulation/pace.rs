@@ -3,13 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use holdfast::capture::decide::Ready;
+use holdfast::capture::decide::{Due, Ready};
 use holdfast::capture::records::Authorization as Record;
 use holdfast::clock::Timestamp;
 use holdfast::ids::AccountName;
 use holdfast::ledger::Ledger;
 use holdfast::ledger::memory::Tables;
 
+use crate::restoring::is_unread;
 use crate::worker::{Stage, now};
 use crate::world::World;
 
@@ -58,7 +59,8 @@ impl World {
         overdue.chain(arriving).min()
     }
 
-    /// Everything that is due. What waits needs no permit, so its account is never looked at.
+    /// Everything that is due and not held back. What waits needs no permit, so its account is never looked
+    /// at.
     pub fn due_now(&mut self) -> Rc<[Ready]> {
         let wall = self.clock.machine().wall;
         if self.next_due().is_none_or(|at| at > wall) {
@@ -73,7 +75,8 @@ impl World {
         let nobody = AccountName::parse("nobody").expect("a name");
         let others = found.others.into_iter();
         let others = others.map(|due| Ready { due, account: nobody.clone(), deadline: None });
-        let due: Rc<[Ready]> = found.calls.into_iter().chain(others).collect();
+        let due: Rc<[Ready]> =
+            found.calls.into_iter().chain(others).filter(|ready| !self.is_held_back(ready)).collect();
         self.pace.due = Some((wall, Rc::clone(&due)));
         due
     }
@@ -88,15 +91,18 @@ impl World {
         next
     }
 
-    fn find_next_due(&self, tables: &Tables) -> Option<Timestamp> {
+    pub fn find_next_due(&self, tables: &Tables) -> Option<Timestamp> {
         let captures = tables.captures.values().filter_map(|capture| capture.due_at);
         let asking = tables.authorizations.values().filter_map(|record| record.ask.map(|ask| ask.at));
+        let held_back = captures.chain(asking).filter(|_| self.restoring.is_none());
         let watched = tables.authorizations.values().filter(|record| !self.is_never_over(record));
-        let watched = watched.filter_map(|record| record.watch.at);
+        let watched = watched.filter_map(|record| {
+            if self.restoring.is_none() || is_unread(record) { record.watch.at } else { record.watch.lead_at }
+        });
         let shipments = tables.shipments.values().filter_map(|shipment| shipment.due_at);
         let kept = tables.kept.values().filter_map(|kept| kept.due_at);
         let closing = tables.orders.values().filter_map(|order| order.closes_at);
-        captures.chain(asking).chain(watched).chain(shipments).chain(kept).chain(closing).min()
+        held_back.chain(watched).chain(shipments).chain(kept).chain(closing).min()
     }
 
     /// Is it over, with a provider that never shows it, and was that read often enough? It is read
@@ -107,5 +113,17 @@ impl World {
         }
         let known = self.authorizations.get(&(record.account.clone(), record.reference.clone()));
         known.is_some_and(|known| known.is_over_in_silence(self.clock.truth()))
+    }
+
+    /// After a restore nothing is called but what has to be read first.
+    pub fn is_held_back(&self, ready: &Ready) -> bool {
+        if self.restoring.is_none() {
+            return false;
+        }
+        match ready.due {
+            Due::Shipment(_) | Due::Kept(_) | Due::Order(_) | Due::Warning(_) => false,
+            Due::Capture(_) | Due::Ask(_) => true,
+            Due::Authorization(key) => !is_unread(&self.ledger.tables().authorizations[&key]),
+        }
     }
 }

@@ -31,9 +31,9 @@ impl World {
         }
         if self.may(Fault::PublishedTwice) && self.rng.random_ratio(1, 30) {
             self.fault(Fault::PublishedTwice, "relay");
-            self.consumer.receive(&row)?;
+            self.consumer.receive(&row, self.is_restored())?;
         }
-        self.consumer.receive(&row)?;
+        self.consumer.receive(&row, self.is_restored())?;
         self.is_news = true;
         self.crew.to_mark.push(row.row);
         Ok(())

@@ -36,6 +36,7 @@ impl World {
         if let Some(order) = chosen[0].order.clone()
             && self.rng.random_ratio(1, 3)
             && !self.case.without.contains(&Fault::AuthorizedAnew)
+            && !self.case.has_restores()
         {
             self.authorize_anew(&order)?;
         }

@@ -53,6 +53,8 @@ pub struct SimOrder {
     pub total: Option<Money>,
     /// Its shipments, those that cannot be captured included.
     pub shipments: Vec<ShipmentId>,
+    /// Its authorizations.
+    pub references: Vec<Reference>,
     /// Does everything that was ordered ship?
     pub ships_completely: bool,
     /// Can its authorizations be captured several times?
@@ -150,6 +152,7 @@ impl Scenario {
             id: order.id,
             total: (!order.is_explicit && order.changes == 0).then_some(order.total),
             shipments: order.shipments,
+            references: order.facts.into_iter().map(|facts| facts.reference).collect(),
             ships_completely: order.ships_completely,
             captures_often: account.captures() == Captures::Multiple,
         });

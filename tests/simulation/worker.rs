@@ -111,6 +111,8 @@ pub enum Act {
     Mark,
     /// Look into what others had begun who are gone.
     TakeOver,
+    /// Go on, because everything was read after a restore from a backup.
+    LetGo,
 }
 
 impl Worker {
@@ -158,6 +160,7 @@ impl World {
             (Act::Publish, !worker.to_publish.is_empty()),
             (Act::Mark, !worker.to_mark.is_empty()),
             (Act::TakeOver, self.crew.is_anybody_gone(elapsed)),
+            (Act::LetGo, self.is_everything_read()),
         ];
         can.into_iter().filter_map(|(act, can)| can.then_some(act))
     }
@@ -198,6 +201,10 @@ impl World {
             Act::Publish => self.publish(),
             Act::Mark => self.mark(),
             Act::TakeOver => self.take_over(),
+            Act::LetGo => {
+                self.let_go();
+                Ok(())
+            }
         }
     }
 
@@ -259,7 +266,7 @@ impl World {
 
     fn take_permit(&self, account: &AccountName, taken: &mut BTreeMap<AccountName, usize>) -> bool {
         let taken = taken.entry(account.clone()).or_default();
-        let is_free = *taken < self.free_permits(account);
+        let is_free = *taken < self.free_permits(account) && self.restoring.is_none();
         *taken += usize::from(is_free);
         is_free
     }
@@ -271,7 +278,8 @@ impl World {
         let mut commands = Vec::new();
         for (key, ready) in waiting {
             let needs_none = matches!(ready.due, Due::Shipment(_) | Due::Kept(_) | Due::Order(_) | Due::Warning(_));
-            let is_free = needs_none || self.take_permit(&ready.account, &mut taken);
+            // What is read because of a restore is not held back by it.
+            let is_free = needs_none || self.restoring.is_some() || self.take_permit(&ready.account, &mut taken);
             if is_free && commands.len() < GROUP_MAX {
                 commands.push(Command::Due(ready.due));
             } else {
@@ -292,7 +300,7 @@ impl World {
                 self.crew.jobs.push(job);
             }
         }
-        let start = self.rng.random_ratio(3, 4);
+        let start = self.rng.random_ratio(3, 4) && self.restoring.is_none();
         let commands = settled.iter().map(|job| settle_command(job, start)).collect();
         self.run(commands)
     }
@@ -311,7 +319,9 @@ impl World {
     }
 
     fn enqueue(&mut self, ready: Ready) {
-        self.crew.ready.insert(ready_key(&ready), ready);
+        if !self.is_held_back(&ready) {
+            self.crew.ready.insert(ready_key(&ready), ready);
+        }
     }
 
     // All of them.

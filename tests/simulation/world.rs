@@ -27,6 +27,7 @@ use crate::mutant::Mutant;
 use crate::network::Flight;
 use crate::pace::Pace;
 use crate::provider::Authorization;
+use crate::restoring::{Copied, Restoring};
 use crate::scenario::{Message, Name, Scenario, SimOrder};
 use crate::setting;
 use crate::worker::{Job, Worker};
@@ -38,7 +39,7 @@ const CALM_STEPS: u64 = 20_000;
 /// Simulated time in which everything has to come to an end.
 const TIME_MAX: Duration = Duration::from_hours(24 * 30);
 /// How often an operator tries something again.
-const REPLAYS_MAX: u32 = 15;
+const REPLAYS_MAX: u32 = 60;
 /// How far a wall clock jumps, where it does.
 const JUMP_MAX: TimeDelta = TimeDelta::days(4);
 /// How many steps a failure shows, where nobody asks for more.
@@ -99,6 +100,12 @@ pub struct World {
     pub(crate) stale: u64,
     /// So often an operator tries something again yet.
     pub(crate) replays_left: u32,
+    /// The last copy of the ledger.
+    pub(crate) copied: Option<Copied>,
+    /// The ledger came from a copy, and not everything was read yet.
+    pub(crate) restoring: Option<Restoring>,
+    /// When it came from a copy, if it ever did.
+    pub(crate) restored_at: Option<Duration>,
     pub(crate) tally: Tally,
     log: VecDeque<String>,
 }
@@ -142,6 +149,9 @@ impl World {
             next_job: 0,
             stale: 0,
             replays_left: REPLAYS_MAX,
+            copied: None,
+            restoring: None,
+            restored_at: None,
             tally,
             log: VecDeque::new(),
             case: case.clone(),
@@ -183,6 +193,7 @@ impl World {
         self.log(|| "--- faults stop".to_owned());
         self.is_chaos = false;
         self.misconfigured.clear();
+        self.copied = None;
         if self.is_jumping() {
             self.clock.set_wall_error(TimeDelta::zero(), WALL_ERROR_MAX);
         }
@@ -235,15 +246,26 @@ impl World {
             None if !self.crew.all().all(Worker::is_idle) => {
                 return Err("L1: a worker has something it cannot do".to_owned());
             }
+            None if self.restoring.is_some() => return Err("L1: a restore does not end".to_owned()),
             None => return Ok(false),
         }
         Ok(true)
     }
 
+    /// Did the ledger ever come from a copy?
+    pub(crate) const fn is_restored(&self) -> bool {
+        self.restored_at.is_some()
+    }
+
     fn describe_open(&self) -> String {
         let tables = self.ledger.tables();
         let open: Vec<_> = tables.captures.values().filter(|capture| !capture.state.is_terminal()).collect();
-        format!("{open:?}")
+        let unread: Vec<_> =
+            tables.authorizations.values().filter(|record| crate::restoring::is_unread(record)).collect();
+        let due = self.find_next_due(&tables);
+        let asleep: Vec<_> = self.crew.all().map(|worker| worker.asleep_until).collect();
+        let is_restoring = self.restoring.is_some();
+        format!("due {due:?}, asleep {asleep:?}, restoring {is_restoring}, open: {open:?}; unread: {unread:?}")
     }
 
     /// The ledger is not as it was a moment ago.

@@ -272,6 +272,28 @@ fn an_expired_authorization_fails_what_is_in_doubt_after_two_reads() {
 }
 
 #[test]
+fn what_does_not_fit_any_more_is_not_sent_again_and_again() {
+    let mut world = World::new();
+    let one = world.accept(first("70.00"));
+    world.answer(one.ticket, timeout());
+    // 50.00 of it has gone, and not to us, so that a request for 70.00 can never be met.
+    let used = || {
+        let balance = ProviderBalance { remaining: Some(gel(5_000)), ..ProviderBalance::default() };
+        seen(AuthorizationView { balance, ..view(10_000) })
+    };
+    world.clock.advance(2 * SECOND);
+    let look = world.due_call();
+    let doubtful = world.show(look, used());
+    assert_eq!(doubtful.note, Note::InDoubt("too little remains, without our capture".to_owned()));
+    world.clock.advance(899 * SECOND);
+    assert!(world.due_call().is_none(), "nothing is sent on it");
+    world.clock.advance(SECOND);
+    let look = world.due_call();
+    assert_eq!(world.show(look, used()).note, Note::Failed(FailureReason::ExceedsAuthorization));
+    assert_eq!(world.capture_of("s1").progress.attempts, 1);
+}
+
+#[test]
 fn evidence_after_the_end_is_booked_and_said_aloud_once() {
     let mut world = World::new();
     let one = world.accept(first("70.00"));

@@ -1,0 +1,136 @@
+//! The ledger goes back to an earlier copy, while the providers, the broker and the consumer go on.
+//!
+//! As an operator does it: all workers are stopped, the copy is put in its place, and they start with
+//! `--after-restore`. What was on its way to a provider has arrived by then. The order system publishes again
+//! what was acknowledged since the copy was made, in the same order; the broker may still give it in another.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use holdfast::capture::records::{Authorization, AuthorizationKey, Restored, SingleUse};
+use holdfast::capture::restored::ANSWERS_MAX;
+use holdfast::clock::Timestamp;
+use holdfast::ledger::memory::{Tables, Touched};
+use rand::Rng;
+
+use crate::fault::Fault;
+use crate::invariants::{self, Memory};
+use crate::mutant::Mutant;
+use crate::scenario::Message;
+use crate::world::{Check, World};
+
+/// From the end of the old workers to the begin of the new ones: longer than anything is under way.
+const STOPPED_FOR: Duration = Duration::from_mins(15);
+/// The order system has published everything again after so long.
+const PUBLISHED_WITHIN: u64 = 3_600;
+/// As the ledgers have it: for so long the first capture on a new authorization is preceded by a read.
+const READ_FIRST_FOR: TimeDelta = TimeDelta::days(90);
+
+/// A copy of the ledger, and what was known when it was made.
+pub struct Copied {
+    tables: Tables,
+    memory: Memory,
+    acknowledged: usize,
+}
+
+/// Nothing is captured before every open authorization was read: those that were there in the beginning.
+pub struct Restoring {
+    below: Option<AuthorizationKey>,
+}
+
+/// Has it to be read, because of a restore?
+pub fn is_unread(record: &Authorization) -> bool {
+    record.watch.restored == Some(Restored::Unread)
+}
+
+impl World {
+    /// Makes a copy of the ledger; some time later it may be needed.
+    pub fn copy_or_restore(&mut self) -> Check {
+        if !self.case.has_restores() {
+            return Ok(());
+        }
+        if let Some(copied) = self.copied.take() {
+            if self.rng.random_ratio(1, 3) {
+                return self.restore(copied);
+            }
+            self.copied = Some(copied);
+            return Ok(());
+        }
+        if self.restoring.is_none() && !self.is_restored() {
+            self.log(|| "the ledger is copied".to_owned());
+            let tables = self.ledger.tables().clone();
+            self.copied = Some(Copied { tables, memory: self.memory.clone(), acknowledged: self.acknowledged.len() });
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, copied: Copied) -> Check {
+        self.fault_of_worker(Fault::Restored);
+        for worker in self.crew.all() {
+            self.broker.lose(worker.unacknowledged());
+        }
+        self.crew.begin_anew(copied.tables.captures.keys().copied());
+        self.ghosts.clear();
+        let to = self.clock.elapsed() + STOPPED_FOR;
+        self.pass_until(to);
+        invariants::check(self)?;
+        self.restored_at = Some(self.clock.elapsed());
+        self.memory.go_back_to(copied.memory);
+        self.put_in_place(copied.tables);
+        let lost = self.acknowledged.split_off(copied.acknowledged);
+        self.publish_again(lost);
+        self.has_changed();
+        Ok(())
+    }
+
+    fn put_in_place(&mut self, copy: Tables) {
+        let below = copy.authorizations.keys().next_back().copied();
+        let is_read_first = self.mutant != Some(Mutant::ReadsNothingAfterRestore);
+        let now = self.clock.machine().wall;
+        *self.ledger.tables() = if is_read_first { marked(copy, now) } else { copy };
+        self.ledger.tables().touched = Some(Touched::default());
+        self.restoring = is_read_first.then_some(Restoring { below });
+    }
+
+    fn publish_again(&mut self, messages: Vec<Rc<Message>>) {
+        let now = self.clock.elapsed();
+        let rng = &mut self.rng;
+        let mut at: Vec<Duration> =
+            messages.iter().map(|_| now + Duration::from_secs(rng.random_range(0..PUBLISHED_WITHIN))).collect();
+        at.sort_unstable();
+        self.broker.publish_again(at.into_iter().zip(messages));
+    }
+
+    /// Is a restore under way, with nothing left to be waited for?
+    pub fn is_everything_read(&self) -> bool {
+        let Some(Restoring { below }) = self.restoring else { return false };
+        let tables = self.ledger.tables();
+        let mut marked = tables.authorizations.values().filter(|record| Some(record.key) <= below);
+        !marked.any(|record| is_unread(record) && record.reads < ANSWERS_MAX)
+    }
+
+    /// The restore is over.
+    pub fn let_go(&mut self) {
+        self.log(|| "the restore is over".to_owned());
+        self.restoring = None;
+        self.has_changed();
+    }
+}
+
+/// The copy, with everything that is open marked to be read first. An account that nobody has configured is
+/// read when somebody does, which never happens here.
+fn marked(mut copy: Tables, now: Timestamp) -> Tables {
+    for record in copy.authorizations.values_mut().filter(|record| record.account.as_str() != "nobody") {
+        let is_open = record.planned > 0 || record.in_flight > 0 || record.unresolved > 0 || record.waiting > 0;
+        let has_room = !record.is_amount_known || record.captured.minor() < record.authorized.minor();
+        let is_reported = record.watch.reported.is_some() && record.watch.reported == record.expires_at;
+        if is_open || (record.single != SingleUse::Used && has_room && !is_reported) {
+            let watch = &mut record.watch;
+            (watch.restored, watch.at, watch.read_at) = (Some(Restored::Unread), Some(now), Some(now));
+            record.reads = 0;
+        }
+    }
+    copy.read_first_until = Some(now + READ_FIRST_FOR);
+    copy
+}
