@@ -25,7 +25,7 @@ use crate::ledger::postgres::local_server::tests::server;
 use crate::ledger::postgres::tests::tables::{rows_of_postgres, rows_of_sqlite};
 use crate::ledger::postgres::{Address, Options, PostgresLedger};
 use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{DueNow, Executed, Ledger, LedgerError, OutboxRow, Vitals};
+use crate::ledger::{DueNow, Executed, Ledger, LedgerError, OutboxRow, Source, Vitals, testing};
 use crate::money::Money;
 
 /// The documented defaults, and no capture of less than half a lari where several are allowed.
@@ -95,6 +95,15 @@ impl Backend {
             }
         };
         self.ledger = Some(opened);
+    }
+
+    /// Where it is, unless it is nowhere.
+    fn source(&self) -> Option<Source> {
+        match &self.place {
+            Place::Memory => None,
+            Place::File { path, .. } => Some(Source::Sqlite(path.clone())),
+            Place::Database(address) => Some(Source::Postgres(address.clone())),
+        }
     }
 
     fn ask<T>(&self, future: impl Future<Output = Result<T, LedgerError>>) -> T {
@@ -1093,5 +1102,33 @@ proptest! {
     #[test]
     fn all_do_the_same_with_the_same_commands(steps in prop::collection::vec(step(), 1..60)) {
         all_do_the_same(&steps, &[Backend::sqlite, Backend::postgres]);
+    }
+}
+
+#[test]
+fn after_a_restore_a_capture_is_found_on_any_authorization_of_its_order() {
+    for mut backend in Backend::all() {
+        let Some(source) = backend.source() else { continue };
+        let unnamed = || draft("o", "s1").amount("20.00").command();
+        testing::batch(&source, "INSERT INTO restores VALUES (1, 0, 0, 0, 9000000000000000)");
+        backend.reopen();
+        for reference in ["r", "r2"] {
+            backend.tell(registration("o", authorized(OFTEN, reference, 10_000), None));
+        }
+        for ready in backend.due(10).calls {
+            let ticket = backend.tell(Command::Due(ready.due)).ticket.expect("it is read");
+            let Call::ReadExpiry { authorization, epoch } = ticket.call else { panic!("{ticket:?}") };
+            let id = CaptureId::of_shipment(&account(OFTEN), &reference("r"), &order_id("o"), &shipment_id("s1"), 0);
+            let found = (ticket.reference == reference("r")).then(|| shown(Some(id), gel(2_000)));
+            let captured = found.as_ref().map_or(0, |_| 2_000);
+            let (captured, remaining) = (Some(gel(captured)), Some(gel(10_000 - captured)));
+            let balance = ProviderBalance { captured, remaining, ..ProviderBalance::default() };
+            let captures = found.into_iter().collect();
+            let reading = seen(AuthorizationView { balance, captures, ..view(10_000) });
+            backend.tell(Command::Expire(Box::new(Expire { authorization, epoch, reading })));
+        }
+        backend.reopen();
+        // The newest is "r2".
+        assert_eq!(backend.tell(unnamed()).note, Note::Captured(gel(2_000)), "{}", backend.name);
     }
 }
