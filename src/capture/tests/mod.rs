@@ -23,3 +23,6 @@ mod replaying;
 mod restoring;
 mod several;
 mod single;
+
+// what both are called
+mod words;

@@ -83,6 +83,7 @@ fn what_was_captured_since_is_booked_and_not_sent_again() {
     assert_eq!(world.accept(worth("s1", "10.00")).note, Note::Repeated);
     let reply = read(&mut world, shows(&[(id1, 1_000), (id2, 500), (id3, 2_000)]));
     assert_eq!(reply.note, Note::Restored { adopted: 2, found: 1 });
+    assert_eq!((reply.subject.order, reply.subject.account), (Some(order_id("o")), Some(account(OFTEN))));
     assert_eq!(world.balance("r"), (10_000, 1_500, 0));
     // Now the others are taken up: one is there already, one is sent.
     let replies = world.do_due();
@@ -152,6 +153,8 @@ fn what_was_captured_in_a_later_generation_is_not_captured_in_an_earlier_one() {
     let reply = world.accept(worth("s2", "20.00"));
     assert_eq!((reply.note, reply.ticket.is_none()), (Note::Captured(gel(2_000)), true));
     assert_eq!((world.shipment("s2").generation, world.capture_of("s2").id), (2, id_in("s2", 2)));
+    let restored = world.authorization("r").watch.restored;
+    assert!(matches!(restored, Some(Restored::Read { adopted: 1, .. })), "{restored:?}");
     assert_eq!((world.balance("r"), found(&world)), ((10_000, 3_000, 0), 0));
     let succeeded = world.news().into_iter().find(|event| matches!(event.content, EventContent::Succeeded(_)));
     let (order, shipment) = (OrderId::parse("o").expect("an id"), ShipmentId::parse("s2").expect("an id"));
@@ -173,6 +176,8 @@ fn a_replay_finds_what_another_replay_of_the_lost_time_captured() {
     restore(&mut world, backup);
     read(&mut world, shows(&[(id_in("s1", 2), 1_001)]));
     let reply = world.replay("s1", 0);
+    assert_eq!((reply.subject.order, reply.subject.shipment), (Some(order_id("o")), Some(shipment_id("s1"))));
+    assert_eq!(reply.subject.account, Some(account(OFTEN)));
     assert_eq!((reply.ready.is_none(), reply.ticket.is_none()), (true, true));
     let shipment = world.shipment("s1");
     assert_eq!((shipment.generation, shipment.state, shipment.amount), (2, ShipmentState::Settled, Some(gel(1_001))));
