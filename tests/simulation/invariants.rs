@@ -302,6 +302,7 @@ pub fn is_stale_negative(tables: &Tables, command: &Command) -> bool {
 /// What a stale command could have left behind.
 pub fn trace(tables: &Tables, command: &Command) -> Option<(Capture, usize, usize)> {
     let Command::Settle(settle) = command else { return None };
-    let capture = tables.captures[&settle.capture].clone();
+    // Whoever brings it hands on the turn all the same: when a capture is due is no conclusion.
+    let capture = Capture { due_at: None, waits_turn: false, ..tables.captures[&settle.capture].clone() };
     Some((capture, tables.events.len(), tables.movements.len()))
 }
