@@ -6,10 +6,10 @@
 //! * **E1** captured needs positive evidence that names our authorization and, where the answer
 //!   tells them, currency and exact amount. Valid in any epoch, at any time.
 //! * **E2** failed needs positive evidence too: (a) a definitive refusal when no other attempt may
-//!   have been executed; (b) two reads at least `quiet` apart that show the authorization terminal
-//!   and nothing captured; (c) a definitive refusal of the latest attempt and then, at least `quiet`
-//!   after the last `send_by`, a read that shows nothing captured; (d) on a single-capture
-//!   authorization, a read that shows another amount captured.
+//!   have been executed; (b) two reads at least `quiet` apart that show nothing captured, and the
+//!   authorization terminal or less left on it than the capture needs; (c) a definitive refusal of the
+//!   latest attempt and then, at least `quiet` after the last `send_by`, a read that shows nothing
+//!   captured; (d) on a single-capture authorization, a read that shows another amount captured.
 //! * **E3** everything else is doubt.
 //! * **E4** the same key is sent again freely within the resend window; after it, a read at least
 //!   `quiet` after the last `send_by` that shows none of our captures and a captured amount equal to
@@ -36,6 +36,7 @@ use crate::capture::states::CaptureState;
 use crate::capture::why::{LeftOpen, Since};
 use crate::capture::window;
 use crate::clock::{self, Timestamp};
+use crate::money::Money;
 use crate::mutant::{self, Mutant};
 
 /// What is judged: a capture with its surroundings.
@@ -355,8 +356,18 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
 }
 
 /// Does less remain than the capture needs? Then a request could not be met any more, whoever took the rest.
+/// Unless so much is gone that is not in our books that it may be this very capture, shown late.
 fn holds_too_little(case: &Case<'_>, view: &AuthorizationView) -> bool {
-    view.balance.remaining.is_some_and(|remaining| remaining.minor() < case.capture.amount.minor())
+    let Some(remaining) = view.balance.remaining else { return false };
+    let needs = case.capture.amount.minor();
+    let held = view.authorized.unwrap_or(case.authorization.authorized).minor();
+    let gone = view.balance.captured.map_or(held - remaining.minor(), Money::minor);
+    remaining.minor() < needs && gone - ours(case) < needs
+}
+
+/// What was captured by us, in minor units: what a restore has found too.
+fn ours(case: &Case<'_>) -> i64 {
+    case.authorization.captured.minor() + restored::found_in_all(case.authorization)
 }
 
 /// Nothing of ours is there, and the authorization is not terminal. That alone proves nothing.
@@ -390,8 +401,7 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
     if !window::left(progress.window_from, case.account.resend_window, case.context.now).is_zero() {
         return Verdict::Resend { progress };
     }
-    let ours = case.authorization.captured.minor() + restored::found_in_all(case.authorization);
-    let agrees = view.balance.captured.is_some_and(|shown| shown.minor() == ours);
+    let agrees = view.balance.captured.is_some_and(|shown| shown.minor() == ours(case));
     if is_quiet && agrees && !mutant::on(Mutant::ReadOnlyAfterWindow) {
         let progress = CaptureProgress { window_from: None, ..progress };
         return Verdict::Resend { progress };

@@ -294,6 +294,26 @@ fn what_does_not_fit_any_more_is_not_sent_again_and_again() {
 }
 
 #[test]
+fn what_may_be_gone_to_this_very_capture_is_not_told_to_have_failed() {
+    let mut world = World::new();
+    let one = world.accept(first("70.00"));
+    world.answer(one.ticket, timeout());
+    // As much is gone as it needs, under no key that is shown yet.
+    let balance = ProviderBalance { remaining: Some(gel(3_000)), ..ProviderBalance::default() };
+    let gone = || seen(AuthorizationView { balance, ..view(10_000) });
+    for _ in 0..4 {
+        world.clock.advance(900 * SECOND);
+        let looks = world.do_due().into_iter().filter_map(|reply| reply.ticket);
+        let look = looks.into_iter().find(|ticket| matches!(ticket.call, Call::Look { .. }));
+        if look.is_some() {
+            let reply = world.show(look, gone());
+            assert!(!matches!(reply.note, Note::Failed(_)), "{reply:?}");
+        }
+    }
+    assert_eq!(world.capture_of("s1").state, CaptureState::InDoubt);
+}
+
+#[test]
 fn evidence_after_the_end_is_booked_and_said_aloud_once() {
     let mut world = World::new();
     let one = world.accept(first("70.00"));
