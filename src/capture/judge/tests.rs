@@ -470,7 +470,7 @@ fn e1_says_how_it_is_known_and_is_corrected_once() {
 
 #[test]
 fn e1_in_another_currency_is_no_proof() {
-    let euros = crate::money::Money::from_minor(1_000, currency("EUR")).expect("positive");
+    let euros = Money::from_minor(1_000, currency("EUR")).expect("positive");
     assert_eq!(word(&Known::sending(OFTEN).answered(captured(Some(euros)))), "doubt");
     let view = AuthorizationView { captures: vec![shown(Some(ours()), euros)], ..view(10_000) };
     assert_eq!(word(&Known::in_doubt(OFTEN).shown(view)), "doubt");
