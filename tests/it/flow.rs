@@ -408,8 +408,10 @@ async fn a_drain_publishes_all_that_is_left_and_nothing_twice(kind: Kind) {
     let published = world.count("SELECT count(*) FROM outbox").try_into().unwrap();
     world.events("notice.rejected", published).await;
     world.listener.assert_none_repeated();
-    // What it did not take any more waits in the queue.
-    let worker = world.worker_with(&BEHIND);
+    // What it did not take any more waits in the queue. Perhaps that is nothing: the worker has to be there
+    // before it can be stopped.
+    let mut worker = world.worker_with(&BEHIND);
+    worker.consuming().await;
     world.events("notice.rejected", 1_000).await;
     world.check_books().await;
     worker.stop().await;
