@@ -21,20 +21,20 @@ macro_rules! is_caught {
 }
 
 is_caught! {
-    reject_is_final: RejectIsFinal breaks ["S7"], near 81;
-    absence_is_failure: AbsenceIsFailure breaks ["S7"], near 0;
+    reject_is_final: RejectIsFinal breaks ["S7"], near 107;
+    absence_is_failure: AbsenceIsFailure breaks ["S7"], near 2;
     timeout_is_failure: TimeoutIsFailure breaks ["S7"], near 0;
-    used_is_success: UsedIsSuccess breaks ["S7"], near 104;
+    used_is_success: UsedIsSuccess breaks ["S7"], near 489;
     no_reserve: NoReserve breaks ["captured and reserved exceed what was authorized"], near 0;
     replan_on_change: ReplanOnChange breaks ["an intent never changes"], near 18;
     replan_on_change_key_has_amount: ReplanWithNewKey breaks ["an intent never changes"], near 18;
     resend_after_horizon: ResendAfterHorizon breaks ["S1"], near 0;
-    no_send_deadline: NoSendDeadline breaks ["S1", "S7"], near 540;
+    no_send_deadline: NoSendDeadline breaks ["S1", "S7"], near 542;
     no_fence: NoFence breaks ["S11"], near 0;
     read_only_after_window: ReadOnlyAfterWindow breaks ["L1"], near 8;
     refusal_stays_open: RefusalStaysOpen breaks ["L1"], near 7;
     foreign_stays_open: ForeignStaysOpen breaks ["L1"], near 1194;
-    no_quiet: NoQuiet breaks ["S7", "S1"], near 81;
+    no_quiet: NoQuiet breaks ["S7", "S1"], near 109;
 }
 
 /// The first world in which the shortcut breaks a promise, for the right reason; without it, it holds.
