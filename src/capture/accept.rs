@@ -13,7 +13,7 @@ use crate::capture::collect;
 use crate::capture::complete;
 use crate::capture::decide::{Arrival, Context, Note, Reply};
 use crate::capture::due;
-use crate::capture::event::{CaptureKind, FailureReason};
+use crate::capture::event::FailureReason;
 use crate::capture::fee;
 use crate::capture::foreign;
 use crate::capture::notice::{RejectionReason, ShipmentNotice};
@@ -293,8 +293,8 @@ fn bind_multiple(
         return collect::join(books, shipment, authorization, amount, start, context);
     }
     small::leave(books, authorization, &waiting);
-    let kind = if waiting.is_empty() { CaptureKind::Shipment } else { CaptureKind::Batch };
-    let capture = outcome::plan_capture(books, &[&waiting[..], &[shipment]].concat(), kind, total, context);
+    let shipments = [&waiting[..], &[shipment]].concat();
+    let capture = outcome::plan_capture(books, &shipments, outcome::kind_of(&shipments), total, context);
     let subject = outcome::subject(books, shipment);
     due::begin_in_turn(books, capture, start, context).with_note(Note::Planned(total)).about(subject)
 }

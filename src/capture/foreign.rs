@@ -78,7 +78,7 @@ pub(super) fn note_answer(
 ) {
     let record = books.authorization(authorization);
     let Some(shown) = balance.captured.filter(|shown| shown.currency() == record.currency) else { return };
-    if shown.minor() <= record.captured.minor() + restored::found_in_all(record) || !is_several(record, context) {
+    if shown.minor() <= restored::captured_by_us(record) || !is_several(record, context) {
         return;
     }
     let amount = shown.checked_sub(record.captured).expect("it is more");

@@ -317,9 +317,6 @@ fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &Authorizati
     if view.status.is_terminal() || view.status == AuthorizationStatus::FullyCaptured {
         return judge_terminal(case, progress, view.status);
     }
-    if !holds_too_little(case, view) {
-        progress.terminal_seen_at = None;
-    }
     shortcuts::of_absence().unwrap_or_else(|| judge_absence(case, progress, view))
 }
 
@@ -362,16 +359,15 @@ fn holds_too_little(case: &Case<'_>, view: &AuthorizationView) -> bool {
     let needs = case.capture.amount.minor();
     let held = view.authorized.unwrap_or(case.authorization.authorized).minor();
     let gone = view.balance.captured.map_or(held - remaining.minor(), Money::minor);
-    remaining.minor() < needs && gone - ours(case) < needs
-}
-
-/// What was captured by us, in minor units: what a restore has found too.
-fn ours(case: &Case<'_>) -> i64 {
-    case.authorization.captured.minor() + restored::found_in_all(case.authorization)
+    remaining.minor() < needs && gone - restored::captured_by_us(case.authorization) < needs
 }
 
 /// Nothing of ours is there, and the authorization is not terminal. That alone proves nothing.
-fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &AuthorizationView) -> Verdict {
+fn judge_absence(case: &Case<'_>, mut progress: CaptureProgress, view: &AuthorizationView) -> Verdict {
+    let holds_too_little = holds_too_little(case, view);
+    if !holds_too_little {
+        progress.terminal_seen_at = None;
+    }
     let (now, quiet) = (case.context.now.wall, case.context.policy.quiet);
     let quiet_from = progress.send_by.map_or(now, |at| clock::after(at, quiet));
     let is_quiet = read_begun(case) >= quiet_from || mutant::on(Mutant::NoQuiet);
@@ -386,7 +382,7 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
         return in_doubt_until(progress.then(Since::RefusedNothingYet), quiet_from.min(longest), why);
     }
     // A refusal has its own end, above.
-    if progress.refused.is_none() && holds_too_little(case, view) {
+    if progress.refused.is_none() && holds_too_little {
         return judge_terminal(case, progress, AuthorizationStatus::FullyCaptured);
     }
     if case.authorization.in_flight > 1 {
@@ -401,7 +397,8 @@ fn judge_absence(case: &Case<'_>, progress: CaptureProgress, view: &Authorizatio
     if !window::left(progress.window_from, case.account.resend_window, case.context.now).is_zero() {
         return Verdict::Resend { progress };
     }
-    let agrees = view.balance.captured.is_some_and(|shown| shown.minor() == ours(case));
+    let ours = restored::captured_by_us(case.authorization);
+    let agrees = view.balance.captured.is_some_and(|shown| shown.minor() == ours);
     if is_quiet && agrees && !mutant::on(Mutant::ReadOnlyAfterWindow) {
         let progress = CaptureProgress { window_from: None, ..progress };
         return Verdict::Resend { progress };

@@ -74,6 +74,11 @@ pub(super) fn plan_capture(
     capture
 }
 
+/// The kind of a capture of what has been earned, where each shipment may be captured by itself.
+pub(super) const fn kind_of(shipments: &[ShipmentKey]) -> CaptureKind {
+    if shipments.len() == 1 { CaptureKind::Shipment } else { CaptureKind::Batch }
+}
+
 /// What never changes about a capture.
 pub(super) struct Intent {
     pub(super) id: CaptureId,

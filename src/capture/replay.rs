@@ -13,7 +13,6 @@ use crate::capture::collect;
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::capture::decide::{self, Arrival, Command, Context, Note, Reply, Subject};
 use crate::capture::due;
-use crate::capture::event::CaptureKind;
 use crate::capture::fee;
 use crate::capture::outcome;
 use crate::capture::policy::Captures;
@@ -264,16 +263,13 @@ fn bind(
         return Reply::nothing(Note::Zero);
     }
     if small::captures(books, authorization, context) == Some(Captures::Multiple) {
-        let kind = if paid.len() == 1 { CaptureKind::Shipment } else { CaptureKind::Batch };
         let last = *paid.last().expect("there is one");
-        let Some(seen) = restored::claim_generation(books, last) else {
-            let capture = outcome::plan_capture(books, &paid, kind, total, context);
-            return due::begin_in_turn(books, capture, false, context);
-        };
-        // It was replayed before, in the time that a restore from a backup has lost.
-        restored::make_up(books, last, total, seen.amount);
-        let capture = outcome::plan_capture(books, &paid, kind, seen.amount, context);
-        return restored::settle_found(books, capture, seen, context);
+        if let Some(seen) = restored::claim_generation(books, last) {
+            // It was replayed before, in the time that a restore from a backup has lost.
+            return restored::book(books, &paid, total, seen, context);
+        }
+        let capture = outcome::plan_capture(books, &paid, outcome::kind_of(&paid), total, context);
+        return due::begin_in_turn(books, capture, false, context);
     }
     let mut reply = Reply::nothing(Note::Deferred);
     for shipment in paid {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::capture::books::Books;
 use crate::capture::decide::{Context, Due, Evidence, Note, Ready, Reply};
 use crate::capture::due;
-use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
+use crate::capture::event::{FailureReason, ResolvedBy};
 use crate::capture::evidence::{AuthorizationView, Doubt, DoubtKind, Reading, SeenCapture};
 use crate::capture::fee;
 use crate::capture::foreign;
@@ -40,7 +40,7 @@ pub const ANSWERS_MAX: u32 = 3;
 const GENERATIONS_MAX: u32 = 100;
 
 /// Has the provider to be read first?
-pub(super) fn is_unread(record: &Authorization) -> bool {
+pub fn is_unread(record: &Authorization) -> bool {
     record.watch.restored == Some(Restored::Unread)
 }
 
@@ -204,14 +204,25 @@ pub(super) fn found_in_all(record: &Authorization) -> i64 {
     found(record).iter().map(|seen| seen.amount.minor()).sum()
 }
 
+/// What was captured by us on it, in minor units: by the books, and in the lost time.
+pub(super) fn captured_by_us(record: &Authorization) -> i64 {
+    record.captured.minor() + found_in_all(record)
+}
+
+/// The authorizations of an order on which something may have been captured in the lost time; none in a ledger
+/// that was never restored.
+fn of_order(books: &Books, order: OrderKey) -> impl Iterator<Item = AuthorizationKey> {
+    let keys = books.read_first_until.map(|_| books.authorizations_of(order));
+    keys.into_iter().flatten()
+}
+
 /// What of an order's plan was neither given since nor captured in the lost time, where anything was: notices
 /// come again in another order, and what goes with the first of them, such as the delivery fee, was captured with
 /// another. What comes to too little by it is made up for when the order is complete.
 pub(super) fn left_of_plan(books: &Books, order: OrderKey) -> Option<Money> {
-    books.read_first_until?;
     let record = books.order(order);
     let plan = record.plan.as_ref()?;
-    let found = books.authorizations_of(order).into_iter().map(|key| found_in_all(books.authorization(key)));
+    let found = of_order(books, order).map(|key| found_in_all(books.authorization(key)));
     let found = Some(found.sum::<i64>()).filter(|sum| *sum > 0)?;
     let left = plan.total().minor() - record.stored - found;
     Some(Money::from_minor(left.max(0), plan.currency()).expect("it is not negative"))
@@ -236,8 +247,8 @@ pub(super) fn find_generation(
     if found(books.authorization(authorization)).is_empty() {
         return None;
     }
-    let generations = own..own.saturating_add(GENERATIONS_MAX);
-    generations.into_iter().find_map(|generation| Some((generation, find(books, authorization, key(generation))?)))
+    let mut generations = own..own.saturating_add(GENERATIONS_MAX);
+    generations.find_map(|generation| Some((generation, find(books, authorization, key(generation))?)))
 }
 
 /// The authorization of its order on which the shipment was captured in the lost time, in this generation or a
@@ -247,7 +258,7 @@ pub(super) fn captured_on(books: &Books, shipment: ShipmentKey, generation: u32)
         let key = |generation| outcome::id_in(books, shipment, *authorization, generation);
         find_generation(books, *authorization, generation, key).is_some()
     };
-    books.authorizations_of(books.shipment(shipment).order).into_iter().find(is_there)
+    of_order(books, books.shipment(shipment).order).find(is_there)
 }
 
 /// Has anything of the order to be read, on which a shipment may have been captured whose notice names no
@@ -257,7 +268,7 @@ pub(super) fn is_any_unread(books: &Books, order: OrderKey) -> bool {
         let record = books.authorization(key);
         is_unread(record) && record.reads < ANSWERS_MAX
     };
-    books.authorizations_of(order).into_iter().any(is_waited_for)
+    of_order(books, order).any(is_waited_for)
 }
 
 /// What was found of a capture that has this shipment as its last one, whose generation is that one from now
@@ -273,7 +284,7 @@ pub(super) fn claim_generation(books: &mut Books, shipment: ShipmentKey) -> Opti
 
 /// What was captured is what it comes to, with others `total`: worked out anew in another order of arrival it
 /// may differ, by the smallest unit or by the delivery fee, and what comes after it makes up for that.
-pub(super) fn make_up(books: &mut Books, shipment: ShipmentKey, total: Money, captured: Money) {
+fn make_up(books: &mut Books, shipment: ShipmentKey, total: Money, captured: Money) {
     let record = books.shipment(shipment);
     let (order, amount) = (record.order, record.amount.expect("given before"));
     let own = amount.minor() + captured.minor() - total.minor();
@@ -294,16 +305,27 @@ pub(super) fn claim(
 ) -> Option<Reply> {
     let seen = claim_generation(books, shipment)?;
     let (waiting, total) = small::with_waiting(books, shipment, authorization, amount);
-    make_up(books, shipment, total, seen.amount);
-    let order = books.shipment(shipment).order;
     small::leave(books, authorization, &waiting);
-    let kind = if waiting.is_empty() { CaptureKind::Shipment } else { CaptureKind::Batch };
-    let capture = outcome::plan_capture(books, &[&waiting[..], &[shipment]].concat(), kind, seen.amount, context);
-    let subject = outcome::subject(books, shipment);
-    let mut reply = settle_found(books, capture, seen, context).about(subject);
+    let reply = book(books, &[&waiting[..], &[shipment]].concat(), total, seen, context);
+    let reply = reply.about(outcome::subject(books, shipment));
+    let order = books.shipment(shipment).order;
     // Where it is the last of its order, nothing comes after it: the difference is captured by itself.
-    reply.ready = fee::take(books, order, None, context).ready;
-    Some(reply)
+    Some(Reply { ready: fee::take(books, order, None, context).ready, ..reply })
+}
+
+/// Books what was found as the capture of these shipments, the last of which it is named by. They have earned
+/// `total`.
+pub(super) fn book(
+    books: &mut Books,
+    shipments: &[ShipmentKey],
+    total: Money,
+    seen: SeenCapture,
+    context: Context<'_>,
+) -> Reply {
+    let last = *shipments.last().expect("a capture covers at least one shipment");
+    make_up(books, last, total, seen.amount);
+    let capture = outcome::plan_capture(books, shipments, outcome::kind_of(shipments), seen.amount, context);
+    settle_found(books, capture, seen, context)
 }
 
 /// A planned capture stands under a key that was found: it is captured.

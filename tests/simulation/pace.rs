@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use holdfast::capture::decide::{Due, Ready};
 use holdfast::capture::records::Authorization as Record;
+use holdfast::capture::restored::is_unread;
 use holdfast::clock::Timestamp;
 use holdfast::ids::AccountName;
 use holdfast::ledger::Ledger;
 use holdfast::ledger::memory::Tables;
 
-use crate::restoring::is_unread;
 use crate::worker::{Stage, now};
 use crate::world::World;
 

@@ -7,10 +7,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
-use holdfast::capture::records::{Authorization, AuthorizationKey, Restored, SingleUse};
-use holdfast::capture::restored::ANSWERS_MAX;
-use holdfast::clock::Timestamp;
+use holdfast::capture::records::{AuthorizationKey, Restored, SingleUse};
+use holdfast::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR, is_unread};
+use holdfast::clock::{self, Timestamp};
 use holdfast::ledger::memory::{Tables, Touched};
 use rand::Rng;
 
@@ -24,8 +23,6 @@ use crate::world::{Check, World};
 const STOPPED_FOR: Duration = Duration::from_mins(15);
 /// The order system has published everything again after so long.
 const PUBLISHED_WITHIN: u64 = 3_600;
-/// As the ledgers have it: for so long the first capture on a new authorization is preceded by a read.
-const READ_FIRST_FOR: TimeDelta = TimeDelta::days(90);
 
 /// A copy of the ledger, and what was known when it was made.
 pub struct Copied {
@@ -37,11 +34,6 @@ pub struct Copied {
 /// Nothing is captured before every open authorization was read: those that were there in the beginning.
 pub struct Restoring {
     below: Option<AuthorizationKey>,
-}
-
-/// Has it to be read, because of a restore?
-pub fn is_unread(record: &Authorization) -> bool {
-    record.watch.restored == Some(Restored::Unread)
 }
 
 impl World {
@@ -131,6 +123,6 @@ fn marked(mut copy: Tables, now: Timestamp) -> Tables {
             record.reads = 0;
         }
     }
-    copy.read_first_until = Some(now + READ_FIRST_FOR);
+    copy.read_first_until = Some(clock::after(now, READ_FIRST_FOR));
     copy
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::TimeDelta;
+use holdfast::capture::restored::is_unread;
 use holdfast::capture::retry::Jitter;
 use holdfast::ids::{AccountName, CaptureId};
 use holdfast::ledger::Environment;
@@ -260,8 +261,7 @@ impl World {
     fn describe_open(&self) -> String {
         let tables = self.ledger.tables();
         let open: Vec<_> = tables.captures.values().filter(|capture| !capture.state.is_terminal()).collect();
-        let unread: Vec<_> =
-            tables.authorizations.values().filter(|record| crate::restoring::is_unread(record)).collect();
+        let unread: Vec<_> = tables.authorizations.values().filter(|record| is_unread(record)).collect();
         let due = self.find_next_due(&tables);
         let asleep: Vec<_> = self.crew.all().map(|worker| worker.asleep_until).collect();
         let is_restoring = self.restoring.is_some();

@@ -10,7 +10,7 @@ use crate::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::tests::support::*;
 use crate::clock;
-use crate::ids::{CaptureId, EventId, OrderId, ShipmentId};
+use crate::ids::{CaptureId, EventId};
 use crate::ledger::memory::Tables;
 
 fn worth(shipment: &str, amount: &str) -> Draft {
@@ -138,8 +138,7 @@ fn a_fee_is_recognised_by_its_number() {
 
 /// Its key in another generation.
 fn id_in(shipment: &str, generation: u32) -> CaptureId {
-    let (order, shipment) = (OrderId::parse("o").expect("an id"), ShipmentId::parse(shipment).expect("an id"));
-    CaptureId::of_shipment(&account(OFTEN), &reference("r"), &order, &shipment, generation)
+    CaptureId::of_shipment(&account(OFTEN), &reference("r"), &order_id("o"), &shipment_id(shipment), generation)
 }
 
 #[test]
@@ -157,8 +156,7 @@ fn what_was_captured_in_a_later_generation_is_not_captured_in_an_earlier_one() {
     assert!(matches!(restored, Some(Restored::Read { adopted: 1, .. })), "{restored:?}");
     assert_eq!((world.balance("r"), found(&world)), ((10_000, 3_000, 0), 0));
     let succeeded = world.news().into_iter().find(|event| matches!(event.content, EventContent::Succeeded(_)));
-    let (order, shipment) = (OrderId::parse("o").expect("an id"), ShipmentId::parse("s2").expect("an id"));
-    let id = EventId::of_shipment("capture.succeeded", &order, &shipment, 2);
+    let id = EventId::of_shipment("capture.succeeded", &order_id("o"), &shipment_id("s2"), 2);
     assert_eq!(succeeded.map(|event| event.id), Some(id), "the event of that day once more");
     // What was never captured has no other generation.
     let ticket = world.accept(worth("s3", "5.00")).ticket;
@@ -241,8 +239,7 @@ fn a_fee_that_was_replayed_is_recognised() {
     let whole = plan(&[("l1", 2, "10.00")], "5.00", "15.00");
     capture(&mut world, draft("o", "s1").line("l1", 1).plan(whole).on(authorized(OFTEN, "r", 10_000)));
     let (backup, first) = (now(&world), world.capture_of("s1"));
-    let order = OrderId::parse("o").expect("an id");
-    let fee = CaptureId::of_fee(&account(OFTEN), &reference("r"), &order, 1, 3);
+    let fee = CaptureId::of_fee(&account(OFTEN), &reference("r"), &order_id("o"), 1, 3);
     restore(&mut world, backup);
     read(&mut world, shows(&[(first.id, first.amount.minor()), (fee, 250)]));
     world.receive(cancellation("o", &[("l1", 1)]));
