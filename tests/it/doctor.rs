@@ -186,17 +186,9 @@ async fn a_broker_that_is_not_there_is_exit_code_3_and_the_rest_is_told() {
 /// A node of its own whose management plugin answers, and where.
 pub(crate) async fn managed() -> (LocalNode, String) {
     let node = LocalNode::start(&support::temp_dir(), &[]).await.unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let enable = format!(
-        "application:load(rabbitmq_management),
-         ok = application:set_env(rabbitmq_management, tcp_config, [{{ip, \"127.0.0.1\"}}, {{port, {}}}]),
-         {{ok, File}} = application:get_env(rabbit, enabled_plugins_file),
-         ok = rabbit_file:write_term_file(File, [[rabbitmq_management]]),
-         {{ok, _, _}} = rabbit_plugins:ensure(File), ok.",
-        free.port()
-    );
-    node.ctl(&["eval", &enable]).await.unwrap();
-    (node, format!("http://{free}"))
+    let address = support::free_address();
+    support::run_plugin(&node, "rabbitmq_management", address).await;
+    (node, format!("http://{address}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,7 +28,6 @@ mod outage;
 mod overload;
 mod postgres_away;
 mod producers;
-mod prometheus;
 mod replay;
 mod restore;
 mod retention;
@@ -42,6 +41,8 @@ mod workers;
 
 // Of a process only Linux tells its peak of memory and lets others bound its files; and `script`, which
 // makes terminals, differs elsewhere.
+#[cfg(target_os = "linux")]
+mod alerts;
 #[cfg(target_os = "linux")]
 mod replay_through_failures;
 #[cfg(target_os = "linux")]

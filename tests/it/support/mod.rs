@@ -25,10 +25,13 @@ pub mod world;
 
 // what only tests on Linux need
 #[cfg(target_os = "linux")]
+pub mod prometheus;
+#[cfg(target_os = "linux")]
 pub mod proxy;
 #[cfg(target_os = "linux")]
 pub mod terminal;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,6 +63,25 @@ pub async fn node() -> &'static LocalNode {
         LocalNode::start(&std::env::temp_dir(), &vhosts).await.expect("a RabbitMQ to test with")
     };
     NODE.get_or_init(start).await
+}
+
+/// An address on this machine that nobody listens at.
+pub fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Has a node of one's own run one of RabbitMQ's plugins that answer over HTTP, here. Once it is started again
+/// the plugin is where its defaults say: do not.
+pub async fn run_plugin(node: &LocalNode, plugin: &str, address: SocketAddr) {
+    let enable = format!(
+        "application:load({plugin}),
+         ok = application:set_env({plugin}, tcp_config, [{{ip, \"127.0.0.1\"}}, {{port, {}}}]),
+         {{ok, File}} = application:get_env(rabbit, enabled_plugins_file),
+         ok = rabbit_file:write_term_file(File, [[{plugin}]]),
+         {{ok, _, _}} = rabbit_plugins:ensure(File), ok.",
+        address.port()
+    );
+    node.ctl(&["eval", &enable]).await.unwrap();
 }
 
 /// Settings for a virtual host of the shared node that nobody else uses; or for names that nobody else uses on

@@ -107,9 +107,14 @@ impl World {
 
     /// The first worker on a ledger that was restored from a backup.
     pub fn worker_after_restore(&self) -> Worker {
+        self.worker_after_restore_with(&[])
+    }
+
+    /// The same, with more in its environment.
+    pub fn worker_after_restore_with(&self, environment: &[(&str, &str)]) -> Worker {
         let number = self.workers.fetch_add(1, Ordering::Relaxed);
         let log = self.dir.path().join(format!("worker-{number}.log"));
-        Worker::spawn_with(&self.config(), log, &[], &["--after-restore"])
+        Worker::spawn_with(&self.config(), log, environment, &["--after-restore"])
     }
 
     /// An order and the money held for it: as much as it owes.
