@@ -155,7 +155,8 @@ impl LocalNode {
         key: &str,
         clients_of: Option<&str>,
     ) -> Result<(), LocalNodeError> {
-        let lost = |source| LocalNodeError::Io { dir: self.dir.clone(), source };
+        let dir = self.dir.clone();
+        let lost = |source| LocalNodeError::Io { dir: dir.clone(), source };
         self.write_pair(certificate, key).map_err(lost)?;
         std::fs::write(self.dir.join("clients.pem"), clients_of.unwrap_or(certificate)).map_err(lost)?;
         let demand = clients_of.is_some();
@@ -175,7 +176,17 @@ impl LocalNode {
             if demand { "verify_peer" } else { "verify_none" },
         );
         std::fs::write(self.dir.join("rabbitmq.conf"), config).map_err(lost)?;
-        self.restart().await
+        self.restart().await?;
+        // It listens here a moment after the port without TLS answers.
+        let listens = || tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[3]));
+        let began = Instant::now();
+        while let Err(source) = listens().await {
+            if began.elapsed() > START_LIMIT {
+                return Err(lost(source));
+            }
+            tokio::time::sleep(PROBE_PAUSE).await;
+        }
+        Ok(())
     }
 
     /// Has it serve TLS with another certificate and key from the next connection on.

@@ -13,6 +13,8 @@ use holdfast::tls::ClientFiles;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::support::certificates::{Authority, Signed};
+use crate::support::order::Account;
+use crate::support::world::World;
 use crate::support::{broker_at, temp_dir};
 
 /// Our own side of a connection.
@@ -142,4 +144,34 @@ fn a_postgresql_is_believed_by_its_certificate_and_believes_ours() {
     assert!(somebody.contains("certificate authentication failed for user"), "{somebody}");
     let known = ours.client("holdfast").files(directory.path(), "known");
     is_taken_by_server(&url, &Client { files: Some(&known), ..client });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_waits_for_a_postgresql_until_its_certificate_is_renewed() {
+    let world = World::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let ours = Authority::new("ours");
+    let authority = ours.file(directory.path(), "ca.pem");
+    let server = LocalServer::start().unwrap();
+    let serve = |signed: &Signed| server.serve_tls(&signed.certificate, &signed.key).unwrap();
+    serve(&ours.server("localhost"));
+    let url = server.create_database().unwrap().tcp_url.expose_secret().replace("127.0.0.1", "localhost");
+    let url = format!("{url}?sslmode=verify-full&sslrootcert={}", authority.display());
+    let mut worker = world.worker_with(&[("HOLDFAST_LEDGER__URL", &url)]);
+    worker.consuming().await;
+    let ship = async |name: &str| {
+        let order = world.order(name, Account::Flex, &[("l1", 1, 500)]);
+        world.publish([order.shipped("s1", &[("l1", 1)])]).await;
+    };
+    ship("before").await;
+    world.outcomes(1).await;
+
+    serve(&ours.expired_server("localhost"));
+    ship("meanwhile").await;
+    worker.readiness("the ledger has not answered for").await;
+    assert!(worker.log().contains("has expired"), "{}", worker.log());
+    serve(&ours.server("localhost"));
+    world.outcomes(2).await;
+    worker.readiness("\"ready\":true").await;
+    worker.stop().await;
 }

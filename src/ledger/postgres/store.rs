@@ -3,6 +3,7 @@
 //! While the server is away, the writer waits for it. Of a transaction that was cut off, the worker's own
 //! row tells whether it is durable; if not, the group is decided anew on what is there then.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -91,8 +92,16 @@ struct Link {
     is_begun: bool,
     /// Unique violations in a row.
     races: u32,
-    /// Since the last transaction that is durable, the server was lost: how long to wait next.
-    away: Option<Duration>,
+    /// Since the last transaction that is durable, the server was lost.
+    away: Option<Away>,
+}
+
+/// A server that cannot be used.
+struct Away {
+    /// How long to wait next.
+    pause: Duration,
+    /// The reasons that were said: first it breaks off, then perhaps it has no valid certificate.
+    said: HashSet<String>,
 }
 
 /// Numbers of rows that are ours.
@@ -162,14 +171,15 @@ impl Link {
         }
     }
 
-    /// Waits a while, longer each time. It is said once.
+    /// Waits a while, longer each time. Each reason is said once.
     async fn wait_for_the_server(&mut self, why: &str) -> Result<(), LedgerError> {
-        if self.away.is_none() {
+        let away = self.away.get_or_insert_with(|| Away { pause: PAUSE_MIN, said: HashSet::new() });
+        if away.said.insert(why.to_owned()) {
             let ledger = self.address.shown();
             tracing::warn!(%ledger, "PostgreSQL cannot be used, and everything waits for it: {why}");
         }
-        let pause = self.away.unwrap_or(PAUSE_MIN);
-        self.away = Some((pause * 2).min(PAUSE_MAX));
+        let pause = away.pause;
+        away.pause = (pause * 2).min(PAUSE_MAX);
         tokio::select! {
             () = tokio::time::sleep(jittered(pause)) => Ok(()),
             () = self.closing.cancelled() => Err(closed()),

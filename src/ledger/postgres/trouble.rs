@@ -39,8 +39,12 @@ impl From<tokio_postgres::Error> for Trouble {
                 let kind = source.downcast_ref::<io::Error>().map(io::Error::kind);
                 kind.is_none_or(|kind| matches!(kind, io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
             });
-            let is_connecting =
-                error.to_string().starts_with("error connecting") || error.to_string().contains("timeout");
+            // A certificate that has expired is renewed at the server: whoever is at work waits for that too.
+            let said = error.to_string();
+            let is_connecting = ["error connecting", "error performing TLS handshake"]
+                .iter()
+                .any(|beginning| said.starts_with(beginning))
+                || said.contains("timeout");
             return if is_ours && !is_connecting { Self::fatal(text) } else { Self::Lost(text) };
         };
         if *code == SqlState::UNIQUE_VIOLATION {
