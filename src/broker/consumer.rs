@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::broker::reconnect::Reconnect;
 use crate::broker::session::{BrokerError, Change, Changes, Session, short};
-use crate::broker::topology;
+use crate::broker::{TRACEPARENT_HEADER, TRACESTATE_HEADER, topology};
 use crate::capture::notice::RawMessage;
 use crate::crash;
 use crate::message::sender::{Claims, KEY_HEADER, SIGNATURE_HEADER};
@@ -378,8 +378,8 @@ fn raw(delivery: Delivery, source: Source) -> RawMessage {
     RawMessage {
         content_type: properties.content_type().as_ref().map(ToString::to_string),
         message_id: properties.message_id().as_ref().map(ToString::to_string),
-        traceparent: header("traceparent").and_then(text),
-        tracestate: header("tracestate").and_then(text),
+        traceparent: header(TRACEPARENT_HEADER).and_then(text),
+        tracestate: header(TRACESTATE_HEADER).and_then(text),
         exchange,
         routing_key,
         redelivered: delivery.redelivered,

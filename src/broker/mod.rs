@@ -18,6 +18,9 @@ mod reconnect;
 /// Exchanges, queues and bindings.
 pub mod topology;
 
+/// The contract with producers and consumers, as a document.
+pub mod asyncapi;
+
 /// A live broker, looked at.
 pub mod inspect;
 
@@ -37,3 +40,7 @@ pub mod events;
 
 /// A private RabbitMQ for the demo and the tests.
 pub mod local_node;
+
+/// The headers of W3C trace context, in either direction.
+const TRACEPARENT_HEADER: &str = "traceparent";
+const TRACESTATE_HEADER: &str = "tracestate";

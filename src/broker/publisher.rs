@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::broker::confirms::{Confirm, Returned, Verdict, settle};
 use crate::broker::reconnect::Reconnect;
 use crate::broker::session::{BrokerError, Change, Changes, Session, short};
-use crate::broker::topology;
+use crate::broker::{TRACEPARENT_HEADER, topology};
 use crate::clock;
 use crate::crash;
 use crate::message::sender::{Claims, KEY_HEADER, SIGNATURE_HEADER};
@@ -33,7 +33,7 @@ use crate::settings::Broker;
 pub const ROW_HEADER: &str = "x-holdfast-outbox";
 
 /// AMQP's `delivery_mode` of a message that survives a restart of the broker.
-const PERSISTENT: u8 = 2;
+pub(super) const PERSISTENT: u8 = 2;
 
 /// One message to publish.
 #[derive(Debug, Clone)]
@@ -365,7 +365,7 @@ fn properties(message: &Outgoing) -> Result<BasicProperties, BrokerError> {
     let mut headers = FieldTable::default();
     headers.insert(ROW_HEADER.into(), AMQPValue::LongLongInt(message.row));
     if let Some(traceparent) = &message.traceparent {
-        headers.insert("traceparent".into(), AMQPValue::LongString(LongString::from(traceparent.as_str())));
+        headers.insert(TRACEPARENT_HEADER.into(), AMQPValue::LongString(LongString::from(traceparent.as_str())));
     }
     for (name, value) in [(SIGNATURE_HEADER, &message.claims.signature), (KEY_HEADER, &message.claims.key)] {
         if let Some(value) = value {

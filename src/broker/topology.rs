@@ -10,7 +10,7 @@ use lapin::options::{
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{ErrorKind, ExchangeKind};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use crate::broker::address::Address;
@@ -180,6 +180,14 @@ impl Queue {
         }
     }
 
+    pub(super) fn arguments_in_json(&self) -> Map<String, Value> {
+        let value = |argument: &Argument| match argument {
+            Argument::Text(text) => json!(text),
+            Argument::Number(number) => json!(number),
+        };
+        self.arguments.iter().map(|(name, argument)| ((*name).to_owned(), value(argument))).collect()
+    }
+
     fn table(&self) -> FieldTable {
         let mut table = FieldTable::default();
         for (name, value) in &self.arguments {
@@ -305,17 +313,7 @@ pub fn definitions(settings: &Broker) -> Result<Value, BrokerError> {
 }
 
 fn queue_definition(queue: &Queue, vhost: &str) -> Value {
-    let arguments: serde_json::Map<String, Value> = queue
-        .arguments
-        .iter()
-        .map(|(name, value)| {
-            let value = match value {
-                Argument::Text(text) => json!(text),
-                Argument::Number(number) => json!(number),
-            };
-            ((*name).to_owned(), value)
-        })
-        .collect();
+    let arguments = queue.arguments_in_json();
     json!({ "name": queue.name, "vhost": vhost, "durable": true, "auto_delete": false, "arguments": arguments })
 }
 

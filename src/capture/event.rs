@@ -44,18 +44,31 @@ pub enum EventContent {
 }
 
 impl EventContent {
+    /// The type of every event there is.
+    pub const KINDS: [&'static str; 9] = [
+        "capture.succeeded",
+        "capture.failed",
+        "capture.unresolved",
+        "capture.corrected",
+        "capture.deferred",
+        "notice.rejected",
+        "refund_required",
+        "authorization.expiring",
+        "authorization.expired",
+    ];
+
     /// The event's type, which is its routing key too.
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Succeeded(_) => "capture.succeeded",
-            Self::Failed(..) => "capture.failed",
-            Self::Unresolved(..) => "capture.unresolved",
-            Self::Corrected(..) => "capture.corrected",
-            Self::Deferred(_) => "capture.deferred",
-            Self::Rejected(_) => "notice.rejected",
-            Self::RefundRequired(_) => "refund_required",
-            Self::Expiring(_) => "authorization.expiring",
-            Self::Expired(_) => "authorization.expired",
+            Self::Succeeded(_) => Self::KINDS[0],
+            Self::Failed(..) => Self::KINDS[1],
+            Self::Unresolved(..) => Self::KINDS[2],
+            Self::Corrected(..) => Self::KINDS[3],
+            Self::Deferred(_) => Self::KINDS[4],
+            Self::Rejected(_) => Self::KINDS[5],
+            Self::RefundRequired(_) => Self::KINDS[6],
+            Self::Expiring(_) => Self::KINDS[7],
+            Self::Expired(_) => Self::KINDS[8],
         }
     }
 }

@@ -103,7 +103,7 @@ enum Command {
     /// Serve three pretend providers with real books.
     #[command(after_help = sandbox::EXAMPLES)]
     Sandbox(sandbox::Args),
-    /// Print the JSON Schema of the messages, in and out.
+    /// Print the JSON Schema of the messages, in and out, or the AsyncAPI document of all.
     #[command(after_help = schema::EXAMPLES)]
     Schema(schema::Args),
     /// Show the exchanges, queues and bindings that have to exist in RabbitMQ.
@@ -140,7 +140,9 @@ impl Command {
             Self::Sandbox(args) => {
                 wait_for(async { sandbox::run(args).await.or_exit(Exit::Unreachable).map(|()| Exit::Done) })
             }
-            Self::Schema(args) => schema::run(&args, &mut std::io::stdout()).or_exit(Exit::Usage).map(|()| Exit::Done),
+            Self::Schema(args) => {
+                schema::run(&args, context, &mut std::io::stdout()).or_exit(Exit::Usage).map(|()| Exit::Done)
+            }
             Self::Topology(args) => {
                 let settings = context.settings()?;
                 topology::run(&args, &settings.broker, &mut std::io::stdout()).or_exit(Exit::Usage).map(|()| Exit::Done)

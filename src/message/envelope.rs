@@ -36,6 +36,15 @@ impl Kind {
         }
     }
 
+    /// A message of this kind in full.
+    pub(super) const fn example(self) -> &'static str {
+        match self {
+            Self::Shipped => include_str!("examples/order.shipped.json"),
+            Self::Authorized => include_str!("examples/order.authorized.json"),
+            Self::Cancelled => include_str!("examples/order.cancelled.json"),
+        }
+    }
+
     fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }

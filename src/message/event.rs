@@ -5,6 +5,8 @@
 
 // of authorizations
 mod authorization;
+/// One of each.
+pub mod examples;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -25,7 +27,7 @@ use crate::ids::OrderId;
 pub fn encode(event: &Event, source: &str) -> Vec<u8> {
     let write = Writer { event, source };
     match &event.content {
-        EventContent::Succeeded(outcome) => write.body(&outcome.order, Succeeded::from(&**outcome)),
+        EventContent::Succeeded(outcome) => write.body(&outcome.order, Succeeded { common: Common::from(&**outcome) }),
         EventContent::Failed(outcome, failure) => write.body(&outcome.order, Failed::new(outcome, failure)),
         EventContent::Unresolved(outcome, note) => write.body(&outcome.order, Unresolved::new(outcome, note)),
         EventContent::Corrected(outcome, correction) => write.body(&outcome.order, Corrected::new(outcome, correction)),
@@ -85,11 +87,15 @@ pub(super) struct Outgoing<'a, D> {
 }
 
 /// The shipment's money was captured.
-pub(super) type Succeeded<'a> = Common<'a>;
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Succeeded<'a> {
+    #[serde(flatten)]
+    common: Common<'a>,
+}
 
 /// The fields of every outcome.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Common<'a> {
+struct Common<'a> {
     /// The order.
     order_id: Id<'a>,
     /// The shipment; null for a fee.

@@ -51,6 +51,7 @@ pub(super) struct OrderCancelled<'a> {
 
 /// One line of a cancellation.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CancelledLine")]
 struct Line<'a> {
     /// The line within its order; at most once per list.
     line_id: Id<'a>,

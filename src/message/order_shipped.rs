@@ -81,6 +81,7 @@ pub(super) struct OrderShipped<'a> {
 
 /// One line of a shipment.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ShippedLine")]
 struct Line<'a> {
     /// The line within its order; at most once per list.
     line_id: Id<'a>,

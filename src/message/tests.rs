@@ -1,6 +1,6 @@
 //! Decoding, by tables.
 //!
-//! `tests/fixtures/messages/*.json` are bodies that decode. `malformed.jsonl` beside them holds what
+//! `src/message/examples` and `tests/fixtures/messages/*.json` are bodies that decode. `malformed.jsonl` beside them holds what
 //! must not, one JSON object per line:
 //!
 //! * `name`: what is wrong with it, unique
@@ -24,13 +24,13 @@ use crate::clock::Timestamp;
 use crate::ids::{self, AccountName, LineId, Reference};
 use crate::money::{Currency, Money};
 
-pub(super) const CLOUDEVENT: &str = include_str!("../../tests/fixtures/messages/cloudevent.json");
+pub(super) const CLOUDEVENT: &str = envelope::Kind::Shipped.example();
 const PLAIN: &str = include_str!("../../tests/fixtures/messages/plain.json");
 const EXPLICIT_AMOUNT: &str = include_str!("../../tests/fixtures/messages/explicit_amount.json");
 const THREE_FIELDS: &str = include_str!("../../tests/fixtures/messages/three_fields.json");
 const EXTRA_FIELDS: &str = include_str!("../../tests/fixtures/messages/extra_fields.json");
-pub(super) const AUTHORIZED: &str = include_str!("../../tests/fixtures/messages/authorized.json");
-pub(super) const CANCELLED: &str = include_str!("../../tests/fixtures/messages/cancelled.json");
+pub(super) const AUTHORIZED: &str = envelope::Kind::Authorized.example();
+pub(super) const CANCELLED: &str = envelope::Kind::Cancelled.example();
 const MALFORMED: &str = include_str!("../../tests/fixtures/messages/malformed.jsonl");
 
 pub(super) fn raw(body: impl Into<Bytes>) -> RawMessage {

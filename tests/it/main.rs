@@ -15,6 +15,7 @@ mod by_hand;
 mod canary;
 mod clocks;
 mod companions;
+mod contract;
 mod crash;
 mod deadline;
 mod doctor;

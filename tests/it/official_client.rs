@@ -76,8 +76,8 @@ impl Drop for OfficialClient {
     }
 }
 
-/// The Python of a virtual environment that has the SDK, and a client of RabbitMQ. Made where there is none, or
-/// another one.
+/// The Python of a virtual environment that has the SDK, a client of RabbitMQ, and the SDK of `CloudEvents`. Made where
+/// there is none, or another one.
 pub(crate) fn installed() -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("official-client");
     fs::create_dir_all(&dir).expect("a directory below target");
@@ -88,7 +88,7 @@ pub(crate) fn installed() -> PathBuf {
     let python = venv.join("bin").join("python");
     let usable = || {
         Command::new(&python)
-            .args(["-I", "-c", "import cloudipsp, pika"])
+            .args(["-I", "-c", "import cloudipsp, cloudevents.core, pika"])
             .output()
             .is_ok_and(|ran| ran.status.success())
     };

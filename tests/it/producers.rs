@@ -29,24 +29,25 @@ fn program(heading: &str, language: &str) -> &'static str {
     block.split_once("\n```").expect("its end").0
 }
 
-/// A directory below `target` from which Node finds the guide's package. Installed where it is not there.
-fn node_packages() -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("producers");
+/// A directory of this name below `target` from which Node finds what `packages` name: the texts of `package.json` and
+/// its lock file. Installed where it is not there.
+pub(crate) fn node_packages(name: &str, packages: &[(&str, &str); 2]) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&dir).unwrap();
     let lock = std::fs::File::create(dir.join("lock")).unwrap();
     lock.lock().unwrap();
     let complete = dir.join("complete");
-    if std::fs::read_to_string(&complete).is_ok_and(|installed| installed == PACKAGES[1].1) {
+    if std::fs::read_to_string(&complete).is_ok_and(|installed| installed == packages[1].1) {
         return dir;
     }
-    for (name, text) in PACKAGES {
+    for (name, text) in packages {
         std::fs::write(dir.join(name), text).unwrap();
     }
     let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
     let ran = Command::new("npm").args(arguments).current_dir(&dir).output();
     let ran = ran.unwrap_or_else(|error| panic!("this test needs npm, as ./deploy/test.sh installs it: {error}"));
-    assert!(ran.status.success(), "npm cannot install amqplib: {}", String::from_utf8_lossy(&ran.stderr));
-    std::fs::write(&complete, PACKAGES[1].1).unwrap();
+    assert!(ran.status.success(), "npm cannot install {}: {}", packages[0].1, String::from_utf8_lossy(&ran.stderr));
+    std::fs::write(&complete, packages[1].1).unwrap();
     dir
 }
 
@@ -67,7 +68,10 @@ impl Sender {
         let python = write(world.directory().join("send.py"), program("Python", "python"));
         let shell = write(world.directory().join("send.sh"), program("A shell", "sh"));
         // Node looks for packages beside the program.
-        let node = write(node_packages().join(format!("send-{}.mjs", std::process::id())), program("Node", "js"));
+        let node = write(
+            node_packages("producers", &PACKAGES).join(format!("send-{}.mjs", std::process::id())),
+            program("Node", "js"),
+        );
         [
             Self { name: "python", program: official_client::installed(), arguments: vec!["-I".into(), python] },
             Self { name: "node", program: "node".into(), arguments: vec![node] },
