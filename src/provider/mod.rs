@@ -24,6 +24,9 @@ mod cloudipsp;
 mod flex_pay;
 mod flitt;
 mod fondy;
+// the worked example of docs/providers.md
+#[cfg(test)]
+mod paper;
 
 // what they share: the HTTP client, what an answer shows, exact numbers, text fit to be shown
 mod answer;
@@ -109,6 +112,8 @@ pub fn connect(account: &Account) -> Result<Arc<dyn Provider>, ConnectError> {
         Protocol::Flitt(credentials) => Arc::new(flitt::connect(account, credentials)?),
         Protocol::Fondy(credentials) => Arc::new(fondy::connect(account, credentials)?),
         Protocol::FlexPay(credentials) => Arc::new(flex_pay::FlexPay::connect(account, credentials)?),
+        #[cfg(test)]
+        Protocol::Paper(credentials) => Arc::new(paper::Paper::connect(account, credentials)?),
     })
 }
 
@@ -133,4 +138,67 @@ pub enum ConnectError {
         /// What the client says.
         source: reqwest::Error,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    const ACCOUNTS: &str = r#"
+[accounts.flitt]
+protocol = "flitt"
+base_url = "http://127.0.0.1:1"
+merchant_id = 1
+secret = { env = "SECRET" }
+[accounts.fondy]
+protocol = "fondy"
+base_url = "http://127.0.0.1:1"
+merchant_id = 1
+secret = { env = "SECRET" }
+[accounts.flex-pay]
+protocol = "flex_pay"
+base_url = "http://127.0.0.1:1"
+token = { env = "SECRET" }
+[accounts.paper]
+protocol = "paper"
+base_url = "http://127.0.0.1:1"
+shop = "shop"
+secret = { env = "SECRET" }
+"#;
+
+    /// The core goes by the settings, which say of a protocol what its adapter says.
+    #[test]
+    fn an_account_is_treated_as_its_adapter_says() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("holdfast.toml");
+        std::fs::write(&file, ACCOUNTS).expect("written");
+        let secret = [("SECRET".to_owned(), "s3cr3t".to_owned())];
+        let settings = Settings::load(Some(&file), secret.into_iter()).expect("settings");
+        for account in &settings.accounts {
+            let (name, policy) = (&account.name, &settings.policy.accounts[&account.name]);
+            let says = connect(account).expect("usable settings").capabilities();
+            assert_eq!((policy.captures, policy.on_expiry), (says.captures, says.on_expiry), "{name}");
+            assert_eq!(policy.tells_expiry, says.tells_expiry, "{name}");
+            let window = match says.idempotency {
+                Idempotency::SameAmount => None,
+                Idempotency::Key { resend_window } => Some(resend_window),
+            };
+            assert_eq!(policy.resend_window, window, "{name}");
+            // Where nobody tells, there has to be something to count from.
+            assert_eq!(policy.authorization_lifetime.is_none(), says.tells_expiry, "{name}");
+        }
+        let protocols: Vec<&str> = settings
+            .accounts
+            .iter()
+            .map(|account| match &account.protocol {
+                Protocol::Flitt(_) => "flitt",
+                Protocol::Fondy(_) => "fondy",
+                Protocol::FlexPay(_) => "flex-pay",
+                Protocol::Paper(_) => "paper",
+            })
+            .collect();
+        assert_eq!(protocols, settings.accounts.iter().map(|account| account.name.as_str()).collect::<Vec<_>>());
+        assert_eq!(protocols.len(), 4, "every protocol has an account here");
+    }
 }

@@ -210,14 +210,11 @@ impl Authorization {
             return;
         }
         let (rest, end) = (self.remaining(), self.expires_at);
-        match (self.protocol, self.on_expiry) {
-            (Protocol::Flitt | Protocol::Fondy, OnExpiry::Capture) => {
-                self.book(MovementKind::Capture, rest, None, end, true, None);
-            }
-            (Protocol::FlexPay, _) | (_, OnExpiry::Release) => {
-                self.status = OrderStatus::Expired;
-                self.book(MovementKind::Void, rest, None, end, true, None);
-            }
+        if self.protocol.is_cloudipsp() && self.on_expiry == OnExpiry::Capture {
+            self.book(MovementKind::Capture, rest, None, end, true, None);
+        } else {
+            self.status = OrderStatus::Expired;
+            self.book(MovementKind::Void, rest, None, end, true, None);
         }
     }
 

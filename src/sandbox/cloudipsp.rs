@@ -157,7 +157,7 @@ impl Request {
     fn subject(&self, shared: &Shared, operation: Operation) -> Subject {
         let protocol = match shared.world().accounts.get(&self.merchant).map(|account| account.protocol) {
             Some(Protocol::Fondy) => Protocol::Fondy,
-            Some(Protocol::Flitt | Protocol::FlexPay) | None => Protocol::Flitt,
+            Some(_) | None => Protocol::Flitt,
         };
         Subject { protocol, account: self.merchant.clone(), reference: self.order.clone(), operation }
     }
@@ -165,7 +165,7 @@ impl Request {
     /// The order and the merchant's secret, if the request is signed with it. The capture page prints
     /// a bad signature as 1007, other pages as 1014: `code` says which.
     fn order<'a>(&self, world: &'a mut World, code: u16) -> Result<(&'a mut Authorization, &'a str), Rejection> {
-        let account = world.accounts.get_mut(&self.merchant).filter(|account| account.protocol != Protocol::FlexPay);
+        let account = world.accounts.get_mut(&self.merchant).filter(|account| account.protocol.is_cloudipsp());
         let account = account.ok_or(rejected(1016))?;
         let bad_signature = Rejection { code, parameter: "signature" };
         let expected = sign(&account.secret, &self.parameters).ok_or(bad_signature)?;

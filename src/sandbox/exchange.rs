@@ -151,6 +151,8 @@ fn refused(subject: &Subject, refusal: &Refusal) -> Reply {
     match subject.protocol {
         Protocol::Flitt | Protocol::Fondy => cloudipsp::refused(&subject.account, &subject.reference, refusal),
         Protocol::FlexPay => flex_pay::refused(refusal),
+        #[cfg(test)]
+        Protocol::Paper => super::paper::refused(refusal),
     }
 }
 
@@ -168,6 +170,8 @@ fn declined(protocol: Protocol) -> Code {
     match protocol {
         Protocol::Flitt | Protocol::Fondy => Code::Number(1037),
         Protocol::FlexPay => Code::Name(ErrorCode::InsufficientFunds.name().to_owned()),
+        #[cfg(test)]
+        Protocol::Paper => Code::Name("no_funds".to_owned()),
     }
 }
 

@@ -327,10 +327,13 @@ fn agrees(rule: &Rule, subject: &Subject) -> bool {
 fn makes_sense(fault: &Fault, subject: &Subject) -> bool {
     let flex = subject.protocol == Protocol::FlexPay;
     match fault {
-        Fault::Hold { .. } => !flex && subject.operation == Operation::Capture,
+        Fault::Hold { .. } => subject.protocol.is_cloudipsp() && subject.operation == Operation::Capture,
         Fault::SoftDecline => subject.operation == Operation::Capture,
-        Fault::Code { code: Code::Number(_) | Code::About { .. }, .. } => !flex,
-        Fault::Code { code: Code::Name(_), .. } | Fault::ExpireTokens => flex && subject.operation != Operation::Token,
+        Fault::Code { code: Code::Number(_) | Code::About { .. }, .. } => subject.protocol.is_cloudipsp(),
+        Fault::Code { code: Code::Name(name), .. } => {
+            is_name(subject.protocol, name) && subject.operation != Operation::Token
+        }
+        Fault::ExpireTokens => flex && subject.operation != Operation::Token,
         Fault::ForgetKeys => flex && matches!(subject.operation, Operation::Capture | Operation::Void),
         Fault::Expire => subject.operation != Operation::Token,
         Fault::Latency { .. }
@@ -344,6 +347,16 @@ fn makes_sense(fault: &Fault, subject: &Subject) -> bool {
     }
 }
 
+/// Does this protocol have an error of this name?
+fn is_name(protocol: Protocol, name: &str) -> bool {
+    match protocol {
+        Protocol::Flitt | Protocol::Fondy => false,
+        Protocol::FlexPay => ErrorCode::parse(name).is_some(),
+        #[cfg(test)]
+        Protocol::Paper => super::paper::is_code(name),
+    }
+}
+
 fn check(rule: &Rule) -> Result<(), &'static str> {
     if rule.per_mille.is_some_and(|chance| chance > 1000) {
         return Err("per_mille is more than 1000");
@@ -353,7 +366,9 @@ fn check(rule: &Rule) -> Result<(), &'static str> {
             Err("status is not within 400 to 599")
         }
         Fault::Hold { lookups: 0, ms: 0 } => Err("hold needs lookups or ms"),
-        Fault::Code { code: Code::Name(name), .. } if ErrorCode::parse(name).is_none() => {
+        Fault::Code { code: Code::Name(name), .. }
+            if !Protocol::ALL.iter().any(|protocol| is_name(*protocol, name)) =>
+        {
             Err("code is neither a number nor a codeName of Flex Pay")
         }
         Fault::Latency { .. }

@@ -320,7 +320,8 @@ fn client(shared: &Shared, headers: &HeaderMap) -> Option<String> {
     shared.world().client_of(token, clock::now()).map(str::to_owned)
 }
 
-fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+/// The name and the password of HTTP Basic authentication.
+pub(super) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let encoded = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Basic ")?;
     let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
     let (client, secret) = decoded.split_once(':')?;

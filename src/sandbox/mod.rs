@@ -25,6 +25,8 @@ mod faults;
 mod flex_pay;
 mod flex_pay_codes;
 mod keys;
+#[cfg(test)]
+mod paper;
 mod report;
 mod server;
 mod signature;
@@ -70,6 +72,10 @@ pub const TEST_SECRET: &str = "test";
 /// The Flex Pay client that is there from the start; its secret is the same word.
 pub const FLEX_CLIENT: &str = "sandbox";
 
+/// The Paper shop that is there from the start; its secret is [`TEST_SECRET`].
+#[cfg(test)]
+pub(crate) const PAPER_SHOP: &str = "paper-shop";
+
 /// Whose books an authorization is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,6 +86,29 @@ pub enum Protocol {
     Fondy,
     /// Flex Pay.
     FlexPay,
+    /// The worked example of `docs/providers.md`.
+    #[cfg(test)]
+    Paper,
+}
+
+impl Protocol {
+    const ALL: &[Self] = &[
+        Self::Flitt,
+        Self::Fondy,
+        Self::FlexPay,
+        #[cfg(test)]
+        Self::Paper,
+    ];
+
+    /// Flitt's and Fondy's: a merchant's number, one capture for each authorization, errors by number.
+    const fn is_cloudipsp(self) -> bool {
+        match self {
+            Self::Flitt | Self::Fondy => true,
+            Self::FlexPay => false,
+            #[cfg(test)]
+            Self::Paper => false,
+        }
+    }
 }
 
 /// How the pretend providers behave where the real ones do not say.

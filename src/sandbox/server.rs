@@ -136,6 +136,10 @@ fn router(shared: &Arc<Shared>) -> Router {
             .route(&format!("{prefix}/v1/transactions/{{id}}/capture"), post(flex_pay::capture))
             .route(&format!("{prefix}/v1/transactions/{{id}}/void"), post(flex_pay::void));
     }
+    #[cfg(test)]
+    let router = router
+        .route("/paper/holds/{hold}", get(super::paper::read))
+        .route("/paper/holds/{hold}/takings", post(super::paper::take));
     router
         .route("/api/auth/v1/oauth/token", post(flex_pay::token))
         .fallback(control::nothing_here)

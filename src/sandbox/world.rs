@@ -133,6 +133,8 @@ impl World {
             (Protocol::Flitt, FLITT_MERCHANT, TEST_SECRET),
             (Protocol::Fondy, FONDY_MERCHANT, TEST_SECRET),
             (Protocol::FlexPay, FLEX_CLIENT, FLEX_CLIENT),
+            #[cfg(test)]
+            (Protocol::Paper, super::PAPER_SHOP, TEST_SECRET),
         ] {
             let (account, secret) = (account.to_owned(), secret.to_owned());
             world
@@ -144,7 +146,7 @@ impl World {
 
     pub(super) fn register(&mut self, new: NewAccount) -> Result<(), Rejected> {
         let digits = new.account.bytes().all(|byte| byte.is_ascii_digit());
-        if new.protocol != Protocol::FlexPay && !(digits && (1..=12).contains(&new.account.len())) {
+        if new.protocol.is_cloudipsp() && !(digits && (1..=12).contains(&new.account.len())) {
             return Err(Rejected::NotAMerchant);
         }
         let token_lifetime = Duration::from_millis(new.token_lifetime_ms.unwrap_or(TOKEN_LIFETIME_MS));
@@ -195,7 +197,7 @@ impl World {
             return Err(Rejected::ReferenceTaken);
         }
         let unpaid = matches!(new.status, OrderStatus::Created | OrderStatus::Processing);
-        if account.protocol == Protocol::FlexPay && unpaid {
+        if !account.protocol.is_cloudipsp() && unpaid {
             return Err(Rejected::NeverUnpaid);
         }
         let made = Authorization::new(account.protocol, reference.clone(), amount, ordered, now, new);
@@ -215,10 +217,10 @@ impl World {
         if amount.is_zero() || amount.minor() > found.remaining().minor() {
             return Err(Rejected::DoesNotFit);
         }
-        match (by_hand.kind, found.protocol) {
-            (ByHandKind::Void, _) => found.move_money(MovementKind::Void, amount, None, now),
-            (ByHandKind::Capture, Protocol::FlexPay) => found.move_money(MovementKind::Capture, amount, None, now),
-            (ByHandKind::Capture, Protocol::Flitt | Protocol::Fondy) => found.capture_once(amount, None, now),
+        match by_hand.kind {
+            ByHandKind::Void => found.move_money(MovementKind::Void, amount, None, now),
+            ByHandKind::Capture if found.protocol.is_cloudipsp() => found.capture_once(amount, None, now),
+            ByHandKind::Capture => found.move_money(MovementKind::Capture, amount, None, now),
         }
         Ok(BookedAuthorization::of(name, found))
     }
@@ -312,5 +314,7 @@ fn test_account(protocol: Protocol) -> &'static str {
         Protocol::Flitt => FLITT_MERCHANT,
         Protocol::Fondy => FONDY_MERCHANT,
         Protocol::FlexPay => FLEX_CLIENT,
+        #[cfg(test)]
+        Protocol::Paper => super::PAPER_SHOP,
     }
 }

@@ -65,6 +65,48 @@ enum Kind {
     Flitt,
     Fondy,
     FlexPay,
+    #[cfg(test)]
+    Paper,
+}
+
+/// What follows from a protocol: what its adapter says in its `capabilities`, and defaults for an account's settings.
+struct Facts {
+    captures: Captures,
+    on_expiry: OnExpiry,
+    tells_expiry: bool,
+    /// As written in settings; none where the same request may be sent again for ever.
+    resend_window: Option<&'static str>,
+    /// As written in settings; none where the provider tells.
+    authorization_lifetime: Option<&'static str>,
+}
+
+impl Kind {
+    const fn facts(self) -> Facts {
+        match self {
+            Self::Flitt | Self::Fondy => Facts {
+                captures: Captures::Single,
+                on_expiry: OnExpiry::MayCaptureInFull,
+                tells_expiry: false,
+                resend_window: None,
+                authorization_lifetime: Some(CLOUDIPSP_LIFETIME),
+            },
+            Self::FlexPay => Facts {
+                captures: Captures::Multiple,
+                on_expiry: OnExpiry::Void,
+                tells_expiry: true,
+                resend_window: Some(FLEX_PAY_RESEND_WINDOW),
+                authorization_lifetime: None,
+            },
+            #[cfg(test)]
+            Self::Paper => Facts {
+                captures: Captures::Multiple,
+                on_expiry: OnExpiry::Void,
+                tells_expiry: true,
+                resend_window: Some("1d"),
+                authorization_lifetime: None,
+            },
+        }
+    }
 }
 
 fn read_one(
@@ -92,35 +134,28 @@ fn read_one(
     let resend_override = section.optional("resend_window", value::span);
     let quantum = section.optional("quantum", value::money);
     let minimum = section.optional("minimum", value::money);
-    let lifetime = read_lifetime(&mut section, kind, margin);
+    let facts = kind.facts();
+    let lifetime = read_lifetime(&mut section, facts.authorization_lifetime, margin);
     let protocol = match kind {
         Kind::Flitt => read_cloudipsp(&mut section).map(|(read, file)| (Protocol::Flitt(read), file)),
         Kind::Fondy => read_cloudipsp(&mut section).map(|(read, file)| (Protocol::Fondy(read), file)),
         Kind::FlexPay => read_flex_pay(&mut section).map(|(read, file)| (Protocol::FlexPay(read), file)),
+        #[cfg(test)]
+        Kind::Paper => read_paper(&mut section).map(|(read, file)| (Protocol::Paper(read), file)),
     };
-    let (captures, on_expiry, resend_default) = match kind {
-        Kind::Flitt | Kind::Fondy => (Captures::Single, OnExpiry::MayCaptureInFull, None),
-        Kind::FlexPay => {
-            let resend_default = value::span(&Value::Text(FLEX_PAY_RESEND_WINDOW.to_owned())).ok();
-            (Captures::Multiple, OnExpiry::Void, resend_default)
-        }
-    };
-    if let (Ok(None), Kind::FlexPay) = (&resend_override, kind) {
-        section.note_effective("resend_window", FLEX_PAY_RESEND_WINDOW.to_owned(), Place::AccountDefault);
+    let resend_default = facts.resend_window.and_then(|text| value::span(&Value::Text(text.to_owned())).ok());
+    if let (Ok(None), Some(text)) = (&resend_override, facts.resend_window) {
+        section.note_effective("resend_window", text.to_owned(), Place::AccountDefault);
     }
-    let tells_expiry = match kind {
-        Kind::Flitt | Kind::Fondy => false,
-        Kind::FlexPay => true,
-    };
     section.finish();
     let (resend_override, authorization_lifetime) = (resend_override?, lifetime?);
     let policy = AccountPolicy {
-        captures,
+        captures: facts.captures,
         resend_window: resend_override.or(resend_default),
         timeout: timeout?,
-        tells_expiry,
+        tells_expiry: facts.tells_expiry,
         authorization_lifetime,
-        on_expiry,
+        on_expiry: facts.on_expiry,
         quantum: quantum?,
         minimum: minimum?,
     };
@@ -139,11 +174,15 @@ fn read_one(
     Ok((account, policy))
 }
 
-fn read_lifetime(section: &mut Section<'_>, kind: Kind, margin: Option<Duration>) -> Result<Option<Duration>, Noted> {
+fn read_lifetime(
+    section: &mut Section<'_>,
+    default: Option<&'static str>,
+    margin: Option<Duration>,
+) -> Result<Option<Duration>, Noted> {
     const KEY: &str = "authorization_lifetime";
-    let lifetime = match kind {
-        Kind::Flitt | Kind::Fondy => section.with_default(KEY, CLOUDIPSP_LIFETIME, value::span).map(Some),
-        Kind::FlexPay => section.optional(KEY, value::span),
+    let lifetime = match default {
+        Some(default) => section.with_default(KEY, default, value::span).map(Some),
+        None => section.optional(KEY, value::span),
     }?;
     match (lifetime, margin) {
         (Some(lifetime), Some(margin)) if lifetime <= margin => {
@@ -177,6 +216,14 @@ fn read_flex_pay(section: &mut Section<'_>) -> Result<(FlexPay, Option<SecretFil
     };
     let (token, file) = token?;
     Ok((FlexPay { base_url: base_url?, token }, file))
+}
+
+#[cfg(test)]
+fn read_paper(section: &mut Section<'_>) -> Result<(super::Paper, Option<SecretFile>), Noted> {
+    let base_url = section.required("base_url", value::provider_url);
+    let shop = section.required("shop", value::text);
+    let (secret, file) = secret::required(section, "secret")?;
+    Ok((super::Paper { base_url: base_url?, shop: shop?, secret }, file))
 }
 
 fn read_fixed_token(section: &mut Section<'_>) -> Result<(FlexPayToken, Option<SecretFile>), Noted> {
@@ -220,6 +267,8 @@ impl Protocol {
                 FlexPayToken::Fetched { client_secret, .. } => client_secret,
                 FlexPayToken::Fixed(token) => token,
             },
+            #[cfg(test)]
+            Self::Paper(credentials) => &mut credentials.secret,
         }
     }
 }
@@ -229,6 +278,8 @@ fn kind(value: &Value) -> Result<Kind, String> {
         Ok("flitt") => Ok(Kind::Flitt),
         Ok("fondy") => Ok(Kind::Fondy),
         Ok("flex_pay") => Ok(Kind::FlexPay),
+        #[cfg(test)]
+        Ok("paper") => Ok(Kind::Paper),
         Ok(_) | Err(_) => Err("must be \"flitt\", \"fondy\" or \"flex_pay\"".to_owned()),
     }
 }

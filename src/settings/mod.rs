@@ -312,6 +312,9 @@ pub enum Protocol {
     Fondy(Cloudipsp),
     /// Upgrade's Flex Pay.
     FlexPay(FlexPay),
+    /// The worked example of `docs/providers.md`, which no shipped program has.
+    #[cfg(test)]
+    Paper(Paper),
 }
 
 /// Credentials of Flitt and Fondy.
@@ -332,6 +335,18 @@ pub struct FlexPay {
     pub base_url: String,
     /// How to get a bearer token.
     pub token: FlexPayToken,
+}
+
+/// Credentials of Paper.
+#[cfg(test)]
+#[derive(Debug, Clone)]
+pub struct Paper {
+    /// Scheme, host and path prefix, without a trailing slash.
+    pub base_url: String,
+    /// The shop's name.
+    pub shop: String,
+    /// The shop's secret.
+    pub secret: SecretString,
 }
 
 /// How to get a bearer token.

@@ -44,6 +44,8 @@ fn new_authorization(scene: &Scene) -> anyhow::Result<NewAuthorization> {
     let reference = match scene.protocol {
         Protocol::Flitt | Protocol::Fondy => format!("{}-{}", scene.order, Uuid::new_v4().simple()),
         Protocol::FlexPay => Uuid::new_v4().to_string(),
+        #[cfg(test)]
+        Protocol::Paper => scene.order.to_owned(),
     };
     let new = json!({
         "protocol": scene.protocol,

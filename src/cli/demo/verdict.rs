@@ -59,6 +59,8 @@ const fn provider_name(protocol: Protocol) -> &'static str {
         Protocol::Flitt => "Flitt",
         Protocol::Fondy => "Fondy",
         Protocol::FlexPay => "Flex Pay",
+        #[cfg(test)]
+        Protocol::Paper => "Paper",
     }
 }
 
