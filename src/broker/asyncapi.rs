@@ -74,11 +74,13 @@ struct Contract<'a> {
 impl Contract<'_> {
     /// A notice that is consumed, in either form.
     fn receives(&mut self, kind: &str) {
-        let name = self.notice(kind);
-        let mut names = vec![name];
+        self.notice(kind);
+        let mut names = vec![kind.to_owned()];
         // The type of plain JSON is outside of what a signature covers.
         if self.rules.signatures != Signatures::Require {
-            names.push(self.plain_notice(kind));
+            let plain = format!("{kind}.plain");
+            self.plain_notice(kind, &plain);
+            names.push(plain);
         }
         self.channel(kind, &self.settings.orders_exchange, &names);
         let description = "Publish it with the flag mandatory, and wait for the broker's confirm; what came back or was \
@@ -110,7 +112,7 @@ impl Contract<'_> {
         self.operation("send", kind, &names, description, &bindings);
     }
 
-    fn notice(&mut self, kind: &str) -> String {
+    fn notice(&mut self, kind: &str) {
         let message = json!({
             "name": kind,
             "title": kind,
@@ -122,11 +124,9 @@ impl Contract<'_> {
             "examples": [{ "name": kind, "payload": self.examples[kind] }],
         });
         self.messages.insert(kind.to_owned(), message);
-        kind.to_owned()
     }
 
-    fn plain_notice(&mut self, kind: &str) -> String {
-        let name = format!("{kind}.plain");
+    fn plain_notice(&mut self, kind: &str, name: &str) {
         let message = json!({
             "name": name,
             "title": format!("{kind} in plain JSON"),
@@ -141,8 +141,7 @@ impl Contract<'_> {
             "payload": { "$ref": self.data(kind) },
             "examples": [{ "name": name, "payload": self.examples[kind]["data"] }],
         });
-        self.messages.insert(name.clone(), message);
-        name
+        self.messages.insert(name.to_owned(), message);
     }
 
     /// A routing key of an exchange.
@@ -218,7 +217,7 @@ impl Contract<'_> {
     fn senders(&self) -> String {
         match self.rules.users.as_slice() {
             [] => String::new(),
-            users => format!(" The property `user_id` has to be one of: {}.", users.join(", ")),
+            users => format!(" The property `user-id` has to be one of: {}.", users.join(", ")),
         }
     }
 
