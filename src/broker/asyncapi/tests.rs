@@ -80,8 +80,9 @@ fn what_is_asked_of_senders_is_what_is_said() {
     let required =
         with(&[("HOLDFAST_NOTICES__SIGNATURES", "require"), ("HOLDFAST_NOTICES__USERS", "shop"), key, secret]);
     assert_eq!(headers(&required)["required"], json!([KEY_HEADER, SIGNATURE_HEADER]));
-    let messages = names(&required["components"]["messages"]);
-    assert!(!messages.iter().any(|name| name.ends_with(".plain")), "plain JSON cannot be signed: {messages:?}");
+    let forms = names(&required["channels"]["order.shipped"]["messages"]);
+    assert_eq!(forms, ["order.shipped"], "plain JSON cannot be signed");
+    assert_eq!(names(&required["components"]["messages"]).len(), schema::all().len());
     assert!(!required.to_string().contains(secret.1));
     let description = &required["components"]["messages"]["order.shipped"]["description"];
     assert!(description.as_str().is_some_and(|it| it.ends_with("has to be one of: shop.")), "{description}");
