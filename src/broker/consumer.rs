@@ -27,6 +27,7 @@ use crate::crash;
 use crate::message::sender::{Claims, KEY_HEADER, SIGNATURE_HEADER};
 use crate::mutant::{self, Mutant};
 use crate::settings::Broker;
+use crate::telemetry::trace;
 
 /// The worker's side of consuming.
 pub trait Intake: Send + Sync + 'static {
@@ -375,11 +376,12 @@ fn raw(delivery: Delivery, source: Source) -> RawMessage {
     };
     let (exchange, routing_key) =
         origin.unwrap_or_else(|| (delivery.exchange.to_string(), delivery.routing_key.to_string()));
+    let (traceparent, tracestate) = trace::taken(word(header(TRACEPARENT_HEADER)), word(header(TRACESTATE_HEADER)));
     RawMessage {
         content_type: properties.content_type().as_ref().map(ToString::to_string),
         message_id: properties.message_id().as_ref().map(ToString::to_string),
-        traceparent: header(TRACEPARENT_HEADER).and_then(text),
-        tracestate: header(TRACESTATE_HEADER).and_then(text),
+        traceparent,
+        tracestate,
         exchange,
         routing_key,
         redelivered: delivery.redelivered,
@@ -397,6 +399,9 @@ fn origin_of_death(deaths: &AMQPValue) -> Option<(String, String)> {
 }
 
 fn text(value: &AMQPValue) -> Option<String> {
-    let bytes = value.as_long_string()?.as_bytes();
-    std::str::from_utf8(bytes).ok().map(str::to_owned)
+    word(Some(value)).map(str::to_owned)
+}
+
+fn word(value: Option<&AMQPValue>) -> Option<&str> {
+    std::str::from_utf8(value?.as_long_string()?.as_bytes()).ok()
 }

@@ -64,7 +64,7 @@ pub(super) fn due(books: &mut Books, authorization: AuthorizationKey, context: C
     // Should the answer never come, the watch finds the question again.
     let at = clock::after(context.now.wall, due::no_answer_after(&account, context));
     books.authorization_mut(authorization).ask = Some(Ask { at, count: ask.count + 1, ..ask });
-    let ticket = Ticket { account, reference, call: Call::Ask { authorization } };
+    let ticket = Ticket { account, reference, call: Call::Ask { authorization }, traces: Vec::new() };
     Reply { ticket: Some(ticket), ..Reply::nothing(Note::Looking) }.about(subject(books, authorization))
 }
 

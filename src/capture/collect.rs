@@ -135,7 +135,8 @@ fn begin_read(books: &mut Books, authorization: AuthorizationKey, start: bool, c
     // Should the answer never come, the watch finds the authorization again.
     let again = clock::after(context.now.wall, due::no_answer_after(&account, context));
     books.watch_mut(authorization).read_at = Some(again);
-    Reply { ticket: Some(Ticket { account, reference, call }), ..Reply::nothing(Note::Looking) }
+    let traces = books.traces_of(&books.waiting_on(authorization));
+    Reply { ticket: Some(Ticket { account, reference, call, traces }), ..Reply::nothing(Note::Looking) }
 }
 
 /// The read came: freeze the set and capture it, or end it as the read shows, or read again.

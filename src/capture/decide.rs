@@ -217,6 +217,8 @@ pub struct Ticket {
     pub reference: Reference,
     /// What to call.
     pub call: Call,
+    /// W3C trace contexts of the messages that it is for, the latest last; as far as they are loaded.
+    pub traces: Vec<String>,
 }
 
 /// What to call.

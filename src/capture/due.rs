@@ -234,6 +234,8 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
     progress.refused = None;
     progress.window_from = Some(window_from);
     progress.send_by = Some(progress.send_by.map_or(send_by, |before| before.max(send_by)));
+    let traces = books.traces_of(&books.shipments_of(capture));
+    let record = books.capture(capture);
     let left = if mutant::on(Mutant::NoSendDeadline) { Duration::MAX } else { left };
     let call = Call::Send {
         capture,
@@ -243,7 +245,7 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
         epoch: record.progress.epoch,
         send_by: context.now.boot.plus(left),
     };
-    Reply { ticket: Some(Ticket { account, reference, call }), ..Reply::nothing(Note::Begun) }
+    Reply { ticket: Some(Ticket { account, reference, call, traces }), ..Reply::nothing(Note::Begun) }
 }
 
 /// Begins a look at a capture in doubt.
@@ -255,7 +257,8 @@ pub(super) fn look(books: &mut Books, capture: CaptureKey, context: Context<'_>)
     // Should the answer never come, the watch finds the capture again.
     record.due_at = Some(clock::after(context.now.wall, no_answer_after(&account, context)));
     let call = Call::Look { capture, epoch: record.progress.epoch };
-    Reply { ticket: Some(Ticket { account, reference, call }), ..Reply::nothing(Note::Looking) }
+    let traces = books.traces_of(&books.shipments_of(capture));
+    Reply { ticket: Some(Ticket { account, reference, call, traces }), ..Reply::nothing(Note::Looking) }
 }
 
 /// When a read that was begun will not be answered any more.

@@ -151,6 +151,19 @@ pub enum DoubtKind {
     Coded,
 }
 
+impl DoubtKind {
+    /// The word in traces.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::ConnectionLost => "connection_lost",
+            Self::HttpStatus => "http_status",
+            Self::Unreadable => "unreadable",
+            Self::Coded => "coded",
+        }
+    }
+}
+
 /// Certainly not executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotExecuted {

@@ -186,7 +186,8 @@ pub(super) fn due(books: &mut Books, authorization: AuthorizationKey, context: C
     // Should the answer never come, the watch finds the authorization again.
     let again = clock::after(context.now.wall, due::no_answer_after(&account, context));
     books.watch_mut(authorization).read_at = Some(again);
-    Reply { ticket: Some(Ticket { account, reference, call }), ..Reply::nothing(Note::Looking) }.about(subject)
+    let ticket = Ticket { account, reference, call, traces: Vec::new() };
+    Reply { ticket: Some(ticket), ..Reply::nothing(Note::Looking) }.about(subject)
 }
 
 /// The read came: says what became of the money, or reads again.

@@ -98,7 +98,8 @@ fn look(books: &mut Books, capture: CaptureKey, id: CaptureId, by: &OperatorNote
     let call = Call::Look { capture, epoch: record.progress.epoch };
     let authorization = books.authorization(record.authorization);
     let (account, reference) = (authorization.account.clone(), authorization.reference.clone());
-    Reply { ticket: Some(Ticket { account, reference, call }), ..Reply::nothing(Note::Looking) }.about(subject)
+    let traces = books.traces_of(&books.shipments_of(capture));
+    Reply { ticket: Some(Ticket { account, reference, call, traces }), ..Reply::nothing(Note::Looking) }.about(subject)
 }
 
 fn may_not_look(books: &Books, capture: CaptureKey, context: Context<'_>) -> Option<&'static str> {

@@ -32,6 +32,8 @@ pub struct Replay {
     pub job: JobKey,
     /// What its message comes to when it is read today; `None` where none is kept.
     pub message: Option<Command>,
+    /// W3C trace context of the replay, where it is traced: what follows belongs there.
+    pub traceparent: Option<String>,
 }
 
 /// What a replay of a dead letter has begun.
@@ -155,10 +157,10 @@ pub enum ReplayResult {
 
 /// Tries a dead letter again, or says why not.
 pub(super) fn replay(books: &mut Books, replay: Replay, context: Context<'_>) -> Reply {
-    let Replay { letter: id, job, message } = replay;
+    let Replay { letter: id, job, message, traceparent } = replay;
     let Some(letter) = books.dead_letter(id).cloned() else { return Reply::nothing(Note::Nothing) };
     let subject = subject(&letter);
-    let (result, reply) = match try_again(books, &letter, job, message, context) {
+    let (result, reply) = match try_again(books, &letter, message, &Again { job, traceparent }, context) {
         Ok(done) => done,
         Err(why) => {
             if letter.state == DeadLetterState::Replaying && letter.job == Some(job) {
@@ -171,13 +173,20 @@ pub(super) fn replay(books: &mut Books, replay: Replay, context: Context<'_>) ->
     reply.about(subject)
 }
 
+/// What begins anew with a replay is marked with.
+struct Again {
+    job: JobKey,
+    traceparent: Option<String>,
+}
+
 fn try_again(
     books: &mut Books,
     letter: &DeadLetter,
-    job: JobKey,
     message: Option<Command>,
+    again: &Again,
     context: Context<'_>,
 ) -> Result<(ReplayResult, Reply), WhyNot> {
+    let job = again.job;
     match letter.state {
         DeadLetterState::Discarded => {
             return Err(WhyNot::new(WhyNotKind::Discarded, "it was discarded: restore it first"));
@@ -199,14 +208,14 @@ fn try_again(
             let last = letter.shipment_key.expect("a way for shipments is found for a shipment");
             let count = shipments.len();
             for shipment in &shipments {
-                begin_anew(books, *shipment, job);
+                begin_anew(books, *shipment, again);
             }
             let ready = bind(books, &shipments, authorization, total, context);
             let generation = books.shipment(last).generation;
             let note = Note::Replayed(Replayed { amount: Some(total), shipments: count });
             Ok((ReplayResult::Shipment(last, generation), Reply { ready: ready.ready, ..Reply::nothing(note) }))
         }
-        Way::Anew { shipment, arrival } => Ok(accept_anew(books, shipment, &arrival, job, context)),
+        Way::Anew { shipment, arrival } => Ok(accept_anew(books, shipment, &arrival, again, context)),
         Way::Fee { authorization, fee } => {
             settle_letter(books, letter.id, DeadLetterState::Replayed, Some(job));
             let amount = fee.amount;
@@ -228,10 +237,13 @@ fn with_its_batch(letter: &DeadLetter) -> (ReplayResult, Reply) {
 }
 
 /// The shipment's dead letter is dealt with, and its next generation begins.
-fn begin_anew(books: &mut Books, shipment: ShipmentKey, job: JobKey) {
+fn begin_anew(books: &mut Books, shipment: ShipmentKey, again: &Again) {
     let letter = books.dead_letter_of(shipment).expect("looked for when the way was found");
-    let (id, raw) = (letter.id, letter.raw.clone().expect("looked for when the way was found"));
-    settle_letter(books, id, DeadLetterState::Replayed, Some(job));
+    let (id, mut raw) = (letter.id, letter.raw.clone().expect("looked for when the way was found"));
+    if again.traceparent.is_some() {
+        raw.traceparent.clone_from(&again.traceparent);
+    }
+    settle_letter(books, id, DeadLetterState::Replayed, Some(again.job));
     books.start_generation(shipment, raw);
 }
 
@@ -284,10 +296,10 @@ fn accept_anew(
     books: &mut Books,
     shipment: ShipmentKey,
     arrival: &Arrival,
-    job: JobKey,
+    again: &Again,
     context: Context<'_>,
 ) -> (ReplayResult, Reply) {
-    begin_anew(books, shipment, job);
+    begin_anew(books, shipment, again);
     let record = books.shipment(shipment);
     let (order, generation) = (record.order, record.generation);
     // As one that has waited for what it lacked.

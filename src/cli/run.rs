@@ -1,5 +1,7 @@
 //! `holdfast run`: the worker, until it is told to end.
 
+use std::time::Instant;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +41,7 @@ pub struct Args {
 pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let settings = context.settings()?;
     let metrics = telemetry::start_metrics().or_exit(Exit::Wrong)?;
+    let traces = telemetry::trace::start(&settings.traces).or_exit(Exit::Wrong)?;
     // Taken before anything is started, so that a drain is a drain from the first moment.
     let mut signals = Signals::take().or_exit(Exit::Wrong)?;
     let mut hang_up = signal(SignalKind::hangup()).or_exit(Exit::Wrong)?;
@@ -69,6 +72,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
             }
         }
     };
+    let draining = Instant::now();
     service::draining(settings.worker.drain_grace);
     if failed {
         tracing::error!("the ledger has failed: ending at once; what was in flight is in doubt until the next start");
@@ -80,6 +84,9 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
             Ok(Stop::CallsLeft)
         }
     };
+    if let Some(traces) = traces {
+        traces.end(settings.worker.drain_grace.saturating_sub(draining.elapsed())).await;
+    }
     stop_http.cancel();
     let _ = http.await;
     match ended.map_err(|error| failure(&error))? {

@@ -652,7 +652,7 @@ fn what_failed_begins_anew_after_a_restart_and_keeps_its_message() {
             let letter = DeadLetterId::of_shipment(&order_id("a"), &shipment_id("s1"), generation);
             let replay = || {
                 let message = Some(command.clone());
-                Command::Replay(Box::new(Replay { letter, job: JobKey::new(1), message }))
+                Command::Replay(Box::new(Replay { letter, job: JobKey::new(1), message, traceparent: None }))
             };
             let reply = backend.tell(replay());
             let expected = Note::Replayed(Replayed { amount: Some(gel(100)), shipments: 1 });
@@ -689,7 +689,7 @@ fn a_failed_batch_is_loaded_whole_to_begin_anew() {
         backend.tell(settle(frozen, Answer::Refused(refusal(RefusalReason::Declined))));
         backend.reopen();
         let letter = DeadLetterId::of_shipment(&order_id("o"), &shipment_id("s1"), 0);
-        let replay = Replay { letter, job: JobKey::new(1), message: Some(first) };
+        let replay = Replay { letter, job: JobKey::new(1), message: Some(first), traceparent: None };
         let reply = backend.tell(Command::Replay(Box::new(replay)));
         let expected = Note::Replayed(Replayed { amount: Some(gel(2_000)), shipments: 2 });
         assert_eq!(reply.note, expected, "{}", backend.name);
@@ -932,7 +932,7 @@ impl Beside {
                     arrival.notice.order.as_str() == order && arrival.notice.shipment.as_str() == shipment
                 };
                 let message = self.accepted.iter().find(is_its).cloned();
-                vec![Command::Replay(Box::new(Replay { letter, job: JobKey::new(1), message }))]
+                vec![Command::Replay(Box::new(Replay { letter, job: JobKey::new(1), message, traceparent: None }))]
             }
             Step::ReplayMessage(number) => {
                 let Some(index) = self.accepted.len().checked_sub(1 + number) else { return };
@@ -940,7 +940,12 @@ impl Beside {
                 let hash = crate::capture::dead_letter::sha256(body_of(&message).expect("a message"));
                 let again = |reason| {
                     let letter = DeadLetterId::of_message(reason, &hash);
-                    Command::Replay(Box::new(Replay { letter, job: JobKey::new(2), message: Some(message.clone()) }))
+                    Command::Replay(Box::new(Replay {
+                        letter,
+                        job: JobKey::new(2),
+                        message: Some(message.clone()),
+                        traceparent: None,
+                    }))
                 };
                 ["conflict", "invalid", "unknown_plan"].map(again).to_vec()
             }

@@ -6,6 +6,7 @@
 mod body;
 mod failure;
 mod reply;
+mod span;
 #[cfg(test)]
 mod tests;
 
@@ -108,8 +109,9 @@ impl Client {
             let body = GuardedBody::new(bytes, send_by, Arc::clone(&handed_over));
             *request.body_mut() = Some(reqwest::Body::wrap(body));
         }
+        let span = span::begin(request.method(), request.url());
         let asked = BootInstant::now();
-        match self.inner.execute(request).await {
+        let sent = match self.inner.execute(request).await {
             Ok(response) => {
                 self.clock.learn(response.headers(), asked, BootInstant::now());
                 crash::point("before-answer");
@@ -119,7 +121,9 @@ impl Client {
                 let may_have_left = if guarded { handed_over.load(Ordering::SeqCst) } else { !error.is_connect() };
                 Err(failure::classify(&error, may_have_left))
             }
-        }
+        };
+        span::end(span, &sent);
+        sent
     }
 }
 

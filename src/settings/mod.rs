@@ -30,6 +30,7 @@ mod retention;
 mod secret;
 mod section;
 mod source;
+mod traces;
 mod value;
 mod worker;
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub ledger: Source,
     /// Where health and metrics are served.
     pub http_listen: SocketAddr,
+    /// Where spans go.
+    pub traces: Traces,
     /// Who may send a notice.
     pub notices: Notices,
     /// The core's rules, accounts included.
@@ -129,6 +132,7 @@ fn read(tree: Table, findings: &mut Findings) -> Result<Settings, Noted> {
     let broker = broker::read(root.section("broker"));
     let ledger = ledger::read(root.section("ledger"));
     let http_listen = read_only(root.section("http"), "listen", value::address);
+    let traces = traces::read(root.section("traces"));
     let event_source = read_only(root.section("events"), "source", value::text);
     let notices = notices::read(root.section("notices"));
     let backoff = capture::read_backoff(root.section("retry"));
@@ -149,6 +153,7 @@ fn read(tree: Table, findings: &mut Findings) -> Result<Settings, Noted> {
         broker: broker?,
         ledger: ledger?,
         http_listen: http_listen?,
+        traces: traces?,
         notices: notices?,
         policy,
         worker: worker?,
@@ -241,6 +246,15 @@ pub struct Worker {
     pub clock_skew_max: Duration,
 }
 
+/// Where spans go, and how many.
+#[derive(Debug, Clone)]
+pub struct Traces {
+    /// The collector's address, without a slash at its end; `None`: no traces.
+    pub endpoint: Option<String>,
+    /// The share of the traces that begin here which is recorded, from 0 to 1.
+    pub sample_ratio: f64,
+}
+
 /// When an account rests because its provider does not work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breaker {
@@ -315,6 +329,17 @@ pub enum Protocol {
     /// The worked example of `docs/providers.md`, which no shipped program has.
     #[cfg(test)]
     Paper(Paper),
+}
+
+impl Protocol {
+    /// Its name in settings.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Flitt(_) => "flitt",
+            Self::Fondy(_) => "fondy",
+            Self::FlexPay(_) => "flex_pay",
+        }
+    }
 }
 
 /// Credentials of Flitt and Fondy.

@@ -173,9 +173,23 @@ pub(super) fn management_url(value: &Value) -> Result<String, String> {
     web_url(value, "https://rabbit.example.com:15671")
 }
 
+/// The address of a collector of traces. No credentials travel there, so http may lead anywhere.
+pub(super) fn collector_url(value: &Value) -> Result<String, String> {
+    Ok(plain_url(value, "http://127.0.0.1:4318")?.as_str().trim_end_matches('/').to_owned())
+}
+
 /// An address, without a slash at its end. Credentials travel there, so anything but https is refused
 /// outside loopback.
 fn web_url(value: &Value, example: &str) -> Result<String, String> {
+    let url = plain_url(value, example)?;
+    if url.scheme() == "http" && !is_loopback(&url) {
+        return Err("must use https: http is for loopback only".to_owned());
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// An address of the web with nothing in it but scheme, host and path.
+fn plain_url(value: &Value, example: &str) -> Result<Url, String> {
     let url = text_of(value).and_then(|text| Url::parse(text).ok()).filter(Url::has_host);
     let Some(url) = url.filter(|url| matches!(url.scheme(), "https" | "http")) else {
         return Err(format!("must be an address such as \"{example}\""));
@@ -183,10 +197,7 @@ fn web_url(value: &Value, example: &str) -> Result<String, String> {
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err("must be an address without user name, password, query or fragment".to_owned());
     }
-    if url.scheme() == "http" && !is_loopback(&url) {
-        return Err("must use https: http is for loopback only".to_owned());
-    }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    Ok(url)
 }
 
 fn is_loopback(url: &Url) -> bool {

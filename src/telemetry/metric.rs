@@ -79,6 +79,8 @@ pub const PUBLISHED: &str = "holdfast_published_total";
 pub const ACKS_LOST: &str = "holdfast_acks_lost_total";
 /// Connections to the broker.
 pub const BROKER_CONNECTED: &str = "holdfast_broker_connected";
+/// Spans of traces, by what became of them.
+pub const SPANS: &str = "holdfast_spans_total";
 /// Duration of the ledger's transactions.
 pub const LEDGER_COMMIT: &str = "holdfast_ledger_commit_duration_seconds";
 /// Commands in one transaction of the ledger.
@@ -122,6 +124,7 @@ pub const TABLE: &[Metric] = &[
     counter(ACKS_LOST, &[], "Acknowledgements that may not have reached the broker; the deliveries come again."),
     gauge(BROKER_CONNECTED, &["connection"], "1 while the connection to the broker stands."),
     histogram(LEDGER_COMMIT, &[], COMMITS, "Duration of the ledger's transactions."),
+    counter(SPANS, &["result"], "Spans of traces, by whether the collector has them or they were dropped."),
     gauge(START_TIME, &[], "When the worker was started, in seconds since 1970."),
     gauge(BUILD_INFO, &["version"], "1, with the version of the worker."),
     histogram(GROUP_SIZE, &[], SIZES, "Commands in one transaction of the ledger."),

@@ -1,4 +1,4 @@
-//! What an operator sees without asking: logs, alarms and metrics.
+//! What an operator sees without asking: logs, alarms, metrics, and traces where they are wanted.
 //!
 //! A log line can be read alone and carries `order.id`, `shipment.id`, `capture.id` and `account`
 //! where it has them; it never carries a body, a token or a secret. A failure is logged once, where
@@ -14,6 +14,7 @@ mod alarm;
 mod meter;
 /// The names of all metrics, in one table.
 pub mod metric;
+pub mod trace;
 
 pub use alarm::{NAMES as ALARMS, alarm, clear};
 pub use meter::{count_attempt, count_outcome, note_call};
@@ -29,9 +30,12 @@ pub enum TelemetryError {
     /// Bounds of histograms that the exporter refuses.
     #[error("cannot build the metrics exporter")]
     Exporter(#[from] BuildError),
-    /// Metrics were started before.
-    #[error("metrics are started already")]
+    /// Metrics or traces were started before.
+    #[error("metrics and traces are started already")]
     Started,
+    /// The HTTP client cannot be made; on a bare machine, usually for want of CA certificates.
+    #[error("cannot set up https to `traces.endpoint`: install the system's CA certificates")]
+    Collector(#[source] reqwest::Error),
 }
 
 /// lapin logs the bodies of returned messages below this level.

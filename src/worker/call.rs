@@ -7,10 +7,12 @@ use std::time::Instant;
 use crate::capture::decide::{Call, Command, Due, Evidence, Expire, Freeze, Learn, Settle, Ticket};
 use crate::capture::evidence::{Answer, Reading};
 use crate::crash;
-use crate::ids::{AccountName, Reference};
-use crate::provider::{CaptureRequest, Provider};
+use crate::ids::Reference;
+use crate::provider::CaptureRequest;
 use crate::telemetry;
-use crate::worker::account::{Operation, Signal};
+use crate::telemetry::trace::{self, Span};
+use crate::worker::account::{Lane, Operation, Signal};
+use crate::worker::spans::{self, Waiting};
 
 /// What becomes of a request whose answer cannot be booked: it is in doubt, and looked at again.
 pub(super) fn interrupted(call: &Call) -> Option<Command> {
@@ -48,19 +50,21 @@ pub(super) struct Answered<'a> {
 /// Makes one call, and returns the command that books what it came to. Once it has come to something,
 /// `start` is told, and says whether the command may begin another call with the same permit.
 pub(super) async fn make(
-    provider: &dyn Provider,
+    lane: &Lane,
     ticket: Ticket,
+    waiting: &Waiting,
     start: impl FnOnce(Answered<'_>) -> bool + Send,
 ) -> Command {
-    let Ticket { account, reference, call } = ticket;
+    let span = spans::begin_call(lane, &ticket, waiting);
+    let Ticket { reference, call, .. } = ticket;
     if let Call::Send { capture, id, amount, epoch, send_by, .. } = call {
         let request = CaptureRequest { capture: id, reference, amount, send_by };
-        let answer = send(provider, &account, &request).await;
+        let answer = send(lane, &request, span).await;
         let signal = Signal::of_answer(&answer);
         let start = start(Answered { operation: Operation::Capture, reference: &request.reference, signal });
         return Command::Settle(Box::new(Settle { capture, epoch, evidence: Evidence::Answer(answer), start }));
     }
-    let reading = lookup(provider, &account, &reference).await;
+    let reading = read(lane, &reference, span).await;
     let signal = Signal::of_reading(&reading);
     let start = start(Answered { operation: Operation::Lookup, reference: &reference, signal });
     match call {
@@ -78,21 +82,34 @@ pub(super) async fn make(
     }
 }
 
-async fn send(provider: &dyn Provider, account: &AccountName, request: &CaptureRequest) -> Answer {
+async fn send(lane: &Lane, request: &CaptureRequest, span: Option<Span>) -> Answer {
+    let (provider, account) = (lane.provider(), &lane.name);
     let started = Instant::now();
     crash::point("before-send");
-    let answer = provider.capture(request).await;
+    let answer = trace::within(span.as_ref(), provider.capture(request)).await;
     crash::point("after-answer");
     telemetry::note_call(account, "capture", started.elapsed());
-    telemetry::count_attempt(account, evidence_label(&answer));
+    let evidence = evidence_label(&answer);
+    telemetry::count_attempt(account, evidence);
+    if let Some(span) = span {
+        spans::end_capture(span, evidence, &answer);
+    }
     answer
 }
 
-/// Reads an authorization at its provider.
-pub(super) async fn lookup(provider: &dyn Provider, account: &AccountName, reference: &Reference) -> Reading {
+/// Reads an authorization at its provider, about what messages of these traces told of.
+pub(super) async fn lookup(lane: &Lane, reference: &Reference, traces: &[String]) -> Reading {
+    read(lane, reference, spans::begin_read(lane, traces)).await
+}
+
+async fn read(lane: &Lane, reference: &Reference, span: Option<Span>) -> Reading {
+    let provider = lane.provider();
     let started = Instant::now();
-    let reading = provider.lookup(reference).await;
-    telemetry::note_call(account, "lookup", started.elapsed());
+    let reading = trace::within(span.as_ref(), provider.lookup(reference)).await;
+    telemetry::note_call(&lane.name, "lookup", started.elapsed());
+    if let Some(span) = span {
+        spans::end_lookup(span, &reading);
+    }
     reading
 }
 

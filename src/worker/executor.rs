@@ -23,6 +23,7 @@ use crate::worker::call::{self, Answered};
 use crate::worker::relay::Outbox;
 use crate::worker::replay::Replays;
 use crate::worker::silence::Questions;
+use crate::worker::spans::Waiting;
 use crate::worker::standing;
 use crate::worker::{look, note};
 
@@ -35,6 +36,8 @@ pub(super) struct Executor {
     calls: TaskTracker,
     /// What holds replays still while one is changed, and wakes them.
     pub(super) replays: Replays,
+    /// Traces of what waits for its turn.
+    pub(super) waiting: Waiting,
     /// Told when a permit was given back and nothing took it up.
     freed: Notify,
     is_draining: AtomicBool,
@@ -65,6 +68,7 @@ impl Executor {
             lanes: lanes.into_iter().map(|lane| (lane.name.clone(), Arc::new(lane))).collect(),
             calls: TaskTracker::new(),
             replays: Replays::default(),
+            waiting: Waiting::default(),
             freed: Notify::new(),
             is_draining: AtomicBool::new(false),
             is_held: AtomicBool::new(false),
@@ -285,7 +289,7 @@ impl Executor {
     async fn look(self: Arc<Self>, reference: Reference, mut permit: Permit) {
         let lane = Arc::clone(permit.lane());
         standing::renew_secret(&lane);
-        let reading = call::lookup(&*lane.provider(), &lane.name, &reference).await;
+        let reading = call::lookup(&lane, &reference, &[]).await;
         permit.answered(Operation::Lookup, &reference, &Signal::of_reading(&reading));
         drop(permit);
         self.tell(&lane);
@@ -343,7 +347,7 @@ impl Executor {
                 (may_go_on, waiting) = permit.go_on(for_another);
                 may_go_on && waiting.is_none()
             };
-            let command = call::make(&*lane.provider(), ticket, may_hand_on).await;
+            let command = call::make(&lane, ticket, &self.waiting, may_hand_on).await;
             let commands = std::iter::once(command).chain(waiting.map(Command::Due)).collect();
             crash::point("before-T3");
             let replies = self.execute(commands).await;

@@ -13,10 +13,11 @@ use crate::capture::notice::RawMessage;
 use crate::crash;
 use crate::dead_letter;
 use crate::telemetry::metric;
+use crate::telemetry::trace::Span;
 use crate::worker::account::Permit;
 use crate::worker::executor::Executor;
 use crate::worker::gate::{self, Gate};
-use crate::worker::note;
+use crate::worker::{note, spans};
 
 /// A group may always be so large: what does not find a permit then costs less than another sync.
 const GROUP_MIN: usize = 32;
@@ -28,21 +29,26 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct WorkIntake {
     pub(super) executor: Arc<Executor>,
     pub(super) gate: Arc<Gate>,
+    /// Where they come from.
+    pub(super) queue: String,
 }
 
 /// Collects what the broker gave up on.
 pub(super) struct DeadIntake {
     pub(super) executor: Arc<Executor>,
     pub(super) gate: Arc<Gate>,
+    /// Where it comes from.
+    pub(super) queue: String,
 }
 
 impl Intake for WorkIntake {
-    async fn accept(&self, group: Vec<Delivered>) -> Result<(), IntakeStopped> {
+    async fn accept(&self, mut group: Vec<Delivered>) -> Result<(), IntakeStopped> {
         metrics::counter!(metric::DELIVERIES).increment(u64::try_from(group.len()).unwrap_or(u64::MAX));
         crash::point("before-T1");
+        let spans = spans::begin_messages(&self.queue, &mut group);
         let rules = self.gate.rules();
         let read = |delivered| gate::command_for(&rules, delivered, dead_letter::command_of);
-        take(&self.executor, group, |delivered| &delivered.message, read).await?;
+        take(&self.executor, group, spans, |delivered| &delivered.message, read).await?;
         crash::point("after-T1");
         Ok(())
     }
@@ -59,12 +65,17 @@ impl Intake for WorkIntake {
 }
 
 impl Intake for DeadIntake {
-    async fn accept(&self, group: Vec<Delivered>) -> Result<(), IntakeStopped> {
+    async fn accept(&self, mut group: Vec<Delivered>) -> Result<(), IntakeStopped> {
+        let mut spans = spans::begin_messages(&self.queue, &mut group).into_iter();
         let rules = self.gate.rules();
         let commands = group.into_iter().map(|delivered| gate::collect(&rules, delivered)).collect();
         let executed = self.executor.execute(commands).await.ok_or(IntakeStopped)?;
         for reply in executed {
-            note::note(&reply.map_err(|_| IntakeStopped)?);
+            let reply = reply.map_err(|_| IntakeStopped)?;
+            note::note(&reply);
+            if let Some(span) = spans.next() {
+                spans::end_message(span, &reply);
+            }
         }
         Ok(())
     }
@@ -72,13 +83,14 @@ impl Intake for DeadIntake {
 
 /// Accepts messages that were let in before, and starts what they allow to be started.
 pub(super) async fn accept(executor: &Arc<Executor>, group: Vec<RawMessage>) -> Result<(), IntakeStopped> {
-    take(executor, group, |raw| raw, dead_letter::command_of).await
+    take(executor, group, Vec::new(), |raw| raw, dead_letter::command_of).await
 }
 
-/// Accepts what comes to a command each, and starts what they allow to be started.
+/// Accepts what comes to a command each, and starts what they allow to be started. `spans` are theirs, or none.
 async fn take<M: Clone>(
     executor: &Arc<Executor>,
     group: Vec<M>,
+    spans: Vec<Span>,
     raw: impl Fn(&M) -> &RawMessage,
     read: impl Fn(M) -> Command,
 ) -> Result<(), IntakeStopped> {
@@ -90,11 +102,16 @@ async fn take<M: Clone>(
         permits.push(permit);
     }
     let replies = executor.execute(commands).await.ok_or(IntakeStopped)?;
-    let mut broken = Vec::new();
+    let (mut broken, mut spans) = (Vec::new(), spans.into_iter());
     for ((reply, permit), message) in replies.into_iter().zip(permits).zip(&group) {
+        let span = spans.next();
         match reply {
             Ok(reply) => {
                 note::note(&reply);
+                if let Some(span) = span {
+                    executor.waiting.remember(&span, &reply);
+                    spans::end_message(span, &reply);
+                }
                 executor.carry_on(reply, permit);
             }
             Err(error) => broken.push((raw(message).clone(), error.to_string())),

@@ -50,7 +50,7 @@ async fn answer(executor: &Arc<Executor>, request: Request) -> Option<Answer> {
     let reply = execute(executor, begin).await?;
     match reply {
         Ok(Reply { ticket: Some(ticket), .. }) => {
-            let reading = call::lookup(&*permit.lane().provider(), &ticket.account, &ticket.reference).await;
+            let reading = call::lookup(permit.lane(), &ticket.reference, &ticket.traces).await;
             settle(executor, permit, ticket.call, &ticket.reference, reading, id).await
         }
         Ok(Reply { note: Note::NotDone(why), .. }) | Err(why) => Some(requests::refused(why)),

@@ -51,8 +51,9 @@ mod gauges;
 // from settings to a running worker, and back down
 mod run;
 
-// what is logged and counted
+// what is logged, counted and traced
 mod note;
+mod spans;
 
 pub use away::start;
 pub use run::{Stop, Worker, WorkerError};

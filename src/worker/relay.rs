@@ -21,6 +21,7 @@ use crate::message;
 use crate::message::sender::Claims;
 use crate::telemetry::{self, metric};
 use crate::worker::executor::Executor;
+use crate::worker::spans;
 
 /// Groups of events that may wait in memory; more wait in the ledger.
 const GROUPS_MAX: usize = 1_024;
@@ -134,8 +135,10 @@ impl Relay {
             return;
         }
         let ids: Vec<i64> = rows.iter().map(|row| row.row).collect();
+        let spans = spans::begin_events(&self.exchange, &rows);
         let outgoing = rows.into_iter().map(|row| self.outgoing(row)).collect();
         let outcomes = self.publisher.publish(outgoing).await;
+        spans::end_events(spans, &outcomes);
         let published = note_outcomes(&ids, &outcomes);
         if published.is_empty() {
             return;
@@ -152,6 +155,7 @@ impl Relay {
     }
 
     fn outgoing(&self, row: OutboxRow) -> Outgoing {
+        let traceparent = spans::event_header(row.traceparent.as_deref(), row.event_id);
         Outgoing {
             row: row.row,
             exchange: self.exchange.clone(),
@@ -159,7 +163,7 @@ impl Relay {
             routing_key: row.kind,
             body: row.body,
             content_type: message::CONTENT_TYPE.to_owned(),
-            traceparent: row.traceparent,
+            traceparent: traceparent.or(row.traceparent),
             claims: Claims::default(),
         }
     }

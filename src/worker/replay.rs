@@ -24,7 +24,7 @@ use crate::ledger::desk::{Desk, ReplayItem, Request, What};
 use crate::ledger::replays::{ItemOutcome, JobState, ReplayJob};
 use crate::worker::desk::at_desk;
 use crate::worker::executor::Executor;
-use crate::worker::note;
+use crate::worker::{note, spans};
 
 /// How often a replay goes on.
 const TICK: Duration = Duration::from_millis(100);
@@ -254,24 +254,32 @@ async fn look(executor: &Arc<Executor>, job: &ReplayJob, progress: &mut Progress
 async fn begin(
     executor: &Arc<Executor>,
     job: &ReplayJob,
-    items: Vec<ReplayItem>,
+    mut items: Vec<ReplayItem>,
     progress: &mut Progress,
 ) -> Result<(), LedgerError> {
     let key = JobKey::new(job.job);
     let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
     progress.credit = progress.credit.saturating_sub(count.saturating_mul(1_000));
     let letters: Vec<_> = items.iter().map(|item| (item.position, item.letter.id)).collect();
+    let spans = spans::begin_replays(&mut items);
+    let mut traceparents = spans.iter().map(|span| span.context().to_string());
     let command = |item: ReplayItem| {
         let message = item.letter.raw.map(dead_letter::command_of);
-        Command::Replay(Box::new(Replay { letter: item.letter.id, job: key, message }))
+        let traceparent = traceparents.next();
+        Command::Replay(Box::new(Replay { letter: item.letter.id, job: key, message, traceparent }))
     };
     crash::point("before-replay");
     let Some(replies) = executor.execute(items.into_iter().map(command).collect()).await else { return Ok(()) };
     crash::point("after-replay");
+    let mut spans = spans.into_iter();
     for ((position, letter), reply) in letters.into_iter().zip(replies) {
+        let span = spans.next();
         let fault = match reply {
             Ok(reply) => {
                 note::note(&reply);
+                if let Some(span) = span {
+                    spans::end_replay(span, &reply);
+                }
                 let fault = fault(&reply);
                 if matches!(reply.note, Note::Replayed(_)) {
                     progress.begun += 1;

@@ -37,7 +37,7 @@ use crate::worker::relay::{Outbox, Relay};
 use crate::worker::restoring::Restore;
 use crate::worker::retention::Pruning;
 use crate::worker::watch::{self as watching, Watch};
-use crate::worker::{replay, requests, standing};
+use crate::worker::{replay, requests, spans, standing};
 
 /// Why a worker did not start, or had to end.
 #[derive(Debug, Error)]
@@ -114,8 +114,10 @@ impl Worker {
         };
         let (paused, is_paused) = watch::channel(false);
         let gate = Arc::new(Gate::new(settings.notices.clone()));
-        let work = Arc::new(WorkIntake { executor: Arc::clone(&executor), gate: Arc::clone(&gate) });
-        let dead = Arc::new(DeadIntake { executor: Arc::clone(&executor), gate: Arc::clone(&gate) });
+        let (ours, theirs, queue) = (Arc::clone(&executor), Arc::clone(&gate), broker.work_queue.clone());
+        let work = Arc::new(WorkIntake { executor: ours, gate: theirs, queue });
+        let (ours, theirs, queue) = (Arc::clone(&executor), Arc::clone(&gate), broker.dead_queue.clone());
+        let dead = Arc::new(DeadIntake { executor: ours, gate: theirs, queue });
         let work = Consumer::spawn(Arc::clone(&broker), Source::Work, work, is_paused.clone());
         let dead = Consumer::spawn(broker, Source::Dead, dead, is_paused);
         let watch = Watch {
@@ -269,7 +271,7 @@ fn environment(settings: &Settings) -> Environment {
         policy: Arc::new(settings.policy.clone()),
         clock: Arc::new(Moment::now),
         jitter: Arc::new(random_jitter),
-        encode: Arc::new(move |event| Bytes::from(message::event::encode(event, &source))),
+        encode: Arc::new(move |event| Bytes::from(message::event::encode(&spans::in_its_trace(event), &source))),
     }
 }
 

@@ -233,7 +233,12 @@ impl Ledgers {
             Step::Replay(letter) => {
                 let raw = tables.dead_letters[letter].raw.as_ref();
                 let message = raw.map(|raw| self.setup.command(self.setup.number_of(&raw.body)));
-                Some(Command::Replay(Box::new(Replay { letter: *letter, job: JobKey::new(1), message })))
+                Some(Command::Replay(Box::new(Replay {
+                    letter: *letter,
+                    job: JobKey::new(1),
+                    message,
+                    traceparent: None,
+                })))
             }
             Step::Pass => None,
         }

@@ -46,7 +46,7 @@ impl World {
         self.has_changed();
         let command = |letter: &DeadLetter| {
             let message = letter.raw.as_ref().map(|raw| self.messages[&raw.body].command(false));
-            Command::Replay(Box::new(Replay { letter: letter.id, job, message }))
+            Command::Replay(Box::new(Replay { letter: letter.id, job, message, traceparent: None }))
         };
         let commands = chosen.iter().map(command).collect();
         self.run(commands)

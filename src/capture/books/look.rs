@@ -26,6 +26,12 @@ impl Books {
         self.shipments.keys_where(self.shipments_of_orders.get(&order), |s| s.capture == Some(capture))
     }
 
+    /// W3C trace contexts of the messages of these shipments, in their order.
+    pub fn traces_of(&self, shipments: &[ShipmentKey]) -> Vec<String> {
+        let message = |key: &ShipmentKey| self.shipment(*key).message.as_ref();
+        shipments.iter().filter_map(|key| message(key)?.traceparent.clone()).collect()
+    }
+
     /// Shipments of an order that wait for something to become known.
     pub fn awaiting_of(&self, order: OrderKey) -> Vec<ShipmentKey> {
         self.shipments.keys_where(self.shipments_of_orders.get(&order), |s| s.state == ShipmentState::Awaiting)

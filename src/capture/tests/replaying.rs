@@ -32,7 +32,7 @@ impl World {
     fn replay_for(&mut self, letter: DeadLetterId, job: JobKey) -> Reply {
         let body = self.ledger.tables().dead_letters[&letter].raw.as_ref().map(|raw| raw.body.clone());
         let message = body.map(|body| self.messages_by_body(&body));
-        self.tell(Command::Replay(Box::new(Replay { letter, job, message })))
+        self.tell(Command::Replay(Box::new(Replay { letter, job, message, traceparent: None })))
     }
 
     /// Tries the shipment again that failed in this generation.
@@ -315,7 +315,8 @@ fn a_message_that_is_still_wrong_stays_as_it_was() {
     let reject = Command::Reject(Box::new(Reject { rejection, raw }));
     world.tell(reject.clone());
     let letter = world.letter_for("undecodable").id;
-    let reply = world.tell(Command::Replay(Box::new(Replay { letter, job: JOB, message: Some(reject) })));
+    let reply =
+        world.tell(Command::Replay(Box::new(Replay { letter, job: JOB, message: Some(reject), traceparent: None })));
     assert_eq!(why_not(&reply), WhyNotKind::StillRejected);
 }
 
@@ -338,7 +339,7 @@ fn a_message_of_nobody_who_may_send_is_never_replayed() {
     let before = world.letter_for("unauthenticated");
     let good = draft("o2", "s1").amount("20.00").on(authorized(OFTEN, "r2", 5_000)).command();
     world.news();
-    let replay = Replay { letter: before.id, job: JOB, message: Some(good) };
+    let replay = Replay { letter: before.id, job: JOB, message: Some(good), traceparent: None };
     let reply = world.tell(Command::Replay(Box::new(replay)));
     assert_eq!(why_not(&reply), WhyNotKind::StillRejected);
     assert_eq!(world.letter_for("unauthenticated"), before);
@@ -564,7 +565,7 @@ fn who_may_not_be_replayed_and_why() {
         let letter = world.letter_of(shipment, 0).id;
         let raw = world.letter_of(shipment, 0).raw;
         let message = raw.map(|raw| world.messages_by_body(&raw.body));
-        let command = Command::Replay(Box::new(Replay { letter, job: JOB, message }));
+        let command = Command::Replay(Box::new(Replay { letter, job: JOB, message, traceparent: None }));
         // Some of these states no step of the core leads to, so that they are not checked here.
         let mut executed = world.ledger.execute_now(vec![command]).expect("memory does not fail");
         let reply = executed.replies.pop().expect("one reply").unwrap_or_else(|failed| panic!("{case}: {failed}"));

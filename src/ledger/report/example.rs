@@ -313,7 +313,7 @@ impl Example {
         let letter = DeadLetterId::of_shipment(&order, &ShipmentId::parse("s1").unwrap(), 0);
         let whole = self.report().dead_letter(letter).unwrap().expect("it was set aside");
         let message = whole.letter.raw.map(crate::dead_letter::command_of);
-        let replay = Replay { letter, job: JobKey::new(1), message };
+        let replay = Replay { letter, job: JobKey::new(1), message, traceparent: None };
         let reply = self.execute("09:26:00", Command::Replay(Box::new(replay)));
         let reply = self.execute("09:26:01", Command::Due(reply.ready.expect("ready for a call").due));
         let proof = CaptureProof {

@@ -215,7 +215,7 @@ impl Stage<'_> {
         let claimed: HashSet<DeadLetterId> = letters.iter().map(|letter| letter.id).collect();
         let command = |letter: &DeadLetter| {
             let message = letter.raw.clone().map(&read);
-            Command::Replay(Box::new(Replay { letter: letter.id, job, message }))
+            Command::Replay(Box::new(Replay { letter: letter.id, job, message, traceparent: None }))
         };
         let mut books: Option<Books> = None;
         let mut rehearsed = Vec::with_capacity(letters.len());

@@ -49,6 +49,7 @@ const KEPT_SKEW: TimeDelta = TimeDelta::seconds(1);
 /// One account's calls.
 pub(super) struct Lane {
     pub(super) name: AccountName,
+    pub(super) protocol: &'static str,
     state: Mutex<State>,
 }
 
@@ -132,7 +133,8 @@ impl Lane {
             timer: None,
             account,
         };
-        Self { name: state.account.name.clone(), state: Mutex::new(state) }
+        let (name, protocol) = (state.account.name.clone(), state.account.protocol.as_str());
+        Self { name, protocol, state: Mutex::new(state) }
     }
 
     /// Its adapter, with the secrets of now.
