@@ -1,6 +1,6 @@
 //! Secrets that can be told from all other words, wherever a worker is given one; and then everything that comes
 //! out of it is searched for them: its log at its loudest, every page that it serves, what commands print,
-//! every row of its ledger and every event.
+//! every row of its ledger, every event and every span.
 //!
 //! The network is not searched: there they belong.
 
@@ -11,6 +11,7 @@ use holdfast::sandbox::NewAccount;
 use rusqlite::types::Value as Cell;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::support::collector::{Collector, ENDPOINT};
 use crate::support::order::{Account, Message, Order};
 use crate::support::store::Kind;
 use crate::support::world::World;
@@ -95,7 +96,8 @@ async fn no_secret_comes_out_of_a_worker() {
     let world = World::on(Kind::Postgres).await;
     let secrets = plant(&world);
     let needles = needles(&secrets);
-    let mut worker = world.worker_with(&[("HOLDFAST_LOG", "trace,lapin=error")]);
+    let collector = Collector::start().await;
+    let mut worker = world.worker_with(&[("HOLDFAST_LOG", "trace,lapin=error"), (ENDPOINT, collector.endpoint())]);
     worker.consuming().await;
     let orders: Vec<Order> = Account::ALL
         .into_iter()
@@ -136,6 +138,7 @@ async fn no_secret_comes_out_of_a_worker() {
     }
     assert_nowhere(&needles, "the log", worker.log().as_bytes());
     worker.stop().await;
+    assert_nowhere(&needles, "the traces", &collector.bytes());
 }
 
 /// One that others can read ends the start, with the setting, the mode and the way out.

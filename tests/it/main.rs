@@ -38,6 +38,7 @@ mod service;
 mod support;
 mod threat_model;
 mod tls;
+mod traces;
 mod workers;
 
 // Of a process only Linux tells its peak of memory and lets others bound its files; and `script`, which

@@ -180,6 +180,7 @@ impl Recorded {
 fn event(kept: &Value) -> Received {
     let body = BASE64_STANDARD.decode(kept["body_base64"].as_str().unwrap()).unwrap();
     Received {
+        traceparent: None,
         kind: kept["type"].as_str().unwrap().to_owned(),
         message_id: kept["message_id"].as_str().unwrap().to_owned(),
         content_type: holdfast::message::CONTENT_TYPE.to_owned(),

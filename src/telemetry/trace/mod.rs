@@ -105,3 +105,6 @@ pub async fn within<F: Future>(span: Option<&Span>, work: F) -> F::Output {
 pub fn begin_within(name: &'static str) -> Option<Span> {
     CALL.try_with(|(tracer, call)| tracer.begin(name, Parent::Of(*call))).ok()
 }
+
+#[cfg(test)]
+mod tests;

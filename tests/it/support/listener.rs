@@ -41,6 +41,8 @@ pub struct Received {
     pub body: Vec<u8>,
     /// Its bytes, read.
     pub json: Value,
+    /// Its header of that name.
+    pub traceparent: Option<String>,
     /// The broker gave it to us before.
     pub redelivered: bool,
 }
@@ -189,7 +191,10 @@ async fn listen(
         let delivery = delivery?;
         let text =
             |text: &Option<lapin::types::ShortString>| text.as_ref().map(ToString::to_string).unwrap_or_default();
+        let headers = delivery.properties.headers().as_ref();
+        let traceparent = headers.and_then(|headers| headers.inner().get("traceparent")?.as_long_string());
         let event = Received {
+            traceparent: traceparent.map(ToString::to_string),
             kind: delivery.routing_key.to_string(),
             message_id: text(delivery.properties.message_id()),
             content_type: text(delivery.properties.content_type()),

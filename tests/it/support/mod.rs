@@ -12,6 +12,7 @@
 pub mod adapter;
 pub mod audit;
 pub mod certificates;
+pub mod collector;
 pub mod copy;
 pub mod fixture;
 pub mod keeper;
