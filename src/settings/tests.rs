@@ -223,7 +223,7 @@ my.toml:11: accounts.flitt-ge.base_url: must use https: http is for loopback onl
 my.toml:9: accounts.flitt-ge.merchant_id: is missing
 my.toml:12: accounts.flitt-ge.secret: is a secret and must not be written here: use { file = "…" }, { env = "…" } or { credential = "…" }
 my.toml:15: accounts.other.protocol: must be "flitt", "fondy" or "flex_pay"
-default (config/holdfast.toml:172): worker.drain_grace: must be at least 5m, the longest timeout of an account
+default (config/holdfast.toml:181): worker.drain_grace: must be at least 5m, the longest timeout of an account
 my.toml:8: brocker: is not a setting: did you mean `broker`?
 "#);
 }
@@ -241,6 +241,9 @@ fn each_rule_has_its_message() {
         ("[ledger]\nurl = \"sqlite::memory:\"".into(), "must be a file"),
         ("[ledger]\nurl = \"holdfast.db\"".into(), "must be sqlite:PATH"),
         ("[http]\nlisten = \"9464\"".into(), "http.listen: must be an address and a port"),
+        ("[traces]\nendpoint = \"otel:4318\"".into(), "traces.endpoint: must be an address such as"),
+        ("[traces]\nendpoint = \"https://a:b@otel\"".into(), "must be an address without user name"),
+        ("[traces]\nsample_ratio = 1.5".into(), "traces.sample_ratio: must be a number from 0 to 1"),
         ("[worker]\ndrain_grace = \"10s\"".to_owned() + "\n" + &flitt(""), "worker.drain_grace: must be at least 30s"),
         (
             "[capture]\ndeadline_margin = \"1m\"".into(),
@@ -301,6 +304,15 @@ fn https_is_needed_only_outside_loopback() {
     }
     let text = problems(&ACCOUNTS.replace("https://pay.flitt.com/", "http://localhost.example"), &[]);
     assert!(text.contains("must use https"), "{text}");
+}
+
+/// No credentials go to a collector, and in a cluster it is seldom behind TLS.
+#[test]
+fn a_collector_of_traces_may_be_anywhere_and_is_nowhere_by_default() {
+    assert_eq!(load(ACCOUNTS, &[]).traces.endpoint, None);
+    let traces = load(ACCOUNTS, &[("HOLDFAST_TRACES__ENDPOINT", "http://otel:4318/")]).traces;
+    assert_eq!(traces.endpoint.as_deref(), Some("http://otel:4318"));
+    assert_eq!(traces.sample_ratio.to_string(), "1");
 }
 
 /// The default file with its commented settings switched on.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 
 use crate::load;
+use crate::observed::Observed;
 use crate::process::Side;
 
 /// Shipments where the provider answers at once.
@@ -43,6 +44,8 @@ pub struct Asked {
     /// Settled captures in a ledger that is measured beside an empty one.
     pub filled: Option<usize>,
     rate: Option<u32>,
+    /// Shares of traces to be recorded, one worker for each without and with its metrics read.
+    observed: Vec<f64>,
 }
 
 /// One measurement.
@@ -64,6 +67,15 @@ pub struct Setup {
     pub first: usize,
     /// Shipments a second, published one by one; none: all of them beforehand.
     pub rate: Option<u32>,
+    /// What of the worker is watched meanwhile, where that is measured.
+    pub observed: Option<Observed>,
+}
+
+impl Setup {
+    /// What its lines are called.
+    pub fn name(&self) -> String {
+        self.observed.map_or_else(|| self.side.name().to_owned(), |observed| observed.to_string())
+    }
 }
 
 impl Asked {
@@ -79,6 +91,7 @@ impl Asked {
             only: None,
             filled: None,
             rate: None,
+            observed: Vec::new(),
         };
         let size = std::env::var("HOLDFAST_TEST_BENCH_SIZE").ok();
         asked.size = size.map(|size| size.parse()).transpose().context("HOLDFAST_TEST_BENCH_SIZE is not a number")?;
@@ -88,7 +101,7 @@ impl Asked {
             asked.take(name, value)?;
         }
         if asked.rounds == 0 {
-            asked.rounds = if asked.is_a_race() { 3 } else { 1 };
+            asked.rounds = if asked.is_a_race() || asked.is_observed() { 3 } else { 1 };
         }
         ensure!(asked.workers.iter().all(|workers| *workers > 0), "--workers are one at least");
         let is_one = asked.workers == [1];
@@ -96,6 +109,9 @@ impl Asked {
         ensure!(asked.rate != Some(0), "--rate is one at least");
         let can_be_filled = asked.is_a_race() && asked.ledger == LedgerKind::Sqlite;
         ensure!(asked.filled.is_none() || can_be_filled, "--filled is measured by itself, on SQLite");
+        let may_be_observed = is_one && asked.rate.is_none() && asked.filled.is_none() && asked.only.is_none();
+        ensure!(!asked.is_observed() || may_be_observed, "--traces is measured by itself, with one worker");
+        ensure!(asked.observed.iter().all(|ratio| (0.0..=1.0).contains(ratio)), "--traces are from 0 to 1");
         Ok(asked)
     }
 
@@ -109,6 +125,7 @@ impl Asked {
             "--concurrency" => self.concurrency = Some(value.parse()?),
             "--filled" => self.filled = Some(value.parse()?),
             "--rate" => self.rate = Some(value.parse()?),
+            "--traces" => self.observed = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--ledger" => {
                 self.ledger = match value {
                     "sqlite" => LedgerKind::Sqlite,
@@ -118,7 +135,7 @@ impl Asked {
             }
             other => bail!(
                 "{other} is unknown: there are --size, --rounds, --only holdfast|bare, --ledger sqlite|postgres, \
-                 --workers (such as 1,2,4), --latency (such as 200ms), --concurrency, --filled and --rate"
+                 --workers (such as 1,2,4), --latency (such as 200ms), --concurrency, --filled, --rate and --traces (such as 0,0.01,1)"
             ),
         }
         Ok(())
@@ -126,7 +143,12 @@ impl Asked {
 
     /// Holdfast beside another, rather than by itself.
     pub fn is_a_race(&self) -> bool {
-        self.workers == [1] && self.latency.is_zero() && self.rate.is_none()
+        self.workers == [1] && self.latency.is_zero() && self.rate.is_none() && !self.is_observed()
+    }
+
+    /// What watching a worker costs it.
+    pub fn is_observed(&self) -> bool {
+        !self.observed.is_empty()
     }
 
     /// Whom Holdfast is measured beside.
@@ -136,6 +158,9 @@ impl Asked {
 
     /// The measurements of a round, in their order.
     pub fn setups(&self, round: usize) -> Vec<Setup> {
+        if self.is_observed() {
+            return self.observations(round);
+        }
         let sides = match (self.is_a_race(), round % 2 == 1) {
             (true, true) => vec![Side::Holdfast, self.rival()],
             (true, false) => vec![self.rival(), Side::Holdfast],
@@ -144,6 +169,17 @@ impl Asked {
         let sides = sides.into_iter().filter(|side| self.only.is_none_or(|only| only == *side));
         let setup = |side| self.workers.iter().map(move |workers| self.setup(round, side, *workers));
         sides.flat_map(setup).collect()
+    }
+
+    /// The same, one after the other and back again in the next round.
+    fn observations(&self, round: usize) -> Vec<Setup> {
+        let both = |ratio: &f64| [false, true].map(|is_read| Observed { ratio: *ratio, is_read });
+        let setup = |observed| Setup { observed: Some(observed), ..self.setup(round, Side::Holdfast, 1) };
+        let mut setups: Vec<Setup> = self.observed.iter().flat_map(both).map(setup).collect();
+        if round.is_multiple_of(2) {
+            setups.reverse();
+        }
+        setups
     }
 
     fn setup(&self, round: usize, side: Side, workers: usize) -> Setup {
@@ -166,6 +202,7 @@ impl Asked {
             concurrency: self.concurrency.unwrap_or(concurrency),
             first: if side == Side::Filled { settled / 2 } else { 0 },
             rate: self.rate,
+            observed: None,
         }
     }
 }

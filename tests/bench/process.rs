@@ -66,6 +66,11 @@ impl Measuring {
         self.pid
     }
 
+    /// Where it serves its metrics, once it has said so.
+    pub fn http(&self) -> Option<&str> {
+        self.http.as_deref()
+    }
+
     /// Waits until its log says this.
     pub async fn says(&mut self, words: &str) -> anyhow::Result<()> {
         let mut seen = Vec::new();

@@ -54,8 +54,8 @@ statements   transactions   memory MiB   start ms   p50 ms   p99 ms";
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Setup { round, side, workers, concurrency, .. } = self.setup;
-        let (side, rate) = (side.name(), self.per_second());
+        let Setup { round, workers, concurrency, .. } = self.setup;
+        let (side, rate) = (self.setup.name(), self.per_second());
         let (own, provider, broker) = (self.each(self.own), self.each(self.provider), self.each(self.broker));
         let of_postgres = |figure: &dyn Fn(Done) -> String| self.postgres.map_or_else(|| "-".to_owned(), figure);
         let cpu = of_postgres(&|done| self.each(done.cpu).to_string());
@@ -107,6 +107,28 @@ pub fn summary(measured: &[Measured], rival: Side) {
     let names = format!("{} / {}", left.name(), right.name());
     ratio(&format!("throughput, {names}"), rate(left), rate(right));
     ratio(&format!("CPU per capture, {names}"), cpu(left), cpu(right));
+}
+
+/// Medians of each way to watch a worker, beside the first.
+pub fn observed(measured: &[Measured]) {
+    let names: Vec<String> = measured.iter().filter(|one| one.setup.round == 1).map(|one| one.setup.name()).collect();
+    let of = |name: &str| {
+        let ones = measured.iter().filter(|one| one.setup.name() == name);
+        let rate = median(ones.clone().map(Measured::per_second))?;
+        Some((rate.max(1), median(ones.map(|one| one.each(one.own)))?.max(1)))
+    };
+    let Some((rate_first, cpu_first)) = names.first().and_then(|first| of(first)) else { return };
+    for name in &names {
+        if let Some((rate, cpu)) = of(name) {
+            let (faster, dearer) = (Hundredths(rate * 100 / rate_first), Hundredths(cpu * 100 / cpu_first));
+            println!("median traces {name:<9}  {rate:>10} captures/s ({faster}), {cpu} µs of CPU each ({dearer})");
+        }
+    }
+}
+
+/// What came to the collector of traces.
+pub fn exported(name: &str, bytes: u64) {
+    println!("traces {name}: {} KiB came to the collector", bytes >> 10);
 }
 
 struct Hundredths(u128);

@@ -25,6 +25,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::asked::{Asked, LedgerKind, Setup};
+use crate::observed::{self, Collector};
 use crate::process::{self, Measuring, Side};
 use crate::report::Measured;
 use crate::server::Server;
@@ -50,6 +51,7 @@ const LEDGER_URL: &str = "HOLDFAST_LEDGER__URL";
 pub struct Stage {
     node: LocalNode,
     server: Option<Server>,
+    collector: Collector,
     dir: TempDir,
     /// A ledger that has captured much.
     filled: Option<PathBuf>,
@@ -76,7 +78,7 @@ impl Stage {
             Some(captures) => Some(fill(dir.path().join("filled.db"), captures).await?),
             None => None,
         };
-        Ok(Self { node, server, dir, filled })
+        Ok(Self { node, server, collector: Collector::start().await?, dir, filled })
     }
 
     /// Ends it.
@@ -104,7 +106,7 @@ impl Stage {
         let before = (process::cpu(scene.provider_pid)?, process::cpu(broker_pid)?, done()?);
         let ledger = database.as_ref().map(|database| database.tcp_url.expose_secret());
         let spawned = Instant::now();
-        let start = |_| Measuring::start(self.command(setup.side, &scene.config, ledger));
+        let start = |_| Measuring::start(self.command(&setup, &scene.config, ledger));
         let mut children: Vec<Measuring> = (0..setup.workers).map(start).collect::<Result<_, _>>()?;
         let consuming = format!("consuming\",\"queue\":\"{}", scene.settings.broker.work_queue);
         let starting = children.iter_mut().map(async |child| {
@@ -113,6 +115,9 @@ impl Stage {
         });
         let started = futures_util::future::try_join_all(starting).await?;
         let first = started.iter().map(|(at, _)| *at).min().context("somebody has started")?;
+        let is_read = setup.observed.is_some_and(|observed| observed.is_read);
+        let reading: Vec<_> =
+            children.iter().filter(|_| is_read).filter_map(Measuring::http).map(observed::read).collect();
         let start = started.iter().map(|(at, _)| at.duration_since(spawned)).max().unwrap_or_default();
         let latency = match setup.rate {
             None => {
@@ -131,6 +136,7 @@ impl Stage {
             }
         };
         let took = first.elapsed();
+        drop(reading);
         let provider = process::cpu(scene.provider_pid)?.saturating_sub(before.0);
         let broker = process::cpu(broker_pid)?.saturating_sub(before.1);
         let (mut own, mut memory, mut commits) = (Duration::ZERO, 0, None);
@@ -138,6 +144,9 @@ impl Stage {
             memory = memory.max(process::memory(child.pid(), "VmHWM")?);
             commits = commits.or(Some(0)).zip(child.commits().await?).map(|(sum, commits)| sum + commits);
             own += child.end().await?.saturating_sub(used);
+        }
+        if setup.observed.is_some() {
+            report::exported(&setup.name(), self.collector.taken());
         }
         let postgres = done()?.zip(before.2).map(|(after, before)| after.since(before));
 
@@ -163,7 +172,7 @@ impl Stage {
         let stdout = provider.stdout.take().context("its output is piped")?;
         let provider_pid = provider.id().context("it has just been started")?;
         let base = BufReader::new(stdout).lines().next_line().await?.context("the provider says where it is")?;
-        let name = format!("{}-{}-{}", setup.round, setup.side.name().replace(' ', "-"), setup.workers);
+        let name = format!("{}-{}-{}", setup.round, setup.name().replace([' ', '+'], "-"), setup.workers);
         let dir = self.dir.path().join(name);
         std::fs::create_dir(&dir)?;
         let of_its_own = dir.join("holdfast.db");
@@ -178,8 +187,8 @@ impl Stage {
         self.node.url("/").expose_secret().to_owned()
     }
 
-    fn command(&self, side: Side, config: &Path, ledger: Option<&str>) -> Command {
-        let mut command = match side {
+    fn command(&self, setup: &Setup, config: &Path, ledger: Option<&str>) -> Command {
+        let mut command = match setup.side {
             Side::Holdfast | Side::Filled => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
                 command.arg("run").arg("--config").arg(config);
@@ -193,6 +202,10 @@ impl Stage {
         };
         command.env(BROKER_URL, self.url()).stdin(Stdio::null());
         command.envs(ledger.map(|url| (LEDGER_URL, url)));
+        if let Some(observed) = setup.observed.filter(|observed| observed.ratio > 0.0) {
+            command.env("HOLDFAST_TRACES__ENDPOINT", &self.collector.endpoint);
+            command.env("HOLDFAST_TRACES__SAMPLE_RATIO", observed.ratio.to_string());
+        }
         command
     }
 }

@@ -8,6 +8,7 @@
 //! cargo bench --bench throughput -- --latency 200ms --concurrency 2048 --size 60000
 //! cargo bench --bench throughput -- --rate 50                    one by one: what each takes
 //! cargo bench --bench throughput -- --filled 1000000             a full ledger beside an empty one
+//! cargo bench --bench throughput -- --traces 0,0.01,1            what watching a worker costs it
 //! ```
 //!
 //! One round measures both, one after the other, and the order changes from round to round, so that
@@ -23,6 +24,8 @@
 //! 5,000 shipments. With `--rate` so many shipments a second come one by one for twenty seconds, and the
 //! memory of the worker is looked at before the first. `--filled` captures so many in a ledger beforehand,
 //! watches their authorizations, and measures the worker on it beside one on an empty ledger.
+//! `--traces` names shares of traces that are recorded, 0 for a worker whose traces are off, and measures a worker
+//! for each, without and with (`+read`) its metrics read every second; all are compared with the first.
 //!
 //! Times are wall clock from the first consume to the last event received; CPU is user and system.
 //! Statements and transactions are PostgreSQL's own count of all that the workers asked of it from their
@@ -43,6 +46,7 @@ mod bare;
 mod keeper;
 mod load;
 mod made;
+mod observed;
 mod paced;
 mod process;
 mod provider;
@@ -99,6 +103,9 @@ async fn measure(asked: &Asked) -> anyhow::Result<()> {
     stage.strike();
     if asked.is_a_race() {
         report::summary(&measured, asked.rival());
+    }
+    if asked.is_observed() {
+        report::observed(&measured);
     }
     Ok(())
 }
