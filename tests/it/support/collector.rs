@@ -103,12 +103,12 @@ pub fn fact(span: &Span, key: &str) -> String {
 
 fn of(attributes: &[KeyValue], key: &str) -> Option<String> {
     let found = attributes.iter().find(|attribute| attribute.key == key)?;
-    let AnyValue { value: Some(value) } = found.value.clone()? else { return None };
-    Some(match value {
-        Value::StringValue(text) => text,
-        Value::IntValue(number) => number.to_string(),
-        other => panic!("{key} is {other:?}"),
-    })
+    let AnyValue { value } = found.value.clone()?;
+    if let Some(Value::IntValue(number)) = value {
+        return Some(number.to_string());
+    }
+    let Some(Value::StringValue(text)) = value else { panic!("{key} is neither text nor a number") };
+    Some(text)
 }
 
 /// A span's trace and its own id, in hex.
