@@ -16,7 +16,10 @@ use tokio::net::TcpListener;
 use crate::replay::authorized_anew_of;
 use crate::support::collector::{Collector, ENDPOINT, fact, has_failed, ids, is, linked, parent};
 use crate::support::order::{Account, Order};
+use crate::support::store::Kind;
 use crate::support::world::World;
+
+on_both_ledgers!(what_waits_for_its_turn_stays_in_its_trace);
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PRODUCER: &str = "00f067aa0ba902b7";
@@ -152,10 +155,10 @@ async fn a_capture_of_several_shipments_is_linked_to_each() {
     assert!(event(&first) && event(second));
 }
 
-/// Captures of one authorization go one after the other, and each stays in the trace of its own shipment.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_for_its_turn_stays_in_its_trace() {
-    let (world, collector) = (World::new().await, Collector::start().await);
+/// Captures of one authorization go one after the other, and each stays in the trace of its own shipment. A ledger
+/// in PostgreSQL keeps no books from one group to the next, so that what is handed on has no messages there.
+async fn what_waits_for_its_turn_stays_in_its_trace(kind: Kind) {
+    let (world, collector) = (World::on(kind).await, Collector::start().await);
     let order = world.order("in-turn", Account::Flex, &[("l1", 6, 6_000)]);
     world.publish((1..=6).map(|number| order.shipped(&format!("s{number}"), &[("l1", 1)]))).await;
     let mut worker = world.worker_with(&[(ENDPOINT, collector.endpoint())]);
