@@ -338,6 +338,8 @@ impl Protocol {
             Self::Flitt(_) => "flitt",
             Self::Fondy(_) => "fondy",
             Self::FlexPay(_) => "flex_pay",
+            #[cfg(test)]
+            Self::Paper(_) => "paper",
         }
     }
 }
