@@ -10,6 +10,9 @@ mod look;
 // what ended without its money, taken up again
 mod replayed;
 
+// what counts against caps
+mod usages;
+
 use std::collections::hash_map::Entry as MapEntry;
 
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
@@ -20,6 +23,7 @@ use crate::capture::records::{
 };
 use crate::capture::replay::ReplayRecord;
 use crate::capture::states::{CaptureState, ShipmentState};
+use crate::capture::usage::Usage;
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, DeadLetterId, OrderId, Reference, ShipmentId};
 
@@ -43,6 +47,7 @@ pub struct Books {
     authorizations_of_orders: Map<OrderKey, Vec<AuthorizationKey>>,
     kept_of_orders: Map<OrderKey, Vec<KeptKey>>,
     dead_letters: Map<DeadLetterId, Entry<DeadLetter>>,
+    usages: Vec<Entry<Usage>>,
     /// Movements made.
     pub movements: Vec<Movement>,
     /// History written.
@@ -150,6 +155,7 @@ impl Books {
             forget(&mut self.kept_of_orders, done.order, done.key);
         }
         self.dead_letters.clear();
+        self.usages_written();
         self.movements.clear();
         self.history.clear();
         self.outbox.clear();
@@ -337,6 +343,13 @@ impl Books {
     /// # Panics
     /// When no such step exists: terminal states absorb.
     pub fn move_capture(&mut self, key: CaptureKey, next: CaptureState) {
+        if self.capture(key).is_held() {
+            self.capture_mut(key).progress.last_seen = None;
+            self.set_capped(key, None);
+        }
+        if matches!(next, CaptureState::Planned | CaptureState::Failed) {
+            self.take_back(key);
+        }
         let capture = self.capture_mut(key);
         let before = capture.state;
         assert!(before.can_become(next), "a capture cannot go from {before:?} to {next:?}");

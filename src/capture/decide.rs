@@ -337,6 +337,10 @@ pub enum Note {
     InDoubt(String),
     /// A capture was certainly not executed and will be sent later.
     PutOff(String),
+    /// A cap of its account holds a capture, for this reason.
+    Held(String),
+    /// An operator has let through so much that a cap held.
+    Released(Money),
     /// A fault of our configuration: parked.
     Parked(String),
     /// Positive evidence after a terminal outcome was booked.

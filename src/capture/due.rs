@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::capture::ask;
 use crate::capture::books::{Books, HistoryNote};
+use crate::capture::cap;
 use crate::capture::collect;
 use crate::capture::complete;
 use crate::capture::decide::{Call, Context, Due, Note, Ready, Reply, Ticket};
@@ -14,6 +15,7 @@ use crate::capture::kept;
 use crate::capture::outcome;
 use crate::capture::records::{Ask, AuthorizationKey, CaptureKey, ShipmentKey};
 use crate::capture::restored;
+use crate::capture::settle;
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::window;
 use crate::clock::{self, Timestamp};
@@ -137,15 +139,21 @@ fn due_shipment(books: &mut Books, shipment: ShipmentKey, context: Context<'_>) 
 fn begin_or_refuse(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> Reply {
     let authorization = books.capture(capture).authorization;
     foreign::end_at_deadline(books, authorization, context);
-    let obstacle = foreign::obstacle(books, capture, context).filter(|_| is_its_turn(books, capture, context));
-    let Some(cause) = obstacle else { return begin_in_turn(books, capture, true, context) };
+    let obstacle = foreign::obstacle(books, capture, context).or_else(|| cap::obstacle(books, capture, context));
+    let Some(cause) = obstacle.filter(|_| is_its_turn(books, capture, context)) else {
+        let reply = begin_in_turn(books, capture, true, context);
+        // It has not taken the turn that it was handed.
+        let is_held = books.capture(capture).is_held();
+        return if is_held { hand_on(books, authorization, true, context).with_note(reply.note) } else { reply };
+    };
     note(books, capture, "refused", cause.message.clone(), context);
     outcome::failed(books, capture, &cause, context);
+    settle::after_single(books, capture, context);
     hand_on(books, authorization, true, context).with_note(Note::Refused(cause.reason))
 }
 
 /// Sends a planned capture where it is its turn and the caller has a permit; says that it is ready
-/// where only the permit lacks; else leaves it to wait for its turn.
+/// where only the permit lacks; else leaves it to wait for its turn, or to be held by a cap of its account.
 pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool, context: Context<'_>) -> Reply {
     if !is_its_turn(books, capture, context) {
         // What is in flight ahead of it hands on the turn, or the end of the halt does; at the deadline
@@ -158,6 +166,9 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
         record.due_at = deadline;
         record.waits_turn = true;
         return Reply::nothing(Note::Nothing);
+    }
+    if let Some(reply) = cap::hold(books, capture, context) {
+        return reply;
     }
     // What does not fit any more is refused when it is taken up by itself, with its shipments.
     if start && foreign::obstacle(books, capture, context).is_none() {
@@ -201,17 +212,21 @@ fn is_its_turn(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool
 }
 
 /// The next planned capture of an authorization whose turn has come, with the permit of the one
-/// before it.
+/// before it. What a cap holds does not take the turn.
 pub(super) fn hand_on(books: &mut Books, authorization: AuthorizationKey, start: bool, context: Context<'_>) -> Reply {
     let is_ready = |key: &CaptureKey| {
         let record = books.capture(*key);
         record.waits_turn || record.due_at.is_none_or(|at| at <= context.now.wall)
     };
-    let next = books.planned_on(authorization).into_iter().find(is_ready);
-    match next {
-        Some(capture) => begin_in_turn(books, capture, start, context),
-        None => Reply::nothing(Note::Nothing),
+    let mut ready = books.planned_on(authorization);
+    ready.retain(is_ready);
+    for capture in ready {
+        let reply = begin_in_turn(books, capture, start, context);
+        if !books.capture(capture).is_held() {
+            return reply;
+        }
     }
+    Reply::nothing(Note::Nothing)
 }
 
 /// Writes the attempt before its request: number, epoch, and until when it may be sent (T2).
@@ -225,6 +240,7 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
     let left = context.policy.send_within.min(window::left(Some(window_from), window, context.now));
     let send_by = clock::after(now, left);
     books.move_capture(capture, CaptureState::Sending);
+    cap::count(books, capture, context);
     let record = books.capture_mut(capture);
     record.due_at = None;
     record.waits_turn = false;

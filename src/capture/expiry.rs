@@ -57,7 +57,8 @@ pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, conte
 }
 
 /// From when on the provider is to be read: because the ledger was restored, for the freeze, for an expiry that nobody has told, for
-/// foreign money, or for what became of it after its expiry. Captures that are open then come first, by their own rules.
+/// foreign money, or for what became of it after its expiry. Captures that are open then come first, by their own rules;
+/// but those that a cap holds end with it.
 fn call_from(record: &Authorization) -> Option<Timestamp> {
     let freeze = record.freeze_at.filter(|_| record.waiting > 0 && record.single == SingleUse::Free);
     let end = match record.expires_at {
@@ -80,8 +81,10 @@ fn is_watched(record: &Authorization) -> bool {
     !(is_used_up || is_captured || is_reported)
 }
 
+/// Is anything open on it, besides what a cap holds and what waits for the end of that?
 fn has_open(record: &Authorization) -> bool {
-    record.planned > 0 || record.in_flight > 0 || record.waiting > 0
+    let waits_for_held = record.held > 0 && record.single == SingleUse::Undecided;
+    record.planned > record.held || record.in_flight > 0 || (record.waiting > 0 && !waits_for_held)
 }
 
 fn next_lead(record: &Authorization, policy: &Policy) -> Option<Timestamp> {
@@ -275,9 +278,26 @@ fn conclude(
         return rest(books, authorization, "the provider shows it in another currency", context);
     }
     match ending(view) {
+        Some(_) if record.held > 0 => end_held(books, authorization, view, context),
         Some(ending) => report(books, authorization, view, expires_at, ending, context),
         None => rest(books, authorization, "past its expiry, and the provider still holds it", context),
     }
+}
+
+/// It is over, and a cap still holds captures on it: they are taken up by themselves, and end.
+fn end_held(
+    books: &mut Books,
+    authorization: AuthorizationKey,
+    view: &AuthorizationView,
+    context: Context<'_>,
+) -> Reply {
+    settle::note_over(books, authorization, true);
+    let shown = captured_in_all(view, books.authorization(authorization));
+    books.authorization_mut(authorization).provider.captured = Some(shown);
+    for capture in books.planned_on(authorization) {
+        books.capture_mut(capture).due_at = Some(context.now.wall);
+    }
+    read_again(books, authorization, 0, "it is over, and what a cap held ends".to_owned(), context)
 }
 
 /// How it ended; `None` while it may still be captured.

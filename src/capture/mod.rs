@@ -22,6 +22,9 @@ pub mod records;
 pub mod states;
 mod watch;
 
+// what counts against caps
+pub mod usage;
+
 // the loaded records, and what changed
 pub mod books;
 mod changes;
@@ -49,7 +52,8 @@ mod small;
 // what ended without its money, tried again
 pub mod replay;
 
-// whose turn it is, and when
+// whose turn it is, and when; and what a cap holds
+mod cap;
 mod due;
 pub mod retry;
 mod window;

@@ -1,9 +1,10 @@
 //! What an operator asks for by hand: a look at a capture now, the end of a capture in doubt, the end of
-//! a halt. Who asked and why is written where it can be found again.
+//! a halt, a capture let through that a cap holds. Who asked and why is written where it can be found again.
 //!
 //! A look shortens no rule: what it shows is judged as what any other read shows.
 
 use crate::capture::books::Books;
+use crate::capture::cap;
 use crate::capture::decide::{Call, Context, Note, Reply, Ticket};
 use crate::capture::due;
 use crate::capture::event::{OperatorNote, ResolvedBy};
@@ -46,6 +47,13 @@ pub enum Intervention {
         /// As what.
         closing: Closing,
     },
+    /// Let a capture through that a cap of its account holds.
+    Release {
+        /// The capture.
+        capture: CaptureKey,
+        /// Its id: that of another one is refused.
+        id: CaptureId,
+    },
     /// End the halt of an authorization on which somebody else has captured money.
     Resume {
         /// The authorization.
@@ -72,6 +80,7 @@ pub(super) fn carry_out(books: &mut Books, operator: Operator, context: Context<
     match what {
         Intervention::Look { capture, id } => look(books, capture, id, &note, context),
         Intervention::Close { capture, id, closing } => close(books, capture, id, closing, note, context),
+        Intervention::Release { capture, id } => release(books, capture, id, &note, context),
         Intervention::Resume { authorization } => resume(books, authorization, &note, context),
     }
 }
@@ -166,6 +175,16 @@ fn may_not_close(books: &Books, capture: CaptureKey, closing: &Closing, context:
     let is_used = account.captures == Captures::Single && !authorization.captured.is_zero();
     (is_used && matches!(closing, Closing::Captured { .. }))
         .then(|| "its authorization can be captured once, and that capture is in the books".to_owned())
+}
+
+/// Lets a capture through that a cap holds.
+fn release(books: &mut Books, capture: CaptureKey, id: CaptureId, by: &OperatorNote, context: Context<'_>) -> Reply {
+    if !is_the_one(books, capture, id) {
+        return refuse("the ledger has no such capture");
+    }
+    let subject = outcome::subject_of_capture(books, capture);
+    let released = cap::release(books, capture, by, context);
+    released.unwrap_or_else(|| refuse("no cap holds it: there is nothing to release")).about(subject)
 }
 
 /// Ends a halt.

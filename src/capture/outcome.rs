@@ -2,6 +2,7 @@
 //! belong together and are written together.
 
 use crate::capture::books::{Books, Movement, MovementKind, OutcomeOf};
+use crate::capture::cap;
 use crate::capture::complete;
 use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
 use crate::capture::decide::Context;
@@ -106,6 +107,8 @@ pub(super) fn add_capture(books: &mut Books, intent: Intent, context: Context<'_
         planned_at: context.now.wall,
         due_at: None,
         waits_turn: false,
+        capped: None,
+        counted_at: None,
         progress: CaptureProgress::default(),
         resolved_by: None,
         provider_reference: None,
@@ -141,6 +144,7 @@ pub(super) fn captured(
     context: Context<'_>,
 ) {
     books.move_capture(capture, CaptureState::Captured);
+    cap::count(books, capture, context);
     close(books, capture, resolved_by, context);
     books.capture_mut(capture).provider_reference = provider_reference;
     move_money(books, capture, MovementKind::Capture, context);
@@ -195,6 +199,7 @@ pub(super) fn corrected(
     record.is_corrected = true;
     record.provider_reference = provider_reference;
     let authorization = record.authorization;
+    cap::count(books, capture, context);
     let kind = match was {
         CaptureState::Unresolved => {
             books.authorization_mut(authorization).unresolved -= 1;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
+use crate::capture::usage::Window;
 use crate::ids::AccountName;
-use crate::money::Currency;
+use crate::money::{Currency, Money};
 
 /// Rules that hold for every decision.
 #[derive(Debug, Clone)]
@@ -72,9 +73,49 @@ pub struct AccountPolicy {
     pub quantum: Option<Decimal>,
     /// The least that is captured at once, in major units.
     pub minimum: Option<Decimal>,
+    /// How much is captured before a person is asked, by currency; empty for no bounds at all.
+    pub caps: Vec<Caps>,
+}
+
+/// How much of an account is captured in one currency before a person is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// The currency.
+    pub currency: Currency,
+    /// The most in one capture.
+    pub capture: Option<Money>,
+    /// The most in any hour.
+    pub hour: Option<Money>,
+    /// The most in any day.
+    pub day: Option<Money>,
+}
+
+impl Caps {
+    /// None, in a currency.
+    pub const fn none(currency: Currency) -> Self {
+        Self { currency, capture: None, hour: None, day: None }
+    }
+
+    /// The most in a window.
+    pub const fn of(&self, window: Window) -> Option<Money> {
+        match window {
+            Window::Hour => self.hour,
+            Window::Day => self.day,
+        }
+    }
 }
 
 impl AccountPolicy {
+    /// The caps in a currency, where any names it.
+    pub fn caps_in(&self, currency: Currency) -> Option<&Caps> {
+        self.caps.iter().find(|caps| caps.currency == currency)
+    }
+
+    /// Has what is captured to be counted, by the hour or by the day?
+    pub fn is_counted(&self) -> bool {
+        self.caps.iter().any(|caps| caps.hour.is_some() || caps.day.is_some())
+    }
+
     /// What amounts must be multiples of, in minor units: the least that is a multiple of the quantum
     /// and of the minor unit, so that 0.05 is 5 cents and one yen.
     pub fn quantum_in(&self, currency: Currency) -> i64 {
@@ -179,6 +220,7 @@ mod tests {
                 on_expiry: OnExpiry::Void,
                 quantum: value,
                 minimum: value,
+                caps: Vec::new(),
             };
             let currency = Currency::parse(code).expect("a currency");
             assert_eq!(account.quantum_in(currency), quantum, "{text} {code}");

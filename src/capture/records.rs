@@ -152,6 +152,8 @@ pub struct Authorization {
     pub expiry_is_derived: bool,
     /// Captures that are planned.
     pub planned: u32,
+    /// Those of them that a cap of the account holds.
+    pub held: u32,
     /// Captures that are being sent or in doubt.
     pub in_flight: u32,
     /// Captures that were closed by hand without an answer, and of which none has come since.
@@ -308,6 +310,10 @@ pub struct Capture {
     pub due_at: Option<Timestamp>,
     /// Does it only wait for its turn behind another capture of its authorization?
     pub waits_turn: bool,
+    /// What the caps of its account mean for it, where they mean anything.
+    pub capped: Option<Capped>,
+    /// When it was counted against the caps of its account; `None` while it is not, or not any more.
+    pub counted_at: Option<Timestamp>,
     /// What is known of its attempts.
     pub progress: CaptureProgress,
     /// What settled it.
@@ -320,7 +326,52 @@ pub struct Capture {
     pub is_corrected: bool,
 }
 
+/// What the caps of its account mean for a capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Capped {
+    /// More than the most in one capture, or than a window ever has room for. Held until an operator releases
+    /// it, or the settings permit it.
+    Capture,
+    /// Held until the hour has room.
+    Hour,
+    /// Held until the day has room.
+    Day,
+    /// The account has caps, and none of them is in its currency. Held as [`Capped::Capture`].
+    Currency,
+    /// An operator has released it: no cap holds it any more.
+    Released,
+}
+
+impl Capped {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Capture, Self::Hour, Self::Day, Self::Currency, Self::Released];
+
+    /// The word in the ledger and in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Capture => "capture",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Currency => "currency",
+            Self::Released => "released",
+        }
+    }
+
+    /// Is it held?
+    pub const fn is_held(self) -> bool {
+        match self {
+            Self::Capture | Self::Hour | Self::Day | Self::Currency => true,
+            Self::Released => false,
+        }
+    }
+}
+
 impl Capture {
+    /// Does a cap of its account hold it?
+    pub fn is_held(&self) -> bool {
+        self.capped.is_some_and(Capped::is_held)
+    }
+
     /// The last shipment in it; `None` for a fee.
     pub const fn shipment(&self) -> Option<ShipmentKey> {
         match &self.named_by {

@@ -351,6 +351,7 @@ fn add_authorization(
         expires_at,
         expiry_is_derived,
         planned: 0,
+        held: 0,
         in_flight: 0,
         unresolved: 0,
         waiting: 0,

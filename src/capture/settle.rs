@@ -153,7 +153,7 @@ pub(super) fn note_provider(
 }
 
 /// Keeps that nothing can be taken from it any more, as its provider says; or that something can after all.
-fn note_over(books: &mut Books, authorization: AuthorizationKey, is_over: bool) {
+pub(super) fn note_over(books: &mut Books, authorization: AuthorizationKey, is_over: bool) {
     let record = books.authorization(authorization);
     let over = is_over.then(|| record.hold());
     if record.watch.over != over {

@@ -121,6 +121,8 @@ pub struct Vitals {
     pub dead_letters: Vec<(String, u64)>,
     /// Authorizations on which nothing is sent because somebody else captures on them, by account.
     pub halted: Vec<(AccountName, u64)>,
+    /// Captures that a cap of their account holds, by account.
+    pub held: Vec<(AccountName, u64)>,
 }
 
 /// What a ledger needs beside its store: the rules, the time, chance, and how events are written.

@@ -21,10 +21,12 @@ use crate::capture::records::{
 };
 use crate::capture::replay::{Replay, ReplayRecord};
 use crate::capture::states::{CaptureState, ShipmentState};
+use crate::capture::usage::Usage;
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, DeadLetterId, OrderId, ShipmentId};
 use crate::ledger::fold::{self, Store, StoreError};
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, OutboxRow, Vitals};
+use crate::money::Currency;
 
 /// A ledger that forgets.
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub struct Tables {
     pub unpublished: BTreeMap<i64, Timestamp>,
     /// The dead letters.
     pub dead_letters: HashMap<DeadLetterId, DeadLetter>,
+    /// What counts against the caps of accounts.
+    pub usages: BTreeMap<(AccountName, Currency), Usage>,
     /// What replays have come to.
     pub replays: Vec<ReplayRecord>,
     /// As after a restore from a backup.
@@ -178,6 +182,7 @@ impl Tables {
             outbox_oldest: self.unpublished.values().min().copied(),
             dead_letters: dead_letters.into_iter().collect(),
             halted: self.halted(),
+            held: self.held(),
         }
     }
 
@@ -189,6 +194,14 @@ impl Tables {
             }
         }
         halted.into_iter().collect()
+    }
+
+    fn held(&self) -> Vec<(AccountName, u64)> {
+        let mut held = BTreeMap::new();
+        for record in self.authorizations.values().filter(|record| record.held > 0) {
+            *held.entry(record.account.clone()).or_default() += u64::from(record.held);
+        }
+        held.into_iter().collect()
     }
 
     fn oldest_awaiting(&self) -> Option<Timestamp> {
@@ -231,7 +244,9 @@ impl Tables {
             }
             Command::Due(Due::Order(key)) | Command::Recall(Due::Order(key)) => self.load_closing(books, *key),
             Command::Operator(operator) => match operator.what {
-                Intervention::Look { capture, .. } | Intervention::Close { capture, .. } => {
+                Intervention::Look { capture, .. }
+                | Intervention::Close { capture, .. }
+                | Intervention::Release { capture, .. } => {
                     self.load_capture(books, capture);
                 }
                 Intervention::Resume { authorization } => self.load_on_authorization(books, authorization),
@@ -401,6 +416,9 @@ impl Store for Tables {
         for command in commands {
             self.load_command(&mut books, command);
         }
+        for usage in self.usages.values() {
+            books.load_usage(usage.clone());
+        }
         Ok(books)
     }
 
@@ -430,6 +448,10 @@ impl Store for Tables {
         }
         for row in &books.published {
             self.unpublished.remove(row);
+        }
+        for entry in books.changed_usages() {
+            let usage = &entry.value;
+            self.usages.insert((usage.account.clone(), usage.currency), usage.clone());
         }
         self.replays.extend(books.replays.iter().cloned());
         self.dead_letters.extend(books.changed_dead_letters().map(|e| (e.value.id, e.value.clone())));

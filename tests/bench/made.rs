@@ -28,6 +28,7 @@ pub fn ledger(path: &Path, accounts: &[&str]) -> anyhow::Result<SqliteLedger> {
             on_expiry: OnExpiry::Void,
             quantum: None,
             minimum: None,
+            caps: Vec::new(),
         };
         policy.accounts.insert(AccountName::parse(name)?, account);
     }

@@ -115,6 +115,8 @@ impl Canon {
             expires_at,
             expiry_is_derived,
             planned,
+            // No account has caps.
+            held: _,
             in_flight,
             unresolved,
             waiting,
@@ -205,6 +207,8 @@ impl Canon {
             planned_at: _,
             due_at,
             waits_turn,
+            capped: _,
+            counted_at: _,
             progress,
             resolved_by: _,
             provider_reference: _,

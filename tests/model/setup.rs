@@ -111,6 +111,7 @@ impl Setup {
             on_expiry: if self.rules.captures_on_expiry { OnExpiry::MayCaptureInFull } else { OnExpiry::Void },
             quantum: None,
             minimum: None,
+            caps: Vec::new(),
         }
     }
 

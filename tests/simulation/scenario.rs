@@ -215,6 +215,7 @@ impl SimAccount {
             },
             quantum: None,
             minimum: self.minimum,
+            caps: Vec::new(),
         }
     }
 }

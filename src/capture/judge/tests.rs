@@ -63,6 +63,7 @@ impl Known {
             expires_at: None,
             expiry_is_derived: false,
             planned: 0,
+            held: 0,
             unresolved: 0,
             in_flight: 1,
             waiting: 0,
@@ -88,6 +89,8 @@ impl Known {
             planned_at: at(SENT),
             due_at: None,
             waits_turn: false,
+            capped: None,
+            counted_at: None,
             progress: CaptureProgress {
                 attempts: 1,
                 epoch: EPOCH,

@@ -9,10 +9,11 @@ use crate::capture::event::{CaptureKind, EventContent, Outcome};
 use crate::capture::notice::Quantity;
 use crate::capture::policy::{Captures, Policy};
 use crate::capture::records::{
-    AmountMode, Authorization, AuthorizationKey, Capture, Fee, ForeignStanding, NamedBy, Order, Shipment, ShipmentKey,
-    SingleUse,
+    AmountMode, Authorization, AuthorizationKey, Capped, Capture, Fee, ForeignStanding, NamedBy, Order, Shipment,
+    ShipmentKey, SingleUse,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
+use crate::capture::usage::Window;
 use crate::clock::{self, Timestamp};
 use crate::ids::{DeadLetterId, EventId};
 use crate::ledger::memory::Tables;
@@ -50,8 +51,35 @@ pub(crate) fn check(before: &Tables, tables: &Tables, policy: &Policy, now: Time
     for shipment in tables.shipments.values() {
         shipment_is_not_forgotten(tables, shipment);
     }
+    assert!(tables.captures.values().all(|capture| !capture.is_held() || capture.state == CaptureState::Planned));
     for capture in tables.captures.values() {
         capture_is_not_forgotten(tables, capture, now);
+        caps_hold(tables, capture, policy);
+    }
+}
+
+/// In the hour and in the day that end with this capture, and in itself, no more was let through than the caps
+/// of its account allow, save by an operator. What was found in a read was not let through.
+fn caps_hold(tables: &Tables, capture: &Capture, policy: &Policy) {
+    let account = |capture: &Capture| &tables.authorizations[&capture.authorization].account;
+    let Some(policy) = policy.accounts.get(account(capture)).filter(|policy| !policy.caps.is_empty()) else { return };
+    let was_let_through = |c: &Capture| {
+        let is_held_to_it = c.capped != Some(Capped::Released) && c.progress.attempts > 0 && !c.is_corrected;
+        is_held_to_it && !matches!(c.state, CaptureState::Planned | CaptureState::Failed)
+    };
+    if !was_let_through(capture) {
+        return;
+    }
+    let caps = policy.caps_in(capture.amount.currency()).unwrap_or_else(|| panic!("no cap names {capture:?}"));
+    assert!(caps.capture.is_none_or(|cap| capture.amount.minor() <= cap.minor()), "{capture:?}");
+    for window in Window::ALL {
+        let Some((cap, at)) = caps.of(window).zip(capture.counted_at) else { continue };
+        let is_in = |c: &&Capture| {
+            let is_recent = c.counted_at.is_some_and(|then| then <= at && then > clock::before(at, window.length()));
+            is_recent && account(c) == account(capture) && c.amount.currency() == cap.currency() && was_let_through(c)
+        };
+        let sum: i64 = tables.captures.values().filter(is_in).map(|c| c.amount.minor()).sum();
+        assert!(sum <= cap.minor(), "{sum} of {cap} {}, with {capture:?}", window.in_words());
     }
 }
 
@@ -119,6 +147,7 @@ fn counts_are_right(tables: &Tables, record: &Authorization) {
         u32::try_from(of_it.filter(|capture| wanted(capture)).count()).expect("few")
     };
     assert_eq!(captures(|capture| capture.state == CaptureState::Planned), record.planned, "planned of {record:?}");
+    assert_eq!(captures(Capture::is_held), record.held, "held on {record:?}");
     assert_eq!(captures(|capture| capture.state.is_in_flight()), record.in_flight, "in flight on {record:?}");
     let unresolved = captures(|capture| capture.state == CaptureState::Unresolved && !capture.is_corrected);
     assert_eq!(unresolved, record.unresolved, "unresolved on {record:?}");

@@ -15,6 +15,7 @@ mod exact;
 mod registering;
 
 // from the plan to the outcome
+mod capping;
 mod crashes;
 mod expiry;
 mod halting;

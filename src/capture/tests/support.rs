@@ -84,6 +84,7 @@ pub(crate) fn policy() -> Policy {
         on_expiry: if captures == Captures::Single { OnExpiry::MayCaptureInFull } else { OnExpiry::Void },
         quantum: None,
         minimum: None,
+        caps: Vec::new(),
     };
     Policy {
         deadline_margin: 2 * HOUR,

@@ -133,7 +133,9 @@ impl<'a> Loader<'a> {
             Command::Due(Due::Kept(key)) | Command::Recall(Due::Kept(key)) => self.kept(*key),
             Command::Due(Due::Order(key)) | Command::Recall(Due::Order(key)) => self.closing(*key),
             Command::Operator(operator) => match operator.what {
-                Intervention::Look { capture, .. } | Intervention::Close { capture, .. } => {
+                Intervention::Look { capture, .. }
+                | Intervention::Close { capture, .. }
+                | Intervention::Release { capture, .. } => {
                     self.capture_and_surroundings(capture);
                 }
                 Intervention::Resume { authorization } => self.authorization_and_captures(authorization),

@@ -348,6 +348,7 @@ fn policy() -> Policy {
         on_expiry: if captures == Captures::Single { OnExpiry::MayCaptureInFull } else { OnExpiry::Void },
         quantum: None,
         minimum: None,
+        caps: Vec::new(),
     };
     let accounts =
         [("flex", account(Captures::Multiple, Some(minutes(60)))), ("flitt-ge", account(Captures::Single, None))];
