@@ -67,6 +67,8 @@ faults! {
     ClosedCaptured,
     /// An operator closes a capture in doubt without an answer.
     ClosedUnresolved,
+    /// An operator lets a capture through that a cap holds.
+    Released,
     /// An operator lets somebody else's captures be.
     Resumed,
     /// An operator tries again what ended without its money.

@@ -15,6 +15,8 @@ use holdfast::ledger::memory::Tables;
 use holdfast::money::Money;
 use rust_decimal::Decimal;
 
+use crate::caps::{Clock, Counted};
+use crate::clock::WALL_ERROR_MAX;
 use crate::consumer::Told;
 use crate::deadlines::Deadlines;
 use crate::provider;
@@ -45,6 +47,7 @@ pub struct Memory {
     /// Authorizations at whose provider something may have happened.
     looked_at: BTreeSet<Name>,
     deadlines: Deadlines,
+    counted: Counted,
 }
 
 #[derive(Clone)]
@@ -98,6 +101,12 @@ impl Memory {
         let touched = std::mem::take(tables.touched.as_mut().expect("it is asked for"));
         for key in &touched.captures {
             self.check_capture(&tables, &tables.captures[key])?;
+            // How long ago something was is worth nothing where the clock jumps.
+            if !world.is_jumping() {
+                let error = 2 * WALL_ERROR_MAX.to_std().expect("positive");
+                let clock = Clock { elapsed: world.clock.elapsed(), error };
+                self.counted.check(&tables, &tables.captures[key], &world.policy, clock)?;
+            }
         }
         self.sum_up_movements(&tables);
         for key in &touched.authorizations {

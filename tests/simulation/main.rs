@@ -13,6 +13,7 @@
 
 mod at_rest;
 mod broker;
+mod caps;
 mod case;
 mod chaos;
 mod clock;

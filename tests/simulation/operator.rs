@@ -2,7 +2,7 @@
 //! what they have found at the provider, and give up what they have not.
 
 use holdfast::capture::decide::{Closing, Command, Intervention, Operator};
-use holdfast::capture::records::{AuthorizationKey, Capture, ForeignStanding};
+use holdfast::capture::records::{AuthorizationKey, Capped, Capture, ForeignStanding};
 use holdfast::capture::states::CaptureState;
 use rand::Rng;
 
@@ -20,6 +20,13 @@ impl World {
             return self.by_hand(Intervention::Resume { authorization });
         }
         let captures: Vec<Capture> = self.ledger.tables().captures.values().cloned().collect();
+        let held: Vec<&Capture> = captures.iter().filter(|capture| capture.is_held()).collect();
+        if let Some(capture) = held.get(self.rng.random_range(0..held.len().max(4)))
+            && self.may(Fault::Released)
+        {
+            self.fault(Fault::Released, "held");
+            return self.by_hand(Intervention::Release { capture: capture.key, id: capture.id });
+        }
         let in_doubt: Vec<&Capture> =
             captures.iter().filter(|capture| capture.state == CaptureState::InDoubt).collect();
         if let Some(capture) = in_doubt.get(self.rng.random_range(0..in_doubt.len().max(4)))
@@ -34,6 +41,15 @@ impl World {
         let capture = &captures[self.rng.random_range(0..captures.len())];
         self.fault(Fault::LookedAt, capture.state.as_str());
         self.by_hand(Intervention::Look { capture: capture.key, id: capture.id })
+    }
+
+    /// Somebody looks at what waits for an operator, and lets one through; `false` where there is none. What
+    /// waits for time goes on by itself.
+    pub fn release_one(&mut self) -> Result<bool, String> {
+        let waits = |capture: &&Capture| matches!(capture.capped, Some(Capped::Capture | Capped::Currency));
+        let held = self.ledger.tables().captures.values().find(waits).map(|capture| (capture.key, capture.id));
+        let Some((capture, id)) = held else { return Ok(false) };
+        self.by_hand(Intervention::Release { capture, id }).map(|()| true)
     }
 
     fn close(&mut self, capture: &Capture) -> Check {

@@ -20,6 +20,7 @@ use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rust_decimal::Decimal;
 
+use crate::caps;
 use crate::case::{Case, ORDERS};
 use crate::clock::truth_at;
 use crate::fault::{Fault, Tally};
@@ -119,8 +120,13 @@ impl Scenario {
     pub fn random(case: &Case, tally: &mut Tally) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(case.seed);
         let accounts = accounts(&mut rng);
+        let mut caps = caps::of_world(case.seed);
         let configured = accounts.iter().filter(|account| account.is_configured);
-        let policies = configured.map(|account| (account.name.clone(), account.policy())).collect();
+        let policies = configured.map(|account| {
+            let policy = AccountPolicy { caps: caps(), ..account.policy() };
+            (account.name.clone(), policy)
+        });
+        let policies = policies.collect();
         let mut scenario = Self {
             policy: policy(policies),
             authorizations: BTreeMap::new(),

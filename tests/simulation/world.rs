@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::TimeDelta;
+use holdfast::capture::policy::Policy;
 use holdfast::capture::restored::is_unread;
 use holdfast::capture::retry::Jitter;
 use holdfast::ids::{AccountName, CaptureId};
@@ -73,6 +74,7 @@ pub struct World {
     pub(crate) rng: ChaCha8Rng,
     pub(crate) clock: SimClock,
     pub(crate) ledger: MemoryLedger,
+    pub(crate) policy: Policy,
     pub(crate) broker: Broker,
     pub(crate) consumer: Consumer,
     pub(crate) authorizations: BTreeMap<Name, Authorization>,
@@ -129,6 +131,7 @@ impl World {
             rng,
             clock,
             ledger,
+            policy: scenario.policy,
             consumer: Consumer::default(),
             authorizations: scenario.authorizations,
             flights: Vec::new(),
@@ -223,6 +226,9 @@ impl World {
         // Operators come later than faults, and not for ever.
         if self.replays_left > 0 && self.rng.random_ratio(1, 8) {
             self.replay_some()?;
+            return Ok(true);
+        }
+        if self.restoring.is_none() && self.rng.random_ratio(1, 32) && self.release_one()? {
             return Ok(true);
         }
         self.wait()
@@ -335,6 +341,9 @@ impl World {
             *self.tally.ends.entry(end).or_default() += 1;
         }
         self.tally.ends.insert("stale conclusions ignored".to_owned(), self.stale);
+        let tables = self.ledger.tables();
+        let held = tables.history.iter().filter(|note| note.what == "held").count();
+        self.tally.ends.insert("held by a cap".to_owned(), u64::try_from(held).unwrap_or(u64::MAX));
     }
 }
 
