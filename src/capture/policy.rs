@@ -176,6 +176,12 @@ impl Policy {
     /// provider still holds. The longest look, where that is longer.
     pub const REST_MAX: Duration = Duration::from_hours(12);
 
+    /// The accounts of which it has to be counted what is captured.
+    pub fn counted(&self) -> Vec<AccountName> {
+        let counted = self.accounts.iter().filter(|(_, account)| account.is_counted());
+        counted.map(|(name, _)| name.clone()).collect()
+    }
+
     /// No wait that is counted from now is longer. An instant farther ahead that was such a wait was
     /// set by a clock that has been set back since.
     pub fn longest_wait(&self) -> Duration {

@@ -103,9 +103,9 @@ fn unless(what: &What) -> String {
         | What::DiscardDeadLetters { .. }
         | What::RestoreDeadLetters { .. } => "nothing was changed".to_owned(),
         What::PauseAccount { .. } | What::ResumeAccount { .. } => or_look("accounts list".to_owned()),
-        What::LookCapture { capture, .. } | What::CloseCapture { capture, .. } => {
-            or_look(format!("captures show {capture}"))
-        }
+        What::LookCapture { capture, .. }
+        | What::CloseCapture { capture, .. }
+        | What::ReleaseCapture { capture, .. } => or_look(format!("captures show {capture}")),
         What::ResumeAuthorization { reference, .. } => or_look(format!("authorizations show {reference}")),
     }
 }

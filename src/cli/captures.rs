@@ -1,11 +1,12 @@
 //! `holdfast captures`: what became of orders, shipments and captures.
 //!
-//! It reads, while a worker may be writing. To look at one at its provider, and to close one by hand, it
-//! asks the worker.
+//! It reads, while a worker may be writing. To look at one at its provider, to close one by hand, and to
+//! release one that a cap holds, it asks the worker.
 
 mod close;
 mod explain;
 mod look;
+mod release;
 mod timeline;
 mod view;
 mod words;
@@ -28,6 +29,7 @@ use super::text::{self, Amount, Instant};
 use super::{Context, Exit, Failure, Format, Listing, OrExit, table};
 use crate::capture::event::FailureReason;
 use crate::capture::policy::Policy;
+use crate::capture::records::Capped;
 use crate::clock::{self, Timestamp};
 use crate::ids::{AccountName, OrderId, Reference, ShipmentId};
 use crate::ledger::report::{
@@ -37,6 +39,7 @@ use crate::ledger::report::{
 const LIST_EXAMPLES: &str = "\
 Examples:
   holdfast captures list --in-doubt
+  holdfast captures list --held
   holdfast captures list --account flitt-ge --state failed --since 24h
   holdfast captures list --order ord-10042 --output json";
 
@@ -61,6 +64,9 @@ pub(super) enum Command {
     /// End a capture in doubt by hand.
     #[command(after_help = close::EXAMPLES)]
     Close(close::Args),
+    /// Let captures through that a cap of their account holds.
+    #[command(after_help = release::EXAMPLES)]
+    Release(release::Args),
 }
 
 /// Which shipments.
@@ -81,6 +87,9 @@ pub(super) struct ListArgs {
     /// Only those whose money may have moved without our knowing; the same as --state `in_doubt`
     #[arg(long, conflicts_with = "state")]
     in_doubt: bool,
+    /// Only those that a cap of their account holds; the same as --state held
+    #[arg(long, conflicts_with_all = ["state", "in_doubt"])]
+    held: bool,
     /// Only those accepted within this span, such as 24h
     #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
     since: Option<Duration>,
@@ -111,6 +120,7 @@ pub(super) fn run(command: Command, now: Timestamp, context: &mut Context) -> Re
         }
         Command::Look(args) => look::run(&args, &report, context),
         Command::Close(args) => close::run(args, &report, context),
+        Command::Release(args) => release::run(&args, &report, context),
     }
 }
 
@@ -119,7 +129,11 @@ fn list(args: ListArgs, report: &Report, now: Timestamp, context: &mut Context) 
         order: args.order,
         shipment: args.shipment,
         account: args.account,
-        standing: if args.in_doubt { Some(Standing::InDoubt) } else { args.state },
+        standing: match (args.in_doubt, args.held) {
+            (true, _) => Some(Standing::InDoubt),
+            (false, true) => Some(Standing::Held),
+            (false, false) => args.state,
+        },
         since: args.since.map(|span| clock::before(now, span)),
         limit: args.limit,
     };
@@ -141,6 +155,7 @@ struct Row<'a> {
     currency: Option<String>,
     state: &'static str,
     reason: Option<&'static str>,
+    held_by: Option<&'static str>,
     attempts: u32,
     capture_id: Option<String>,
     accepted_at: Instant,
@@ -158,6 +173,7 @@ impl<'a> From<&'a ShipmentSummary> for Row<'a> {
             currency: summary.amount.map(|amount| amount.currency().to_string()),
             state: summary.standing.as_str(),
             reason: summary.reason.map(FailureReason::as_str),
+            held_by: summary.held_by.map(Capped::as_str),
             attempts: summary.attempts,
             capture_id: summary.capture.map(|id| id.to_string()),
             accepted_at: Instant(summary.accepted_at),
@@ -185,7 +201,7 @@ fn listing_table(rows: &[Row<'_>], now: Timestamp) -> Table {
             text::or_nothing(row.account),
             text::or_nothing(row.amount.map(|Amount(amount)| amount)),
             row.state.to_owned(),
-            text::or_nothing(row.reason),
+            text::or_nothing(row.reason.map(str::to_owned).or_else(|| Some(format!("cap: {}", row.held_by?)))),
             row.attempts.to_string(),
             row.capture_id.as_deref().map_or_else(|| text::NOTHING.to_owned(), |id| id.chars().take(8).collect()),
             text::instant(row.accepted_at.0),

@@ -14,6 +14,7 @@ use crate::capture::notice::{Quantity, RawMessage, ShippedLine, ShippingPolicy};
 use crate::capture::plan::{LineProgress, Plan, PlanLine};
 use crate::capture::records::{Lead, Restored};
 use crate::capture::replay::{ReplayResult, WhyNot};
+use crate::capture::usage::Tally;
 use crate::clock::Timestamp;
 use crate::ids::{CaptureId, LineId};
 use crate::ledger::cells::Cells;
@@ -341,6 +342,20 @@ pub(super) fn message(body: Vec<u8>, origin: &str) -> rusqlite::Result<RawMessag
         tracestate: row.tracestate,
         redelivered: row.redelivered,
     })
+}
+
+/// What counts in a window, as JSON.
+pub(super) fn tally_to_json(tally: &Tally) -> String {
+    to_json(&tally.0)
+}
+
+/// The same from JSON.
+pub(super) fn tally_from_json(text: &str) -> rusqlite::Result<Tally> {
+    let slots: Vec<(i64, i64)> = json(text)?;
+    if slots.iter().any(|(_, minor)| *minor < 0) {
+        return Err(corrupt("what counts against a cap is negative"));
+    }
+    Ok(Tally(slots))
 }
 
 #[derive(Serialize, Deserialize)]

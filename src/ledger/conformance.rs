@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use rusqlite::OptionalExtension;
 use tempfile::TempDir;
 
 use crate::capture::decide::{
@@ -16,6 +17,7 @@ use crate::capture::evidence::{
     RefusalReason,
 };
 use crate::capture::notice::{Rejection, RejectionReason};
+use crate::capture::policy::Caps;
 use crate::capture::records::{AuthorizationKey, CaptureKey, JobKey, ShipmentKey};
 use crate::capture::replay::{Replay, Replayed};
 use crate::capture::tests::support::*;
@@ -24,15 +26,19 @@ use crate::ledger::memory::MemoryLedger;
 use crate::ledger::postgres::local_server::tests::server;
 use crate::ledger::postgres::tests::tables::{rows_of_postgres, rows_of_sqlite};
 use crate::ledger::postgres::{Address, Options, PostgresLedger};
-use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::sqlite::{SqliteLedger, open_for_reading};
 use crate::ledger::{DueNow, Executed, Ledger, LedgerError, OutboxRow, Source, Vitals, testing};
 use crate::money::Money;
 
-/// The documented defaults, and no capture of less than half a lari where several are allowed.
+/// The documented defaults, no capture of less than half a lari where several are allowed, and caps of one
+/// account.
 fn rules() -> crate::capture::policy::Policy {
     let mut policy = policy();
     let often = policy.accounts.get_mut(&account(OFTEN)).expect("configured");
     often.minimum = Some("0.50".parse().expect("a decimal"));
+    let other = policy.accounts.get_mut(&account(OTHER)).expect("configured");
+    let (capture, hour, day) = (Some(gel(6_000)), Some(gel(7_000)), Some(gel(9_000)));
+    other.caps = vec![Caps { capture, hour, day, ..Caps::none(currency("GEL")) }];
     policy
 }
 
@@ -427,6 +433,7 @@ fn the_vitals_are_counted() {
             outbox_oldest: Some(doubted),
             dead_letters: vec![("invalid".to_owned(), 2), ("undecodable".to_owned(), 1)],
             halted: Vec::new(),
+            held: Vec::new(),
         };
         assert_eq!(backend.vitals(), expected, "{}", backend.name);
     }
@@ -492,6 +499,54 @@ fn a_halt_and_what_was_closed_by_hand_survive_a_restart() {
         assert_eq!(corrected.note, Note::Corrected, "{}", backend.name);
         let kinds: Vec<String> = backend.unpublished(10).into_iter().map(|row| row.kind).collect();
         assert_eq!(kinds, ["capture.unresolved", "capture.corrected"], "{}", backend.name);
+    }
+}
+
+#[test]
+fn what_counts_against_caps_survives_a_restart() {
+    let by_hand =
+        |what| Command::Operator(Box::new(Operator { by: "olga".to_owned(), why: "ticket".to_owned(), what }));
+    let send = |name: &str, amount| draft(name, "s1").amount(amount).on(authorized(OTHER, name, 10_000)).command();
+    for mut backend in Backend::all() {
+        let name = backend.name;
+        for (order, amount, answer) in [
+            ("a", "40.00", captured(Some(gel(4_000)))),
+            ("b", "20.00", Answer::Doubt(doubt(DoubtKind::Timeout))),
+            ("c", "10.00", Answer::Refused(refusal(RefusalReason::Declined))),
+            ("d", "10.00", captured(Some(gel(1_000)))),
+        ] {
+            let reply = backend.tell(send(order, amount));
+            assert!(reply.ticket.is_some(), "{name}: {order} has room");
+            backend.reopen();
+            backend.tell(settle(reply, answer));
+            backend.reopen();
+        }
+        let held = backend.tell(send("e", "0.01"));
+        assert!(held.ticket.is_none() && held.ready.is_none(), "{name}: {held:?}");
+        assert_eq!(backend.vitals().held, [(account(OTHER), 1)], "{name}");
+        backend.clock.advance(HOUR);
+        backend.reopen();
+        let is_held = |ready: &&crate::capture::decide::Ready| {
+            let Due::Capture(_) = ready.due else { return false };
+            let reply = backend.tell(Command::Due(ready.due));
+            reply.subject.order == Some(order_id("e"))
+        };
+        let due = backend.due(10).calls;
+        let ready = due.iter().find(is_held).unwrap_or_else(|| panic!("{name}: it is looked at again"));
+        let Due::Capture(capture) = ready.due else { panic!("{name}: {ready:?}") };
+        assert_eq!(backend.vitals().held, [(account(OTHER), 1)], "{name}: a sixtieth of an hour early");
+        backend.reopen();
+        let what = Intervention::Release { capture, id: held.subject.capture.expect("planned") };
+        let released = backend.tell(by_hand(what));
+        assert_eq!(released.note, Note::Released(gel(1)), "{name}");
+        assert_eq!(backend.vitals().held, [], "{name}");
+        backend.reopen();
+        assert!(backend.tell(Command::Due(ready.due)).ticket.is_some(), "{name}: and is sent");
+        // What has left the hour leaves room, until the day has none.
+        backend.clock.advance(2 * MINUTE);
+        backend.reopen();
+        assert!(backend.tell(send("f", "19.99")).ticket.is_some(), "{name}");
+        assert!(backend.tell(send("g", "0.01")).ticket.is_none(), "{name}");
     }
 }
 
@@ -738,7 +793,8 @@ enum Step {
         kind: u8,
     },
     Due,
-    /// An operator, at one of the captures that were sent: looks, closes it, or lifts a halt.
+    /// An operator, at one of the captures that were sent: looks, closes it, or lifts a halt; or releases one
+    /// that is held.
     Operator {
         call: usize,
         kind: u8,
@@ -778,7 +834,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3_u8, any::<bool>(), 0..4_u8).prop_map(|(order, single, lines)| Step::Cancel { order, single, lines }),
         8 => (0..8_usize, 0..14_u8).prop_map(|(call, kind)| Step::Answer { call, kind }),
         4 => Just(Step::Due),
-        2 => (0..6_usize, 0..6_u8).prop_map(|(call, kind)| Step::Operator { call, kind }),
+        2 => (0..6_usize, 0..8_u8).prop_map(|(call, kind)| Step::Operator { call, kind }),
         1 => Just(Step::Again),
         4 => (0..3_u8, 0..4_u8, any::<bool>(), 0..2_u32)
             .prop_map(|(order, shipment, single, generation)| Step::Replay { order, shipment, single, generation }),
@@ -800,6 +856,14 @@ fn revised(revision: u32) -> crate::capture::notice::PlanFacts {
     crate::capture::notice::PlanFacts { revision, ..plan }
 }
 
+fn account_of(order: &str) -> &'static str {
+    match order {
+        "o2false" => OTHER,
+        _ if order.ends_with("true") => ONCE,
+        _ => OFTEN,
+    }
+}
+
 fn message(step: &Step) -> Option<Command> {
     let (order, shipment, single, lines, explicit, whole, last, start) = match step {
         Step::Accept { order, shipment, single, lines, explicit, whole, last, start } => {
@@ -807,7 +871,7 @@ fn message(step: &Step) -> Option<Command> {
         }
         Step::Register { order, single, revision, amount } => {
             let order = format!("o{order}{single}");
-            let mut facts = authorized(if *single { ONCE } else { OFTEN }, &order, 11_000);
+            let mut facts = authorized(account_of(&order), &order, 11_000);
             if !amount {
                 (facts.amount, facts.authorized_at, facts.expires_at) = (None, None, None);
             }
@@ -843,7 +907,7 @@ fn message(step: &Step) -> Option<Command> {
         _ => notice.line("l1", 3),
     };
     if *whole {
-        notice = notice.on(authorized(if *single { ONCE } else { OFTEN }, &order_id, 11_000));
+        notice = notice.on(authorized(account_of(&order_id), &order_id, 11_000));
     }
     if *whole != *explicit || *order == 1 {
         notice = notice.plan(worked_plan());
@@ -984,7 +1048,25 @@ impl Beside {
         })
     }
 
+    /// A capture that a cap holds.
+    fn held(&self) -> Option<(CaptureKey, CaptureId)> {
+        let path = self.others.iter().find_map(|other| match &other.place {
+            Place::File { path, .. } => Some(path),
+            Place::Memory | Place::Database(_) => None,
+        });
+        let file = open_for_reading(path.expect("a file is among them")).expect("a ledger");
+        let sql = "SELECT capture_row, capture_id FROM captures WHERE capped <> 'released' ORDER BY 1 LIMIT 1";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let found: Option<(i64, [u8; 16])> = file.query_row(sql, [], read).optional().expect("asked");
+        found.map(|(row, id)| (CaptureKey::new(row), CaptureId::from_uuid(uuid::Uuid::from_bytes(id))))
+    }
+
     fn operator(&self, call: usize, kind: u8) -> Option<Command> {
+        let by_hand =
+            |what| Command::Operator(Box::new(Operator { by: "olga".to_owned(), why: "because".to_owned(), what }));
+        if kind > 5 {
+            return self.held().map(|(capture, id)| by_hand(Intervention::Release { capture, id }));
+        }
         let sent = self.calls.iter().rev().filter_map(|(ticket, id, _)| match ticket.call {
             Call::Send { capture, .. } => Some((capture, (*id)?)),
             Call::Look { .. } | Call::Read { .. } | Call::ReadExpiry { .. } | Call::Ask { .. } => None,
@@ -1003,7 +1085,7 @@ impl Beside {
                 Intervention::Resume { authorization: halted? }
             }
         };
-        Some(Command::Operator(Box::new(Operator { by: "olga".to_owned(), why: "because".to_owned(), what })))
+        Some(by_hand(what))
     }
 
     fn due(&self) -> Vec<Command> {

@@ -54,6 +54,13 @@ pub enum What {
         /// The provider's id of it, where it was captured; else it is closed without an answer.
         captured: Option<String>,
     },
+    /// Let a capture through that a cap holds.
+    ReleaseCapture {
+        /// The capture's row.
+        row: i64,
+        /// Its id.
+        capture: String,
+    },
     /// End the halt of an authorization.
     ResumeAuthorization {
         /// The authorization's row.

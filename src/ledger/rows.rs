@@ -8,10 +8,11 @@ use crate::capture::dead_letter::{self, DeadLetter, DeadLetterState};
 use crate::capture::event::{CaptureKind, FailureReason, ResolvedBy};
 use crate::capture::evidence::ProviderBalance;
 use crate::capture::records::{
-    AmountMode, Ask, Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, Fee, Foreign,
+    AmountMode, Ask, Authorization, AuthorizationKey, Capped, Capture, CaptureKey, CaptureProgress, Fee, Foreign,
     ForeignStanding, JobKey, Kept, KeptKey, NamedBy, Order, OrderKey, Shipment, ShipmentKey, SingleUse, Watch,
 };
 use crate::capture::states::{CaptureState, ShipmentState};
+use crate::capture::usage::Usage;
 use crate::capture::why::{LeftOpen, Missing, Since};
 use crate::clock::{BootId, BootInstant, Mark};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
@@ -101,6 +102,7 @@ pub(super) fn read_authorization(row: &impl Cells) -> Result<Authorization> {
             restored: row.optional_text()?.map(|text| codec::restored_from_json(text, currency)).transpose()?,
             over: row.instant()?,
         },
+        held: row.next()?,
     })
 }
 
@@ -181,6 +183,8 @@ pub(super) fn read_capture(row: &impl Cells) -> Result<Capture> {
         provider_reference: row.next()?,
         settled_at: row.instant()?,
         is_corrected: row.skip().next()?,
+        capped: row.optional_word(&Capped::ALL, |capped| capped.as_str())?,
+        counted_at: row.instant()?,
     })
 }
 
@@ -218,6 +222,17 @@ fn read_mark(row: &mut Columns<'_, impl Cells>) -> Result<Option<Mark>> {
         let boot = BootInstant::of(BootId::from_uuid(Uuid::from_bytes(boot)), Duration::from_micros(micros));
         Mark { wall, boot }
     }))
+}
+
+/// What counts against the caps of an account, in one currency.
+pub(super) fn read_usage(row: &impl Cells) -> Result<Usage> {
+    let row = &mut Columns::of(row);
+    Ok(Usage {
+        account: AccountName::parse(row.text()?).map_err(|_| corrupt("an account's name is not an id"))?,
+        currency: row.currency()?,
+        hour: codec::tally_from_json(row.text()?)?,
+        day: codec::tally_from_json(row.text()?)?,
+    })
 }
 
 /// Reads dead letters with [`read_dead_letter`], followed by body and origin, or by two nulls.

@@ -145,8 +145,8 @@ impl Session {
         Ok(Self { store: Store::Sqlite(connection) })
     }
 
-    /// What the commands may touch, to decide on it without a consequence; the commands again. In a file
-    /// `kept` goes on.
+    /// What the commands may touch, to decide on it without a consequence; the commands again. Not what counts
+    /// against caps: they decide nothing but when something is sent. In a file `kept` goes on.
     pub(in crate::ledger) fn load(
         &self,
         kept: Option<Books>,
@@ -157,7 +157,7 @@ impl Session {
             |name: &AccountName| policy.accounts.get(name).is_some_and(|account| account.captures == Captures::Single);
         match &self.store {
             Store::Sqlite(connection) => {
-                let books = load::load(connection, kept, &commands, &|record| is_single(&record.account))?;
+                let books = load::load(connection, kept, &commands, &|record| is_single(&record.account), &[])?;
                 Ok((books, commands))
             }
             Store::Postgres(remote) => {

@@ -11,8 +11,9 @@ use super::secret::SecretFile;
 use super::section::Section;
 use super::source::{Place, Value};
 use super::{Account, Cloudipsp, FlexPay, FlexPayToken, Protocol, secret, value};
-use crate::capture::policy::{AccountPolicy, Captures, OnExpiry};
+use crate::capture::policy::{AccountPolicy, Caps, Captures, OnExpiry};
 use crate::ids::AccountName;
+use crate::money::{Currency, Money};
 
 const CONCURRENCY: &str = "64";
 const TIMEOUT: &str = "30s";
@@ -134,6 +135,7 @@ fn read_one(
     let resend_override = section.optional("resend_window", value::span);
     let quantum = section.optional("quantum", value::money);
     let minimum = section.optional("minimum", value::money);
+    let caps = read_caps(&mut section);
     let facts = kind.facts();
     let lifetime = read_lifetime(&mut section, facts.authorization_lifetime, margin);
     let protocol = match kind {
@@ -158,6 +160,7 @@ fn read_one(
         on_expiry: facts.on_expiry,
         quantum: quantum?,
         minimum: minimum?,
+        caps: caps?,
     };
     let (protocol, secret_file) = protocol?;
     let account = Account {
@@ -172,6 +175,39 @@ fn read_one(
         protocol,
     };
     Ok((account, policy))
+}
+
+/// The caps, by currency. A shorter span has no larger one than a longer span: it would never hold anything.
+fn read_caps(section: &mut Section<'_>) -> Result<Vec<Caps>, Noted> {
+    const KEYS: [&str; 3] = ["cap_per_capture", "cap_per_hour", "cap_per_day"];
+    let [capture, hour, day] = KEYS.map(|key| section.optional(key, value::amounts));
+    let [capture, hour, day] = [capture?, hour?, day?].map(Option::unwrap_or_default);
+    let mut currencies: Vec<Currency> =
+        [&capture, &hour, &day].into_iter().flatten().map(|cap| cap.currency()).collect();
+    currencies.sort_unstable();
+    currencies.dedup();
+    let of = |amounts: &[Money], currency| amounts.iter().find(|amount| amount.currency() == currency).copied();
+    let caps: Vec<Caps> = currencies
+        .into_iter()
+        .map(|currency| Caps {
+            currency,
+            capture: of(&capture, currency),
+            hour: of(&hour, currency),
+            day: of(&day, currency),
+        })
+        .collect();
+    let mut noted = None;
+    for caps in &caps {
+        let all = [caps.capture, caps.hour, caps.day];
+        for (shorter, longer) in [(0, 1), (1, 2), (0, 2)] {
+            let is_larger = all[shorter].zip(all[longer]).is_some_and(|(one, other)| one.minor() > other.minor());
+            if is_larger {
+                let message = format!("must not be larger than {}, in {}", KEYS[longer], caps.currency);
+                noted = Some(section.contradiction(KEYS[shorter], message));
+            }
+        }
+    }
+    noted.map_or(Ok(caps), Err)
 }
 
 fn read_lifetime(

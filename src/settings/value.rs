@@ -12,7 +12,7 @@ use url::{Host, Url};
 
 use super::Rate;
 use super::source::Value;
-use crate::money::parse_plain_decimal;
+use crate::money::{Currency, Money, parse_plain_decimal};
 use crate::private_file::{self, Group};
 
 /// Longer than any sensible setting, and short enough that adding it to a date never overflows.
@@ -111,6 +111,30 @@ pub(super) fn money(value: &Value) -> Result<Decimal, String> {
     let parsed = text_of(value).and_then(|text| parse_plain_decimal(text).ok());
     let positive = parsed.filter(|major| !major.is_zero() && major.normalize().scale() <= 6);
     positive.ok_or_else(|| "must be an amount in major units, such as \"0.05\" or \"1.00\", and not zero".to_owned())
+}
+
+/// Money with its currency, of each currency once; from the environment, separated by commas.
+pub(super) fn amounts(value: &Value) -> Result<Vec<Money>, String> {
+    let parsed: Option<Vec<Money>> = match value {
+        Value::List(items) => items.iter().map(|item| amount(text_of(&item.value)?)).collect(),
+        Value::Text(text) => text.split(',').map(amount).collect(),
+        Value::Bare(_) | Value::Unsupported | Value::Table(_) => None,
+    };
+    let is_first = |(place, of): (usize, &Money), all: &[Money]| {
+        all[..place].iter().all(|before| before.currency() != of.currency())
+    };
+    let parsed = parsed.filter(|all| !all.is_empty() && all.iter().enumerate().all(|one| is_first(one, all)));
+    parsed.ok_or_else(|| {
+        "must be an amount with its currency, such as \"500.00 EUR\", or several as a list, each in another currency: \
+         not zero, and with no more decimals than the currency has"
+            .to_owned()
+    })
+}
+
+fn amount(text: &str) -> Option<Money> {
+    let (major, code) = text.trim().split_once(' ')?;
+    let (major, currency) = (parse_plain_decimal(major).ok()?, Currency::parse(code.trim()).ok()?);
+    Money::from_major(major, currency).ok().filter(|amount| !amount.is_zero())
 }
 
 /// `true` or `false`.

@@ -9,6 +9,7 @@ use crate::ids::AccountName;
 /// Every alarm there is. `deploy/prometheus/alerts.yml` has a rule for each, `docs/operations.md` what to do.
 pub const NAMES: &[&str] = &[
     "account_breaker_open",
+    "account_capped",
     "account_misconfigured",
     "account_paused",
     "account_suspended",

@@ -33,6 +33,8 @@ pub enum Kind {
 pub const IN_DOUBT_OLDEST: &str = "holdfast_in_doubt_oldest_age_seconds";
 /// Captures in doubt.
 pub const IN_DOUBT: &str = "holdfast_in_doubt";
+/// Captures that a cap of their account holds.
+pub const CAPPED: &str = "holdfast_capped";
 /// Money earned and not captured yet.
 pub const EARNED_UNCAPTURED: &str = "holdfast_earned_uncaptured_minor_units";
 /// Time to the nearest deadline.
@@ -94,6 +96,7 @@ const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.
 pub const TABLE: &[Metric] = &[
     gauge(IN_DOUBT_OLDEST, &[], "Age of the oldest capture in doubt, 0 without one."),
     gauge(IN_DOUBT, &["account"], "Captures whose outcome the provider has not shown yet."),
+    gauge(CAPPED, &["account"], "Captures that a cap of their account holds, neither sent nor failed."),
     gauge(
         EARNED_UNCAPTURED,
         &["account", "currency"],

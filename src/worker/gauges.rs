@@ -14,6 +14,7 @@ use crate::telemetry::{gauge_value, metric};
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
     in_doubt: HashSet<AccountName>,
+    capped: HashSet<AccountName>,
     earned: HashSet<(AccountName, String)>,
     dead_letters: HashSet<String>,
 }
@@ -31,6 +32,9 @@ impl Gauges {
         let in_doubt = vitals.in_doubt.iter().cloned();
         show(&mut self.in_doubt, in_doubt, |account, count| {
             metrics::gauge!(metric::IN_DOUBT, "account" => account.to_string()).set(gauge_value(count));
+        });
+        show(&mut self.capped, vitals.held.iter().cloned(), |account, count| {
+            metrics::gauge!(metric::CAPPED, "account" => account.to_string()).set(gauge_value(count));
         });
         let earned = vitals.earned_uncaptured.iter().map(|(account, currency, minor)| {
             ((account.clone(), currency.clone()), u64::try_from(*minor).unwrap_or_default())

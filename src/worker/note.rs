@@ -60,6 +60,8 @@ pub(super) fn note(reply: &Reply) {
         }
         Note::InDoubt(why) => say!(warn, subject, "in doubt: {why}"),
         Note::PutOff(why) => say!(info, subject, "certainly not executed, will be sent again: {why}"),
+        Note::Held(why) => say!(warn, subject, "held by a cap of its account: {why}"),
+        Note::Released(amount) => say!(warn, subject, "released by hand: no cap holds its {amount} any more"),
         Note::Parked(why) => {
             say!(info, subject, "parked, nothing failed: {why}");
             let message = format!("captures are parked, none failed; check the account's settings: {why}");

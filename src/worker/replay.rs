@@ -71,6 +71,7 @@ pub(super) fn carry_out(executor: &Arc<Executor>, row: i64, request: &Request) -
         | What::ResumeAccount { .. }
         | What::LookCapture { .. }
         | What::CloseCapture { .. }
+        | What::ReleaseCapture { .. }
         | What::ResumeAuthorization { .. } => unreachable!("asked of something else"),
     };
     tracing::warn!(by = request.by, reason = request.reason, "asked for: {}", answer.message);

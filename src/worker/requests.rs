@@ -70,6 +70,10 @@ async fn carry_out_one(executor: &Arc<Executor>, row: i64, request: Request) -> 
             let capture = CaptureKey::new(*capture);
             Intervention::Close { capture, id, closing: closing.unwrap_or(Closing::Unresolved) }
         }),
+        What::ReleaseCapture { row: capture, capture: id } => {
+            let capture = CaptureKey::new(*capture);
+            capture_id(id).map(|id| Intervention::Release { capture, id })
+        }
         What::ResumeAuthorization { row: authorization, .. } => {
             Some(Intervention::Resume { authorization: AuthorizationKey::new(*authorization) })
         }
@@ -125,6 +129,8 @@ fn in_words(note: &Note) -> Answer {
         done(format!("closed as captured: {amount} is booked, and capture.succeeded published"))
     } else if let Note::Unresolved(amount) = note {
         done(format!("closed as unresolved: {amount} stays reserved, and capture.unresolved is published"))
+    } else if let Note::Released(amount) = note {
+        done(format!("released: {amount} is sent as soon as it can be, whatever the caps of its account"))
     } else if let Note::Resumed(_) = note {
         done("resumed: what fits is sent, the rest is refused".to_owned())
     } else if let Note::NotDone(why) = note {
@@ -140,6 +146,7 @@ fn change_account(executor: &Arc<Executor>, row: i64, request: &Request) -> Resu
         What::ResumeAccount { account } => (account, false),
         What::LookCapture { .. }
         | What::CloseCapture { .. }
+        | What::ReleaseCapture { .. }
         | What::ResumeAuthorization { .. }
         | What::StartReplay { .. }
         | What::PauseReplay { .. }

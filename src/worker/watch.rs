@@ -14,6 +14,7 @@ use crate::broker::publisher::{PublisherState, PublisherStatus};
 use crate::capture::decide::{Command, Evidence, Note, Settle};
 use crate::clock::{self, Timestamp};
 use crate::http::Readiness;
+use crate::ids::AccountName;
 use crate::ledger::{LedgerError, Vitals};
 use crate::settings;
 use crate::telemetry::{self, metric};
@@ -238,12 +239,18 @@ impl Watch {
         set_alarm(near, "expiring", message);
         let message = "somebody else captures on an authorization, and nothing is sent on that one: \
                        holdfast authorizations list --halted";
+        self.raise_for_accounts(&vitals.halted, "authorization_halted", message);
+        let message = "a cap of the account holds captures, neither sent nor failed: holdfast captures list --held";
+        self.raise_for_accounts(&vitals.held, "account_capped", message);
+    }
+
+    /// An alarm for each account of which there is any.
+    fn raise_for_accounts(&self, counts: &[(AccountName, u64)], name: &'static str, message: &str) {
         for lane in self.executor.lanes() {
-            let is_halted = vitals.halted.iter().any(|(account, _)| *account == lane.name);
-            if is_halted {
-                telemetry::alarm("authorization_halted", Some(&lane.name), message);
+            if counts.iter().any(|(account, _)| *account == lane.name) {
+                telemetry::alarm(name, Some(&lane.name), message);
             } else {
-                telemetry::clear("authorization_halted", Some(&lane.name));
+                telemetry::clear(name, Some(&lane.name));
             }
         }
     }

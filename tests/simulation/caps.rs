@@ -7,7 +7,6 @@ use holdfast::capture::policy::{Caps, Policy};
 use holdfast::capture::records::{Capped, Capture};
 use holdfast::capture::states::CaptureState;
 use holdfast::capture::usage::Window;
-use holdfast::clock::Timestamp;
 use holdfast::ids::CaptureId;
 use holdfast::ledger::memory::Tables;
 use holdfast::money::{Currency, Money};
@@ -42,49 +41,49 @@ fn of_account(rng: &mut impl Rng) -> Vec<Caps> {
     caps
 }
 
-/// When captures were counted last, by the clock of the worker, and in truth.
+/// When captures were let through, in truth: since when each is sent, in doubt or captured.
 #[derive(Clone, Default)]
-pub struct Counted(BTreeMap<CaptureId, (Timestamp, Duration)>);
+pub struct LetThrough(BTreeMap<CaptureId, Duration>);
 
-impl Counted {
+impl LetThrough {
     /// C1: what was let through is within the caps, in itself and in every window that truly passed, save what an
     /// operator has released. What was found in a read was not let through.
     pub fn check(&mut self, tables: &Tables, capture: &Capture, policy: &Policy, clock: Clock) -> Check {
-        match (capture.counted_at, self.0.get(&capture.id)) {
-            (Some(at), known) if known.is_none_or(|(known, _)| *known != at) => {
-                self.0.insert(capture.id, (at, clock.elapsed));
+        match capture.state {
+            CaptureState::Sending => {
+                self.0.entry(capture.id).or_insert(clock.elapsed);
             }
-            (Some(_), _) => {}
-            (None, _) => drop(self.0.remove(&capture.id)),
+            CaptureState::Planned | CaptureState::Failed => drop(self.0.remove(&capture.id)),
+            CaptureState::InDoubt | CaptureState::Captured | CaptureState::Unresolved => {}
         }
         let account = |capture: &Capture| &tables.authorizations[&capture.authorization].account;
         let Some(policy) = policy.accounts.get(account(capture)).filter(|policy| !policy.caps.is_empty()) else {
             return Ok(());
         };
-        if !was_let_through(capture) {
-            return Ok(());
-        }
+        let Some(at) = self.when(capture) else { return Ok(()) };
         let currency = capture.amount.currency();
         let caps = policy.caps_in(currency).ok_or_else(|| format!("C1: {} is in no currency with caps", capture.id))?;
         if caps.capture.is_some_and(|cap| capture.amount.minor() > cap.minor()) {
             return Err(format!("C1: {} of {} is more than {:?} at once", capture.id, capture.amount, caps.capture));
         }
-        let Some((_, at)) = self.0.get(&capture.id) else { return Ok(()) };
         for window in Window::ALL {
             let Some(cap) = caps.of(window) else { continue };
-            let from = at.saturating_sub(window.length().saturating_sub(clock.error));
+            let length = window.length().saturating_sub(clock.error);
             let is_in = |other: &&Capture| {
-                let then = self.0.get(&other.id).map(|(_, then)| *then);
-                let is_recent = then.is_some_and(|then| then > from && then <= *at);
-                is_recent && was_let_through(other) && account(other) == account(capture)
+                let is_recent = self.when(other).is_some_and(|then| then <= at && at - then < length);
+                is_recent && account(other) == account(capture) && other.amount.currency() == currency
             };
-            let others = tables.captures.values().filter(is_in).filter(|other| other.amount.currency() == currency);
-            let sum: i64 = others.map(|other| other.amount.minor()).sum();
+            let sum: i64 = tables.captures.values().filter(is_in).map(|other| other.amount.minor()).sum();
             if sum > cap.minor() {
                 return Err(format!("C1: {sum} minor units of {cap} {}, with {}", window.in_words(), capture.id));
             }
         }
         Ok(())
+    }
+
+    /// When it was let through, where a cap had to.
+    fn when(&self, capture: &Capture) -> Option<Duration> {
+        self.0.get(&capture.id).copied().filter(|_| capture.capped != Some(Capped::Released))
     }
 }
 
@@ -93,14 +92,4 @@ impl Counted {
 pub struct Clock {
     pub elapsed: Duration,
     pub error: Duration,
-}
-
-fn was_let_through(capture: &Capture) -> bool {
-    let is_held_to_it = capture.capped != Some(Capped::Released) && capture.progress.attempts > 0;
-    match capture.state {
-        CaptureState::Sending | CaptureState::InDoubt | CaptureState::Captured | CaptureState::Unresolved => {
-            is_held_to_it
-        }
-        CaptureState::Planned | CaptureState::Failed => false,
-    }
 }

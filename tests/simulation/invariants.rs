@@ -15,7 +15,7 @@ use holdfast::ledger::memory::Tables;
 use holdfast::money::Money;
 use rust_decimal::Decimal;
 
-use crate::caps::{Clock, Counted};
+use crate::caps::{Clock, LetThrough};
 use crate::clock::WALL_ERROR_MAX;
 use crate::consumer::Told;
 use crate::deadlines::Deadlines;
@@ -47,7 +47,7 @@ pub struct Memory {
     /// Authorizations at whose provider something may have happened.
     looked_at: BTreeSet<Name>,
     deadlines: Deadlines,
-    counted: Counted,
+    let_through: LetThrough,
 }
 
 #[derive(Clone)]
@@ -105,7 +105,7 @@ impl Memory {
             if !world.is_jumping() {
                 let error = 2 * WALL_ERROR_MAX.to_std().expect("positive");
                 let clock = Clock { elapsed: world.clock.elapsed(), error };
-                self.counted.check(&tables, &tables.captures[key], &world.policy, clock)?;
+                self.let_through.check(&tables, &tables.captures[key], &world.policy, clock)?;
             }
         }
         self.sum_up_movements(&tables);

@@ -1,5 +1,7 @@
 //! What counts against the caps of accounts, while it is in the books.
 
+use std::collections::HashSet;
+
 use super::{Books, Change, Entry};
 use crate::capture::records::{Capped, CaptureKey};
 use crate::capture::usage::Usage;
@@ -18,6 +20,11 @@ impl Books {
     /// Is anything that counts for the account in the books? Then all of it is.
     pub fn knows_usage_of(&self, account: &AccountName) -> bool {
         self.usages.iter().any(|entry| entry.value.account == *account)
+    }
+
+    /// The accounts of the authorizations in the books.
+    pub fn accounts(&self) -> HashSet<&AccountName> {
+        self.references.keys().map(|(account, _)| account).collect()
     }
 
     /// What counts for an account in a currency, where anything ever did.

@@ -85,7 +85,12 @@ fn our_shipment(summary: ShipmentSummary) -> OurShipment {
     let has_its_money = match summary.standing {
         Standing::Captured | Standing::Zero | Standing::Corrected => Some(true),
         Standing::Failed | Standing::Refused | Standing::Unresolved => Some(false),
-        Standing::Awaiting | Standing::Waiting | Standing::Planned | Standing::Sending | Standing::InDoubt => None,
+        Standing::Awaiting
+        | Standing::Waiting
+        | Standing::Planned
+        | Standing::Held
+        | Standing::Sending
+        | Standing::InDoubt => None,
     };
     OurShipment {
         shipment: summary.shipment,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Surroundings, words};
 use crate::capture::policy::Captures;
-use crate::capture::records::{Authorization, Capture, Foreign, ForeignStanding, Shipment};
+use crate::capture::records::{Authorization, Capped, Capture, Foreign, ForeignStanding, Shipment};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::why::{LeftOpen, Missing, Since};
 use crate::cli::text::{self, Instant};
@@ -184,6 +184,8 @@ fn planned(capture: &Capture, around: &Surroundings<'_>) -> Explained {
              our books, or the deadline margin of the authorization",
             "sent, or refused if it does not fit,",
         )
+    } else if let Some(capped) = capture.capped.filter(|_| capture.is_held() && !capture.waits_turn) {
+        held(capped, progress.last_seen.as_deref())
     } else if capture.waits_turn {
         (
             "waits_turn",
@@ -236,6 +238,22 @@ fn planned(capture: &Capture, around: &Surroundings<'_>) -> Explained {
         held_up_by,
     }
 }
+
+/// Label, reason, what settles it and what comes next of a capture that a cap holds.
+fn held(by: Capped, seen: Option<&str>) -> (&'static str, String, &'static str, &'static str) {
+    let (label, settled_by) = match by {
+        Capped::Capture => ("held_by_cap_per_capture", BY_A_PERSON),
+        Capped::Currency => ("held_by_currency_without_cap", BY_A_PERSON),
+        Capped::Hour => ("held_by_cap_per_hour", "room in the hour, or `holdfast captures release`"),
+        Capped::Day => ("held_by_cap_per_day", "room in the day, or `holdfast captures release`"),
+        Capped::Released => ("released", "the provider's answer"),
+    };
+    let seen = seen.map(|seen| format!(": {seen}")).unwrap_or_default();
+    (label, format!("a cap of its account holds it, and it has not failed{seen}"), settled_by, "looked at again")
+}
+
+const BY_A_PERSON: &str =
+    "a person: `holdfast captures release`, or another cap in the settings; or the end of its authorization";
 
 fn awaiting(shipment: &Shipment, around: &Surroundings<'_>) -> Explained {
     let (why, settled_by) = match shipment.awaits {

@@ -206,6 +206,7 @@ fn shipment_now(story: &Story, shipment: &Shipment) -> [String; 3] {
         Some(Standing::Awaiting) => "acknowledged, and waits for something to become known".to_owned(),
         Some(Standing::Waiting) => "accepted, and waits to be captured with others".to_owned(),
         Some(Standing::Planned) => "its money is about to be captured".to_owned(),
+        Some(Standing::Held) => "a cap of its account holds it".to_owned(),
         Some(Standing::Sending) => "its money is being captured".to_owned(),
         Some(Standing::InDoubt) => "its money may have moved; that is being found out".to_owned(),
         Some(Standing::Captured) => "its money was captured".to_owned(),
@@ -237,6 +238,7 @@ fn refused_now(fee: &FeeStory) -> [String; 3] {
 
 fn capture_now(capture: &Capture, now: Timestamp) -> [String; 3] {
     let words = match capture.state {
+        CaptureState::Planned if capture.is_held() => "held by a cap of its account".to_owned(),
         CaptureState::Planned => "it is to be sent".to_owned(),
         CaptureState::Sending => format!("attempt {} is under way", capture.progress.attempts),
         CaptureState::InDoubt => {

@@ -20,7 +20,7 @@ use crate::capture::notice::AuthorizationFacts;
 use crate::capture::plan::Plan;
 use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, KeptKey, OrderKey, Restored, ShipmentKey};
 use crate::capture::replay::Replay;
-use crate::ids::{DeadLetterId, OrderId};
+use crate::ids::{AccountName, DeadLetterId, OrderId};
 
 use super::pipeline::{self, Sending};
 use super::session::Session;
@@ -38,13 +38,16 @@ const ROUNDS_MAX: usize = 100;
 /// Is an authorization captured once, for all its shipments?
 pub(super) type IsSingle<'a> = dyn Fn(&Authorization) -> bool + Sync + 'a;
 
-/// Loads every record that the commands may touch. `first` goes ahead of the first round.
+/// Loads every record that the commands may touch. `first` goes ahead of the first round. What counts against
+/// the caps of the accounts that are `counted` comes last, where it may be touched: its lock is held for as
+/// short as can be.
 pub(super) async fn load(
     session: &Session,
     first: &[&'static str],
     next_row: i64,
     commands: &[Command],
     is_single: &IsSingle<'_>,
+    counted: &[AccountName],
 ) -> Result<Books> {
     let mut loader = Loader::new(Books::new(next_row), is_single);
     loader.wants.restore = true;
@@ -56,6 +59,10 @@ pub(super) async fn load(
         }
         let questions = loader.questions();
         if questions.is_empty() {
+            let Some(question) = loader.usages(commands, counted) else { return Ok(loader.books) };
+            for (what, rows) in ask(session, &[], vec![question]).await? {
+                loader.answer(what, &rows)?;
+            }
             return Ok(loader.books);
         }
         for (what, rows) in ask(session, std::mem::take(&mut first), questions).await? {
@@ -174,6 +181,18 @@ impl<'a> Loader<'a> {
             }
         }
         self.collecting(order);
+    }
+
+    /// Asks for what counts against the caps of accounts on which a call may be begun, or may have come to its
+    /// end.
+    fn usages(&self, commands: &[Command], counted: &[AccountName]) -> Option<Question> {
+        if counted.is_empty() {
+            return None;
+        }
+        let mut accounts = self.books.accounts();
+        accounts.extend(commands.iter().filter_map(account_named));
+        let touched = counted.iter().filter(|account| accounts.contains(account));
+        Question::usages(touched.map(|account| account.as_str().to_owned()).collect())
     }
 
     fn letter(&mut self, id: DeadLetterId) {
@@ -431,6 +450,26 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// The account that a message names, for an authorization that may be new.
+fn account_named(command: &Command) -> Option<&AccountName> {
+    match command {
+        Command::Accept(arrival) => arrival.notice.authorization.as_ref().map(|facts| &facts.account),
+        Command::Register(arrival) => Some(&arrival.notice.authorization.account),
+        Command::Replay(replay) => replay.message.as_ref().and_then(account_named),
+        Command::Cancel(_)
+        | Command::Reject(_)
+        | Command::Collect(_)
+        | Command::Due(_)
+        | Command::Recall(_)
+        | Command::Settle(_)
+        | Command::Freeze(_)
+        | Command::Expire(_)
+        | Command::Learn(_)
+        | Command::Operator(_)
+        | Command::Published(_) => None,
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -455,5 +494,6 @@ pub(super) mod tests {
         What::Scope(Scope::Unresolved).sql(),
         What::Scope(Scope::Collected).sql(),
         What::Letters.sql(),
+        What::Usages.sql(),
     ];
 }

@@ -308,6 +308,9 @@ const DEAD_LETTERS: &str =
 const HALTED: &str = "SELECT account, count(*) FROM authorizations WHERE foreign_standing = 'halted'
     GROUP BY account ORDER BY account";
 
+const HELD: &str =
+    "SELECT account, sum(held)::bigint FROM authorizations WHERE held > 0 GROUP BY account ORDER BY account";
+
 /// The first numbers on the dashboard: of the whole ledger, whoever works on it.
 pub(super) async fn vitals(session: &Session) -> Result<Vitals> {
     let counts = session.query(COUNTS, &[]).await?;
@@ -330,6 +333,7 @@ pub(super) async fn vitals(session: &Session) -> Result<Vitals> {
         outbox_oldest: at(5)?,
         dead_letters: dead_letters.collect::<rusqlite::Result<_>>()?,
         halted: by_account(session, HALTED).await?,
+        held: by_account(session, HELD).await?,
     })
 }
 
@@ -367,5 +371,6 @@ pub(super) mod tests {
         EARNED,
         DEAD_LETTERS,
         HALTED,
+        HELD,
     ];
 }

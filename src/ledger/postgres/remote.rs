@@ -134,7 +134,7 @@ impl Remote {
         self.run(move |session| {
             async move {
                 let is_single = |record: &Authorization| singles.contains(&record.account);
-                let loaded = load::load(session, &["BEGIN"], 0, &commands, &is_single).await;
+                let loaded = load::load(session, &["BEGIN"], 0, &commands, &is_single, &[]).await;
                 session.batch("ROLLBACK").await?;
                 Ok((loaded?, commands))
             }

@@ -212,7 +212,8 @@ impl Link {
         let first: &[&str] = if self.is_begun { &[] } else { &["BEGIN"] };
         self.is_begun = true;
         let policy = &self.environment.policy;
-        load::load(self.session()?, first, self.numbers.next, commands, &is_single(policy)).await
+        let counted = policy.counted();
+        load::load(self.session()?, first, self.numbers.next, commands, &is_single(policy), &counted).await
     }
 
     async fn dead_letters(&self, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, Trouble> {

@@ -79,6 +79,7 @@ pub(super) async fn write(
     statements.put(&tables::CAPTURES, books.captures().changed(), |capture| {
         rows::capture(capture, &books.authorization(capture.authorization).account)
     });
+    statements.put(&tables::USAGES, books.changed_usages(), rows::usage);
     statements.put(&tables::KEPT, books.kept().changed(), rows::kept);
     statements.details(books, &shipments);
     statements.histories(books, now);
@@ -280,11 +281,12 @@ pub(super) mod tests {
 
     /// What is written for groups.
     pub(in crate::ledger::postgres) fn all() -> Vec<&'static str> {
-        let tables: [&'static Table; 7] = [
+        let tables: [&'static Table; 8] = [
             &tables::ORDERS,
             &tables::AUTHORIZATIONS,
             &tables::SHIPMENTS,
             &tables::CAPTURES,
+            &tables::USAGES,
             &tables::KEPT,
             &tables::MESSAGES,
             &tables::DEAD_LETTERS,

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::{Conditions, Page, Report, ReportError, micros, optional_id, required_instant, text};
 use crate::capture::event::FailureReason;
+use crate::capture::records::Capped;
 use crate::clock::Timestamp;
 use crate::ids::{AccountName, CaptureId, OrderId, Reference, ShipmentId};
 use crate::ledger::codec::corrupt;
@@ -20,6 +21,8 @@ pub enum Standing {
     Waiting,
     /// Its capture is planned and certainly not executed.
     Planned,
+    /// So it is, and a cap of its account holds it.
+    Held,
     /// An attempt is under way.
     Sending,
     /// Money may have moved.
@@ -40,10 +43,11 @@ pub enum Standing {
 
 impl Standing {
     /// Every standing, in the order in which a shipment can come to it.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Awaiting,
         Self::Waiting,
         Self::Planned,
+        Self::Held,
         Self::Sending,
         Self::InDoubt,
         Self::Captured,
@@ -60,6 +64,7 @@ impl Standing {
             Self::Awaiting => "awaiting",
             Self::Waiting => "waiting",
             Self::Planned => "planned",
+            Self::Held => "held",
             Self::Sending => "sending",
             Self::InDoubt => "in_doubt",
             Self::Captured => "captured",
@@ -79,7 +84,7 @@ impl Standing {
     /// Does it imply a capture that is open? Those are few, and have an index.
     const fn has_open_capture(self) -> bool {
         match self {
-            Self::Planned | Self::Sending | Self::InDoubt => true,
+            Self::Planned | Self::Held | Self::Sending | Self::InDoubt => true,
             Self::Awaiting
             | Self::Waiting
             | Self::Captured
@@ -128,6 +133,8 @@ pub struct ShipmentSummary {
     pub standing: Standing,
     /// Why it ended without its money.
     pub reason: Option<FailureReason>,
+    /// What holds it, where a cap does.
+    pub held_by: Option<Capped>,
     /// Attempts made to capture it.
     pub attempts: u32,
     /// The capture that covers it.
@@ -157,9 +164,10 @@ impl Report {
 const SELECT: &str = "
     SELECT * FROM (
       SELECT s.shipment_row, s.order_row, s.shipment_id, s.generation, s.amount, s.reason, s.accepted_at,
-             o.order_id, a.account, a.reference, a.currency, c.capture_id, coalesce(c.attempts, 0) AS attempts,
+             o.order_id, a.account, a.reference, a.currency, c.capture_id, c.capped, coalesce(c.attempts, 0) AS attempts,
              CASE WHEN s.state NOT IN ('covered', 'settled') THEN s.state
                   WHEN c.is_corrected = 1 THEN 'corrected'
+                  WHEN c.state = 'planned' AND c.capped <> 'released' THEN 'held'
                   ELSE coalesce(c.state, 'zero') END AS standing
       FROM shipments s
       JOIN orders o ON o.order_row = s.order_row
@@ -177,6 +185,8 @@ fn read_summary(row: &Row<'_>) -> rusqlite::Result<ShipmentSummary> {
     let minor: Option<i64> = row.get("amount")?;
     let amount = minor.map(|_| currency.ok_or_else(|| corrupt("an amount has no currency"))).transpose()?;
     let reason: Option<String> = row.get("reason")?;
+    let capped: Option<String> = row.get("capped")?;
+    let capped = capped.map(|_| word(row, "capped", &Capped::ALL, |capped| capped.as_str())).transpose()?;
     Ok(ShipmentSummary {
         order: OrderId::parse(row.get_ref("order_id")?.as_str()?).map_err(|_| corrupt("an order's id is not an id"))?,
         shipment: ShipmentId::parse(row.get_ref("shipment_id")?.as_str()?)
@@ -187,6 +197,7 @@ fn read_summary(row: &Row<'_>) -> rusqlite::Result<ShipmentSummary> {
         amount: amount.map(|currency| money(row, "amount", currency)).transpose()?,
         standing: word(row, "standing", &Standing::ALL, |standing| standing.as_str())?,
         reason: reason.map(|_| word(row, "reason", &FailureReason::ALL, |reason| reason.as_str())).transpose()?,
+        held_by: capped.filter(|capped| capped.is_held()),
         attempts: row.get("attempts")?,
         capture: row.get::<_, Option<[u8; 16]>>("capture_id")?.map(|id| CaptureId::from_uuid(Uuid::from_bytes(id))),
         accepted_at: required_instant(row, "accepted_at")?,

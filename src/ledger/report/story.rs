@@ -150,7 +150,13 @@ impl Story {
 
 impl Standing {
     fn of_capture(capture: &Capture) -> Option<Self> {
-        if capture.is_corrected { Some(Self::Corrected) } else { Self::parse(capture.state.as_str()) }
+        if capture.is_corrected {
+            Some(Self::Corrected)
+        } else if capture.is_held() {
+            Some(Self::Held)
+        } else {
+            Self::parse(capture.state.as_str())
+        }
     }
 }
 

@@ -12,29 +12,34 @@ use crate::capture::records::{
     Authorization, AuthorizationKey, CaptureKey, KeptKey, Order, OrderKey, Restored, ShipmentKey,
 };
 use crate::capture::replay::Replay;
-use crate::ids::{DeadLetterId, OrderId};
+use crate::ids::{AccountName, DeadLetterId, OrderId};
 use crate::ledger::codec::instant;
 use crate::ledger::sqlite::prepared::Prepared;
 use crate::ledger::sqlite::rows::{
     DEAD_LETTER, ORDER_BY_ID, ORDER_BY_ROW, read_authorization, read_capture, read_dead_letter, read_kept, read_order,
-    read_shipment,
+    read_shipment, read_usage,
 };
 
 type Result<T> = rusqlite::Result<T>;
 
 const AUTHORIZATIONS_OF_ORDER: &str = "SELECT authorization_row FROM authorizations WHERE order_row = ?1";
 
-/// Every record that the commands may touch, those that `kept` has included.
+/// Every record that the commands may touch, those that `kept` has included; and all that counts against the
+/// caps of the accounts that are `counted`.
 pub(in crate::ledger) fn load(
     connection: &Connection,
     kept: Option<Books>,
     commands: &[Command],
     is_single: &dyn Fn(&Authorization) -> bool,
+    counted: &[AccountName],
 ) -> Result<Books> {
     let books = kept.map_or_else(|| empty(connection), Ok)?;
     let mut loader = Loader::new(connection, books, is_single);
     for command in commands {
         loader.command(command)?;
+    }
+    for account in counted {
+        loader.usages(account)?;
     }
     Ok(loader.books)
 }
@@ -119,6 +124,18 @@ impl<'a> Loader<'a> {
             },
             Command::Replay(replay) => self.replay(replay)?,
             Command::Reject(_) | Command::Collect(_) | Command::Published(_) => {}
+        }
+        Ok(())
+    }
+
+    fn usages(&mut self, account: &AccountName) -> Result<()> {
+        if self.books.knows_usage_of(account) {
+            return Ok(());
+        }
+        let sql = "SELECT account, currency, hour, day FROM cap_usage WHERE account = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        for usage in statement.query_map([account.as_str()], read_usage)? {
+            self.books.load_usage(usage?);
         }
         Ok(())
     }

@@ -259,7 +259,8 @@ impl Store for FileStore {
     fn load(&mut self, commands: &[Command]) -> Result<Books, StoreError> {
         // Taken: should this group fail, the next one loads everything anew.
         let kept = self.kept.take();
-        load::load(&self.connection, kept, commands, &self.is_single()).map_err(|error| store_error(&error))
+        let counted = self.environment.policy.counted();
+        load::load(&self.connection, kept, commands, &self.is_single(), &counted).map_err(|error| store_error(&error))
     }
 
     fn dead_letters(&mut self, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError> {

@@ -203,6 +203,7 @@ pub(super) fn vitals(connection: &Connection) -> Result<Vitals> {
         outbox_oldest: earliest("SELECT min(written_at) AS at FROM outbox WHERE published_at IS NULL")?,
         dead_letters: dead_letters(connection)?,
         halted: halted(connection)?,
+        held: held(connection)?,
     })
 }
 
@@ -237,6 +238,13 @@ fn halted(connection: &Connection) -> Result<Vec<(AccountName, u64)>> {
     let mut statement = connection.prepare_cached(
         "SELECT account, count(*) FROM authorizations WHERE foreign_standing = 'halted'
          GROUP BY account ORDER BY account",
+    )?;
+    statement.query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get(1)?)))?.collect()
+}
+
+fn held(connection: &Connection) -> Result<Vec<(AccountName, u64)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT account, sum(held) FROM authorizations WHERE held > 0 GROUP BY account ORDER BY account",
     )?;
     statement.query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get(1)?)))?.collect()
 }

@@ -4,6 +4,7 @@ use rusqlite::{Result, Row};
 
 use crate::capture::dead_letter::DeadLetter;
 use crate::capture::records::{Authorization, Capture, Kept, Order, Shipment};
+use crate::capture::usage::Usage;
 use crate::ledger::rows;
 
 pub(super) use crate::ledger::rows::{DEAD_LETTER, ORDER_BY_ID, ORDER_BY_ROW};
@@ -26,6 +27,10 @@ pub(super) fn read_shipment(row: &Row<'_>) -> Result<Shipment> {
 
 pub(super) fn read_capture(row: &Row<'_>) -> Result<Capture> {
     rows::read_capture(row)
+}
+
+pub(super) fn read_usage(row: &Row<'_>) -> Result<Usage> {
+    rows::read_usage(row)
 }
 
 pub(super) fn read_dead_letter(row: &Row<'_>) -> Result<DeadLetter> {

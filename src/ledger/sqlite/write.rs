@@ -54,6 +54,7 @@ pub(super) fn write(
     for entry in books.captures().changed() {
         captures.put(entry, &books.authorization(entry.value.authorization).account)?;
     }
+    write_usages(connection, books)?;
     let mut kept = Table::new(connection, KEPT);
     for entry in books.kept().changed() {
         write_kept(&mut kept, entry)?;
@@ -129,6 +130,20 @@ fn write_order(table: &mut Table<'_>, entry: &Entry<Order>) -> Result<()> {
         order.sequence,
     ];
     table.put(entry.change, columns)
+}
+
+const USAGE: [&str; 2] = [
+    "INSERT INTO cap_usage VALUES (?1, ?2, ?3, ?4)",
+    "UPDATE cap_usage SET hour = ?3, day = ?4 WHERE account = ?1 AND currency = ?2",
+];
+
+fn write_usages(connection: &Connection, books: &Books) -> Result<()> {
+    let mut table = Table::new(connection, USAGE);
+    for Entry { value: usage, change, .. } in books.changed_usages() {
+        let (hour, day) = (codec::tally_to_json(&usage.hour), codec::tally_to_json(&usage.day));
+        table.put(*change, params![usage.account.as_str(), usage.currency.code(), hour, day])?;
+    }
+    Ok(())
 }
 
 fn write_plans(connection: &Connection, books: &Books) -> Result<()> {

@@ -64,6 +64,7 @@ impl Loader<'_> {
             }
             What::Scope(scope) => self.found.entry((scope, row.read(0)?)).or_default().push(row.read(1)?),
             What::Letters => self.books.load_dead_letter(rows::read_dead_letter(row)?),
+            What::Usages => self.books.load_usage(rows::read_usage(row)?),
             What::Fees => {
                 self.fees.insert((row.read(0)?, row.read(1)?, row.read(2)?), row.read(3)?);
             }

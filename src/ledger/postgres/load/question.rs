@@ -20,6 +20,7 @@ pub(in crate::ledger::postgres) enum What {
     Scope(Scope),
     Letters,
     Fees,
+    Usages,
 }
 
 /// Rows that belong to an order or to an authorization.
@@ -150,6 +151,10 @@ impl What {
             Self::Kept => "SELECT * FROM kept_notices WHERE notice_row = ANY($1)",
             Self::Scope(scope) => scope.sql(),
             Self::Letters => DEAD_LETTERS,
+            Self::Usages => {
+                "SELECT account, currency, hour, day FROM cap_usage WHERE account = ANY($1)
+                 ORDER BY account, currency FOR UPDATE"
+            }
             Self::Fees => {
                 "SELECT c.order_row, c.fee, c.generation, c.capture_row
                  FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS w (order_row, fee, generation)
@@ -166,6 +171,11 @@ pub(in crate::ledger::postgres) struct Question {
 }
 
 impl Question {
+    /// What counts against the caps of these accounts. Where there is none yet, the key keeps two workers apart.
+    pub(super) fn usages(accounts: Vec<String>) -> Option<Self> {
+        (!accounts.is_empty()).then(|| Self { what: What::Usages, values: one(accounts) })
+    }
+
     pub(in crate::ledger::postgres) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
         self.values.iter().map(|value| -> &(dyn ToSql + Sync) { &**value }).collect()
     }

@@ -127,6 +127,7 @@ CREATE TABLE authorizations (
   foreign_since BIGINT,
   restored TEXT COLLATE "C",               -- after a restore from a backup: 'unread', or JSON: what a read showed
   over BIGINT,                             -- the expiry under which its provider said that it is over, at whatever time
+  held BIGINT NOT NULL CHECK (held >= 0 AND held <= planned), -- captures that a cap of the account holds
   claimed_by BIGINT,                       -- the worker that reads it when it is due
   UNIQUE (account, reference),
   -- S3: over our own movements, never more than was authorized. `excess` is above zero only when
@@ -142,6 +143,7 @@ CREATE INDEX authorizations_of_orders ON authorizations (order_row);
 CREATE INDEX authorizations_collecting ON authorizations (read_at) WHERE waiting > 0;
 CREATE INDEX authorizations_unread ON authorizations (account, read_at) WHERE restored = 'unread';
 CREATE INDEX authorizations_halted ON authorizations (account) WHERE foreign_standing = 'halted';
+CREATE INDEX authorizations_held ON authorizations (account) WHERE held > 0;
 
 CREATE TABLE shipments (
   shipment_row BIGINT PRIMARY KEY,
@@ -224,6 +226,10 @@ CREATE TABLE captures (
   settled_at BIGINT,
   account TEXT COLLATE "C" NOT NULL,       -- its authorization's, for the index
   is_corrected BIGINT NOT NULL,
+  capped TEXT COLLATE "C" CHECK (          -- what holds it, until it is released or goes on by itself
+    capped = 'capture' OR capped = 'hour' OR capped = 'day' OR capped = 'currency' OR capped = 'released'
+  ),
+  counted_at BIGINT,                       -- since when it counts against the caps of its account
   claimed_by BIGINT                        -- the worker that has begun it, or begins it when it is due
 ) WITH (fillfactor = 80);
 
@@ -245,6 +251,16 @@ EXECUTE FUNCTION refuse('the outcome of a capture stands');
 
 CREATE TRIGGER captures_stay BEFORE DELETE OR TRUNCATE ON captures
 EXECUTE FUNCTION refuse('captures are never deleted');
+
+-- What counts against the caps of an account. A worker locks it for as long as a group takes, so that no two
+-- use the same room.
+CREATE TABLE cap_usage (
+  account TEXT COLLATE "C" NOT NULL,
+  currency TEXT COLLATE "C" NOT NULL,
+  hour TEXT COLLATE "C" NOT NULL,          -- JSON: minute since 1970 and minor units
+  day TEXT COLLATE "C" NOT NULL,           -- JSON: the same in slots of 24 minutes
+  PRIMARY KEY (account, currency)
+);
 
 -- A capture reserves once, and is captured, released or corrected at most once each.
 CREATE TABLE movements (

@@ -3,9 +3,10 @@
 use crate::capture::dead_letter::{self, DeadLetter};
 use crate::capture::event::{FailureReason, ResolvedBy};
 use crate::capture::records::{
-    AmountMode, Authorization, AuthorizationKey, Capture, CaptureKey, JobKey, Kept, NamedBy, Order, Shipment,
+    AmountMode, Authorization, AuthorizationKey, Capped, Capture, CaptureKey, JobKey, Kept, NamedBy, Order, Shipment,
     ShipmentKey,
 };
+use crate::capture::usage::Usage;
 use crate::capture::why::{LeftOpen, Missing, Since};
 use crate::ids::{AccountName, OrderId, ShipmentId};
 use crate::ledger::codec::{self, At, at};
@@ -76,6 +77,7 @@ pub(super) fn authorization(record: &Authorization) -> Vec<Cell> {
         at(watch.foreign.map(|foreign| foreign.since)),
         watch.restored.as_ref().map(codec::restored_to_json),
         at(watch.over),
+        record.held,
     ]
 }
 
@@ -146,7 +148,14 @@ pub(super) fn capture(capture: &Capture, account: &AccountName) -> Vec<Cell> {
         at(capture.settled_at),
         account.as_str(),
         capture.is_corrected,
+        capture.capped.map(Capped::as_str),
+        at(capture.counted_at),
     ]
+}
+
+pub(super) fn usage(usage: &Usage) -> Vec<Cell> {
+    let (hour, day) = (codec::tally_to_json(&usage.hour), codec::tally_to_json(&usage.day));
+    row![usage.account.as_str(), usage.currency.code(), hour, day]
 }
 
 pub(super) fn kept(kept: &Kept) -> Vec<Cell> {

@@ -159,6 +159,7 @@ pub(super) static AUTHORIZATIONS: LazyLock<Table> = LazyLock::new(|| {
         ("foreign_since", I),
         ("restored", T),
         ("over", I),
+        ("held", I),
     ];
     let updated: Vec<&str> = columns[5..].iter().map(|(name, _)| *name).collect();
     Table::new("authorizations", columns, &updated, Claim::Begin(&["epoch", "ask_count"]))
@@ -237,12 +238,21 @@ pub(super) static CAPTURES: LazyLock<Table> = LazyLock::new(|| {
         ("settled_at", I),
         ("account", T),
         ("is_corrected", I),
+        ("capped", T),
+        ("counted_at", I),
     ];
     // The intent never changes, and the database refuses a statement that could change it.
     let fixed = ["planned_at", "account"];
     let changes = columns[10..].iter().map(|(name, _)| *name);
     let updated: Vec<&str> = changes.filter(|name| !fixed.contains(name)).collect();
     Table::new("captures", columns, &updated, Claim::Begin(&["epoch"]))
+});
+
+pub(super) static USAGES: LazyLock<Table> = LazyLock::new(|| {
+    let columns = &[("account", T), ("currency", T), ("hour", T), ("day", T)];
+    let mut table = Table::new("cap_usage", columns, &["hour", "day"], Claim::None);
+    table.update += " AND t.currency = u.currency";
+    table
 });
 
 pub(super) static KEPT: LazyLock<Table> = LazyLock::new(|| {

@@ -105,6 +105,7 @@ CREATE TABLE authorizations (
   foreign_since INTEGER,
   restored TEXT,                   -- after a restore from a backup: 'unread', or JSON: what a read showed
   over INTEGER,                    -- the expiry under which its provider said that it is over, at whatever time
+  held INTEGER NOT NULL CHECK (held >= 0 AND held <= planned), -- captures that a cap of the account holds
   UNIQUE (account, reference),
   -- S3: over our own movements, never more than was authorized. `excess` is above zero only when
   -- positive evidence of a capture arrived after its failure had been booked.
@@ -119,6 +120,7 @@ CREATE INDEX authorizations_of_orders ON authorizations (order_row);
 CREATE INDEX authorizations_collecting ON authorizations (read_at) WHERE waiting > 0;
 CREATE INDEX authorizations_unread ON authorizations (account, read_at) WHERE restored = 'unread';
 CREATE INDEX authorizations_halted ON authorizations (account) WHERE foreign_standing = 'halted';
+CREATE INDEX authorizations_held ON authorizations (account) WHERE held > 0;
 
 CREATE TABLE shipments (
   shipment_row INTEGER PRIMARY KEY,
@@ -198,7 +200,11 @@ CREATE TABLE captures (
   provider_reference TEXT,
   settled_at INTEGER,
   account TEXT NOT NULL,           -- its authorization's, for the index
-  is_corrected INTEGER NOT NULL
+  is_corrected INTEGER NOT NULL,
+  capped TEXT CHECK (              -- what holds it, until it is released or goes on by itself
+    capped = 'capture' OR capped = 'hour' OR capped = 'day' OR capped = 'currency' OR capped = 'released'
+  ),
+  counted_at INTEGER               -- since when it counts against the caps of its account
 ) STRICT;
 
 CREATE INDEX captures_fees ON captures (order_row) WHERE fee IS NOT NULL;
@@ -219,6 +225,15 @@ BEGIN SELECT RAISE(ROLLBACK, 'the outcome of a capture stands'); END;
 
 CREATE TRIGGER captures_stay BEFORE DELETE ON captures
 BEGIN SELECT RAISE(ROLLBACK, 'captures are never deleted'); END;
+
+-- What counts against the caps of an account.
+CREATE TABLE cap_usage (
+  account TEXT NOT NULL,
+  currency TEXT NOT NULL,
+  hour TEXT NOT NULL,              -- JSON: minute since 1970 and minor units
+  day TEXT NOT NULL,               -- JSON: the same in slots of 24 minutes
+  PRIMARY KEY (account, currency)
+) STRICT, WITHOUT ROWID;
 
 -- A capture reserves once, and is captured, released or corrected at most once each.
 CREATE TABLE movements (

@@ -12,11 +12,11 @@ use crate::money::Money;
 const INSERT: &str = "INSERT INTO authorizations (
      authorization_row, captured, reserved, excess, planned, in_flight, epoch, provider_captured, provider_remaining,
      provider_expires_at, provider_voided, authorized, is_amount_known, expires_at, expiry_is_derived, waiting,
-     waiting_amount, single, freeze_at, reads, ask_at, ask_until, ask_count, unresolved, account, reference, order_row,
-     currency, watch_at, lead_at, read_at, leads, reported, foreign_standing, foreign_amount, foreign_since, restored,
-     over)
+     waiting_amount, single, freeze_at, reads, ask_at, ask_until, ask_count, unresolved, held, account, reference,
+     order_row, currency, watch_at, lead_at, read_at, leads, reported, foreign_standing, foreign_amount, foreign_since,
+     restored, over)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-     ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)";
+     ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39)";
 
 const BALANCE: &str =
     "UPDATE authorizations SET captured = ?2, reserved = ?3, excess = ?4, planned = ?5, in_flight = ?6, epoch = ?7,
@@ -31,10 +31,10 @@ const BALANCE_AND_TERMS: &str =
      provider_captured = ?8, provider_remaining = ?9, provider_expires_at = ?10, provider_voided = ?11,
      authorized = ?12, is_amount_known = ?13, expires_at = ?14, expiry_is_derived = ?15, waiting = ?16,
      waiting_amount = ?17, single = ?18, freeze_at = ?19, reads = ?20, ask_at = ?21, ask_until = ?22, ask_count = ?23,
-     unresolved = ?24 WHERE authorization_row = ?1";
+     unresolved = ?24, held = ?25 WHERE authorization_row = ?1";
 
 /// The parameters of these and of the terms.
-const IN_TERMS: usize = 24;
+const IN_TERMS: usize = 25;
 
 const WATCH: &str = "UPDATE authorizations SET watch_at = ?2, lead_at = ?3, read_at = ?4, leads = ?5, reported = ?6,
      foreign_standing = ?7, foreign_amount = ?8, foreign_since = ?9, restored = ?10, over = ?11
@@ -104,6 +104,7 @@ impl<'a> Authorizations<'a> {
             at(record.ask.map(|ask| ask.until)),
             record.ask.map(|ask| ask.count),
             record.unresolved,
+            record.held,
             record.account.as_str(),
             record.reference.as_str(),
             record.order.row(),
@@ -195,12 +196,13 @@ impl Changed {
                 reads,
                 ask,
                 unresolved,
+                held,
                 // Compared by itself: it cannot be copied.
                 watch: _,
             } = *record;
             let balance = (captured, reserved, excess, planned, in_flight, epoch, provider);
             let terms = (authorized, is_amount_known, expires_at, expiry_is_derived);
-            (balance, terms, (waiting, waiting_amount, single, freeze_at, reads, ask, unresolved))
+            (balance, terms, (waiting, waiting_amount, single, freeze_at, reads, ask, unresolved, held))
         };
         let (before_balance, before_terms, before_use) = parts(before);
         let (balance, terms, of_use) = parts(now);

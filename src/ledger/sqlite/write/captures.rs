@@ -1,12 +1,12 @@
-//! Writes captures in two parts: most are captured by the answer to their first attempt, and have
-//! nothing to tell of doubts.
+//! Writes captures in parts: most are captured by the answer to their first attempt, and have nothing to
+//! tell of doubts or caps.
 
 use rusqlite::{Connection, params};
 
 use super::{Prepared, Result};
 use crate::capture::books::{Change, Entry};
 use crate::capture::evidence::Refusal;
-use crate::capture::records::{Capture, CaptureProgress, NamedBy, ShipmentKey};
+use crate::capture::records::{Capped, Capture, CaptureProgress, NamedBy, ShipmentKey};
 use crate::capture::why::{LeftOpen, Since};
 use crate::clock::Timestamp;
 use crate::ids::AccountName;
@@ -31,11 +31,14 @@ const DOUBT: &str =
     "UPDATE OR ROLLBACK captures SET doubtful = ?2, failures = ?3, looks = ?4, doubt_since = ?5, is_pending = ?6,
      refused = ?7, terminal_seen_at = ?8, left_open = ?9, since = ?10, last_seen = ?11 WHERE capture_row = ?1";
 
+const CAPPED: &str = "UPDATE OR ROLLBACK captures SET capped = ?2, counted_at = ?3 WHERE capture_row = ?1";
+
 /// The statements for captures.
 pub(super) struct Captures<'a> {
     insert: Prepared<'a>,
     update: Prepared<'a>,
     doubt: Prepared<'a>,
+    capped: Prepared<'a>,
 }
 
 impl<'a> Captures<'a> {
@@ -44,6 +47,7 @@ impl<'a> Captures<'a> {
             insert: Prepared::new(connection, INSERT),
             update: Prepared::new(connection, UPDATE),
             doubt: Prepared::new(connection, DOUBT),
+            capped: Prepared::new(connection, CAPPED),
         }
     }
 
@@ -56,7 +60,16 @@ impl<'a> Captures<'a> {
         }
         let nothing = CaptureProgress::default();
         let before = entry.before.as_ref().map_or(&nothing, |before| &before.progress);
-        if Doubt::of(before) == Doubt::of(&capture.progress) { Ok(()) } else { self.write_doubt(capture) }
+        if Doubt::of(before) != Doubt::of(&capture.progress) {
+            self.write_doubt(capture)?;
+        }
+        let before = entry.before.as_ref().map_or((None, None), |before| (before.capped, before.counted_at));
+        if before == (capture.capped, capture.counted_at) { Ok(()) } else { self.write_capped(capture) }
+    }
+
+    fn write_capped(&mut self, capture: &Capture) -> Result<()> {
+        let columns = params![capture.key.row(), capture.capped.map(Capped::as_str), at(capture.counted_at)];
+        self.capped.get()?.execute(columns).map(drop)
     }
 
     fn write(&mut self, capture: &Capture, account: &AccountName, is_new: bool) -> Result<()> {
