@@ -13,6 +13,7 @@ mod bad_input;
 mod broker;
 mod by_hand;
 mod canary;
+mod caps;
 mod clocks;
 mod companions;
 mod contract;

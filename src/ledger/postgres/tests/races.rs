@@ -3,6 +3,7 @@
 use std::sync::Barrier;
 
 use super::*;
+use crate::capture::policy::Caps;
 
 const ROUNDS: usize = 60;
 
@@ -113,4 +114,42 @@ fn numbers_are_taken_in_blocks_and_a_large_group_gets_enough() {
         }
     }
     assert_eq!(count(&address, "SELECT count(*) FROM shipments WHERE state = 'settled'"), 2 * 3 * 700);
+}
+
+/// Two workers begin captures of one account whose cap lets some of them through: it is used to the last unit,
+/// and not once more. The first group of each finds nothing that was counted.
+#[test]
+fn two_workers_never_use_the_same_room_of_a_cap() {
+    let (address, clock) = (database(), ManualClock::new());
+    let mut rules = policy();
+    let caps = Caps { hour: Some(gel(10_000)), ..Caps::none(currency("GEL")) };
+    rules.accounts.get_mut(&account(OFTEN)).expect("configured").caps = vec![caps];
+    let open = || {
+        let opened = PostgresLedger::open(&address, options(), environment(rules.clone(), &clock));
+        runtime().block_on(opened).expect("the server is there")
+    };
+    let (workers, barrier) = ([open(), open()], Barrier::new(2));
+    let work = |number: usize| {
+        let (ledger, barrier) = (&workers[number], &barrier);
+        move || {
+            let sent = (0..ROUNDS).map(|round| {
+                barrier.wait();
+                let some = (0..3).map(|n| accept(&format!("o{number}-{round}-{n}"), "0.70")).collect();
+                let replies = execute(ledger, some).replies.into_iter().map(|reply| reply.expect("decided"));
+                replies.filter(|reply| reply.ticket.is_some()).count()
+            });
+            sent.sum::<usize>()
+        }
+    };
+    let sent: usize = std::thread::scope(|scope| {
+        let running = [scope.spawn(work(0)), scope.spawn(work(1))];
+        running.map(|thread| thread.join().expect("it works")).iter().sum()
+    });
+    assert_eq!(sent, 142, "142 times 0.70 of 100.00");
+    assert_eq!(count(&address, "SELECT count(*) FROM captures WHERE state = 'sending'"), 142);
+    let held = i64::try_from(ROUNDS * 6).expect("few") - 142;
+    assert_eq!(count(&address, "SELECT sum(held) FROM authorizations"), held);
+    assert_eq!(sql(&address, "SELECT hour FROM cap_usage").expect("one"), [format!("[[30000000,{}]]", 142 * 70)]);
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_eq!(count(&address, deadlocks), 0);
 }
