@@ -412,6 +412,51 @@ fn a_secret_in_a_file_can_be_read_anew_and_no_other() {
 }
 
 #[test]
+fn caps_that_contradict_each_other_are_refused() {
+    for (caps, expected) in [
+        ("cap_per_hour = \"5000.00\"", "accounts.flitt-ge.cap_per_hour: must be an amount with its currency"),
+        ("cap_per_hour = [\"1 EUR\", \"2 EUR\"]", "several as a list, each in another currency"),
+        ("cap_per_day = \"0.00 EUR\"", "accounts.flitt-ge.cap_per_day: must be an amount with its currency"),
+        ("cap_per_day = \"0.5 JPY\"", "no more decimals than the currency has"),
+        (
+            "cap_per_capture = \"2 EUR\"\ncap_per_hour = [\"3 GEL\", \"1.99 EUR\"]",
+            "accounts.flitt-ge.cap_per_capture: must not be larger than cap_per_hour, in EUR",
+        ),
+        (
+            "cap_per_hour = \"2 EUR\"\ncap_per_day = \"1 EUR\"",
+            "accounts.flitt-ge.cap_per_hour: must not be larger than cap_per_day, in EUR",
+        ),
+        (
+            "cap_per_capture = \"2 EUR\"\ncap_per_day = \"1 EUR\"",
+            "accounts.flitt-ge.cap_per_capture: must not be larger than cap_per_day, in EUR",
+        ),
+    ] {
+        let text = problems(&ACCOUNTS.replacen("merchant_id", &format!("{caps}\nmerchant_id"), 1), &[]);
+        assert!(text.contains(expected), "expected: {expected}\nfound: {text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn caps_are_money_of_a_currency_each() {
+    let caps = "cap_per_capture = \"500.00 GEL\"\ncap_per_hour = [\"500.00 GEL\", \"60000 JPY\"]\nmerchant_id";
+    let day = [("HOLDFAST_ACCOUNTS__FLITT_GE__CAP_PER_DAY", "1000 GEL, 60000 JPY")];
+    let settings = load(&ACCOUNTS.replacen("merchant_id", caps, 1), &day);
+    let name = AccountName::parse("flitt-ge").unwrap();
+    let account = &settings.policy.accounts[&name];
+    let told: Vec<String> = account.caps.iter().map(|caps| format!("{caps:?}")).collect();
+    assert_eq!(
+        told,
+        [
+            "Caps { currency: GEL, capture: Some(500.00 GEL), hour: Some(500.00 GEL), day: Some(1000.00 GEL) }",
+            "Caps { currency: JPY, capture: None, hour: Some(60000 JPY), day: Some(60000 JPY) }",
+        ]
+    );
+    assert!(account.is_counted());
+    assert_eq!(settings.policy.counted(), [name]);
+}
+
+#[test]
 fn a_rate_is_calls_in_a_span() {
     let rate = |text: &str| {
         let line = format!("rate_limit = \"{text}\"\nconcurrency = 2\nmerchant_id");

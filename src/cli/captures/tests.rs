@@ -171,7 +171,17 @@ fn what_is_planned_says_why_it_was_not_sent() {
              credentials; it was to be sent again at 2026-11-20 09:08:01 (21m ago): is a worker running?",
         ),
         (
-            change("attempts = 0, since = NULL, due_at = NULL"),
+            change("capped = 'hour', last_seen = 'none of it is left'"),
+            "held_by_cap_per_hour: a cap of its account holds it, and it has not failed: none of it is left; it was to be \
+             looked at again at 2026-11-20 09:08:01 (21m ago): is a worker running?",
+        ),
+        (
+            change("capped = 'capture'"),
+            "held_by_cap_per_capture: a cap of its account holds it, and it has not failed: none of it is left; it was \
+             to be looked at again at 2026-11-20 09:08:01 (21m ago): is a worker running?",
+        ),
+        (
+            change("capped = NULL, attempts = 0, since = NULL, due_at = NULL"),
             "ready: it has not been sent yet; it is sent as soon as there is a permit for its account",
         ),
         (
