@@ -147,9 +147,9 @@ fn filled(path: &Path, size: usize) -> anyhow::Result<SqliteLedger> {
         "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1)
          INSERT INTO authorizations (authorization_row, account, reference, order_row, currency, authorized,
            is_amount_known, captured, reserved, excess, expires_at, expiry_is_derived, planned, in_flight, waiting, waiting_amount, single, reads,
-           epoch, watch_at, lead_at)
+           epoch, unresolved, held, watch_at, lead_at)
          SELECT 2 * i + 2, 'flex-' || (1 + i % 3), 'watched-' || i, 2 * i + 1, 'EUR', 10000, 1, 0, 0, 0,
-           ?2 + i, 0, 0, 0, 0, 0, 'free', 0, 0, ?2 + i - ?3, ?2 + i - ?3 FROM n",
+           ?2 + i, 0, 0, 0, 0, 0, 'free', 0, 0, 0, 0, ?2 + i - ?3, ?2 + i - ?3 FROM n",
         params![
             i64::try_from(size)?,
             now.timestamp_micros() + micros(Duration::from_hours(7 * 24))?,

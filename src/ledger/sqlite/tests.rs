@@ -53,12 +53,13 @@ async fn the_file_itself_refuses_what_must_never_be() {
             "S12",
             "INSERT INTO captures SELECT 99, x'01', authorization_row, order_row, shipment_row, NULL, NULL, kind, \
           generation, 0, 'planned', 1, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-          account, 0 \
+          account, 0, NULL, NULL \
           FROM captures LIMIT 1",
             "CHECK",
         ),
         ("S6", "UPDATE captures SET state = 'failed' WHERE state = 'captured'", "the outcome of a capture stands"),
         ("S6", "UPDATE captures SET state = 'planned', is_open = 1 WHERE state = 'captured'", "stands"),
+        ("C1", "UPDATE authorizations SET held = planned + 1", "CHECK"),
         ("S6", "UPDATE captures SET is_open = 0 WHERE state = 'sending'", "CHECK"),
         ("S6", "UPDATE shipments SET state = 'covered' WHERE state = 'settled'", "the outcome of a shipment stands"),
         (

@@ -23,11 +23,12 @@ fn the_database_itself_refuses_what_must_never_be() {
             "S12",
             "INSERT INTO captures SELECT 99, '\\x01', authorization_row, order_row, shipment_row, NULL, NULL, kind,
              generation, 0, 'planned', 1, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL,
-             NULL, NULL, NULL, NULL, NULL, account, 0 FROM captures LIMIT 1",
+             NULL, NULL, NULL, NULL, NULL, account, 0, NULL, NULL FROM captures LIMIT 1",
             "check constraint",
         ),
         ("S6", "UPDATE captures SET state = 'failed' WHERE state = 'captured'", "the outcome of a capture stands"),
         ("S6", "UPDATE captures SET state = 'planned', is_open = 1 WHERE state = 'captured'", "stands"),
+        ("C1", "UPDATE authorizations SET held = planned + 1", "check constraint"),
         ("S6", "UPDATE captures SET is_open = 0 WHERE state = 'sending'", "check constraint"),
         ("S6", "UPDATE shipments SET state = 'covered' WHERE state = 'settled'", "the outcome of a shipment stands"),
         (
