@@ -343,10 +343,7 @@ impl Books {
     /// # Panics
     /// When no such step exists: terminal states absorb.
     pub fn move_capture(&mut self, key: CaptureKey, next: CaptureState) {
-        if self.capture(key).is_held() {
-            self.capture_mut(key).progress.last_seen = None;
-            self.set_capped(key, None);
-        }
+        self.let_go(key);
         if matches!(next, CaptureState::Planned | CaptureState::Failed) {
             self.take_back(key);
         }

@@ -38,7 +38,10 @@ pub(super) fn hold(books: &mut Books, capture: CaptureKey, context: Context<'_>)
         let account = account.clone();
         books.usage_mut(&account, currency).come_to(context.now.wall);
     }
-    let Hold { by, words, room_at } = find(books, capture, policy, context)?;
+    let Some(Hold { by, words, room_at }) = find(books, capture, policy, context) else {
+        books.let_go(capture);
+        return None;
+    };
     // A raised cap and room that others give back are found before it comes by itself.
     let look_at = clock::after(context.now.wall, context.policy.awaiting_check);
     let is_new = books.capture(capture).capped != Some(by);

@@ -70,7 +70,7 @@ impl LetThrough {
             let Some(cap) = caps.of(window) else { continue };
             let length = window.length().saturating_sub(clock.error);
             let is_in = |other: &&Capture| {
-                let is_recent = self.when(other).is_some_and(|then| then <= at && at - then < length);
+                let is_recent = self.when(other).and_then(|then| at.checked_sub(then)).is_some_and(|ago| ago < length);
                 is_recent && account(other) == account(capture) && other.amount.currency() == currency
             };
             let sum: i64 = tables.captures.values().filter(is_in).map(|other| other.amount.minor()).sum();

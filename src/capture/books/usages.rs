@@ -82,6 +82,14 @@ impl Books {
         }
     }
 
+    /// No cap holds it any more.
+    pub fn let_go(&mut self, key: CaptureKey) {
+        if self.capture(key).is_held() {
+            self.capture_mut(key).progress.last_seen = None;
+            self.set_capped(key, None);
+        }
+    }
+
     /// Holds a planned capture, releases it or lets it go, and counts it where its authorization counts.
     pub fn set_capped(&mut self, key: CaptureKey, capped: Option<Capped>) {
         let capture = self.capture_mut(key);

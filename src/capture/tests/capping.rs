@@ -1,7 +1,7 @@
 //! Caps of an account: what they let through, what they hold, and how a capture that is held goes on or ends.
 
 use crate::capture::books::{Books, HistoryNote};
-use crate::capture::decide::{Command, Due, Evidence, Intervention, Note, Operator, Reply};
+use crate::capture::decide::{Closing, Command, Due, Evidence, Intervention, Note, Operator, Reply, Settle};
 use crate::capture::event::{EventContent, FailureReason, ResolvedBy};
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, DoubtKind, ProviderBalance, RefusalReason,
@@ -266,7 +266,7 @@ fn an_end_without_its_turn_taken_is_handed_on() {
         let key = world.capture_of("a").key;
         let Asked::Send { epoch, .. } = asked(first.ticket.as_ref().expect("sent")) else { panic!() };
         let evidence = Evidence::Answer(captured(Some(gel(5_000))));
-        let settle = crate::capture::decide::Settle { capture: key, epoch, evidence, start: false };
+        let settle = Settle { capture: key, epoch, evidence, start: false };
         world.tell(Command::Settle(Box::new(settle))).ready.expect("b is ready, and waits for a permit")
     };
     // Before it has one, others take its room.
@@ -277,6 +277,25 @@ fn an_end_without_its_turn_taken_is_handed_on() {
     assert_eq!(held_by(&world, "b"), Some(Capped::Hour));
     let Asked::Send { amount, .. } = asked(reply.ticket.as_ref().expect("c goes in its place")) else { panic!() };
     assert_eq!(amount, gel(100));
+}
+
+#[test]
+fn what_has_room_again_and_no_permit_is_held_no_longer() {
+    let mut world = World::with(capped());
+    let first = send(&mut world, "a", "50.00");
+    capture(&mut world, "b", "50.00");
+    world.accept(draft("o-b", "c").amount("1.00"));
+    assert_eq!(held_by(&world, "c"), Some(Capped::Hour));
+    world.answer(first.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    world.clock.advance(HOUR);
+    // Something else of its authorization comes to its end, without a permit for the next.
+    let other = world.accept(draft("o-b", "d").amount("0.50"));
+    let Asked::Send { capture, epoch, .. } = asked(other.ticket.as_ref().expect("sent")) else { panic!() };
+    let evidence = Evidence::Answer(captured(Some(gel(50))));
+    let settle = Settle { capture, epoch, evidence, start: false };
+    let reply = world.tell(Command::Settle(Box::new(settle)));
+    assert!(matches!(reply.ready.map(|ready| ready.due), Some(Due::Capture(c)) if c == world.capture_of("c").key));
+    assert_eq!((held_by(&world, "c"), state(&world, "c")), (None, CaptureState::Planned));
 }
 
 #[test]
@@ -363,7 +382,7 @@ fn an_unresolved_capture_goes_on_counting() {
     let doubtful = send(&mut world, "a", "50.00");
     world.answer(doubtful.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
     let capture = world.capture_of("a");
-    let closing = crate::capture::decide::Closing::Unresolved;
+    let closing = Closing::Unresolved;
     let what = Intervention::Close { capture: capture.key, id: capture.id, closing };
     let by = Operator { by: "olga".to_owned(), why: "nobody knows".to_owned(), what };
     world.tell(Command::Operator(Box::new(by)));
