@@ -168,6 +168,19 @@ async fn accounts_that_do_not_work_or_must_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_an_account_captures_without_a_person() {
+    let watched = Watched::new().await;
+    let worker = watched.worker(&[("HOLDFAST_ACCOUNTS__FLEX__CAP_PER_CAPTURE", "4.99 USD")]).await;
+    let order = watched.orders("large", Account::Flex, 1);
+    watched.ship(&order).await;
+    watched.prometheus.fires("HoldfastAccountCapped", Account::Flex.name()).await;
+    watched.holdfast(&["captures", "release", &order[0].id, "--reason", "it is right", "--yes"]).await;
+    watched.world.outcomes(1).await;
+    watched.prometheus.is_silent().await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn money_that_is_in_doubt_about_to_be_lost_or_somebody_elses() {
     let watched = Watched::new().await;
     let (world, prometheus) = (&watched.world, &watched.prometheus);
