@@ -79,8 +79,7 @@ pub(super) struct Outgoing<'a, D> {
     time: Instant,
     /// Always `application/json`.
     datacontenttype: &'static str,
-    /// W3C trace context: of its publishing where the worker is traced, else of the message that caused it
-    /// (CloudEvents distributed tracing extension).
+    /// W3C trace context of its publishing or of the message that caused it (CloudEvents distributed tracing extension).
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
     /// What happened, in full.

@@ -61,6 +61,21 @@ fn replayed(reply: &Reply) -> (Option<i64>, usize) {
     (amount.map(crate::money::Money::minor), *shipments)
 }
 
+#[test]
+fn what_follows_from_a_replay_belongs_to_its_trace() {
+    let mut world = World::new();
+    declined(&mut world);
+    let letter = world.letter_of("s1", 0).id;
+    let traceparent = Some("of the replay".to_owned());
+    let replay = Replay { letter, job: JOB, message: None, traceparent: traceparent.clone() };
+    let reply = world.tell(Command::Replay(Box::new(replay)));
+    let ticket = begin(&mut world, reply);
+    assert_eq!(ticket.as_ref().expect("it is sent again").traces, ["of the replay"]);
+    world.answer(ticket, captured(Some(gel(2_000))));
+    let [event] = &world.news()[..] else { panic!("one event") };
+    assert_eq!(event.traceparent, traceparent);
+}
+
 /// A shipment of 20.00 on an account that captures often, which its provider has declined.
 fn declined(world: &mut World) {
     let reply = world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)));

@@ -58,6 +58,22 @@ fn reasons(world: &mut World) -> Vec<FailureReason> {
     world.news().into_iter().filter_map(reason).collect()
 }
 
+/// The call for several shipments names the trace of each message, the latest last.
+#[test]
+fn a_call_names_the_traces_of_what_it_is_for() {
+    let mut world = World::new();
+    let traced = |draft: Draft, traceparent: &str| {
+        let mut arrival = draft.arrival();
+        arrival.raw.traceparent = Some(traceparent.to_owned());
+        Command::Accept(Box::new(arrival))
+    };
+    world.receive(traced(first(), "of s1"));
+    let read = world.receive(traced(second(), "of s2")).ticket;
+    assert_eq!(read.as_ref().expect("complete: read").traces, ["of s1", "of s2"]);
+    let frozen = world.show(read, seen(view(11_900)));
+    assert_eq!(frozen.ticket.expect("it is captured").traces, ["of s1", "of s2"]);
+}
+
 #[test]
 fn a_complete_order_is_read_and_captured_once_with_an_event_for_each_shipment() {
     let mut world = World::new();
