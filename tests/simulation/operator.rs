@@ -21,8 +21,10 @@ impl World {
         }
         let captures: Vec<Capture> = self.ledger.tables().captures.values().cloned().collect();
         let held: Vec<&Capture> = captures.iter().filter(|capture| capture.is_held()).collect();
-        if let Some(capture) = held.get(self.rng.random_range(0..held.len().max(4)))
+        // Where nothing is held, chance is not asked: a world without caps is as it was.
+        if !held.is_empty()
             && self.may(Fault::Released)
+            && let Some(capture) = held.get(self.rng.random_range(0..held.len().max(4)))
         {
             self.fault(Fault::Released, "held");
             return self.by_hand(Intervention::Release { capture: capture.key, id: capture.id });
@@ -43,12 +45,15 @@ impl World {
         self.by_hand(Intervention::Look { capture: capture.key, id: capture.id })
     }
 
-    /// Somebody looks at what waits for an operator, and lets one through; `false` where there is none. What
+    /// Somebody looks at what waits for an operator, and lets one through now and then; `false` where not. What
     /// waits for time goes on by itself.
     pub fn release_one(&mut self) -> Result<bool, String> {
         let waits = |capture: &&Capture| matches!(capture.capped, Some(Capped::Capture | Capped::Currency));
         let held = self.ledger.tables().captures.values().find(waits).map(|capture| (capture.key, capture.id));
-        let Some((capture, id)) = held else { return Ok(false) };
+        let Some((capture, id)) = held.filter(|_| self.restoring.is_none()) else { return Ok(false) };
+        if !self.rng.random_ratio(1, 32) {
+            return Ok(false);
+        }
         self.by_hand(Intervention::Release { capture, id }).map(|()| true)
     }
 

@@ -228,7 +228,7 @@ impl World {
             self.replay_some()?;
             return Ok(true);
         }
-        if self.restoring.is_none() && self.rng.random_ratio(1, 32) && self.release_one()? {
+        if self.release_one()? {
             return Ok(true);
         }
         self.wait()
