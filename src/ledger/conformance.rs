@@ -1116,8 +1116,13 @@ impl Beside {
     /// Executes a group on all of them. What they reply, and what they publish, is the same.
     fn execute(&mut self, commands: &[Command]) {
         let memory = self.memory.execute(commands.to_vec());
+        // Which messages' traces a ticket names depends on what is loaded.
+        let word = |reply: &Reply| {
+            let ticket = reply.ticket.clone().map(|ticket| Ticket { traces: Vec::new(), ..ticket });
+            format!("{:?}", Reply { ticket, ..reply.clone() })
+        };
         let words = |executed: &Executed| -> Vec<Option<String>> {
-            executed.replies.iter().map(|reply| reply.as_ref().ok().map(|reply| format!("{reply:?}"))).collect()
+            executed.replies.iter().map(|reply| reply.as_ref().ok().map(word)).collect()
         };
         for other in &self.others {
             let executed = other.execute(commands.to_vec());

@@ -70,7 +70,9 @@ impl From<Trouble> for SessionError {
         match trouble {
             Trouble::Again(why) | Trouble::Twice(why) => Self::Busy(why),
             Trouble::Lost(why) => Self::Away(why),
-            Trouble::Refused(why) | Trouble::Fatal(LedgerError::Failed(why)) => Self::Postgres(why),
+            Trouble::Untrusted(why) | Trouble::Refused(why) | Trouble::Fatal(LedgerError::Failed(why)) => {
+                Self::Postgres(why)
+            }
             Trouble::Fatal(error) => Self::Postgres(error.to_string()),
         }
     }

@@ -164,9 +164,12 @@ impl PostgresLedger {
 fn cause(trouble: Trouble) -> String {
     match trouble {
         Trouble::Fatal(LedgerError::Failed(why)) => why,
-        Trouble::Again(_) | Trouble::Twice(_) | Trouble::Lost(_) | Trouble::Refused(_) | Trouble::Fatal(_) => {
-            trouble.words()
-        }
+        Trouble::Again(_)
+        | Trouble::Twice(_)
+        | Trouble::Lost(_)
+        | Trouble::Untrusted(_)
+        | Trouble::Refused(_)
+        | Trouble::Fatal(_) => trouble.words(),
     }
 }
 

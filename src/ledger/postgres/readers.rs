@@ -72,7 +72,9 @@ impl Readers {
                     Err(Trouble::Fatal(error)) => return Err(error),
                     Err(Trouble::Refused(why)) => return Err(LedgerError::Failed(why)),
                     // The writer says that the server is away.
-                    Err(trouble @ (Trouble::Again(_) | Trouble::Twice(_) | Trouble::Lost(_))) => {
+                    Err(
+                        trouble @ (Trouble::Again(_) | Trouble::Twice(_) | Trouble::Lost(_) | Trouble::Untrusted(_)),
+                    ) => {
                         tracing::debug!("a question to PostgreSQL is asked again: {}", trouble.words());
                     }
                 }

@@ -281,7 +281,9 @@ impl Link {
             Ok(()) => Ok(()),
             Err(Trouble::Fatal(error)) => Err(error),
             // With the connection, the transaction is gone.
-            Err(Trouble::Again(_) | Trouble::Twice(_) | Trouble::Lost(_) | Trouble::Refused(_)) => {
+            Err(
+                Trouble::Again(_) | Trouble::Twice(_) | Trouble::Lost(_) | Trouble::Untrusted(_) | Trouble::Refused(_),
+            ) => {
                 self.session = None;
                 Ok(())
             }
@@ -304,7 +306,7 @@ impl Link {
                 tokio::time::sleep(jittered(RACE_PAUSE)).await;
                 StoreError::Again
             }
-            Trouble::Lost(why) => {
+            Trouble::Lost(why) | Trouble::Untrusted(why) => {
                 self.session = None;
                 self.is_begun = false;
                 match self.wait_for_the_server(&why).await {

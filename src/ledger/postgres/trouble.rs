@@ -25,6 +25,9 @@ pub(in crate::ledger) enum Trouble {
     Twice(String),
     /// The connection, or the server for now.
     Lost(String),
+    /// One side does not believe the other's certificate, or there is no TLS. When a ledger is opened it is a
+    /// setting that is wrong; whoever is at work waits until the certificate is renewed.
+    Untrusted(String),
     /// A constraint refused a change: a fault of one command.
     Refused(String),
     /// Nothing that passes.
@@ -39,12 +42,11 @@ impl From<tokio_postgres::Error> for Trouble {
                 let kind = source.downcast_ref::<io::Error>().map(io::Error::kind);
                 kind.is_none_or(|kind| matches!(kind, io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
             });
-            // A certificate that has expired is renewed at the server: whoever is at work waits for that too.
             let said = error.to_string();
-            let is_connecting = ["error connecting", "error performing TLS handshake"]
-                .iter()
-                .any(|beginning| said.starts_with(beginning))
-                || said.contains("timeout");
+            if said.starts_with("error performing TLS handshake") {
+                return Self::Untrusted(text);
+            }
+            let is_connecting = said.starts_with("error connecting") || said.contains("timeout");
             return if is_ours && !is_connecting { Self::fatal(text) } else { Self::Lost(text) };
         };
         if *code == SqlState::UNIQUE_VIOLATION {
@@ -78,7 +80,9 @@ impl Trouble {
     /// In words.
     pub(in crate::ledger) fn words(&self) -> String {
         match self {
-            Self::Again(why) | Self::Twice(why) | Self::Lost(why) | Self::Refused(why) => why.clone(),
+            Self::Again(why) | Self::Twice(why) | Self::Lost(why) | Self::Untrusted(why) | Self::Refused(why) => {
+                why.clone()
+            }
             Self::Fatal(error) => error.to_string(),
         }
     }
