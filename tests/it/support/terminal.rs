@@ -37,7 +37,9 @@ impl Terminal {
         let config = world.config();
         let words = [env!("CARGO_BIN_EXE_holdfast"), "--config", config.to_str().unwrap()];
         let line: Vec<String> = words.iter().chain(arguments).map(|word| quoted(word)).collect();
-        let mut command = Command::new("script");
+        let mut command = Command::new("env");
+        // Whoever starts tests in the background may have SIGINT ignored, which is handed down; no terminal has.
+        command.args(["--default-signal=INT", "script"]);
         // Quiet, flushed after each write, with the exit code of the command, and no typescript.
         command.args(["-q", "-f", "-e", "-c", &format!("{before} {} {after}", line.join(" ")), "/dev/null"]);
         command.current_dir(config.parent().unwrap());
