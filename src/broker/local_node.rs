@@ -8,7 +8,7 @@
 use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -155,8 +155,7 @@ impl LocalNode {
         key: &str,
         clients_of: Option<&str>,
     ) -> Result<(), LocalNodeError> {
-        let dir = self.dir.clone();
-        let lost = |source| LocalNodeError::Io { dir: dir.clone(), source };
+        let lost = |source| LocalNodeError::Io { dir: self.dir.clone(), source };
         self.write_pair(certificate, key).map_err(lost)?;
         std::fs::write(self.dir.join("clients.pem"), clients_of.unwrap_or(certificate)).map_err(lost)?;
         let demand = clients_of.is_some();
@@ -176,17 +175,7 @@ impl LocalNode {
             if demand { "verify_peer" } else { "verify_none" },
         );
         std::fs::write(self.dir.join("rabbitmq.conf"), config).map_err(lost)?;
-        self.restart().await?;
-        // It listens here a moment after the port without TLS answers.
-        let listens = || tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[3]));
-        let began = Instant::now();
-        while let Err(source) = listens().await {
-            if began.elapsed() > START_LIMIT {
-                return Err(lost(source));
-            }
-            tokio::time::sleep(PROBE_PAUSE).await;
-        }
-        Ok(())
+        self.restart().await
     }
 
     /// Has it serve TLS with another certificate and key from the next connection on.
@@ -310,10 +299,16 @@ impl LocalNode {
         command
     }
 
+    /// The port of TLS, where it serves that, listens a moment after the other one answers.
+    async fn is_up(&self) -> bool {
+        let serves_tls = self.dir.join("server.pem").exists();
+        answers(self.ports[0]).await && (!serves_tls || connect(self.ports[3]).await.is_ok())
+    }
+
     async fn wait_until_up(&mut self) -> Result<(), LocalNodeError> {
         let began = Instant::now();
         loop {
-            if tokio::time::timeout(PROBE_LIMIT, answers(self.ports[0])).await.is_ok_and(|up| up) {
+            if tokio::time::timeout(PROBE_LIMIT, self.is_up()).await.is_ok_and(|up| up) {
                 return Ok(());
             }
             let log = std::fs::read_to_string(self.dir.join("out.log")).unwrap_or_default();
@@ -394,10 +389,14 @@ fn free_ports() -> std::io::Result<[u16; 4]> {
     Ok(ports)
 }
 
+async fn connect(port: u16) -> std::io::Result<tokio::net::TcpStream> {
+    tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await
+}
+
 /// Does a broker answer the protocol header with a method frame?
 async fn answers(port: u16) -> bool {
     let greeting = async {
-        let mut socket = tokio::net::TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+        let mut socket = connect(port).await?;
         socket.write_all(b"AMQP\0\0\x09\x01").await?;
         socket.read_u8().await
     };

@@ -232,9 +232,8 @@ pub(super) fn hand_on(books: &mut Books, authorization: AuthorizationKey, start:
 /// Writes the attempt before its request: number, epoch, and until when it may be sent (T2).
 pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> Reply {
     let record = books.capture(capture);
-    let authorization = books.authorization(record.authorization);
-    let (account, reference) = (authorization.account.clone(), authorization.reference.clone());
-    let window = context.policy.accounts.get(&account).and_then(|account| account.resend_window);
+    let account = &books.authorization(record.authorization).account;
+    let window = context.policy.accounts.get(account).and_then(|account| account.resend_window);
     let now = context.now.wall;
     let window_from = record.progress.window_from.unwrap_or(context.now);
     let left = context.policy.send_within.min(window::left(Some(window_from), window, context.now));
@@ -250,8 +249,6 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
     progress.refused = None;
     progress.window_from = Some(window_from);
     progress.send_by = Some(progress.send_by.map_or(send_by, |before| before.max(send_by)));
-    let traces = books.traces_of(&books.shipments_of(capture));
-    let record = books.capture(capture);
     let left = if mutant::on(Mutant::NoSendDeadline) { Duration::MAX } else { left };
     let call = Call::Send {
         capture,
@@ -261,20 +258,25 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
         epoch: record.progress.epoch,
         send_by: context.now.boot.plus(left),
     };
-    Reply { ticket: Some(Ticket { account, reference, call, traces }), ..Reply::nothing(Note::Begun) }
+    Reply { ticket: Some(ticket(books, capture, call)), ..Reply::nothing(Note::Begun) }
 }
 
 /// Begins a look at a capture in doubt.
 pub(super) fn look(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> Reply {
-    let authorization = books.authorization(books.capture(capture).authorization);
-    let (account, reference) = (authorization.account.clone(), authorization.reference.clone());
+    let no_answer_after = no_answer_after(&books.authorization(books.capture(capture).authorization).account, context);
     let record = books.capture_mut(capture);
     record.progress.epoch += 1;
     // Should the answer never come, the watch finds the capture again.
-    record.due_at = Some(clock::after(context.now.wall, no_answer_after(&account, context)));
+    record.due_at = Some(clock::after(context.now.wall, no_answer_after));
     let call = Call::Look { capture, epoch: record.progress.epoch };
-    let traces = books.traces_of(&books.shipments_of(capture));
-    Reply { ticket: Some(Ticket { account, reference, call, traces }), ..Reply::nothing(Note::Looking) }
+    Reply { ticket: Some(ticket(books, capture, call)), ..Reply::nothing(Note::Looking) }
+}
+
+/// Asks for a call about a capture.
+pub(super) fn ticket(books: &Books, capture: CaptureKey, call: Call) -> Ticket {
+    let authorization = books.authorization(books.capture(capture).authorization);
+    let (account, reference) = (authorization.account.clone(), authorization.reference.clone());
+    Ticket { account, reference, call, traces: books.traces_of(&books.shipments_of(capture)) }
 }
 
 /// When a read that was begun will not be answered any more.

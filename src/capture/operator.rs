@@ -5,7 +5,7 @@
 
 use crate::capture::books::Books;
 use crate::capture::cap;
-use crate::capture::decide::{Call, Context, Note, Reply, Ticket};
+use crate::capture::decide::{Call, Context, Note, Reply};
 use crate::capture::due;
 use crate::capture::event::{OperatorNote, ResolvedBy};
 use crate::capture::foreign;
@@ -105,10 +105,8 @@ fn look(books: &mut Books, capture: CaptureKey, id: CaptureId, by: &OperatorNote
     }
     // Nothing waits for it: whatever it proves is booked, and nothing else follows from it.
     let call = Call::Look { capture, epoch: record.progress.epoch };
-    let authorization = books.authorization(record.authorization);
-    let (account, reference) = (authorization.account.clone(), authorization.reference.clone());
-    let traces = books.traces_of(&books.shipments_of(capture));
-    Reply { ticket: Some(Ticket { account, reference, call, traces }), ..Reply::nothing(Note::Looking) }.about(subject)
+    let ticket = due::ticket(books, capture, call);
+    Reply { ticket: Some(ticket), ..Reply::nothing(Note::Looking) }.about(subject)
 }
 
 fn may_not_look(books: &Books, capture: CaptureKey, context: Context<'_>) -> Option<&'static str> {

@@ -79,6 +79,16 @@ pub struct Usage {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally(pub Vec<(i64, i64)>);
 
+impl Tally {
+    /// Counts an amount in a slot, none after which is counted yet.
+    fn add(&mut self, slot: i64, more: i64) {
+        match self.0.last_mut() {
+            Some((last, minor)) if *last == slot => *minor = minor.saturating_add(more),
+            Some(_) | None => self.0.push((slot, more)),
+        }
+    }
+}
+
 impl Usage {
     /// Nothing yet.
     pub fn new(account: AccountName, currency: Currency) -> Self {
@@ -87,9 +97,7 @@ impl Usage {
 
     /// What counts in a window now.
     pub fn used(&self, window: Window, now: Timestamp) -> Money {
-        let from = window.slot(now) - SLOTS;
-        let counting = self.tally(window).0.iter().filter(|(slot, _)| *slot >= from);
-        let sum = counting.fold(0_i64, |sum, (_, minor)| sum.saturating_add(*minor));
+        let sum = self.counting(window, now).fold(0_i64, |sum, (_, minor)| sum.saturating_add(*minor));
         Money::from_minor(sum, self.currency).expect("what is counted is never less than nothing")
     }
 
@@ -101,8 +109,7 @@ impl Usage {
             return None;
         }
         let mut over = self.used(window, now).minor().saturating_add(least);
-        let from = window.slot(now) - SLOTS;
-        for (slot, minor) in self.tally(window).0.iter().filter(|(slot, _)| *slot >= from) {
+        for (slot, minor) in self.counting(window, now) {
             if over <= 0 {
                 break;
             }
@@ -118,11 +125,7 @@ impl Usage {
     pub fn count(&mut self, amount: Money, now: Timestamp) {
         self.come_to(now);
         for window in Window::ALL {
-            let (slot, tally) = (window.slot(now), self.tally_mut(window));
-            match tally.0.last_mut() {
-                Some((last, minor)) if *last == slot => *minor = minor.saturating_add(amount.minor()),
-                Some(_) | None => tally.0.push((slot, amount.minor())),
-            }
+            self.tally_mut(window).add(window.slot(now), amount.minor());
         }
     }
 
@@ -153,14 +156,16 @@ impl Usage {
             let ahead = tally.0.iter().filter(|(slot, _)| *slot > current);
             let ahead = ahead.fold(0_i64, |sum, (_, minor)| sum.saturating_add(*minor));
             tally.0.retain(|(slot, _)| (current - SLOTS..=current).contains(slot));
-            if ahead == 0 {
-                continue;
-            }
-            match tally.0.last_mut() {
-                Some((last, minor)) if *last == current => *minor = minor.saturating_add(ahead),
-                Some(_) | None => tally.0.push((current, ahead)),
+            if ahead > 0 {
+                tally.add(current, ahead);
             }
         }
+    }
+
+    /// The slots that are not over yet.
+    fn counting(&self, window: Window, now: Timestamp) -> impl Iterator<Item = &(i64, i64)> {
+        let from = window.slot(now) - SLOTS;
+        self.tally(window).0.iter().filter(move |(slot, _)| *slot >= from)
     }
 
     const fn tally(&self, window: Window) -> &Tally {

@@ -12,6 +12,7 @@ use crate::capture::decide::{Command, Reject};
 use crate::capture::notice::RawMessage;
 use crate::crash;
 use crate::dead_letter;
+use crate::settings::Broker;
 use crate::telemetry::metric;
 use crate::telemetry::trace::Span;
 use crate::worker::account::Permit;
@@ -27,18 +28,34 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts groups from the work queue.
 pub(super) struct WorkIntake {
-    pub(super) executor: Arc<Executor>,
-    pub(super) gate: Arc<Gate>,
+    executor: Arc<Executor>,
+    gate: Arc<Gate>,
     /// Where they come from.
-    pub(super) queue: String,
+    queue: String,
 }
 
 /// Collects what the broker gave up on.
 pub(super) struct DeadIntake {
-    pub(super) executor: Arc<Executor>,
-    pub(super) gate: Arc<Gate>,
+    executor: Arc<Executor>,
+    gate: Arc<Gate>,
     /// Where it comes from.
-    pub(super) queue: String,
+    queue: String,
+}
+
+impl WorkIntake {
+    /// From the work queue of this broker.
+    pub(super) fn new(executor: &Arc<Executor>, gate: &Arc<Gate>, broker: &Broker) -> Arc<Self> {
+        let (executor, gate) = (Arc::clone(executor), Arc::clone(gate));
+        Arc::new(Self { executor, gate, queue: broker.work_queue.clone() })
+    }
+}
+
+impl DeadIntake {
+    /// From the dead queue of this broker.
+    pub(super) fn new(executor: &Arc<Executor>, gate: &Arc<Gate>, broker: &Broker) -> Arc<Self> {
+        let (executor, gate) = (Arc::clone(executor), Arc::clone(gate));
+        Arc::new(Self { executor, gate, queue: broker.dead_queue.clone() })
+    }
 }
 
 impl Intake for WorkIntake {

@@ -114,10 +114,8 @@ impl Worker {
         };
         let (paused, is_paused) = watch::channel(false);
         let gate = Arc::new(Gate::new(settings.notices.clone()));
-        let (ours, theirs, queue) = (Arc::clone(&executor), Arc::clone(&gate), broker.work_queue.clone());
-        let work = Arc::new(WorkIntake { executor: ours, gate: theirs, queue });
-        let (ours, theirs, queue) = (Arc::clone(&executor), Arc::clone(&gate), broker.dead_queue.clone());
-        let dead = Arc::new(DeadIntake { executor: ours, gate: theirs, queue });
+        let work = WorkIntake::new(&executor, &gate, &broker);
+        let dead = DeadIntake::new(&executor, &gate, &broker);
         let work = Consumer::spawn(Arc::clone(&broker), Source::Work, work, is_paused.clone());
         let dead = Consumer::spawn(broker, Source::Dead, dead, is_paused);
         let watch = Watch {

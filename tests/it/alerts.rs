@@ -16,10 +16,12 @@ use holdfast::settings::Broker;
 use lapin::BasicProperties;
 use lapin::options::{BasicPublishOptions, QueueBindOptions};
 use lapin::types::FieldTable;
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{FallocateFlags, fallocate};
 use secrecy::ExposeSecret;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::overload::hundredths;
+use crate::restore;
 use crate::support::listener;
 use crate::support::order::{Account, Message, Order};
 use crate::support::prometheus::{Prometheus, RULES};
@@ -71,12 +73,6 @@ impl Watched {
 
     async fn ship(&self, orders: &[Order]) {
         self.world.publish(orders.iter().map(|order| order.shipped("s1", &[("l1", 1)]))).await;
-    }
-
-    /// Runs a command of ours, which has to be done.
-    async fn holdfast(&self, arguments: &[&str]) {
-        let (code, wrote, said) = self.world.holdfast(arguments).await;
-        assert_eq!(code, 0, "{arguments:?}: {wrote}{said}");
     }
 
     /// Changes the ledger while no worker runs.
@@ -153,13 +149,13 @@ async fn accounts_that_do_not_work_or_must_not() {
     prometheus.fires("HoldfastBreakerOpen", flex).await;
     prometheus.fires("HoldfastBreakerOpenForLong", flex).await;
     prometheus.fires("HoldfastClockSkew", flitt).await;
-    watched.holdfast(&["accounts", "pause", flitt, "--reason", "they asked us to"]).await;
+    watched.world.runs(0, &["accounts", "pause", flitt, "--reason", "they asked us to"]).await;
     prometheus.fires("HoldfastAccountPaused", flitt).await;
 
     world.faults(Vec::new());
     world.give_secret(Account::Fondy, Account::Fondy.secret());
     worker.hang_up();
-    watched.holdfast(&["accounts", "resume", flitt, "--reason", "they are back"]).await;
+    watched.world.runs(0, &["accounts", "resume", flitt, "--reason", "they are back"]).await;
     watched.ship(&watched.orders("later", Account::Flitt, 6)).await;
     world.outcomes(20).await;
     prometheus.is_silent().await;
@@ -174,7 +170,7 @@ async fn more_than_an_account_captures_without_a_person() {
     let order = watched.orders("large", Account::Flex, 1);
     watched.ship(&order).await;
     watched.prometheus.fires("HoldfastAccountCapped", Account::Flex.name()).await;
-    watched.holdfast(&["captures", "release", &order[0].id, "--reason", "it is right", "--yes"]).await;
+    watched.world.runs(0, &["captures", "release", &order[0].id, "--reason", "it is right", "--yes"]).await;
     watched.world.outcomes(1).await;
     watched.prometheus.is_silent().await;
     worker.stop().await;
@@ -202,9 +198,9 @@ async fn money_that_is_in_doubt_about_to_be_lost_or_somebody_elses() {
     // Somebody closes it, and the provider knew it all the time.
     let capture = format!("{}/s1", doubted[0].id);
     world.faults(Vec::new());
-    watched.holdfast(&["captures", "close", &capture, "--unresolved", "--reason", "ticket 4711", "--yes"]).await;
+    watched.world.runs(0, &["captures", "close", &capture, "--unresolved", "--reason", "ticket 4711", "--yes"]).await;
     prometheus.ends(&["HoldfastInDoubt", "HoldfastInDoubtForLong"]).await;
-    watched.holdfast(&["captures", "look", &capture]).await;
+    watched.world.runs(0, &["captures", "look", &capture]).await;
     prometheus.fires("HoldfastCorrected", flex).await;
     worker.kill9().await;
     let mut worker = watched.worker(&[]).await;
@@ -228,7 +224,7 @@ async fn money_that_is_in_doubt_about_to_be_lost_or_somebody_elses() {
     world.publish([shared.shipped("s2", &[("l1", 1)])]).await;
     prometheus.fires("HoldfastAuthorizationHalted", flex).await;
     let resume = ["authorizations", "resume", &shared.reference, "--reason", "ticket 4712", "--yes"];
-    watched.holdfast(&resume).await;
+    watched.world.runs(0, &resume).await;
     prometheus.is_silent().await;
     worker.metric_becomes("holdfast_open_captures", |open| open == 0.0).await;
     worker.stop().await;
@@ -246,7 +242,10 @@ async fn messages_that_contradict_wait_cannot_be_read_or_reach_nobody() {
     world.outcomes(1).await;
     world.publish([order.shipped("s1", &[("l1", 2)])]).await;
     prometheus.fires("HoldfastConflict", "").await;
-    watched.holdfast(&["dead-letters", "discard", "--order", "told-twice", "--reason", "their mistake", "--yes"]).await;
+    watched
+        .world
+        .runs(0, &["dead-letters", "discard", "--order", "told-twice", "--reason", "their mistake", "--yes"])
+        .await;
     prometheus.ends(&["HoldfastConflict"]).await;
 
     // Ten that nobody can read.
@@ -288,11 +287,11 @@ async fn a_broker_that_is_gone_or_full_and_workers_that_are_gone() {
 
     // It takes nothing more: its memory is full.
     let flex = Account::Flex.name();
-    watched.holdfast(&["accounts", "pause", flex, "--reason", "not yet"]).await;
+    watched.world.runs(0, &["accounts", "pause", flex, "--reason", "not yet"]).await;
     watched.ship(&watched.orders("full", Account::Flex, 3)).await;
     world.count_becomes("SELECT count(*) FROM captures WHERE state = 'planned'", 3).await;
     node.ctl(&["set_vm_memory_high_watermark", "0.0001"]).await.unwrap();
-    watched.holdfast(&["accounts", "resume", flex, "--reason", "now"]).await;
+    watched.world.runs(0, &["accounts", "resume", flex, "--reason", "now"]).await;
     prometheus.fires("HoldfastOutboxOld", "").await;
     node.ctl(&["set_vm_memory_high_watermark", "0.4"]).await.unwrap();
     world.outcomes(3).await;
@@ -381,11 +380,7 @@ async fn a_ledger_that_does_not_answer() {
 async fn more_than_a_worker_or_its_disk_can_carry() {
     let watched = Watched::new().await;
     let (world, prometheus) = (&watched.world, &watched.prometheus);
-    let hundredths = |of: u64| {
-        let disk = statvfs(world.directory()).unwrap();
-        disk.f_bavail * disk.f_frsize / 100 * of
-    };
-    let floor = hundredths(85).to_string();
+    let floor = hundredths(world.directory(), 85).to_string();
     let bounds = [("HOLDFAST_CAPTURE__DISK_FREE_MIN", floor.as_str()), ("HOLDFAST_CAPTURE__OPEN_MAX", "10")];
     let worker = watched.worker(&bounds).await;
 
@@ -399,7 +394,7 @@ async fn more_than_a_worker_or_its_disk_can_carry() {
     // Taken, and not written.
     let ballast = world.directory().join("ballast");
     let file = std::fs::File::create(&ballast).unwrap();
-    fallocate(&file, FallocateFlags::empty(), 0, hundredths(20)).unwrap();
+    fallocate(&file, FallocateFlags::empty(), 0, hundredths(world.directory(), 20)).unwrap();
     prometheus.fires("HoldfastDiskNearlyFull", "").await;
     drop(file);
     std::fs::remove_file(&ballast).unwrap();
@@ -415,13 +410,9 @@ async fn a_restore_that_cannot_read_its_provider() {
     let order = world.order("half", Account::Flex, &[("l1", 2, 1_000)]);
     world.publish([order.shipped("s1", &[("l1", 1)])]).await;
     world.outcomes(1).await;
-    let backup = world.directory().join("backup.db");
-    watched.holdfast(&["backup", backup.to_str().unwrap()]).await;
+    restore::back_up(world).await;
     worker.kill9().await;
-    for gone in ["holdfast.db-wal", "holdfast.db-shm"] {
-        let _ = std::fs::remove_file(world.directory().join(gone));
-    }
-    std::fs::copy(&backup, world.directory().join("holdfast.db")).unwrap();
+    restore::restore(world);
 
     world.faults(vec![Rule { operation: Operation::Lookup, ..Rule::new(down()) }]);
     let listen = [("HOLDFAST_HTTP__LISTEN", watched.address.as_str())];

@@ -20,13 +20,6 @@ fn capture_of(order: &Order, shipment: &str) -> String {
     format!("{}/{shipment}", order.id)
 }
 
-/// Runs a command that has to end so, and returns what it wrote.
-async fn runs(world: &World, code: i32, arguments: &[&str]) -> String {
-    let (ended, written, said) = world.holdfast(arguments).await;
-    assert_eq!(ended, code, "{arguments:?}: {written}{said}");
-    written + &said
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn foreign_money_halts_its_own_authorization_while_another_goes_on() {
     let world = World::new().await;
@@ -53,26 +46,26 @@ async fn foreign_money_halts_its_own_authorization_while_another_goes_on() {
     world.count_becomes("SELECT count(*) FROM captures WHERE state = 'planned' AND waits_turn = 1", 2).await;
     assert_eq!(world.books().find(&order.reference).unwrap().captured_minor, 2_500);
 
-    let listed = runs(&world, 0, &["authorizations", "list", "--halted", "--output", "json"]).await;
+    let listed = world.runs(0, &["authorizations", "list", "--halted", "--output", "json"]).await;
     let listing: Value = serde_json::from_str(&listed).unwrap();
     let [line] = listing["authorizations"].as_array().unwrap().as_slice() else { panic!("{listing}") };
     assert_eq!((&line["reference"], &line["captured_elsewhere"]), (&order.reference.as_str().into(), &"5.00".into()));
     assert_eq!((&line["provider_captured"], &line["provider_remaining"]), (&"25.00".into(), &"9.00".into()));
-    let shown = runs(&world, 0, &["authorizations", "show", &order.reference]).await;
+    let shown = world.runs(0, &["authorizations", "show", &order.reference]).await;
     assert!(shown.contains("halted: 5.00 USD was captured by somebody else"), "{shown}");
 
     let resume = |order: &Order| ["authorizations", "resume", order.reference.as_str()].map(ToOwned::to_owned);
     let reason = ["--reason".to_owned(), "by hand, ticket 4711".to_owned()];
     let asked: Vec<String> = resume(&other).into_iter().chain(reason.clone()).collect();
     let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
-    assert!(runs(&world, 1, &asked).await.contains("is not halted: there is nothing to resume"));
+    assert!(world.runs(1, &asked).await.contains("is not halted: there is nothing to resume"));
     let asked: Vec<String> = resume(&order).into_iter().chain(reason).collect();
     let mut asked: Vec<&str> = asked.iter().map(String::as_str).collect();
-    assert!(runs(&world, 2, &asked).await.contains("there is nobody to be asked"));
+    assert!(world.runs(2, &asked).await.contains("there is nobody to be asked"));
     assert_eq!(world.count(HALTED), 1);
     asked.push("--yes");
-    assert!(runs(&world, 0, &asked).await.contains("resumed: what fits is sent, the rest is refused"));
-    assert!(runs(&world, 1, &asked).await.contains("there is nothing to resume"));
+    assert!(world.runs(0, &asked).await.contains("resumed: what fits is sent, the rest is refused"));
+    assert!(world.runs(1, &asked).await.contains("there is nothing to resume"));
 
     // 9.00 are left: 10.00 do not fit, 4.00 do.
     let outcomes = world.outcomes(6).await;
@@ -97,7 +90,7 @@ async fn a_look_by_hand_finds_what_happened() {
         let worker = world.worker_with(&NO_LOOKS);
         world.publish([order.shipped("s1", &[("l1", 1)])]).await;
         world.count_becomes("SELECT count(*) FROM captures WHERE state = 'in_doubt'", 1).await;
-        let looked = runs(&world, 0, &["captures", "look", &capture_of(&order, "s1")]).await;
+        let looked = world.runs(0, &["captures", "look", &capture_of(&order, "s1")]).await;
         assert!(looked.contains("the provider says: "), "{looked}");
         assert!(looked.contains("it is captured: 19.99"), "{looked}");
         assert!(looked.contains("now: captured"), "{looked}");
@@ -105,16 +98,16 @@ async fn a_look_by_hand_finds_what_happened() {
         assert_eq!(outcomes[0].field("resolved_by"), "lookup");
         world.check_books().await;
         // A pause is a pause.
-        runs(&world, 0, &["accounts", "pause", account.name(), "--reason", "their incident"]).await;
-        let said = runs(&world, 1, &["captures", "look", &capture_of(&order, "s1")]).await;
+        world.runs(0, &["accounts", "pause", account.name(), "--reason", "their incident"]).await;
+        let said = world.runs(1, &["captures", "look", &capture_of(&order, "s1")]).await;
         assert!(said.contains("no call can be made for") && said.contains("it is paused"), "{said}");
-        runs(&world, 0, &["accounts", "resume", account.name(), "--reason", "it is over"]).await;
+        world.runs(0, &["accounts", "resume", account.name(), "--reason", "it is over"]).await;
         // What has ended is looked at, too; nothing follows.
-        let again = runs(&world, 0, &["captures", "look", outcomes[0].field("capture_id"), "--output", "json"]).await;
+        let again = world.runs(0, &["captures", "look", outcomes[0].field("capture_id"), "--output", "json"]).await;
         let looks: Value = serde_json::from_str(&again).unwrap();
         assert_eq!((&looks[0]["done"], &looks[0]["state"]), (&true.into(), &"captured".into()), "{looks}");
         worker.stop().await;
-        let said = runs(&world, 3, &["captures", "look", &capture_of(&order, "s1")]).await;
+        let said = world.runs(3, &["captures", "look", &capture_of(&order, "s1")]).await;
         assert!(said.contains("no worker runs on this ledger"), "{said}");
     }
 }
@@ -139,7 +132,7 @@ async fn a_capture_in_doubt_is_closed_by_hand_both_ways_and_a_correction_comes_l
         let world = &world;
         async move {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            runs(world, code, &arguments).await
+            world.runs(code, &arguments).await
         }
     };
     assert!(closing(close(&found, &["--captured", "pay-9"]), 2).await.contains("there is nobody to be asked"));
@@ -158,14 +151,14 @@ async fn a_capture_in_doubt_is_closed_by_hand_both_ways_and_a_correction_comes_l
     let said = closing(close(&lost, &["--unresolved", "--yes"]), 1).await;
     assert!(said.contains("has no capture in doubt: it is unresolved, and that stands"), "{said}");
 
-    let shown = runs(&world, 0, &["captures", "show", &capture_of(&lost, "s1"), "--output", "json"]).await;
+    let shown = world.runs(0, &["captures", "show", &capture_of(&lost, "s1"), "--output", "json"]).await;
     let story: Value = serde_json::from_str(&shown).unwrap();
     let history = story["captures"][0]["history"].as_array().unwrap();
     let closed = history.iter().find(|line| line["what"] == "closed").expect("who, why and when");
     assert_eq!(closed["detail"], "as unresolved, by olga: ticket 4711");
 
     // The provider knows it all the time.
-    let looked = runs(&world, 0, &["captures", "look", &capture_of(&lost, "s1")]).await;
+    let looked = world.runs(0, &["captures", "look", &capture_of(&lost, "s1")]).await;
     assert!(looked.contains("it was captured after all"), "{looked}");
     assert!(looked.contains("now: unresolved, and corrected: it was captured"), "{looked}");
     let corrected = world.events("capture.corrected", 1).await;

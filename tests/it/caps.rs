@@ -13,13 +13,6 @@ fn cap(amount: &'static str) -> [(&'static str, &'static str); 2] {
     [("HOLDFAST_ACCOUNTS__FLEX__CAP_PER_HOUR", amount), ("HOLDFAST_CAPTURE__AWAITING_CHECK", "1s")]
 }
 
-/// Runs a command that has to end so, and returns what it wrote.
-async fn runs(world: &World, code: i32, arguments: &[&str]) -> String {
-    let (ended, written, said) = world.holdfast(arguments).await;
-    assert_eq!(ended, code, "{arguments:?}: {written}{said}");
-    written + &said
-}
-
 /// Three orders of 10.00 each; a cap that lets two through.
 async fn third_is_held(world: &World) -> Order {
     let orders = ["capped-1", "capped-2", "capped-3"].map(|id| world.order(id, Account::Flex, &[("l1", 1, 1_000)]));
@@ -44,27 +37,27 @@ async fn what_exceeds_a_cap_is_held_with_an_alarm_until_an_operator_releases_it(
         worker.metric_becomes(ALARM, |value| value > 0.0).await;
         worker.metric_becomes("holdfast_capped{account=\"flex\"}", |value| value > 0.0).await;
 
-        let listed = runs(&world, 0, &["captures", "list", "--held", "--output", "json"]).await;
+        let listed = world.runs(0, &["captures", "list", "--held", "--output", "json"]).await;
         let listing: Value = serde_json::from_str(&listed).unwrap();
         let [line] = listing["shipments"].as_array().unwrap().as_slice() else { panic!("{listing}") };
         let told = ["order_id", "state", "held_by"].map(|field| line[field].as_str().unwrap().to_owned());
         assert_eq!(told, ["capped-3", "held", "hour"]);
-        let shown = runs(&world, 0, &["captures", "show", &third.id]).await;
+        let shown = world.runs(0, &["captures", "show", &third.id]).await;
         let why =
             "20.00 USD of the 25.00 USD that flex captures in an hour are used, it needs 10.00 USD; room at about";
         assert!(shown.contains(why), "{shown}");
 
         let mut asked = vec!["captures", "release", third.id.as_str(), "--reason", "the shop has confirmed it"];
-        assert!(runs(&world, 2, &asked).await.contains("there is nobody to be asked"));
+        assert!(world.runs(2, &asked).await.contains("there is nobody to be asked"));
         assert_eq!(world.count(HELD), 1);
         asked.push("--yes");
-        assert!(runs(&world, 0, &asked).await.contains("released: 10.00 USD is sent as soon as it can be"));
+        assert!(world.runs(0, &asked).await.contains("released: 10.00 USD is sent as soon as it can be"));
         let outcomes = world.outcomes(3).await;
         assert!(outcomes.iter().all(|event| event.kind == "capture.succeeded"), "{outcomes:?}");
         worker.metric_becomes(ALARM, |value| value == 0.0).await;
-        assert!(runs(&world, 1, &asked).await.contains("there is nothing to release"));
+        assert!(world.runs(1, &asked).await.contains("there is nothing to release"));
         assert_eq!(world.count("SELECT count(*) FROM requests WHERE what LIKE '%release_capture%'"), 1);
-        let shown = runs(&world, 0, &["captures", "show", &third.id]).await;
+        let shown = world.runs(0, &["captures", "show", &third.id]).await;
         assert!(shown.contains("released") && shown.contains("the shop has confirmed it"), "{shown}");
         world.check_books().await;
         worker.stop().await;

@@ -232,7 +232,7 @@ async fn says_that_it_waits(world: &World, worker: &mut Worker, published: u32) 
 }
 
 /// A part of what is free on the disk, in hundredths.
-fn hundredths(path: &Path, of: u64) -> u64 {
+pub fn hundredths(path: &Path, of: u64) -> u64 {
     let disk = statvfs(path).unwrap();
     disk.f_bavail * disk.f_frsize / 100 * of
 }

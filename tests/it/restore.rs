@@ -14,7 +14,7 @@ const NO_LOOKS: [(&str, &str); 1] = [("HOLDFAST_CAPTURE__LOOK_AFTER", "1h")];
 const OPEN: &str = "SELECT count(*) FROM captures WHERE is_open = 1";
 
 /// Puts the backup in the place of the ledger.
-fn restore(world: &World) {
+pub fn restore(world: &World) {
     let file = |name: &str| world.config().with_file_name(name);
     for gone in ["holdfast.db", "holdfast.db-wal", "holdfast.db-shm"] {
         let _ = std::fs::remove_file(file(gone));
@@ -22,7 +22,7 @@ fn restore(world: &World) {
     std::fs::copy(file("backup.db"), file("holdfast.db")).unwrap();
 }
 
-async fn back_up(world: &World) {
+pub async fn back_up(world: &World) {
     let to = world.config().with_file_name("backup.db");
     let (code, _, said) = world.holdfast(&["backup", to.to_str().unwrap()]).await;
     assert_eq!(code, 0, "{said}");

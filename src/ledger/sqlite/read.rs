@@ -183,7 +183,7 @@ pub(super) fn vitals(connection: &Connection) -> Result<Vitals> {
     };
     Ok(Vitals {
         open_captures: count("SELECT count(*) FROM captures WHERE is_open = 1")?,
-        in_doubt: in_doubt(connection)?,
+        in_doubt: by_account(connection, IN_DOUBT)?,
         oldest_doubt: earliest("SELECT min(doubt_since) AS at FROM captures WHERE is_open = 1 AND state = 'in_doubt'")?,
         earned_uncaptured: earned_uncaptured(connection)?,
         nearest_deadline: earliest(
@@ -202,16 +202,22 @@ pub(super) fn vitals(connection: &Connection) -> Result<Vitals> {
         outbox_pending: count("SELECT count(*) FROM outbox WHERE published_at IS NULL")?,
         outbox_oldest: earliest("SELECT min(written_at) AS at FROM outbox WHERE published_at IS NULL")?,
         dead_letters: dead_letters(connection)?,
-        halted: halted(connection)?,
-        held: held(connection)?,
+        halted: by_account(connection, HALTED)?,
+        held: by_account(connection, HELD)?,
     })
 }
 
-fn in_doubt(connection: &Connection) -> Result<Vec<(AccountName, u64)>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT a.account, count(*) FROM captures c JOIN authorizations a USING (authorization_row)
-         WHERE c.is_open = 1 AND c.state = 'in_doubt' GROUP BY a.account ORDER BY a.account",
-    )?;
+const IN_DOUBT: &str = "SELECT a.account, count(*) FROM captures c JOIN authorizations a USING (authorization_row)
+    WHERE c.is_open = 1 AND c.state = 'in_doubt' GROUP BY a.account ORDER BY a.account";
+
+const HALTED: &str = "SELECT account, count(*) FROM authorizations WHERE foreign_standing = 'halted'
+    GROUP BY account ORDER BY account";
+
+const HELD: &str = "SELECT account, sum(held) FROM authorizations WHERE held > 0 GROUP BY account ORDER BY account";
+
+/// How many of something there are, by account.
+fn by_account(connection: &Connection, sql: &str) -> Result<Vec<(AccountName, u64)>> {
+    let mut statement = connection.prepare_cached(sql)?;
     statement.query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get(1)?)))?.collect()
 }
 
@@ -232,21 +238,6 @@ fn dead_letters(connection: &Connection) -> Result<Vec<(String, u64)>> {
         "SELECT reason, count(*) FROM dead_letters WHERE state = 'open' GROUP BY reason ORDER BY reason",
     )?;
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-}
-
-fn halted(connection: &Connection) -> Result<Vec<(AccountName, u64)>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT account, count(*) FROM authorizations WHERE foreign_standing = 'halted'
-         GROUP BY account ORDER BY account",
-    )?;
-    statement.query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get(1)?)))?.collect()
-}
-
-fn held(connection: &Connection) -> Result<Vec<(AccountName, u64)>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT account, sum(held) FROM authorizations WHERE held > 0 GROUP BY account ORDER BY account",
-    )?;
-    statement.query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get(1)?)))?.collect()
 }
 
 pub(in crate::ledger) fn account(text: &str) -> Result<AccountName> {

@@ -257,6 +257,13 @@ impl World {
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
+    /// Runs a command of ours that has to end with this code, and returns what it wrote.
+    pub async fn runs(&self, code: i32, arguments: &[&str]) -> String {
+        let (ended, written, said) = self.holdfast(arguments).await;
+        assert_eq!(ended, code, "{arguments:?}: {written}{said}");
+        written + &said
+    }
+
     /// Runs a command of ours to its end as [`World::holdfast`] does, and reads what it wrote as JSON.
     pub async fn holdfast_json(&self, arguments: &[&str]) -> (i32, serde_json::Value, String) {
         let (code, wrote, said) = self.holdfast(&[arguments, &["--output", "json"]].concat()).await;
