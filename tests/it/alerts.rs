@@ -340,18 +340,20 @@ async fn a_connection_that_breaks_again_and_again() {
     let orders = watched.orders("cut", Account::Flex, 2_000);
     let mut shipped = 0;
     for some in orders.chunks(50) {
-        watched.ship(some).await;
-        shipped += some.len();
+        // Where it consumes, these are delivered before the connection ends, and taken afterwards.
         worker.freeze();
+        watched.ship(some).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
         way.cut();
         worker.thaw();
+        shipped += some.len();
+        world.outcomes(shipped).await;
         worker.readiness("\"ready\":true").await;
         if prometheus.is_firing("HoldfastAcksLost").await {
             break;
         }
     }
     prometheus.fires("HoldfastAcksLost", "").await;
-    world.outcomes(shipped).await;
     prometheus.is_silent().await;
     world.check_books().await;
     worker.stop().await;
