@@ -12,12 +12,15 @@ use clap::Subcommand;
 use comfy_table::Table;
 use serde::Serialize;
 
-use super::text::{self, Instant};
+use super::text::{self, Amount, Instant};
 use super::{Context, Exit, Failure, Listing, OrExit, ask, table};
+use crate::capture::policy::{AccountPolicy, Caps};
+use crate::capture::usage::{Usage, Window};
 use crate::clock::Timestamp;
 use crate::ids::AccountName;
 use crate::ledger::desk::{Desk, What};
 use crate::ledger::report::AccountSummary;
+use crate::money::Money;
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -30,7 +33,9 @@ captures, and the settings do not have it); unknown (no worker has had it yet).
 
 Where several workers run, it is the worst that any of them says, and which one.
 
-CLOCK is how far the provider's clock is ahead of this machine's or behind it, by its answers.";
+CLOCK is how far the provider's clock is ahead of this machine's or behind it, by its answers.
+
+CAPS, where the settings have any: what counts now of what is captured in an hour or a day at most.";
 
 const PAUSE_EXAMPLES: &str = "\
 Examples:
@@ -93,7 +98,8 @@ fn list(now: Timestamp, context: &mut Context) -> Result<Exit, Failure> {
     let nothing = AccountSummary::default();
     let entry = |name: &AccountName| {
         let summary = known.get(name).unwrap_or(&nothing);
-        Entry::new(name, summary, configured.contains(name))
+        let caps = settings.policy.accounts.get(name).map(|policy| counted(policy, &summary.usages, now));
+        Entry { caps: caps.unwrap_or_default(), ..Entry::new(name, summary, configured.contains(name)) }
     };
     let rows: Vec<Entry> = names.into_iter().map(entry).collect();
     let listing = Listing { name: "accounts", rows, has_more: false };
@@ -115,11 +121,47 @@ struct Entry {
     in_doubt: u64,
     last_success_at: Option<Instant>,
     clock_skew_seconds: Option<f64>,
+    /// Of the caps by the hour and by the day.
+    caps: Vec<Counted>,
     /// With which worker it stands so, where several run.
     #[serde(skip_serializing_if = "Option::is_none")]
     worker: Option<String>,
     #[serde(skip)]
     clock_skew: Option<TimeDelta>,
+}
+
+/// How much of a cap counts now.
+#[derive(Serialize)]
+struct Counted {
+    window: &'static str,
+    currency: String,
+    used: Amount,
+    cap: Amount,
+}
+
+impl Counted {
+    fn new(window: Window, used: Money, cap: Money) -> Self {
+        let window = match window {
+            Window::Hour => "hour",
+            Window::Day => "day",
+        };
+        Self { window, currency: cap.currency().to_string(), used: Amount(used), cap: Amount(cap) }
+    }
+
+    fn in_words(&self) -> String {
+        let Self { window, used: Amount(used), cap: Amount(cap), .. } = self;
+        format!("{} of {cap} in the {window}", used.to_major())
+    }
+}
+
+/// What counts now of each cap by the hour and by the day, in the order of the settings.
+fn counted(policy: &AccountPolicy, usages: &[Usage], now: Timestamp) -> Vec<Counted> {
+    let of = |caps: &Caps, window| {
+        let usage = usages.iter().find(|usage| usage.currency == caps.currency);
+        let used = usage.map_or(Money::zero(caps.currency), |usage| usage.used(window, now));
+        caps.of(window).map(|cap| Counted::new(window, used, cap))
+    };
+    policy.caps.iter().flat_map(|caps| Window::ALL.into_iter().filter_map(move |window| of(caps, window))).collect()
 }
 
 impl Entry {
@@ -140,6 +182,7 @@ impl Entry {
             in_doubt: summary.in_doubt,
             last_success_at: status.and_then(|status| status.last_success).map(Instant),
             clock_skew_seconds: status.and_then(|status| status.clock_skew).map(TimeDelta::as_seconds_f64),
+            caps: Vec::new(),
             worker: summary.worker.clone().filter(|_| is_configured),
             clock_skew: status.and_then(|status| status.clock_skew),
         }
@@ -157,10 +200,15 @@ impl Entry {
 }
 
 fn rows_table(rows: &[Entry], now: Timestamp) -> Table {
-    let mut table =
-        table(&["ACCOUNT", "STATE", "SINCE (UTC)", "WAITING", "IN FLIGHT", "IN DOUBT", "LAST SUCCESS", "CLOCK", "WHY"]);
+    let mut heads =
+        vec!["ACCOUNT", "STATE", "SINCE (UTC)", "WAITING", "IN FLIGHT", "IN DOUBT", "LAST SUCCESS", "CLOCK", "WHY"];
+    let has_caps = rows.iter().any(|entry| !entry.caps.is_empty());
+    if has_caps {
+        heads.push("CAPS");
+    }
+    let mut table = table(&heads);
     for entry in rows {
-        table.add_row([
+        let mut cells = vec![
             entry.account.clone(),
             entry.state.replace('_', " "),
             text::or_nothing(entry.since.map(|Instant(at)| text::instant(at))),
@@ -170,7 +218,12 @@ fn rows_table(rows: &[Entry], now: Timestamp) -> Table {
             text::or_nothing(entry.last_success_at.map(|Instant(at)| format!("{} ago", text::span(at, now)))),
             text::or_nothing(entry.clock_skew.map(text::skew)),
             text::or_nothing(entry.why_so().map(|why| text::harmless(&why, false))),
-        ]);
+        ];
+        if has_caps {
+            let words: Vec<String> = entry.caps.iter().map(Counted::in_words).collect();
+            cells.push(text::or_nothing((!words.is_empty()).then(|| words.join("\n"))));
+        }
+        table.add_row(cells);
     }
     table
 }

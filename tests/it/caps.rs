@@ -1,6 +1,6 @@
 //! Caps of an account: what exceeds them waits, visibly, until an operator or the settings let it go on.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::order::{Account, Order};
 use crate::support::store::Kind;
@@ -32,7 +32,10 @@ async fn third_is_held(world: &World) -> Order {
 async fn what_exceeds_a_cap_is_held_with_an_alarm_until_an_operator_releases_it() {
     for kind in [Kind::Sqlite, Kind::Postgres] {
         let world = World::on(kind).await;
-        let mut worker = world.worker_with(&cap("25.00 USD"));
+        let settings = std::fs::read_to_string(world.config()).unwrap();
+        let capped = settings.replace("[accounts.flex]", "[accounts.flex]\ncap_per_hour = \"25.00 USD\"");
+        std::fs::write(world.config(), capped).unwrap();
+        let mut worker = world.worker_with(&[("HOLDFAST_CAPTURE__AWAITING_CHECK", "1s")]);
         let third = third_is_held(&world).await;
         worker.metric_becomes(ALARM, |value| value > 0.0).await;
         worker.metric_becomes("holdfast_capped{account=\"flex\"}", |value| value > 0.0).await;
@@ -42,6 +45,12 @@ async fn what_exceeds_a_cap_is_held_with_an_alarm_until_an_operator_releases_it(
         let [line] = listing["shipments"].as_array().unwrap().as_slice() else { panic!("{listing}") };
         let told = ["order_id", "state", "held_by"].map(|field| line[field].as_str().unwrap().to_owned());
         assert_eq!(told, ["capped-3", "held", "hour"]);
+        let (_, listing, _) = world.holdfast_json(&["accounts", "list"]).await;
+        let flex = listing["accounts"].as_array().unwrap().iter().find(|line| line["account"] == "flex").unwrap();
+        let counted = json!([{ "window": "hour", "currency": "USD", "used": "20.00", "cap": "25.00" }]);
+        assert_eq!(flex["caps"], counted, "{listing}");
+        let listed = world.runs(0, &["accounts", "list"]).await;
+        assert!(listed.contains("20.00 of 25.00 USD in the hour"), "{listed}");
         let shown = world.runs(0, &["captures", "show", &third.id]).await;
         let why =
             "20.00 USD of the 25.00 USD that flex captures in an hour are used, it needs 10.00 USD; room at about";

@@ -6,9 +6,11 @@ use chrono::TimeDelta;
 use rusqlite::params;
 
 use super::{Report, ReportError};
+use crate::capture::usage::Usage;
 use crate::ids::AccountName;
 use crate::ledger::codec::{corrupt, instant};
 use crate::ledger::desk::AccountStatus;
+use crate::ledger::rows::read_usage;
 use crate::ledger::session::{self, Row, Session};
 
 /// An account, as the ledger knows it.
@@ -25,6 +27,8 @@ pub struct AccountSummary {
     pub in_flight: u64,
     /// Captures in doubt.
     pub in_doubt: u64,
+    /// What counts against its caps by the hour and by the day, in each currency that has any.
+    pub usages: Vec<Usage>,
 }
 
 impl Report {
@@ -60,6 +64,10 @@ fn read(session: &Session) -> session::Result<BTreeMap<AccountName, AccountSumma
     })?;
     for (name, in_state, count) in open {
         *in_state(accounts.entry(name).or_default()) = count;
+    }
+    let sql = "SELECT account, currency, hour, day FROM cap_usage ORDER BY account, currency";
+    for usage in session.query(sql, params![], |row| read_usage(row))? {
+        accounts.entry(usage.account.clone()).or_default().usages.push(usage);
     }
     Ok(accounts)
 }
