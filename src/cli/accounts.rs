@@ -221,7 +221,7 @@ fn rows_table(rows: &[Entry], now: Timestamp) -> Table {
         ];
         if has_caps {
             let words: Vec<String> = entry.caps.iter().map(Counted::in_words).collect();
-            cells.push(text::or_nothing((!words.is_empty()).then(|| words.join("\n"))));
+            cells.push(text::or_nothing((!words.is_empty()).then(|| words.join(", "))));
         }
         table.add_row(cells);
     }

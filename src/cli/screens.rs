@@ -19,6 +19,8 @@ protocol = \"flitt\"
 base_url = \"http://127.0.0.1:1\"
 merchant_id = 1
 secret = { env = \"PATH\" }
+cap_per_hour = \"500.00 GEL\"
+cap_per_day = [\"5000.00 GEL\", \"900.00 EUR\"]
 ";
 
 /// What the order system says has shipped.
@@ -31,11 +33,13 @@ ord-1008,s2,35.00,EUR
 ord-2222,s1,5.00,EUR
 ";
 
-/// Accounts that are looked after, and a replay that stopped by itself.
+/// Accounts that are looked after, one of them with caps, and a replay that stopped by itself.
 const MORE: &str = "
 INSERT INTO accounts (account, state, why, since, last_success_at, clock_skew_ms) VALUES
   ('flex', 'breaker_open', '10 calls in a row have failed, the last one: 503: service unavailable', :at, :at, -61250),
   ('flitt-ge', 'active', NULL, :at, :at, 12);
+INSERT INTO cap_usage VALUES
+  ('flitt-ge', 'GEL', '[[' || (:at / 60000000) || ',41550]]', '[[' || (:at / 1440000000) || ',233100]]');
 INSERT INTO requests (request_row, asked_at, asked_by, reason, what, answered_at, answer) VALUES
   (1, :at, 'olga', 'the bank says it was their fault', '{}', :at, '{}');
 INSERT INTO replay_jobs (job_row, request_row, choice, letters, canary, rate, failures_max, state, why, changed_at)
