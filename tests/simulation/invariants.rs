@@ -196,7 +196,7 @@ impl Memory {
                 return Err(format!("S7: {id} was told to have failed, and is captured"));
             }
         }
-        if name.0.as_str().starts_with("once") && authorization.events.len() > 1 {
+        if is_once(name) && authorization.events.len() > 1 {
             return Err(format!("S1: {} was captured twice", name.1));
         }
         if authorization.captured().minor() > authorization.held.minor() {
@@ -226,6 +226,7 @@ impl Memory {
                 "capture.corrected" if told.text("was") == "unresolved" => {}
                 // What the provider captures by itself at the end of a hold has no key, and may be as much as ours.
                 "capture.corrected" if is_the_providers_own(world, told) => {}
+                "capture.corrected" if self.is_of_a_lost_generation(world, told) => {}
                 "capture.corrected" => return Err(format!("S7: {:?} had to be corrected", told.shipment())),
                 _ => {}
             }
@@ -243,6 +244,19 @@ impl Memory {
         self.looked_at.extend(told.authorization().filter(|name| world.authorizations.contains_key(name)));
         Ok(())
     }
+
+    /// Was the one capture made in the lost time, for another generation? Without keys nobody can say for which.
+    fn is_of_a_lost_generation(&self, world: &World, told: &Told) -> bool {
+        let name = told.authorization().filter(|name| is_once(name));
+        let known = name.and_then(|name| world.authorizations.get(&name));
+        let another = |id| Some(id) != told.capture() && self.lost.contains_key(&id);
+        known.is_some_and(|known| matches!(&*known.events, [event] if event.capture.is_some_and(another)))
+    }
+}
+
+/// Can it be captured once, and without a key?
+fn is_once(name: &Name) -> bool {
+    name.0.as_str().starts_with("once")
 }
 
 /// S7: who was told of success can find the money at the provider.
@@ -255,7 +269,7 @@ fn check_succeeded(world: &World, told: &Told) -> Check {
     let name = name.ok_or("S7: told of an authorization that nobody knows")?;
     let authorization = &world.authorizations[name];
     let amount = amount(told, "capture_amount");
-    let once = name.0.as_str().starts_with("once");
+    let once = is_once(name);
     let is_there = authorization
         .events
         .iter()
