@@ -280,7 +280,7 @@ fn event_headers() -> Value {
         "type": "object",
         "properties": {
             ROW_HEADER: { "type": "integer", "description": "Holdfast's own: means nothing to anybody else." },
-            TRACEPARENT_HEADER: { "type": "string", "description": "W3C trace context of the notice that caused it." },
+            TRACEPARENT_HEADER: { "type": "string", "description": "W3C trace context, the one in its body: of its publishing where traces are exported, else of the notice that caused it." },
         },
         "required": [ROW_HEADER],
     })
