@@ -24,6 +24,7 @@ mod replaying;
 mod restoring;
 mod several;
 mod single;
+mod unreplayable;
 
 // what both are called
 mod words;
