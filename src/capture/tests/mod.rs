@@ -21,6 +21,7 @@ mod expiry;
 mod halting;
 mod operating;
 mod replaying;
+mod resting;
 mod restoring;
 mod several;
 mod single;
