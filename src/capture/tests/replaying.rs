@@ -453,3 +453,18 @@ fn what_its_provider_has_ended_before_its_time_is_taken_from_the_next_one() {
     assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
     assert_eq!((world.balance("r"), world.balance("new")), ((5_000, 0, 0), (5_000, 0, 2_000)));
 }
+
+#[test]
+fn what_lacked_its_account_is_registered_and_taken_when_the_account_is_configured() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").amount("20.00").on(longer(authorized("new", "r", 5_000))));
+    world.clock.advance(25 * HOUR);
+    world.do_due();
+    assert_eq!(world.shipment("s1").reason, Some(FailureReason::UnknownAccount));
+    let mut rules = policy();
+    let often = rules.accounts[&account(OFTEN)].clone();
+    rules.accounts.insert(account("new"), often);
+    world.restart_with(rules);
+    assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
+    assert_eq!(world.balance("r"), (5_000, 0, 2_000));
+}

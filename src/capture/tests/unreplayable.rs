@@ -15,7 +15,6 @@ use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::tests::replaying::*;
 use crate::capture::tests::support::*;
 use crate::ids::DeadLetterId;
-use crate::money::Money;
 
 const DAY: i64 = 24 * 3_600;
 
@@ -258,7 +257,7 @@ fn what_the_open_authorization_has_no_room_for() {
     are_not_replayed(&[
         ("another currency", WhyNotKind::CurrencyMismatch, "the open authorization is in EUR", |world| {
             declined(world);
-            authorize_anew(world, euro());
+            authorize_anew(world, in_euro(authorized(OFTEN, "euro", 5_000)));
             world.first_of("s1")
         }),
         ("its provider holds too little", WhyNotKind::ExceedsAuthorization, "19.99 GEL remains", |world| {
@@ -311,13 +310,6 @@ fn what_the_account_does_not_take() {
         world.restart_with(policy());
         assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1), "under other settings it goes");
     }
-}
-
-fn euro() -> AuthorizationFacts {
-    let mut euro = authorized(OFTEN, "euro", 5_000);
-    euro.currency = currency("EUR");
-    euro.amount = Some(Money::from_minor(5_000, euro.currency).expect("positive"));
-    euro
 }
 
 /// Two units of a line that has one, on an account that captures often: refused before it was given anything.
@@ -487,7 +479,7 @@ fn fees_that_may_not_be_tried_again() {
         }),
         ("another currency", WhyNotKind::CurrencyMismatch, "the open authorization is in EUR", |world| {
             let letter = declined_fee(world);
-            authorize_anew(world, euro());
+            authorize_anew(world, in_euro(authorized(OFTEN, "euro", 5_000)));
             letter
         }),
         ("of nothing known", WhyNotKind::Unknown, "is not in the ledger", |world| {
