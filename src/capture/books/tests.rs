@@ -10,6 +10,7 @@ use crate::capture::evidence::{Answer, RefusalReason};
 use crate::capture::records::{Authorization, AuthorizationKey, Capture, JobKey, Kept, OrderKey, Shipment};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::tests::support::*;
+use crate::capture::usage::{Usage, Window};
 use crate::ids::DeadLetterId;
 
 /// Everything that a world's ledger has, loaded twice: the second time as it is not.
@@ -154,4 +155,27 @@ fn what_counts_has_to_be_loaded_for_the_accounts_in_the_books() {
     world.receive(registration("p", authorized(ONCE, "r", 500), None));
     let books = loaded(&world);
     assert_eq!(books.accounts(), HashSet::from([&account(OFTEN), &account(ONCE)]));
+}
+
+/// As a ledger loads it: nothing of what counts for an account without caps.
+#[test]
+fn what_counts_is_loaded_once_and_given_back_only_where_it_is_loaded() {
+    let (world, _, authorization) = world();
+    let (name, capture) = (account(OFTEN), world.capture_of("s1").key);
+    let mut counted = Usage::new(name.clone(), currency("GEL"));
+    counted.count(gel(1_000), at(0));
+    for has_caps in [true, false] {
+        let mut books = loaded(&world);
+        books.capture_mut(capture).counted_at = Some(at(0));
+        if has_caps {
+            books.load_usage(counted.clone());
+            books.load_usage(Usage::new(name.clone(), currency("GEL")));
+            assert_eq!(books.usage(&name, currency("GEL")), Some(&counted));
+        }
+        books.move_capture(capture, CaptureState::Failed);
+        assert_eq!(books.capture(capture).counted_at, None);
+        let used = books.usage(&name, currency("GEL")).map(|usage| usage.used(Window::Day, at(0)).minor());
+        assert_eq!((used, books.changed_usages().len()), (has_caps.then_some(0), usize::from(has_caps)));
+        assert_eq!(books.open_on(authorization), 1);
+    }
 }

@@ -469,3 +469,21 @@ fn only_accounts_whose_windows_are_bounded_are_counted() {
         assert_eq!(counted, [account(OFTEN), account(ONCE)]);
     }
 }
+
+#[test]
+fn what_is_held_for_another_reason_is_held_once() {
+    let mut world = World::with(with_caps(Caps { hour: Some(gel(6_000)), day: Some(gel(10_000)), ..none() }));
+    capture(&mut world, "a", "50.00");
+    send(&mut world, "c", "20.00");
+    assert_eq!(held_by(&world, "c"), Some(Capped::Hour));
+    world.clock.advance(30 * MINUTE);
+    send(&mut world, "d", "50.00");
+    world.tell(by_hand(&world.capture_of("d")));
+    let ticket = world.due_call();
+    world.answer(ticket, captured(Some(gel(5_000))));
+    world.clock.advance(35 * MINUTE);
+    assert!(world.due_call().is_none());
+    assert_eq!(held_by(&world, "c"), Some(Capped::Day));
+    assert_eq!(world.authorization("r-c").held, 1);
+    assert_eq!(history(&world, "c").len(), 2, "each reason is told");
+}

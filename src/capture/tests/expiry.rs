@@ -383,3 +383,17 @@ fn an_answer_to_a_read_before_the_last_one_says_nothing() {
     world.show(second, expired());
     assert_eq!(ends(&mut world).len(), 1);
 }
+
+#[test]
+fn an_expiry_told_later_does_not_put_off_what_is_to_be_sent_again() {
+    let mut world = World::new();
+    let mut facts = authorized(OFTEN, "r", 11_900);
+    facts.expires_at = None;
+    let one = world.accept(draft("o", "s1").amount("10.00").on(facts));
+    world.answer(one.ticket, not_executed());
+    let retry_at = world.capture_of("s1").due_at;
+    assert_eq!(retry_at, Some(at(1)));
+    world.accept(draft("o", "s2").amount("10.00").on(authorized(OFTEN, "r", 11_900)));
+    assert_eq!(world.authorization("r").expires_at, Some(at(EXPIRY)));
+    assert_eq!(world.capture_of("s1").due_at, retry_at);
+}

@@ -4,8 +4,8 @@
 use crate::capture::decide::{Command, Due, Intervention, Note, Operator, Reply};
 use crate::capture::event::{Event, EventContent, FailureReason, ResolvedBy};
 use crate::capture::evidence::{
-    Answer, AuthorizationStatus, AuthorizationView, CaptureProof, DoubtKind, ProviderBalance, Reading, Refusal,
-    RefusalReason,
+    Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance,
+    Reading, Refusal, RefusalReason,
 };
 use crate::capture::records::{Foreign, ForeignStanding};
 use crate::capture::states::CaptureState;
@@ -389,4 +389,28 @@ fn where_nothing_is_left_to_take_nobody_asks_whose_the_rest_is() {
     assert_eq!(foreign(&world), None);
     world.clock.advance(HOUR);
     assert!(world.do_due().is_empty());
+}
+
+#[test]
+fn what_rests_when_the_halt_comes_is_told_when_its_rest_is_over() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.answer(one.ticket, proof(1_000, 4_000));
+    world.clock.advance(2 * SECOND);
+    read(&mut world, reading(4_000, 6_000));
+    world.clock.advance(14 * MINUTE);
+    let two = world.accept(draft("o", "s2").amount("20.00"));
+    let fault = ConfigurationFault { code: None, message: "secret".to_owned(), may_have_executed: false };
+    world.answer(two.ticket, Answer::Misconfigured(fault));
+    world.clock.advance(MINUTE);
+    assert_eq!(read(&mut world, reading(4_000, 6_000)).note, Note::Halted(gel(3_000)));
+    let told = |world: &World| world.ledger.tables().history.iter().filter(|note| note.what == "halted").count();
+    assert_eq!(told(&world), 0);
+    world.clock.advance(4 * MINUTE);
+    for _ in 0..2 {
+        for reply in world.do_due() {
+            assert!(!matches!(reply.ticket.as_ref().map(asked), Some(Asked::Send { .. })), "nothing is sent");
+        }
+        assert_eq!(told(&world), 1, "once");
+    }
 }

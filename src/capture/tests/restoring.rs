@@ -488,3 +488,30 @@ fn a_replay_of_a_fee_finds_what_another_replay_of_the_lost_time_captured() {
     assert!(reply.ready.is_none() && reply.ticket.is_none(), "{reply:?}");
     assert_eq!((world.balance("r"), found(&world)), ((10_000, 1_500, 0), 0));
 }
+
+#[test]
+fn what_is_in_doubt_by_the_books_of_that_day_does_not_fit_beside_what_was_found() {
+    let mut world = World::new();
+    let one = world.accept(worth("s1", "60.00"));
+    world.answer(one.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(id_in("s9", 0), 9_000)]));
+    assert_eq!(world.accept(worth("s9", "90.00")).note, Note::Captured(gel(9_000)));
+    assert_eq!(world.balance("r"), (10_000, 9_000, 6_000), "what is in doubt stays reserved");
+    assert_eq!(world.authorization("r").excess, gel(5_000), "and what is too much is set apart");
+}
+
+#[test]
+fn what_was_ready_is_not_sent_before_the_read() {
+    let mut world = World::new();
+    world.accept(worth("s1", "10.00").no_permit());
+    let backup = now(&world);
+    restore(&mut world, backup);
+    let calls: Vec<Ticket> = world.do_due().into_iter().filter_map(|reply| reply.ticket).collect();
+    let [ticket] = &calls[..] else { panic!("{calls:?}") };
+    assert!(matches!(asked(ticket), Asked::ReadExpiry { .. }));
+    assert!(world.do_due().is_empty(), "it waits for the read");
+    world.show(Some(ticket.clone()), shows(&[]));
+    assert!(matches!(asked(&world.due_call().expect("now it is sent")), Asked::Send { .. }));
+}

@@ -202,6 +202,17 @@ fn what_no_authorization_is_open_for() {
             world.clock.advance_to(at(8 * DAY));
             world.first_of("s1")
         }),
+        ("it is known that it has expired", WhyNotKind::NoOpenAuthorization, "has expired", |world| {
+            declined(world);
+            world.clock.advance_to(at(7 * DAY));
+            world.warn();
+            let read = world.due_call();
+            world.show(read, seen(AuthorizationView { status: AuthorizationStatus::Expired, ..view(5_000) }));
+            assert!(world.authorization("r").watch.reported.is_some());
+            // By a clock that was set back since, it has not.
+            world.clock.set_back(HOUR);
+            world.first_of("s1")
+        }),
         ("its one capture was used", WhyNotKind::NoOpenAuthorization, "can be captured only once", |world| {
             let notice = draft("o", "s1").line("l1", 2).line("l3", 1).on(authorized(ONCE, "r", 11_900));
             world.accept(notice.plan(worked_plan()).last());
