@@ -204,6 +204,12 @@ fn what_another_worker_has_taken_up_is_not_due_any_more() {
     comes_to_nothing(&mut world, Command::Recall(Due::Capture(capture.key)));
     world.answer(sent.ticket, captured(Some(gel(1_000))));
     comes_to_nothing(&mut world, Command::Due(Due::Capture(capture.key)));
+    let before = world.capture_of("s1");
+    world.restart_with(without(OFTEN));
+    let parked = world.tell(Command::Due(Due::Capture(capture.key)));
+    assert_eq!(parked.note, Note::Parked(NOT_CONFIGURED.to_owned()));
+    assert_eq!(world.capture_of("s1"), before, "what has ended is not looked at again");
+    world.restart_with(policy());
     let authorization = capture.authorization;
     comes_to_nothing(&mut world, Command::Due(Due::Ask(authorization)));
     comes_to_nothing(&mut world, Command::Due(Due::Order(capture.order)));

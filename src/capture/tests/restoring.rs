@@ -515,3 +515,22 @@ fn what_was_ready_is_not_sent_before_the_read() {
     world.show(Some(ticket.clone()), shows(&[]));
     assert!(matches!(asked(&world.due_call().expect("now it is sent")), Asked::Send { .. }));
 }
+
+#[test]
+fn what_never_became_known_before_the_read_may_have_been_captured_all_the_same() {
+    let mut world = World::new();
+    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    let lacking = || draft("o", "s1").line("l1", 1).on(authorized(OFTEN, "r", 10_000));
+    world.accept(lacking());
+    world.clock.advance(25 * HOUR);
+    world.accept(lacking());
+    let news = world.news();
+    let failed = news.iter().find_map(|event| match &event.content {
+        EventContent::Failed(_, failure) => Some((failure.reason, failure.money_may_have_moved)),
+        _ => None,
+    });
+    assert_eq!(failed, Some((FailureReason::UnknownPlan, true)));
+    assert_eq!(world.authorization("r").watch.restored, Some(Restored::Unread));
+}
