@@ -439,6 +439,10 @@ fn what_neither_window_has_room_for_waits_for_the_later_one() {
     assert!(why(&world, "c").starts_with("50.00 GEL of the 60.00 GEL that flex captures in an hour"));
 }
 
+fn failure(content: EventContent) -> Option<(FailureReason, String)> {
+    if let EventContent::Failed(_, failure) = content { Some((failure.reason, failure.message)) } else { None }
+}
+
 #[test]
 fn what_is_held_ends_when_its_authorization_is_ended_before_its_time() {
     let mut world = World::with(capped());
@@ -449,11 +453,7 @@ fn what_is_held_ends_when_its_authorization_is_ended_before_its_time() {
     world.clock.advance(HOUR);
     world.do_due();
     assert_eq!(state(&world, "a"), CaptureState::Failed);
-    let failed = world.news().into_iter().filter_map(|event| match event.content {
-        EventContent::Failed(_, failure) => Some((failure.reason, failure.message)),
-        _ => None,
-    });
-    let failed: Vec<_> = failed.collect();
+    let failed: Vec<_> = world.news().into_iter().filter_map(|event| failure(event.content)).collect();
     let [_, (reason, words)] = &failed[..] else { panic!("{failed:?}") };
     assert_eq!(*reason, FailureReason::AuthorizationVoided);
     assert!(words.starts_with("the authorization was ended while a cap held it: 60.00 GEL is more"), "{words}");

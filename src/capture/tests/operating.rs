@@ -151,7 +151,7 @@ fn only_doubt_can_be_ended_by_hand() {
         }),
         ("failed", |world| {
             let one = world.accept(often("s1", "10.00"));
-            world.answer(one.ticket, Answer::Refused(refusal(crate::capture::evidence::RefusalReason::Declined)));
+            world.answer(one.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
         }),
     ];
     for (what, prepare) in cases {
@@ -223,7 +223,7 @@ fn a_look_at_a_single_capture_is_not_taken_for_one_at_the_capture_after_it() {
     let read = world.due_call();
     let sent = world.show(read, seen(view(2_000)));
     world.accept(draft("o", "s2").line("l1", 1));
-    world.answer(sent.ticket, Answer::Refused(refusal(crate::capture::evidence::RefusalReason::Declined)));
+    world.answer(sent.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
     let read = world.due_call();
     let again = world.show(read, seen(view(2_000)));
     world.answer(again.ticket, timeout());

@@ -527,9 +527,12 @@ fn what_never_became_known_before_the_read_may_have_been_captured_all_the_same()
     world.clock.advance(25 * HOUR);
     world.accept(lacking());
     let news = world.news();
-    let failed = news.iter().find_map(|event| match &event.content {
-        EventContent::Failed(_, failure) => Some((failure.reason, failure.money_may_have_moved)),
-        _ => None,
+    let failed = news.iter().find_map(|event| {
+        if let EventContent::Failed(_, failure) = &event.content {
+            Some((failure.reason, failure.money_may_have_moved))
+        } else {
+            None
+        }
     });
     assert_eq!(failed, Some((FailureReason::UnknownPlan, true)));
     assert_eq!(world.authorization("r").watch.restored, Some(Restored::Unread));

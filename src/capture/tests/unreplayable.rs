@@ -389,12 +389,10 @@ fn what_was_refused_and_cannot_be_read_any_more() {
 }
 
 /// A message that the broker gave up on.
-fn given_up(world: &mut World, message: Command) -> DeadLetterId {
-    let raw = match &message {
-        Command::Accept(arrival) => arrival.raw.clone(),
-        other => panic!("{other:?}"),
-    };
-    world.remember(&message);
+fn given_up(world: &mut World, notice: Draft) -> DeadLetterId {
+    let message = notice.arrival();
+    let raw = message.raw.clone();
+    world.remember(&Command::Accept(Box::new(message)));
     world.tell(collect(raw));
     world.letter_for("delivery_limit").id
 }
@@ -403,13 +401,13 @@ fn given_up(world: &mut World, message: Command) -> DeadLetterId {
 fn messages_of_which_too_little_is_kept() {
     are_not_replayed(&[
         ("nothing", WhyNotKind::MessageLost, "is not kept: have it sent again", |world| {
-            let letter = given_up(world, draft("o", "s1").amount("20.00").command());
+            let letter = given_up(world, draft("o", "s1").amount("20.00"));
             world.ledger.tables().dead_letters.get_mut(&letter).expect("there").raw = None;
             letter
         }),
         // What is left of it may be a message all the same.
         ("the beginning", WhyNotKind::MessageLost, "have it sent again, smaller", |world| {
-            let letter = given_up(world, draft("o", "s1").amount("20.00").command());
+            let letter = given_up(world, draft("o", "s1").amount("20.00"));
             let mut arrival = draft("o", "s1").amount("2").on(authorized(OFTEN, "r", 5_000)).arrival();
             arrival.raw.body = "the beginning".into();
             let raw = arrival.raw.clone();
@@ -424,7 +422,7 @@ fn messages_of_which_too_little_is_kept() {
 fn a_message_that_is_set_aside_for_another_reason_now_is_a_dead_letter_of_that() {
     let mut world = World::new();
     world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)));
-    let letter = given_up(&mut world, draft("o", "s1").amount("30.00").command());
+    let letter = given_up(&mut world, draft("o", "s1").amount("30.00"));
     let reply = world.replay_for(letter, JOB);
     assert_eq!(why_not(&reply), WhyNotKind::StillRejected);
     assert_eq!(world.letter_for("delivery_limit").state, DeadLetterState::Replayed);
