@@ -317,4 +317,25 @@ mod tests {
         assert_eq!(derive(&[("a", "1;b=1:2")]).get_version_num(), 5);
         assert_ne!(derive(&[("a", "1;b=1:2")]), derive(&[("a", "1"), ("b", "2")]));
     }
+
+    #[test]
+    fn an_id_is_shown_as_the_uuid_that_it_was_read_from() {
+        let text = "0f6e1a2b-3c4d-5e6f-8a9b-0c1d2e3f4a5b";
+        let uuid: Uuid = text.parse().expect("a UUID");
+        let (capture, event, letter) =
+            (CaptureId::from_uuid(uuid), EventId::from_uuid(uuid), DeadLetterId::from_uuid(uuid));
+        assert_eq!([capture.as_uuid(), event.as_uuid(), letter.as_uuid()], [uuid; 3]);
+        assert_eq!([capture.to_string(), event.to_string(), letter.to_string()], [text; 3]);
+        assert_eq!(format!("{capture:?}"), text, "a key is written into messages of faults as it is");
+    }
+
+    #[test]
+    fn a_text_id_is_printable_short_and_without_what_separates_ids() {
+        for good in ["o", "A-1_2.3:/", &"x".repeat(128)] {
+            assert_eq!(OrderId::parse(good).map(|id| id.to_string()).as_deref(), Ok(good));
+        }
+        for bad in ["", "a b", "a|b", "a\n", "\u{e4}", &"x".repeat(129)] {
+            assert_eq!(OrderId::parse(bad), Err(InvalidId), "{bad:?}");
+        }
+    }
 }

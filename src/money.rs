@@ -306,6 +306,16 @@ mod tests {
     }
 
     #[test]
+    fn amounts_have_twelve_integer_digits_and_no_sign() {
+        let major = |text: &str, code: &str| Money::from_major(text.parse().expect("a decimal"), currency(code));
+        assert_eq!(major("-0.01", "EUR"), Err(MoneyError::Negative));
+        assert_eq!(major("-0", "EUR"), Ok(Money::zero(currency("EUR"))), "zero has no sign");
+        assert_eq!(major("1000000000000", "EUR"), Err(MoneyError::TooLarge));
+        assert_eq!(major("79228162514264337593543950335", "CLF"), Err(MoneyError::TooLarge), "the most there is");
+        assert_eq!(major("999999999999.9999", "CLF").map(Money::minor), Ok(9_999_999_999_999_999));
+    }
+
+    #[test]
     fn only_plain_decimals_are_read() {
         for bad in [
             "",
@@ -336,7 +346,13 @@ mod tests {
         let one = Money::from_minor(1, eur).expect("positive");
         assert_eq!(one.checked_sub(one).map(Money::minor), Ok(0));
         assert_eq!(Money::zero(eur).checked_sub(one), Err(MoneyError::Negative));
-        assert!(matches!(one.checked_add(Money::zero(usd)), Err(MoneyError::CurrencyMismatch { .. })));
+        let (dollar, mismatch) = (Money::zero(usd), MoneyError::CurrencyMismatch { left: eur, right: usd });
+        for sum in [one.checked_add(dollar), one.checked_sub(dollar), one.saturating_sub(dollar)] {
+            assert_eq!(sum, Err(mismatch.clone()));
+        }
+        assert_eq!(one.fits(dollar), Err(mismatch));
+        assert_eq!((one.fits(one), one.fits(Money::zero(eur))), (Ok(true), Ok(false)));
+        assert_eq!(Money::zero(eur).saturating_sub(one).map(Money::minor), Ok(0));
         let most = Money::from_minor(i64::MAX, eur).expect("positive");
         assert_eq!(most.checked_add(one), Err(MoneyError::TooLarge));
         assert_eq!(one.to_string(), "0.01 EUR");

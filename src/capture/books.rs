@@ -445,3 +445,6 @@ impl Books {
         order.sequence
     }
 }
+
+#[cfg(test)]
+mod tests;

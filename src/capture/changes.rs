@@ -249,6 +249,7 @@ mod tests {
         table.insert(1, "new");
         *table.mark(2).unwrap() = "ended";
         table.mark(2).unwrap();
+        assert!(table.mark(9).is_none(), "what is not there cannot be changed");
         assert_eq!(table.changed()[1].before.as_deref(), Some(&"open"));
         let changed: Vec<_> = table.changed().iter().map(|entry| (entry.value, entry.change)).collect();
         assert_eq!(changed, [("new", Change::Inserted), ("ended", Change::Updated)]);

@@ -376,3 +376,19 @@ fn a_reply_says_what_it_is_about() {
     assert_eq!((order, shipment), (Some(order_id("o")), Some(shipment_id("s1"))));
     assert_eq!((capture, named), (Some(world.capture_of("s1").id), Some(account(OFTEN))));
 }
+
+#[test]
+fn the_same_message_twice_in_one_group_is_one_dead_letter() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").amount("1.00").on(authorized(OFTEN, "r", 500)));
+    let conflict = || draft("o", "s1").amount("2.00").command();
+    let counts = |world: &World| {
+        let tables = world.ledger.tables();
+        tables.dead_letters.values().map(|letter| letter.count).collect::<Vec<_>>()
+    };
+    world.news();
+    world.execute(vec![conflict(), conflict()]);
+    assert_eq!((counts(&world), world.news().len()), (vec![2], 1));
+    world.execute(vec![conflict(), conflict()]);
+    assert_eq!((counts(&world), world.news().len()), (vec![4], 0), "told once");
+}

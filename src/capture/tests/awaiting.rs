@@ -145,3 +145,20 @@ fn a_shipment_without_an_authorization_binds_the_newest() {
     world.accept(draft("o", "s3").amount("3.00"));
     assert_eq!((world.balance("old"), world.balance("new")), ((500, 0, 100), (500, 0, 500)));
 }
+
+#[test]
+fn a_kept_notice_that_contradicts_its_authorization_ends_as_of_no_known_one() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").line("l1", 1).on(authorized("new", "r", 11_900)));
+    let mut with_account = policy();
+    let known = with_account.accounts[&account(OFTEN)].clone();
+    with_account.accounts.insert(account("new"), known);
+    world.restart_with(with_account);
+    world.receive(registration("o", authorized("new", "r", 12_000), Some(worked_plan())));
+    while world.shipment("s1").state == ShipmentState::Awaiting {
+        world.clock.advance(HOUR);
+        world.do_due();
+        assert!(world.clock.now().wall < clock::after(at(0), 26 * HOUR), "it waits for ever");
+    }
+    assert_eq!(world.shipment("s1").reason, Some(FailureReason::UnknownAuthorization));
+}

@@ -2,9 +2,11 @@
 
 use crate::capture::decide::{Command, Due, Note};
 use crate::capture::event::{CaptureKind, EventContent, FailureReason};
+use crate::capture::evidence::{Answer, RefusalReason};
 use crate::capture::notice::{Quantity, RejectionReason, ShippingPolicy};
 use crate::capture::plan::LineProgress;
 use crate::capture::tests::support::*;
+use crate::ids::EventId;
 
 /// 3 of l1 and 1 of l3, delivery 4.90, total 119.00; nothing has shipped.
 fn registered(name: &str) -> World {
@@ -141,7 +143,8 @@ fn kept_notices_apply_in_the_order_they_arrived() {
 #[test]
 fn what_left_before_the_cancellation_is_not_cancelled_though_its_notice_waits() {
     let mut world = registered(OFTEN);
-    let waits = draft("o", "s1").line("l1", 1).on(authorized("new", "r2", 500));
+    // A line that the plan does not have is nobody's to cancel.
+    let waits = draft("o", "s1").line("l1", 1).line("other", 1).on(authorized("new", "r2", 500));
     assert_eq!(world.accept(waits).note, Note::Awaiting(FailureReason::UnknownAccount));
     world.receive(cancellation("o", &[]));
     assert_eq!(progress(&world), [(0, 2), (0, 1)], "one has left");
@@ -243,4 +246,58 @@ fn a_notice_that_waits_is_looked_at_once_though_two_workers_find_it_due() {
     let [first, second] = [(); 2].map(|()| world.tell(Command::Due(due)).note);
     assert!(matches!(first, Note::LookAgain(_)), "{first:?}");
     assert_eq!(second, Note::Nothing, "else it would be kept anew after its end");
+}
+
+/// The one failure since somebody last asked: why, and of which amount.
+fn failed_fee(world: &mut World) -> (FailureReason, Option<i64>) {
+    let news = world.news();
+    let [event] = &news[..] else { panic!("{news:?}") };
+    let EventContent::Failed(outcome, failure) = &event.content else { panic!("{event:?}") };
+    assert_eq!((outcome.kind, outcome.attempts), (CaptureKind::Fee, 0));
+    (failure.reason, outcome.amount.map(crate::money::Money::minor))
+}
+
+#[test]
+fn what_an_order_owes_is_refused_like_anything_else() {
+    let mut rules = policy();
+    rules.accounts.get_mut(&account(OFTEN)).expect("configured").minimum = Some("0.65".parse().expect("a decimal"));
+    let euro = in_euro(authorized(OFTEN, "euro", 11_900));
+    let small = authorized(OFTEN, "small", 63);
+    for (rules, newest, reason) in [
+        (rules, None, FailureReason::BelowMinimum),
+        (policy(), Some(euro), FailureReason::CurrencyMismatch),
+        (policy(), Some(small), FailureReason::ExceedsAuthorization),
+    ] {
+        let mut world = registered(OFTEN);
+        let reply = world.accept(draft("o", "s1").line("l1", 2).line("l3", 1));
+        capture(&mut world, reply);
+        world.restart_with(rules);
+        if let Some(newest) = newest {
+            world.receive(registration("o", newest, None));
+        }
+        world.news();
+        assert_eq!(world.receive(cancellation("o", &[])).note, Note::Cancelled);
+        assert_eq!(failed_fee(&mut world), (reason, Some(64)));
+        assert_eq!(world.ledger.tables().dead_letters.values().next().map(|letter| letter.fee), Some(Some(1)));
+        assert!(capture_due(&mut world).is_empty());
+    }
+}
+
+#[test]
+fn a_fee_that_was_captured_after_its_failure_is_corrected_under_its_own_event() {
+    let mut world = registered(OFTEN);
+    let reply = world.accept(draft("o", "s1").line("l1", 2).line("l3", 1));
+    capture(&mut world, reply);
+    world.receive(cancellation("o", &[]));
+    let ticket = world.due_call();
+    world.answer(ticket.clone(), Answer::Refused(refusal(RefusalReason::Declined)));
+    world.news();
+    assert_eq!(world.answer(ticket, captured(Some(gel(64)))).note, Note::Corrected);
+    let news = world.news();
+    let [event] = &news[..] else { panic!("{news:?}") };
+    let EventContent::Corrected(outcome, correction) = &event.content else { panic!("{event:?}") };
+    assert_eq!((outcome.kind, outcome.amount, outcome.generation), (CaptureKind::Fee, Some(gel(64)), 0));
+    assert_eq!((correction.was, correction.now), ("failed", "captured"));
+    assert_eq!(event.id, EventId::of_fee("capture.corrected", &order_id("o"), 1, 0));
+    assert_eq!(world.balance("r"), (11_900, 10_401, 0));
 }

@@ -427,3 +427,63 @@ fn books_without_what_counts_begin_at_nothing() {
     kept.usage_mut(&name, gel_);
     assert_eq!(kept.changed_usages().len(), 1);
 }
+
+#[test]
+fn what_neither_window_has_room_for_waits_for_the_later_one() {
+    let mut world = World::with(with_caps(Caps { hour: Some(gel(6_000)), day: Some(gel(10_000)), ..none() }));
+    capture(&mut world, "a", "50.00");
+    world.clock.advance_to(at(DAY - 20 * 60));
+    capture(&mut world, "b", "50.00");
+    send(&mut world, "c", "20.00");
+    assert_eq!(held_by(&world, "c"), Some(Capped::Hour), "the day has room before the hour has");
+    assert!(why(&world, "c").starts_with("50.00 GEL of the 60.00 GEL that flex captures in an hour"));
+}
+
+fn failure(content: EventContent) -> Option<(FailureReason, String)> {
+    if let EventContent::Failed(_, failure) = content { Some((failure.reason, failure.message)) } else { None }
+}
+
+#[test]
+fn what_is_held_ends_when_its_authorization_is_ended_before_its_time() {
+    let mut world = World::with(capped());
+    send(&mut world, "a", "60.00");
+    let other = world.accept(draft("o-a", "b").amount("1.00"));
+    world.news();
+    world.answer(other.ticket, Answer::Refused(refusal(RefusalReason::AuthorizationVoided)));
+    world.clock.advance(HOUR);
+    world.do_due();
+    assert_eq!(state(&world, "a"), CaptureState::Failed);
+    let failed: Vec<_> = world.news().into_iter().filter_map(|event| failure(event.content)).collect();
+    let [_, (reason, words)] = &failed[..] else { panic!("{failed:?}") };
+    assert_eq!(*reason, FailureReason::AuthorizationVoided);
+    assert!(words.starts_with("the authorization was ended while a cap held it: 60.00 GEL is more"), "{words}");
+}
+
+#[test]
+fn only_accounts_whose_windows_are_bounded_are_counted() {
+    assert!(policy().counted().is_empty());
+    assert!(with_caps(Caps { capture: Some(gel(1)), ..none() }).counted().is_empty(), "each by itself");
+    for caps in [Caps { hour: Some(gel(1)), ..none() }, Caps { day: Some(gel(1)), ..none() }] {
+        let mut counted = with_caps(caps).counted();
+        counted.sort_unstable();
+        assert_eq!(counted, [account(OFTEN), account(ONCE)]);
+    }
+}
+
+#[test]
+fn what_is_held_for_another_reason_is_held_once() {
+    let mut world = World::with(with_caps(Caps { hour: Some(gel(6_000)), day: Some(gel(10_000)), ..none() }));
+    capture(&mut world, "a", "50.00");
+    send(&mut world, "c", "20.00");
+    assert_eq!(held_by(&world, "c"), Some(Capped::Hour));
+    world.clock.advance(30 * MINUTE);
+    send(&mut world, "d", "50.00");
+    world.tell(by_hand(&world.capture_of("d")));
+    let ticket = world.due_call();
+    world.answer(ticket, captured(Some(gel(5_000))));
+    world.clock.advance(35 * MINUTE);
+    assert!(world.due_call().is_none());
+    assert_eq!(held_by(&world, "c"), Some(Capped::Day));
+    assert_eq!(world.authorization("r-c").held, 1);
+    assert_eq!(history(&world, "c").len(), 2, "each reason is told");
+}

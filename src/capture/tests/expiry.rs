@@ -194,12 +194,15 @@ fn what_became_of_the_money_is_the_providers_word() {
         remaining: Some(gel(remaining)),
         ..ProviderBalance::default()
     };
+    let nothing_told = ProviderBalance::default();
     // Ours is 31.27 of 119.00.
     for (what, reading, ending, elsewhere, released) in [
         ("expired", of(AuthorizationStatus::Expired, balance(3_127, 0)), Ending::Expired, 0, 8_773),
         ("voided", of(AuthorizationStatus::Voided, balance(3_127, 0)), Ending::Voided, 0, 8_773),
         ("by somebody else", of(AuthorizationStatus::Expired, balance(5_127, 0)), Ending::Expired, 2_000, 6_773),
         ("all of it", of(AuthorizationStatus::FullyCaptured, balance(11_900, 0)), Ending::Captured, 8_773, 0),
+        ("declined", of(AuthorizationStatus::Declined, balance(3_127, 0)), Ending::Declined, 0, 8_773),
+        ("all, in no figures", of(AuthorizationStatus::FullyCaptured, nothing_told), Ending::Captured, 8_773, 0),
         ("nothing left", of(AuthorizationStatus::Open, balance(3_127, 0)), Ending::Expired, 0, 8_773),
     ] {
         let mut world = World::new();
@@ -365,4 +368,32 @@ fn an_account_that_is_no_longer_configured_is_warned_of_and_its_work_is_put_off(
     }
     world.restart_with(policy());
     assert!(world.due_call().is_some(), "configured again, it goes on");
+}
+
+#[test]
+fn an_answer_to_a_read_before_the_last_one_says_nothing() {
+    let mut world = World::new();
+    partial(&mut world);
+    leads_at(&mut world, EXPIRY);
+    let first = world.due_call();
+    world.clock.advance(40 * SECOND);
+    let second = world.due_call();
+    assert_eq!(world.show(first, expired()).note, Note::Nothing);
+    assert_eq!(ends(&mut world), []);
+    world.show(second, expired());
+    assert_eq!(ends(&mut world).len(), 1);
+}
+
+#[test]
+fn an_expiry_told_later_does_not_put_off_what_is_to_be_sent_again() {
+    let mut world = World::new();
+    let mut facts = authorized(OFTEN, "r", 11_900);
+    facts.expires_at = None;
+    let one = world.accept(draft("o", "s1").amount("10.00").on(facts));
+    world.answer(one.ticket, not_executed());
+    let retry_at = world.capture_of("s1").due_at;
+    assert_eq!(retry_at, Some(at(1)));
+    world.accept(draft("o", "s2").amount("10.00").on(authorized(OFTEN, "r", 11_900)));
+    assert_eq!(world.authorization("r").expires_at, Some(at(EXPIRY)));
+    assert_eq!(world.capture_of("s1").due_at, retry_at);
 }

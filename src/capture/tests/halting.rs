@@ -1,11 +1,11 @@
 //! Somebody else's captures and voids on an authorization that we capture several times: a halt of that
 //! one authorization, and its three ways out; and what no longer fits.
 
-use crate::capture::decide::{Command, Intervention, Note, Operator, Reply};
+use crate::capture::decide::{Command, Due, Intervention, Note, Operator, Reply};
 use crate::capture::event::{Event, EventContent, FailureReason, ResolvedBy};
 use crate::capture::evidence::{
-    Answer, AuthorizationStatus, AuthorizationView, CaptureProof, DoubtKind, ProviderBalance, Reading, Refusal,
-    RefusalReason,
+    Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance,
+    Reading, Refusal, RefusalReason,
 };
 use crate::capture::records::{Foreign, ForeignStanding};
 use crate::capture::states::CaptureState;
@@ -307,4 +307,110 @@ fn the_end_of_the_authorization_is_the_end_of_the_halt() {
     assert_eq!(over.note, Note::Expired { captured_elsewhere: gel(3_000), released: gel(6_000) });
     world.clock.advance(90 * 24 * HOUR);
     assert!(world.do_due().is_empty(), "and nothing is read any more");
+}
+
+#[test]
+fn what_waits_its_turn_when_the_halt_comes_is_told_so() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.answer(one.ticket, proof(1_000, 4_000));
+    world.clock.advance(2 * SECOND);
+    read(&mut world, reading(4_000, 6_000));
+    let two = world.accept(draft("o", "s2").amount("20.00"));
+    assert!(two.ticket.is_some());
+    world.accept(draft("o", "s3").amount("20.00"));
+    world.clock.advance(15 * MINUTE);
+    assert_eq!(read(&mut world, reading(4_000, 6_000)).note, Note::Halted(gel(3_000)));
+    let history = world.ledger.tables().history.clone();
+    let told: Vec<_> = history.iter().filter(|note| note.what == "halted").map(|note| note.capture).collect();
+    assert_eq!(told, [world.capture_of("s3").key], "and not what is under way");
+}
+
+#[test]
+fn a_read_that_was_begun_before_it_was_quiet_decides_nothing() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.answer(one.ticket, proof(1_000, 4_000));
+    world.clock.advance(2 * SECOND);
+    read(&mut world, reading(4_000, 6_000));
+    world.clock.advance(14 * MINUTE);
+    // Somebody has it read early.
+    let key = world.authorization("r").key;
+    world.tell(Command::Recall(Due::Authorization(key)));
+    let early = read(&mut world, reading(4_500, 5_500));
+    assert!(matches!(early.note, Note::ReadAgain(_)), "{early:?}");
+    assert_eq!(foreign(&world), Some((ForeignStanding::Seen, 3_500)), "as much as was shown last");
+    assert_eq!(world.authorization("r").watch.read_at, Some(at(2 + 15 * 60)), "counted from the first");
+    world.clock.advance(MINUTE);
+    assert_eq!(read(&mut world, reading(4_500, 5_500)).note, Note::Halted(gel(3_500)));
+}
+
+#[test]
+fn a_read_that_comes_at_the_deadline_margin_lifts_it() {
+    let mut world = halted();
+    world.clock.advance_to(at(MARGIN - 1));
+    let ticket = world.due_call();
+    world.clock.advance_to(at(MARGIN));
+    let lifted = world.show(ticket, reading(4_000, 6_000));
+    assert_eq!(lifted.note, Note::Resumed("its deadline margin has come".to_owned()));
+    assert_eq!(foreign(&world), Some((ForeignStanding::LetBe, 3_000)));
+    assert!(lifted.ready.is_some(), "what fits is sent");
+}
+
+#[test]
+fn what_was_let_be_is_not_asked_about_again_unless_there_is_more_of_it() {
+    for (captured, more) in [(4_000, false), (4_001, true)] {
+        let mut policy = policy();
+        policy.accounts.get_mut(&account(OFTEN)).expect("configured").authorization_lifetime = None;
+        let mut world = World::with(policy);
+        // It is read for its expiry, which nobody tells.
+        let mut facts = authorized(OFTEN, "r", 10_000);
+        (facts.expires_at, facts.authorized_at) = (None, None);
+        let one = world.accept(draft("o", "s1").amount("10.00").on(facts));
+        world.answer(one.ticket, proof(1_000, 1_000));
+        let let_be = Foreign { amount: gel(3_000), standing: ForeignStanding::LetBe, since: at(0) };
+        let key = world.authorization("r").key;
+        world.ledger.tables().authorizations.get_mut(&key).expect("there").watch.foreign = Some(let_be);
+        world.forget_before();
+        let asked_at_once = world.due_call();
+        world.show(asked_at_once, reading(1_000, 9_000));
+        world.clock.advance(2 * SECOND);
+        read(&mut world, reading(captured, 10_000 - captured));
+        let expected = if more { (ForeignStanding::Seen, 3_001) } else { (ForeignStanding::LetBe, 3_000) };
+        assert_eq!(foreign(&world), Some(expected));
+    }
+}
+
+#[test]
+fn where_nothing_is_left_to_take_nobody_asks_whose_the_rest_is() {
+    let mut world = World::new();
+    let one = world.accept(draft("o", "s1").amount("10.00").on(authorized(OFTEN, "r", 1_000)));
+    world.answer(one.ticket, proof(1_000, 1_200));
+    assert_eq!(foreign(&world), None);
+    world.clock.advance(HOUR);
+    assert!(world.do_due().is_empty());
+}
+
+#[test]
+fn what_rests_when_the_halt_comes_is_told_when_its_rest_is_over() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.answer(one.ticket, proof(1_000, 4_000));
+    world.clock.advance(2 * SECOND);
+    read(&mut world, reading(4_000, 6_000));
+    world.clock.advance(14 * MINUTE);
+    let two = world.accept(draft("o", "s2").amount("20.00"));
+    let fault = ConfigurationFault { code: None, message: "secret".to_owned(), may_have_executed: false };
+    world.answer(two.ticket, Answer::Misconfigured(fault));
+    world.clock.advance(MINUTE);
+    assert_eq!(read(&mut world, reading(4_000, 6_000)).note, Note::Halted(gel(3_000)));
+    let told = |world: &World| world.ledger.tables().history.iter().filter(|note| note.what == "halted").count();
+    assert_eq!(told(&world), 0);
+    world.clock.advance(4 * MINUTE);
+    for _ in 0..2 {
+        for reply in world.do_due() {
+            assert!(!matches!(reply.ticket.as_ref().map(asked), Some(Asked::Send { .. })), "nothing is sent");
+        }
+        assert_eq!(told(&world), 1, "once");
+    }
 }

@@ -21,9 +21,11 @@ mod expiry;
 mod halting;
 mod operating;
 mod replaying;
+mod resting;
 mod restoring;
 mod several;
 mod single;
+mod unreplayable;
 
 // what both are called
 mod words;

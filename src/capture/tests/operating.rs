@@ -2,8 +2,10 @@
 
 use crate::capture::decide::{Closing, Command, Evidence, Intervention, Note, Operator, Reply};
 use crate::capture::event::{CaptureKind, Correction, Event, EventContent, FailureReason, OperatorNote, ResolvedBy};
-use crate::capture::evidence::{Answer, AuthorizationStatus, AuthorizationView, DoubtKind, ProviderBalance};
-use crate::capture::records::{Capture, SingleUse};
+use crate::capture::evidence::{
+    Answer, AuthorizationStatus, AuthorizationView, DoubtKind, ProviderBalance, RefusalReason,
+};
+use crate::capture::records::{AuthorizationKey, Capture, CaptureKey, SingleUse};
 use crate::capture::states::CaptureState;
 use crate::capture::tests::support::*;
 use crate::ids::CaptureId;
@@ -149,7 +151,7 @@ fn only_doubt_can_be_ended_by_hand() {
         }),
         ("failed", |world| {
             let one = world.accept(often("s1", "10.00"));
-            world.answer(one.ticket, Answer::Refused(refusal(crate::capture::evidence::RefusalReason::Declined)));
+            world.answer(one.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
         }),
     ];
     for (what, prepare) in cases {
@@ -221,7 +223,7 @@ fn a_look_at_a_single_capture_is_not_taken_for_one_at_the_capture_after_it() {
     let read = world.due_call();
     let sent = world.show(read, seen(view(2_000)));
     world.accept(draft("o", "s2").line("l1", 1));
-    world.answer(sent.ticket, Answer::Refused(refusal(crate::capture::evidence::RefusalReason::Declined)));
+    world.answer(sent.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
     let read = world.due_call();
     let again = world.show(read, seen(view(2_000)));
     world.answer(again.ticket, timeout());
@@ -276,4 +278,38 @@ fn a_look_at_what_is_not_in_doubt_changes_nothing_but_by_proof() {
     assert_eq!(world.show(ticket, seen(view(10_000))).note, Note::Nothing);
     assert_eq!(world.capture_of("s1"), before);
     assert!(world.due_call().is_some(), "it is sent as if nobody had looked");
+}
+
+#[test]
+fn a_single_capture_is_not_closed_as_captured_beside_another() {
+    let mut world = World::new();
+    let plan = plan(&[("l1", 2, "20.00")], "0.00", "20.00");
+    world.accept(draft("o", "s1").line("l1", 1).on(authorized(ONCE, "r", 2_000)).plan(plan).last());
+    world.clock.advance(15 * MINUTE);
+    let read = world.due_call();
+    let sent = world.show(read, seen(view(2_000)));
+    let first = sent.ticket.clone();
+    world.answer(sent.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    let read = world.accept(draft("o", "s2").line("l1", 1));
+    let again = world.show(read.ticket, seen(view(2_000)));
+    world.answer(again.ticket, timeout());
+    // The first was captured after all.
+    assert_eq!(world.answer(first, captured(Some(gel(1_000)))).note, Note::Corrected);
+    let second = world.capture_of("s2");
+    let words = "its authorization can be captured once, and that capture is in the books";
+    assert_eq!(world.tell(close(&second, as_captured())).note, Note::NotDone(words.to_owned()));
+    assert_eq!(world.tell(close(&second, Closing::Unresolved)).note, Note::Unresolved(gel(1_000)));
+}
+
+#[test]
+fn what_the_ledger_does_not_have_is_said_so() {
+    let (mut world, capture) = in_doubt();
+    let no_capture = Note::NotDone("the ledger has no such capture".to_owned());
+    let release = Intervention::Release { capture: CaptureKey::new(99), id: capture.id };
+    assert_eq!(world.tell(by_hand(release)).note, no_capture);
+    let gone = Capture { key: CaptureKey::new(99), ..capture };
+    assert_eq!(world.tell(close(&gone, as_captured())).note, no_capture);
+    assert_eq!(world.tell(look(&gone)).note, no_capture);
+    let resume = Intervention::Resume { authorization: AuthorizationKey::new(99) };
+    assert_eq!(world.tell(by_hand(resume)).note, Note::NotDone("the ledger has no such authorization".to_owned()));
 }

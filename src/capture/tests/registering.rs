@@ -324,3 +324,16 @@ fn a_registration_waits_for_its_account_and_ends_as_unknown() {
     assert_eq!(notice.reason, RejectionReason::UnknownAccount);
     assert_eq!((world.order("o").kept, world.news()), (0, Vec::new()), "once");
 }
+
+#[test]
+fn a_revision_keeps_the_currency_of_its_order() {
+    let mut world = World::new();
+    world.receive(registration("o", authorized(OFTEN, "r", 11_900), worked_plan()));
+    let euro = in_euro(authorized(OFTEN, "euro", 11_900));
+    let revised = PlanFacts { revision: 2, ..worked_plan() };
+    let reply = world.receive(registration("o", euro, revised));
+    let Note::DeadLettered { reason, path, message, .. } = reply.note else { panic!("{reply:?}") };
+    assert_eq!((reason, &*path), (RejectionReason::Conflict, "$.data.plan"));
+    assert_eq!(message, "the order's plan is in GEL: a revision keeps its currency");
+    assert_eq!(world.order("o").plan.map(|plan| plan.revision()), Some(1), "it stands");
+}

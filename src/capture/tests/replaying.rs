@@ -1,11 +1,9 @@
-//! Trying again what ended without its money: what may be tried again and how, and what may not and why.
+//! Trying again what ended without its money: what may be tried again, and how.
 
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::capture::decide::{Command, Evidence, Note, Reject, Reply, Ticket};
 use crate::capture::event::{CaptureKind, EventContent, FailureReason};
-use crate::capture::evidence::{
-    Answer, AuthorizationStatus, AuthorizationView, ProviderBalance, RefusalReason, SeenCapture,
-};
+use crate::capture::evidence::{Answer, AuthorizationStatus, AuthorizationView, RefusalReason};
 use crate::capture::notice::{AuthorizationFacts, Rejection, RejectionReason};
 use crate::capture::records::{JobKey, SingleUse};
 use crate::capture::replay::{Replay, Replayed, WhyNotKind};
@@ -13,10 +11,10 @@ use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::tests::support::*;
 use crate::ids::DeadLetterId;
 
-const JOB: JobKey = JobKey::new(1);
+pub(super) const JOB: JobKey = JobKey::new(1);
 
 impl World {
-    fn letter_of(&self, shipment: &str, generation: u32) -> DeadLetter {
+    pub(super) fn letter_of(&self, shipment: &str, generation: u32) -> DeadLetter {
         let tables = self.ledger.tables();
         let is_it = |letter: &&DeadLetter| {
             letter.shipment.as_ref().is_some_and(|id| id.as_str() == shipment) && letter.generation == generation
@@ -24,12 +22,12 @@ impl World {
         tables.dead_letters.values().find(is_it).cloned().expect("it was set aside")
     }
 
-    fn letter_for(&self, reason: &str) -> DeadLetter {
+    pub(super) fn letter_for(&self, reason: &str) -> DeadLetter {
         let tables = self.ledger.tables();
         tables.dead_letters.values().find(|letter| letter.reason == reason).cloned().expect("it was set aside")
     }
 
-    fn replay_for(&mut self, letter: DeadLetterId, job: JobKey) -> Reply {
+    pub(super) fn replay_for(&mut self, letter: DeadLetterId, job: JobKey) -> Reply {
         let body = self.ledger.tables().dead_letters[&letter].raw.as_ref().map(|raw| raw.body.clone());
         let message = body.map(|body| self.messages_by_body(&body));
         self.tell(Command::Replay(Box::new(Replay { letter, job, message, traceparent: None })))
@@ -41,7 +39,7 @@ impl World {
         self.replay_for(letter, JOB)
     }
 
-    fn set_letter(&mut self, letter: DeadLetterId, state: DeadLetterState, job: Option<JobKey>) {
+    pub(super) fn set_letter(&mut self, letter: DeadLetterId, state: DeadLetterState, job: Option<JobKey>) {
         let mut tables = self.ledger.tables();
         let letter = tables.dead_letters.get_mut(&letter).expect("it was set aside");
         (letter.state, letter.job) = (state, job);
@@ -50,13 +48,13 @@ impl World {
     }
 }
 
-fn why_not(reply: &Reply) -> WhyNotKind {
+pub(super) fn why_not(reply: &Reply) -> WhyNotKind {
     let Note::NotReplayed(why) = &reply.note else { panic!("{:?}", reply.note) };
     assert!(!why.message.is_empty());
     why.kind
 }
 
-fn replayed(reply: &Reply) -> (Option<i64>, usize) {
+pub(super) fn replayed(reply: &Reply) -> (Option<i64>, usize) {
     let Note::Replayed(Replayed { amount, shipments }) = &reply.note else { panic!("{:?}", reply.note) };
     (amount.map(crate::money::Money::minor), *shipments)
 }
@@ -77,25 +75,25 @@ fn what_follows_from_a_replay_belongs_to_its_trace() {
 }
 
 /// A shipment of 20.00 on an account that captures often, which its provider has declined.
-fn declined(world: &mut World) {
+pub(super) fn declined(world: &mut World) {
     let reply = world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)));
     world.answer(reply.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
     world.news();
 }
 
 /// Another authorization of the order, newer than all before.
-fn authorize_anew(world: &mut World, facts: AuthorizationFacts) {
+pub(super) fn authorize_anew(world: &mut World, facts: AuthorizationFacts) {
     world.receive(registration("o", facts, None));
     world.news();
 }
 
-fn longer(mut facts: AuthorizationFacts) -> AuthorizationFacts {
+pub(super) fn longer(mut facts: AuthorizationFacts) -> AuthorizationFacts {
     facts.expires_at = Some(at(30 * 24 * 3_600));
     facts
 }
 
 /// Does what a replay has made ready, and returns the call.
-fn begin(world: &mut World, reply: Reply) -> Option<Ticket> {
+pub(super) fn begin(world: &mut World, reply: Reply) -> Option<Ticket> {
     assert!(reply.ticket.is_none(), "a replay starts nothing by itself");
     world.tell(Command::Due(reply.ready.expect("ready for a call").due)).ticket
 }
@@ -195,7 +193,7 @@ fn several_on_one_authorization_go_one_after_the_other_and_no_further_than_it_re
 }
 
 /// Both shipments of the documented example, whose one capture was declined.
-fn declined_batch(world: &mut World) {
+pub(super) fn declined_batch(world: &mut World) {
     world.accept(draft("o", "s1").line("l1", 2).line("l3", 1).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()));
     let read = world.accept(draft("o", "s2").line("l1", 1));
     let frozen = world.show(read.ticket, seen(view(11_900)));
@@ -398,14 +396,14 @@ fn a_correction_after_a_replay_is_told_of_the_generation_that_it_corrects() {
 }
 
 /// A shipment of 20.00, of which the provider says days before the expiry that it is over.
-fn ended_early(world: &mut World) {
+pub(super) fn ended_early(world: &mut World) {
     let reply = world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)));
     world.answer(reply.ticket, Answer::Refused(refusal(RefusalReason::AuthorizationExpired)));
     world.news();
 }
 
 /// A read of the authorization that was put in its way: of 50.00, of which 20.00 may have been earned.
-fn reads(world: &mut World, change: impl FnOnce(&mut AuthorizationView)) {
+pub(super) fn reads(world: &mut World, change: impl FnOnce(&mut AuthorizationView)) {
     let mut shown = view(5_000);
     change(&mut shown);
     let (capture, epoch) = (world.capture_of("s1").key, world.capture_of("s1").progress.epoch);
@@ -456,162 +454,17 @@ fn what_its_provider_has_ended_before_its_time_is_taken_from_the_next_one() {
     assert_eq!((world.balance("r"), world.balance("new")), ((5_000, 0, 0), (5_000, 0, 2_000)));
 }
 
-type Given = fn(&mut World);
-
-/// What may not be replayed, and why.
-const NOT_REPLAYED: [(&str, WhyNotKind, Given); 17] = [
-    ("it was discarded", WhyNotKind::Discarded, |world| {
-        declined(world);
-        let letter = world.letter_of("s1", 0).id;
-        world.set_letter(letter, DeadLetterState::Discarded, None);
-    }),
-    ("another replay has it", WhyNotKind::InAnotherReplay, |world| {
-        declined(world);
-        let letter = world.letter_of("s1", 0).id;
-        world.set_letter(letter, DeadLetterState::Replaying, Some(JobKey::new(9)));
-    }),
-    ("captured after all", WhyNotKind::Captured, |world| {
-        declined(world);
-        let (capture, epoch) = (world.capture_of("s1").key, world.capture_of("s1").progress.epoch);
-        let evidence = Evidence::Answer(captured(Some(gel(2_000))));
-        assert_eq!(world.settle(capture, epoch, evidence).note, Note::Corrected);
-    }),
-    ("closed by hand", WhyNotKind::Unresolved, |world| {
-        declined(world);
-        let capture = world.capture_of("s1").key;
-        world.ledger.tables().captures.get_mut(&capture).expect("there").state = CaptureState::Unresolved;
-        world.forget_before();
-    }),
-    ("captured elsewhere", WhyNotKind::CapturedElsewhere, |world| {
-        let reply = world
-            .accept(draft("o", "s1").line("l1", 3).line("l3", 1).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()));
-        let other = SeenCapture { capture: None, amount: gel(100), provider_reference: None };
-        world.show(reply.ticket, seen(AuthorizationView { captures: vec![other], ..view(11_900) }));
-        authorize_anew(world, authorized(ONCE, "new", 11_900));
-    }),
-    ("somebody else captured as much", WhyNotKind::CapturedElsewhere, |world| {
-        let reply = world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)));
-        world.answer(reply.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
-        let mut record = world.authorization("r");
-        record.provider.captured = Some(gel(4_000));
-        world.ledger.tables().authorizations.insert(record.key, record);
-        world.forget_before();
-        authorize_anew(world, authorized(OFTEN, "new", 5_000));
-    }),
-    ("no authorization is open", WhyNotKind::NoOpenAuthorization, |world| {
-        declined(world);
-        world.clock.advance_to(at(8 * 24 * 3_600));
-    }),
-    ("its one capture was used", WhyNotKind::NoOpenAuthorization, |world| {
-        let reply = world.accept(
-            draft("o", "s1").line("l1", 2).line("l3", 1).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()).last(),
-        );
-        drop(reply);
-        world.clock.advance(16 * MINUTE);
-        let read = world.due_call();
-        let frozen = world.show(read, seen(view(11_900)));
-        world.answer(frozen.ticket, captured(None));
-        world.accept(draft("o", "s2").line("l1", 1));
-        assert_eq!(world.shipment("s2").reason, Some(FailureReason::CaptureAlreadyUsed));
-    }),
-    ("its provider may have captured it in full", WhyNotKind::EndUnknown, |world| {
-        declined_batch(world);
-        authorize_anew(world, longer(authorized(ONCE, "new", 11_900)));
-        world.clock.advance_to(at(8 * 24 * 3_600));
-    }),
-    ("the new one is in another currency", WhyNotKind::CurrencyMismatch, |world| {
-        declined(world);
-        let mut euro = authorized(OFTEN, "euro", 5_000);
-        euro.currency = currency("EUR");
-        euro.amount = Some(crate::money::Money::from_minor(5_000, euro.currency).expect("positive"));
-        authorize_anew(world, euro);
-    }),
-    ("a part of its batch was discarded", WhyNotKind::BatchDiscarded, |world| {
-        declined_batch(world);
-        let letter = world.letter_of("s2", 0).id;
-        world.set_letter(letter, DeadLetterState::Discarded, None);
-    }),
-    ("its provider holds nothing any more", WhyNotKind::NoOpenAuthorization, |world| {
-        declined(world);
-        let mut record = world.authorization("r");
-        record.provider.remaining = Some(gel(0));
-        world.ledger.tables().authorizations.insert(record.key, record);
-        world.forget_before();
-    }),
-    ("its provider ended it early, as a refusal said", WhyNotKind::NoOpenAuthorization, |world| {
-        ended_early(world);
-    }),
-    ("its provider ended it early, as a read showed", WhyNotKind::NoOpenAuthorization, |world| {
-        let mut ended = view(11_900);
-        ended.status = AuthorizationStatus::Expired;
-        // As it is where the provider does not say how much it was.
-        (ended.authorized, ended.balance) = (None, ProviderBalance::default());
-        let reply = world
-            .accept(draft("o", "s1").line("l1", 3).line("l3", 1).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()));
-        world.show(reply.ticket, seen(ended));
-    }),
-    ("its provider tells of an expiry that is over", WhyNotKind::NoOpenAuthorization, |world| {
-        declined(world);
-        reads(world, |view| view.balance.expires_at = Some(at(-1)));
-    }),
-    ("its provider holds too little", WhyNotKind::ExceedsAuthorization, |world| {
-        declined(world);
-        let mut record = world.authorization("r");
-        record.provider.remaining = Some(gel(1_999));
-        world.ledger.tables().authorizations.insert(record.key, record);
-        world.forget_before();
-    }),
-    ("its message is lost", WhyNotKind::MessageLost, |world| {
-        declined(world);
-        let letter = world.letter_of("s1", 0).id;
-        world.ledger.tables().dead_letters.get_mut(&letter).expect("there").raw = None;
-        world.forget_before();
-    }),
-];
-
 #[test]
-fn who_may_not_be_replayed_and_why() {
-    for (case, kind, given) in NOT_REPLAYED {
-        let mut world = World::new();
-        given(&mut world);
-        world.news();
-        let shipment = if case == "its one capture was used" { "s2" } else { "s1" };
-        let before = world.shipment(shipment);
-        let letter = world.letter_of(shipment, 0).id;
-        let raw = world.letter_of(shipment, 0).raw;
-        let message = raw.map(|raw| world.messages_by_body(&raw.body));
-        let command = Command::Replay(Box::new(Replay { letter, job: JOB, message, traceparent: None }));
-        // Some of these states no step of the core leads to, so that they are not checked here.
-        let mut executed = world.ledger.execute_now(vec![command]).expect("memory does not fail");
-        let reply = executed.replies.pop().expect("one reply").unwrap_or_else(|failed| panic!("{case}: {failed}"));
-        assert!(executed.outbox.is_empty(), "{case}");
-        assert_eq!(why_not(&reply), kind, "{case}");
-        assert_eq!(world.shipment(shipment), before, "{case}");
-        assert!(world.news().is_empty(), "{case}");
-        assert_ne!(world.letter_of(shipment, 0).state, DeadLetterState::Replayed, "{case}");
-    }
-}
-
-#[test]
-fn less_than_the_minimum_is_not_tried_in_vain() {
+fn what_lacked_its_account_is_registered_and_taken_when_the_account_is_configured() {
     let mut world = World::new();
-    declined(&mut world);
+    world.accept(draft("o", "s1").amount("20.00").on(longer(authorized("new", "r", 5_000))));
+    world.clock.advance(25 * HOUR);
+    world.do_due();
+    assert_eq!(world.shipment("s1").reason, Some(FailureReason::UnknownAccount));
     let mut rules = policy();
-    let often = rules.accounts.get_mut(&account(OFTEN)).expect("configured");
-    often.minimum = Some("50.00".parse().expect("a decimal"));
+    let often = rules.accounts[&account(OFTEN)].clone();
+    rules.accounts.insert(account("new"), often);
     world.restart_with(rules);
-    assert_eq!(why_not(&world.replay("s1", 0)), WhyNotKind::BelowMinimum);
-    world.restart_with(policy());
     assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
-}
-
-#[test]
-fn an_account_that_is_gone_is_said_so() {
-    let mut world = World::new();
-    declined(&mut world);
-    let mut rules = policy();
-    rules.accounts.remove(&account(OFTEN));
-    world.restart_with(rules);
-    let reply = world.replay("s1", 0);
-    assert_eq!(why_not(&reply), WhyNotKind::NoOpenAuthorization);
+    assert_eq!(world.balance("r"), (5_000, 0, 2_000));
 }

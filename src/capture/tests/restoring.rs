@@ -3,11 +3,14 @@
 
 use crate::capture::decide::{Note, Reply, Ticket};
 use crate::capture::event::{EventContent, FailureReason};
-use crate::capture::evidence::{Answer, AuthorizationView, DoubtKind, ProviderBalance, Reading, RefusalReason};
+use crate::capture::evidence::{
+    Answer, AuthorizationView, ConfigurationFault, DoubtKind, ProviderBalance, Reading, RefusalReason,
+};
 use crate::capture::notice::{PlanFacts, ShippingPolicy};
 use crate::capture::records::Restored;
 use crate::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR};
 use crate::capture::states::{CaptureState, ShipmentState};
+use crate::capture::tests::replaying::JOB;
 use crate::capture::tests::support::*;
 use crate::clock;
 use crate::ids::{CaptureId, EventId};
@@ -389,4 +392,148 @@ fn a_refusal_of_our_own_does_not_say_that_no_money_moved_where_there_are_no_keys
     assert!(may_have_moved(&mut world, too_much("b", ONCE)), "it may have been captured in the time that was lost");
     world.clock.advance(READ_FIRST_FOR);
     assert!(!may_have_moved(&mut world, too_much("c", ONCE)));
+}
+
+#[test]
+fn a_refusal_says_that_money_may_have_moved_where_captures_of_the_lost_time_were_found() {
+    for (lost, may_have_moved) in [(None, false), (Some((id_in("s1", 0), 2_000)), true)] {
+        let mut world = World::new();
+        world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
+        let backup = now(&world);
+        restore(&mut world, backup);
+        let captures: Vec<_> = lost.into_iter().collect();
+        read(&mut world, shows(&captures));
+        world.accept(worth("s9", "100.01"));
+        let news = world.news();
+        let [event] = &news[..] else { panic!("{news:?}") };
+        let EventContent::Failed(_, failure) = &event.content else { panic!("{event:?}") };
+        let expected = (FailureReason::ExceedsAuthorization, may_have_moved);
+        assert_eq!((failure.reason, failure.money_may_have_moved), expected, "split otherwise, it may be of that");
+    }
+}
+
+#[test]
+fn what_the_books_of_that_day_had_planned_and_still_fits_stays() {
+    let mut world = World::new();
+    let one = world.accept(worth("s1", "10.00"));
+    world.answer(one.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    world.accept(worth("s2", "5.00"));
+    world.accept(worth("s3", "60.00"));
+    world.accept(worth("s4", "5.00"));
+    let (backup, id1) = (now(&world), world.capture_of("s1").id);
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(id1, 1_000), (id_in("s9", 0), 8_000)]));
+    let reasons = ["s2", "s3", "s4"].map(|shipment| world.shipment(shipment).reason);
+    assert_eq!(reasons, [None, Some(FailureReason::ExceedsAuthorization), None]);
+    assert_eq!(world.balance("r"), (10_000, 1_000, 1_000));
+}
+
+#[test]
+fn several_captures_under_one_key_are_one() {
+    let mut world = World::new();
+    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(id_in("s1", 0), 400), (id_in("s1", 0), 600)]));
+    assert_eq!(world.accept(worth("s1", "10.00")).note, Note::Captured(gel(1_000)));
+    assert_eq!((world.balance("r"), found(&world)), ((10_000, 1_000, 0), 0));
+}
+
+#[test]
+fn what_was_found_is_not_somebody_elses_in_a_later_look() {
+    let mut world = World::new();
+    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    let lost = (id_in("s1", 0), 2_000);
+    read(&mut world, shows(&[lost]));
+    let sent = world.accept(worth("s2", "5.00"));
+    world.answer(sent.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    world.clock.advance(2 * SECOND);
+    let look = world.due_call();
+    let id2 = world.capture_of("s2").id;
+    assert_eq!(world.show(look, shows(&[lost, (id2, 500)])).note, Note::Captured(gel(500)));
+    assert_eq!((world.authorization("r").watch.foreign, found(&world)), (None, 1));
+}
+
+#[test]
+fn a_read_that_our_configuration_keeps_from_being_answered_counts_as_an_answer() {
+    let mut world = World::new();
+    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    let fault = ConfigurationFault { code: None, message: "secret".to_owned(), may_have_executed: false };
+    let reply = read(&mut world, Reading::Misconfigured(fault));
+    assert_eq!(reply.note, Note::Parked("secret".to_owned()));
+    let record = world.authorization("r");
+    assert_eq!((record.reads, record.watch.restored), (1, Some(Restored::Unread)));
+    assert_eq!(record.watch.read_at, Some(at(5 * 60)));
+}
+
+#[test]
+fn a_replay_of_a_fee_finds_what_another_replay_of_the_lost_time_captured() {
+    let mut world = World::new();
+    let whole = PlanFacts { shipping_policy: ShippingPolicy::Last, ..plan(&[("l1", 2, "20.00")], "5.00", "25.00") };
+    let first = capture(&mut world, draft("o", "s1").line("l1", 1).plan(whole).on(authorized(OFTEN, "r", 10_000)));
+    world.receive(cancellation("o", &[]));
+    let fee = world.due_call();
+    world.answer(fee, Answer::Refused(refusal(RefusalReason::Declined)));
+    let letter = world.letter_for("declined").id;
+    let backup = now(&world);
+    // In the lost time it was replayed twice, and captured the second time.
+    restore(&mut world, backup);
+    let id = CaptureId::of_fee(&account(OFTEN), &reference("r"), &order_id("o"), 1, 2);
+    read(&mut world, shows(&[(first, 1_000), (id, 500)]));
+    let reply = world.replay_for(letter, JOB);
+    assert!(reply.ready.is_none() && reply.ticket.is_none(), "{reply:?}");
+    assert_eq!((world.balance("r"), found(&world)), ((10_000, 1_500, 0), 0));
+}
+
+#[test]
+fn what_is_in_doubt_by_the_books_of_that_day_does_not_fit_beside_what_was_found() {
+    let mut world = World::new();
+    let one = world.accept(worth("s1", "60.00"));
+    world.answer(one.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(id_in("s9", 0), 9_000)]));
+    assert_eq!(world.accept(worth("s9", "90.00")).note, Note::Captured(gel(9_000)));
+    assert_eq!(world.balance("r"), (10_000, 9_000, 6_000), "what is in doubt stays reserved");
+    assert_eq!(world.authorization("r").excess, gel(5_000), "and what is too much is set apart");
+}
+
+#[test]
+fn what_was_ready_is_not_sent_before_the_read() {
+    let mut world = World::new();
+    world.accept(worth("s1", "10.00").no_permit());
+    let backup = now(&world);
+    restore(&mut world, backup);
+    let calls: Vec<Ticket> = world.do_due().into_iter().filter_map(|reply| reply.ticket).collect();
+    let [ticket] = &calls[..] else { panic!("{calls:?}") };
+    assert!(matches!(asked(ticket), Asked::ReadExpiry { .. }));
+    assert!(world.do_due().is_empty(), "it waits for the read");
+    world.show(Some(ticket.clone()), shows(&[]));
+    assert!(matches!(asked(&world.due_call().expect("now it is sent")), Asked::Send { .. }));
+}
+
+#[test]
+fn what_never_became_known_before_the_read_may_have_been_captured_all_the_same() {
+    let mut world = World::new();
+    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    let lacking = || draft("o", "s1").line("l1", 1).on(authorized(OFTEN, "r", 10_000));
+    world.accept(lacking());
+    world.clock.advance(25 * HOUR);
+    world.accept(lacking());
+    let news = world.news();
+    let failed = news.iter().find_map(|event| {
+        if let EventContent::Failed(_, failure) = &event.content {
+            Some((failure.reason, failure.money_may_have_moved))
+        } else {
+            None
+        }
+    });
+    assert_eq!(failed, Some((FailureReason::UnknownPlan, true)));
+    assert_eq!(world.authorization("r").watch.restored, Some(Restored::Unread));
 }

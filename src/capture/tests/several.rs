@@ -1,6 +1,6 @@
 //! Authorizations that are captured several times: whose turn it is, and what comes of each.
 
-use crate::capture::decide::{Call, Command, Due, Evidence, Note};
+use crate::capture::decide::{Call, Command, Due, Evidence, Note, Settle};
 use crate::capture::event::{Correction, Event, EventContent, FailureReason, ResolvedBy};
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance,
@@ -363,4 +363,20 @@ fn an_account_that_is_no_longer_configured_concludes_nothing() {
     assert_eq!(world.settle(key, 1, Evidence::Interrupted).note, Note::Nothing);
     world.restart_with(policy());
     assert!(matches!(world.settle(key, 1, Evidence::Interrupted).note, Note::InDoubt(_)));
+}
+
+#[test]
+fn what_may_be_sent_again_and_has_no_permit_is_due_at_once() {
+    let mut world = World::new();
+    let one = world.accept(first("10.00"));
+    world.answer(one.ticket, timeout());
+    world.clock.advance(890 * SECOND);
+    let look = world.due_call().expect("looked at");
+    let Call::Look { capture, epoch } = look.call else { panic!("{look:?}") };
+    let evidence = Evidence::Reading(crate::capture::evidence::Reading::Seen(Box::new(view(10_000))));
+    let reply = world.tell(Command::Settle(Box::new(Settle { capture, epoch, evidence, start: false })));
+    assert!(reply.ticket.is_none(), "nothing is sent without one");
+    let record = world.capture_of("s1");
+    assert_eq!((record.state, record.due_at), (CaptureState::InDoubt, Some(at(890))));
+    assert_eq!(world.ledger.tables().history.last().map(|note| note.what), Some("looked"));
 }

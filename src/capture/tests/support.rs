@@ -288,6 +288,13 @@ pub(crate) fn authorized(name: &str, named: &str, minor: i64) -> AuthorizationFa
     }
 }
 
+/// The same authorization, in EUR.
+pub(crate) fn in_euro(facts: AuthorizationFacts) -> AuthorizationFacts {
+    let currency = currency("EUR");
+    let amount = facts.amount.map(|amount| Money::from_minor(amount.minor(), currency).expect("not negative"));
+    AuthorizationFacts { currency, amount, ..facts }
+}
+
 /// The documented example: 3 of l1 at 44.97, 1 of l3 at 69.13, delivery 4.90, total 119.00.
 pub(crate) fn worked_plan() -> PlanFacts {
     plan(&[("l1", 3, "44.97"), ("l3", 1, "69.13")], "4.90", "119.00")
