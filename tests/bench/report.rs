@@ -27,6 +27,8 @@ pub struct Measured {
     pub memory: u64,
     /// Transactions that its ledger committed, where it counts them.
     pub commits: Option<u64>,
+    /// How often its workers wrote out the disk's cache, where that can be counted.
+    pub syncs: Option<u64>,
     /// From its start until it consumed.
     pub start: Duration,
     /// What one shipment took, where they came one by one.
@@ -37,7 +39,7 @@ impl Measured {
     /// Over the lines.
     pub const HEADING: &str = "\
 round  side       workers  calls   captures/s   CPU µs per capture   PostgreSQL   provider   broker   \
-statements   transactions   memory MiB   start ms   p50 ms   p99 ms";
+statements   transactions   syncs   memory MiB   start ms   p50 ms   p99 ms";
 
     fn per_second(&self) -> u128 {
         count(self.setup.size) * 1_000_000 / self.took.as_micros().max(1)
@@ -62,6 +64,8 @@ impl fmt::Display for Measured {
         let statements = of_postgres(&|done| self.hundredths(done.statements));
         let transactions = self.postgres.map(|done| done.transactions).or(self.commits);
         let transactions = transactions.map_or_else(|| "-".to_owned(), |count| self.hundredths(count));
+        let syncs = self.postgres.map(|done| done.syncs).or(self.syncs);
+        let syncs = syncs.map_or_else(|| "-".to_owned(), |count| self.hundredths(count));
         let (memory, start) = (self.memory >> 20, self.start.as_millis());
         let of_latency = |figure: fn(Latency) -> Duration| {
             self.latency
@@ -71,7 +75,7 @@ impl fmt::Display for Measured {
         write!(
             f,
             "{round:>5}  {side:<9}  {workers:>7}  {concurrency:>5}   {rate:>10}   {own:>18}   {cpu:>10}   \
-             {provider:>8}   {broker:>6}   {statements:>10}   {transactions:>12}   {memory:>10}   {start:>8}   {p50:>6}   {p99:>6}"
+             {provider:>8}   {broker:>6}   {statements:>10}   {transactions:>12}   {syncs:>5}   {memory:>10}   {start:>8}   {p50:>6}   {p99:>6}"
         )
     }
 }

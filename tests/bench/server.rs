@@ -21,6 +21,8 @@ pub struct Done {
     pub statements: u64,
     /// Transactions that were committed.
     pub transactions: u64,
+    /// Syncs of its log.
+    pub syncs: u64,
 }
 
 impl Server {
@@ -46,6 +48,7 @@ impl Server {
             cpu: self.cpu()?,
             statements: number(&format!("SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE dbid = ({of})"))?,
             transactions: number(&format!("SELECT xact_commit FROM pg_stat_database WHERE datname = '{name}'"))?,
+            syncs: number("SELECT wal_sync FROM pg_stat_wal")?,
         })
     }
 
@@ -62,6 +65,7 @@ impl Done {
             cpu: self.cpu.saturating_sub(before.cpu),
             statements: self.statements.saturating_sub(before.statements),
             transactions: self.transactions.saturating_sub(before.transactions),
+            syncs: self.syncs.saturating_sub(before.syncs),
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::observed::{self, Collector};
 use crate::process::{self, Measuring, Side};
 use crate::report::Measured;
 use crate::server::Server;
+use crate::syncs::Syncs;
 use crate::{bare, load, made, paced, provider, report, work};
 
 /// How long one measurement may take before it is given up.
@@ -119,6 +120,8 @@ impl Stage {
         let reading: Vec<_> =
             children.iter().filter(|_| is_read).filter_map(Measuring::http).map(observed::read).collect();
         let start = started.iter().map(|(at, _)| at.duration_since(spawned)).max().unwrap_or_default();
+        let pids: Vec<u32> = children.iter().map(Measuring::pid).collect();
+        let syncs = Syncs::of(&pids);
         let latency = match setup.rate {
             None => {
                 receive(events, setup.size).await?;
@@ -137,6 +140,10 @@ impl Stage {
         };
         let took = first.elapsed();
         drop(reading);
+        let syncs = match syncs {
+            Some(syncs) => syncs.end().await?,
+            None => None,
+        };
         let provider = process::cpu(scene.provider_pid)?.saturating_sub(before.0);
         let broker = process::cpu(broker_pid)?.saturating_sub(before.1);
         let (mut own, mut memory, mut commits) = (Duration::ZERO, 0, None);
@@ -155,7 +162,7 @@ impl Stage {
         topology::remove(session, &scene.settings.broker).await?;
         drop(scene.provider.stdin.take());
         scene.provider.wait().await?;
-        Ok(Measured { setup, took, own, provider, broker, postgres, memory, commits, start, latency })
+        Ok(Measured { setup, took, own, provider, broker, postgres, memory, commits, syncs, start, latency })
     }
 
     /// A provider with its authorizations, and settings that lead there.
