@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use crate::capture::decide::Note;
+use crate::capture::decide::{Command, Due, Note, Ticket};
 use crate::capture::event::{AuthorizationEnd, AuthorizationWarning, Ending, EventContent};
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance,
@@ -294,14 +294,20 @@ fn captures_that_are_open_keep_their_own_rules_and_come_first() {
     assert_eq!((end.captured_by_us, end.released), (gel(0), gel(11_900)));
 }
 
-#[test]
-fn an_expiry_that_nobody_told_is_asked_for_until_somebody_does() {
+/// A shipment on an authorization whose expiry nobody has told, and its call.
+fn untold() -> (World, Option<Ticket>) {
     let mut without = policy();
     without.accounts.get_mut(&account(OFTEN)).expect("configured").authorization_lifetime = None;
     let mut world = World::with(without);
     let mut facts = authorized(OFTEN, "r", 11_900);
     (facts.expires_at, facts.authorized_at) = (None, None);
-    world.accept(draft("o", "s1").amount("10.00").on(facts));
+    let reply = world.accept(draft("o", "s1").amount("10.00").on(facts));
+    (world, reply.ticket)
+}
+
+#[test]
+fn an_expiry_that_nobody_told_is_asked_for_until_somebody_does() {
+    let (mut world, _) = untold();
     world.accept(draft("o", "s2").amount("10.00"));
     let asked_at_once = world.due_call();
     world.show(asked_at_once, seen(view(11_900)));
@@ -365,4 +371,47 @@ fn an_account_that_is_no_longer_configured_is_warned_of_and_its_work_is_put_off(
     }
     world.restart_with(policy());
     assert!(world.due_call().is_some(), "configured again, it goes on");
+}
+
+#[test]
+fn what_has_ended_early_is_reported_when_its_expiry_has_come() {
+    let (mut world, ticket) = untold();
+    let asked_at_once = world.due_call();
+    world.show(asked_at_once, seen(view(11_900)));
+    world.answer(ticket, captured(Some(gel(1_000))));
+    world.clock.advance(2 * SECOND);
+    let told = ProviderBalance { expires_at: Some(at(EXPIRY)), captured: Some(gel(1_000)), ..view(10_900).balance };
+    let read = world.due_call();
+    assert_eq!(world.show(read, of(AuthorizationStatus::Voided, told)).note, Note::Nothing);
+    assert_eq!(ends(&mut world), [], "it is not over by the clock");
+    world.clock.advance_to(at(EXPIRY));
+    let read = world.do_due().into_iter().find_map(|reply| reply.ticket);
+    world.show(read, of(AuthorizationStatus::Voided, told));
+    assert_eq!(ends(&mut world).len(), 1);
+}
+
+#[test]
+fn a_read_that_is_under_way_is_waited_for() {
+    let mut world = World::new();
+    partial(&mut world);
+    leads_at(&mut world, EXPIRY);
+    assert!(world.due_call().is_some());
+    let due = Due::Authorization(world.authorization("r").key);
+    for _ in 0..2 {
+        assert_eq!(world.tell(Command::Due(due)).note, Note::Nothing, "another worker found it due, too");
+    }
+}
+
+#[test]
+fn a_hold_that_the_provider_shows_to_be_empty_is_not_warned_of() {
+    for (remaining, leads) in [(11_900, &[48][..]), (0, &[])] {
+        let mut world = World::new();
+        world.accept(draft("o", "s1").line("l1", 2).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()).last());
+        world.clock.advance(15 * MINUTE);
+        let read = world.due_call();
+        let balance = ProviderBalance { remaining: Some(gel(remaining)), ..view(11_900).balance };
+        let pending = AuthorizationView { balance, has_pending_capture: true, ..view(11_900) };
+        assert!(matches!(world.show(read, seen(pending)).note, Note::ReadAgain(_)));
+        assert_eq!(leads_at(&mut world, EXPIRY - 2 * DAY), leads, "{remaining}");
+    }
 }

@@ -102,6 +102,9 @@ fn one_read_is_not_enough_nor_two_close_together() {
     read(&mut world, reading(4_000, 6_000));
     let two = world.accept(draft("o", "s2").amount("20.00"));
     assert!(two.ticket.is_some(), "it may be sent meanwhile");
+    let three = world.accept(draft("o", "s3").amount("5.00"));
+    assert!(three.ticket.is_none(), "it waits for its turn");
+    assert!(world.ledger.tables().history.iter().all(|note| note.what != "halted"), "and for nothing else");
     world.answer(two.ticket, proof(2_000, 6_000));
     world.clock.advance(14 * MINUTE);
     assert!(world.due_call().is_none(), "not before it is quiet");
@@ -307,4 +310,18 @@ fn the_end_of_the_authorization_is_the_end_of_the_halt() {
     assert_eq!(over.note, Note::Expired { captured_elsewhere: gel(3_000), released: gel(6_000) });
     world.clock.advance(90 * 24 * HOUR);
     assert!(world.do_due().is_empty(), "and nothing is read any more");
+}
+
+#[test]
+fn a_read_that_an_operator_did_not_wait_for_shows_what_is_known() {
+    for (captured, expected) in
+        [(4_000, (ForeignStanding::LetBe, 3_000)), (4_001, (ForeignStanding::Seen, 3_001))]
+    {
+        let mut world = halted();
+        world.clock.advance(2 * SECOND);
+        let ticket = world.due_call();
+        resume(&mut world);
+        world.show(ticket, reading(captured, 10_000 - captured));
+        assert_eq!(foreign(&world), Some(expected));
+    }
 }

@@ -3,9 +3,9 @@
 
 use crate::capture::decide::{Note, Reply, Ticket};
 use crate::capture::event::{EventContent, FailureReason};
-use crate::capture::evidence::{Answer, AuthorizationView, DoubtKind, ProviderBalance, Reading, RefusalReason};
+use crate::capture::evidence::{Answer, AuthorizationView, CaptureProof, DoubtKind, ProviderBalance, Reading, RefusalReason};
 use crate::capture::notice::{PlanFacts, ShippingPolicy};
-use crate::capture::records::Restored;
+use crate::capture::records::{ForeignStanding, Restored};
 use crate::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::tests::support::*;
@@ -240,12 +240,19 @@ fn a_fee_that_was_replayed_is_recognised() {
     capture(&mut world, draft("o", "s1").line("l1", 1).plan(whole).on(authorized(OFTEN, "r", 10_000)));
     let (backup, first) = (now(&world), world.capture_of("s1"));
     let fee = CaptureId::of_fee(&account(OFTEN), &reference("r"), &order_id("o"), 1, 3);
-    restore(&mut world, backup);
-    read(&mut world, shows(&[(first.id, first.amount.minor()), (fee, 250)]));
-    world.receive(cancellation("o", &[("l1", 1)]));
-    assert!(world.due_call().is_none());
-    let captured = first.amount.minor() + 250;
-    assert_eq!((world.balance("r"), found(&world)), ((10_000, captured, 0), 0));
+    for is_cancelled_before in [false, true] {
+        restore(&mut world, backup.clone());
+        let cancelled = || cancellation("o", &[("l1", 1)]);
+        if is_cancelled_before {
+            world.receive(cancelled());
+        }
+        read(&mut world, shows(&[(first.id, first.amount.minor()), (fee, 250)]));
+        world.receive(cancelled());
+        world.clock.advance(HOUR);
+        assert!(world.due_call().is_none());
+        let captured = first.amount.minor() + 250;
+        assert_eq!((world.balance("r"), found(&world)), ((10_000, captured, 0), 0), "{is_cancelled_before}");
+    }
 }
 
 #[test]
@@ -286,12 +293,56 @@ fn what_the_books_of_that_day_had_planned_gives_way() {
 }
 
 #[test]
+fn what_was_planned_keeps_the_room_that_is_left() {
+    let mut world = World::new();
+    let one = world.accept(worth("s1", "10.00"));
+    world.answer(one.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    world.accept(worth("s2", "30.00"));
+    world.accept(worth("s3", "30.00"));
+    let (backup, id1) = (now(&world), world.capture_of("s1").id);
+    restore(&mut world, backup);
+    // 40.00 are left: one of them fits, and not the other beside it.
+    read(&mut world, shows(&[(id1, 1_000), (id_in("s4", 0), 5_000)]));
+    assert_eq!(world.capture_of("s2").state, CaptureState::Planned);
+    assert_eq!(world.capture_of("s3").state, CaptureState::Failed);
+}
+
+#[test]
+fn what_was_found_is_not_taken_for_somebody_elses() {
+    let mut world = World::new();
+    let id1 = capture(&mut world, worth("s1", "10.00"));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    let found = [(id1, 1_000), (id_in("s2", 0), 2_000)];
+    read(&mut world, shows(&found));
+    let tells = |amount, captured| {
+        let captured = ProviderBalance { captured: Some(gel(captured)), ..ProviderBalance::default() };
+        Answer::Captured(CaptureProof { amount: Some(gel(amount)), provider_reference: None, balance: captured })
+    };
+    let ticket = world.accept(worth("s3", "5.00")).ticket;
+    world.answer(ticket, tells(500, 3_500));
+    assert_eq!(world.authorization("r").watch.foreign, None, "the answer tells of it");
+    let ticket = world.accept(worth("s4", "5.00")).ticket;
+    world.answer(ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    world.clock.advance(2 * SECOND);
+    let look = world.due_call();
+    let (id3, id4) = (world.capture_of("s3").id, world.capture_of("s4").id);
+    world.show(look, shows(&[&found[..], &[(id3, 500), (id4, 500)]].concat()));
+    assert_eq!((world.balance("r").1, world.authorization("r").watch.foreign), (2_000, None), "the look shows it");
+    let ticket = world.accept(worth("s5", "5.00")).ticket;
+    world.answer(ticket, tells(500, 5_500));
+    let foreign = world.authorization("r").watch.foreign.expect("more than that");
+    assert_eq!((foreign.standing, foreign.amount), (ForeignStanding::Suspected, gel(1_000)));
+}
+
+#[test]
 fn a_new_authorization_is_read_first_for_a_while_where_there_are_keys() {
     let mut world = World::new();
     let empty = now(&world);
     restore(&mut world, empty);
     let on = |account: &str, name: &str| draft(name, "s1").amount("10.00").on(authorized(account, name, 10_000));
     assert_eq!(world.accept(on(OFTEN, "a")).note, Note::AwaitingRead);
+    assert_eq!(world.authorization("a").watch.at, Some(world.clock.now().wall), "it is due from now on");
     assert_eq!(world.accept(on(ONCE, "b")).note, Note::Deferred, "the read before the one capture finds it");
     world.clock.advance(READ_FIRST_FOR);
     assert_eq!(world.accept(on(OFTEN, "c")).note, Note::Planned(gel(1_000)));

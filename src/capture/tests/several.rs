@@ -364,3 +364,17 @@ fn an_account_that_is_no_longer_configured_concludes_nothing() {
     world.restart_with(policy());
     assert!(matches!(world.settle(key, 1, Evidence::Interrupted).note, Note::InDoubt(_)));
 }
+
+#[test]
+fn what_a_clock_that_was_set_back_has_put_beyond_every_wait_is_due() {
+    let mut world = World::new();
+    world.clock.advance(1_000 * HOUR);
+    let ticket = world.accept(first("10.00")).ticket;
+    world.answer(ticket, timeout());
+    let due = Due::Capture(world.capture_of("s1").key);
+    // It is looked at in two seconds; no wait is longer than twice an hour and what a request takes to begin.
+    world.clock.set_back(2 * (HOUR + 10 * SECOND) - 2 * SECOND);
+    assert_eq!(world.tell(Command::Due(due)).note, Note::Nothing, "as far ahead as a wait may be");
+    world.clock.set_back(SECOND);
+    assert_eq!(world.tell(Command::Due(due)).note, Note::Looking);
+}
