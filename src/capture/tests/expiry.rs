@@ -8,8 +8,10 @@ use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance,
     Reading,
 };
+use crate::capture::notice::AuthorizationFacts;
 use crate::capture::policy::OnExpiry;
 use crate::capture::records::SingleUse;
+use crate::capture::states::CaptureState;
 use crate::capture::tests::support::*;
 
 const DAY: i64 = 24 * 3_600;
@@ -200,6 +202,7 @@ fn what_became_of_the_money_is_the_providers_word() {
         ("voided", of(AuthorizationStatus::Voided, balance(3_127, 0)), Ending::Voided, 0, 8_773),
         ("by somebody else", of(AuthorizationStatus::Expired, balance(5_127, 0)), Ending::Expired, 2_000, 6_773),
         ("all of it", of(AuthorizationStatus::FullyCaptured, balance(11_900, 0)), Ending::Captured, 8_773, 0),
+        ("not even ours", of(AuthorizationStatus::Expired, balance(0, 0)), Ending::Expired, 0, 8_773),
         ("nothing left", of(AuthorizationStatus::Open, balance(3_127, 0)), Ending::Expired, 0, 8_773),
     ] {
         let mut world = World::new();
@@ -207,7 +210,8 @@ fn what_became_of_the_money_is_the_providers_word() {
         leads_at(&mut world, EXPIRY);
         let read = world.due_call();
         assert!(matches!(asked(read.as_ref().expect(what)), Asked::ReadExpiry { .. }), "{what}");
-        let reply = world.show(read, reading);
+        let reply = world.show(read.clone(), reading.clone());
+        assert_eq!(world.show(read, reading).note, Note::Nothing, "{what}: the same answer again");
         let expected = Note::Expired { captured_elsewhere: gel(elsewhere), released: gel(released) };
         assert_eq!(reply.note, expected, "{what}");
         let [end] = &ends(&mut world)[..] else { panic!("{what}") };
@@ -255,6 +259,8 @@ fn nothing_is_concluded_by_the_clock() {
         let reply = world.show(read, reading.clone());
         assert!(matches!(reply.note, Note::ReadAgain(_)), "{reply:?}");
         let next = world.authorization("r").watch.at.expect("read again");
+        let due = Due::Authorization(world.authorization("r").key);
+        assert_eq!(world.tell(Command::Due(due)).note, Note::Nothing, "however long the rest is");
         waits.push((next - world.clock.now().wall).num_seconds());
         world.clock.advance_to(next);
     }
@@ -325,6 +331,46 @@ fn an_expiry_that_nobody_told_is_asked_for_until_somebody_does() {
 }
 
 #[test]
+fn what_is_put_off_until_after_the_expiry_is_sent_before_it_is_read() {
+    let mut world = World::new();
+    let reply = world.accept(draft("o", "s1").amount("10.00").on(authorized(OFTEN, "r", 11_900)));
+    world.answer(reply.ticket, not_executed());
+    assert_eq!(world.capture_of("s1").state, CaptureState::Planned);
+    world.clock.advance_to(at(EXPIRY));
+    let due = Due::Authorization(world.authorization("r").key);
+    assert_eq!(world.tell(Command::Due(due)).note, Note::Nothing);
+    let sent = world.due_call();
+    assert!(matches!(asked(sent.as_ref().expect("sent")), Asked::Send { .. }), "{sent:?}");
+}
+
+#[test]
+fn an_expiry_that_nobody_told_is_not_read_at_once() {
+    let mut without = policy();
+    without.accounts.get_mut(&account(ONCE)).expect("configured").authorization_lifetime = None;
+    let mut world = World::with(without);
+    let facts = AuthorizationFacts { expires_at: None, ..authorized(ONCE, "r", 11_900) };
+    world.receive(registration("o", facts, None));
+    assert!(world.due_call().is_none(), "the answer to a capture may tell it");
+    world.clock.advance(2 * SECOND);
+    let read = world.due_call();
+    assert!(matches!(asked(read.as_ref().expect("read")), Asked::ReadExpiry { .. }));
+}
+
+#[test]
+fn what_comes_during_the_read_after_the_expiry_ends_before_the_authorization() {
+    let mut minimum = policy();
+    minimum.accounts.get_mut(&account(OFTEN)).expect("configured").minimum = Some("5.00".parse().expect("a decimal"));
+    let mut world = World::with(minimum);
+    partial(&mut world);
+    leads_at(&mut world, EXPIRY);
+    let read = world.due_call();
+    let too_little = draft("p", "p1").amount("1.00").on(authorized(OFTEN, "r", 11_900));
+    world.accept(too_little);
+    world.show(read, expired());
+    assert_eq!(ends(&mut world), []);
+}
+
+#[test]
 fn an_expiry_told_later_moves_the_deadline_of_what_waits() {
     let mut world = World::new();
     let mut facts = authorized(OFTEN, "r", 11_900);
@@ -388,6 +434,27 @@ fn what_has_ended_early_is_reported_when_its_expiry_has_come() {
     let read = world.do_due().into_iter().find_map(|reply| reply.ticket);
     world.show(read, of(AuthorizationStatus::Voided, told));
     assert_eq!(ends(&mut world).len(), 1);
+}
+
+#[test]
+fn the_answer_to_an_older_read_says_nothing() {
+    let mut world = World::new();
+    partial(&mut world);
+    leads_at(&mut world, EXPIRY);
+    let lost = world.due_call();
+    world.clock.advance(MINUTE);
+    let again = world.due_call();
+    assert_eq!(world.show(lost, expired()).note, Note::Nothing);
+    world.show(again, expired());
+    assert_eq!(ends(&mut world).len(), 1);
+}
+
+#[test]
+fn a_hold_of_an_unknown_amount_is_warned_of() {
+    let mut world = World::new();
+    let facts = AuthorizationFacts { amount: None, ..authorized(OFTEN, "r", 11_900) };
+    world.receive(registration("o", facts, None));
+    assert_eq!(leads_at(&mut world, EXPIRY - 2 * DAY), [48]);
 }
 
 #[test]

@@ -462,3 +462,16 @@ fn a_read_that_is_parked_is_recalled_when_its_account_works_again() {
     assert_eq!(world.tell(Command::Recall(due)).ready.expect("ready").due, due);
     assert!(world.tell(Command::Due(due)).ticket.is_some());
 }
+
+#[test]
+fn a_read_that_a_clock_that_was_set_back_has_put_beyond_every_wait_is_due() {
+    let mut world = World::new();
+    world.accept(first());
+    // Four hours after its deadline; then an hour after it.
+    world.clock.advance_to(at(7 * 24 * 3_600 + 2 * 3_600));
+    let read = world.due_call();
+    world.show(read, Reading::Unclear(doubt(DoubtKind::Timeout)));
+    world.clock.set_back(3 * HOUR);
+    let due = Due::Authorization(world.authorization("r").key);
+    assert_eq!(world.tell(Command::Due(due)).note, Note::Looking, "money waits for it");
+}
