@@ -239,7 +239,9 @@ fn a_hold_that_ended_in_a_capture_by_the_provider_is_reported_with_the_differenc
     world.show(read, seen(by_itself));
     let [end] = &ends(&mut world)[..] else { panic!() };
     assert_eq!((end.captured_by_us, end.captured_elsewhere, end.released), (gel(0), gel(11_900), gel(0)));
-    assert_eq!(world.authorization("r").provider.captured, Some(gel(11_900)), "recorded beside our books");
+    let record = world.authorization("r");
+    assert_eq!(record.provider.captured, Some(gel(11_900)), "recorded beside our books");
+    assert_eq!(record.watch.foreign, None, "nothing is halted where there is one capture");
 }
 
 #[test]

@@ -87,7 +87,8 @@ fn two_reads_quiet_apart_halt_one_authorization_and_no_other() {
     for wait in [2, 5, 15, 60, 300, 900, 3_600, 3_600] {
         world.clock.advance(wait * SECOND);
         let still = read(&mut world, reading(4_000, 6_000));
-        assert!(matches!(still.note, Note::ReadAgain(_)), "{still:?}");
+        let why = "30.00 GEL was captured by somebody else: nothing is sent on it";
+        assert_eq!(still.note, Note::ReadAgain(why.to_owned()));
         assert!(world.due_call().is_none(), "nothing is sent, and nothing read before its time");
     }
     assert_eq!((state(&world, "s2"), state(&world, "s3")), (CaptureState::Planned, CaptureState::Planned));
@@ -324,4 +325,14 @@ fn a_read_that_an_operator_did_not_wait_for_shows_what_is_known() {
         world.show(ticket, reading(captured, 10_000 - captured));
         assert_eq!(foreign(&world), Some(expected));
     }
+}
+
+#[test]
+fn nothing_is_found_out_about_an_authorization_that_is_captured() {
+    let mut world = World::new();
+    let one = world.accept(first("100.00"));
+    let answer =
+        CaptureProof { amount: Some(gel(10_000)), provider_reference: None, balance: balance(13_000, 0) };
+    world.answer(one.ticket, Answer::Captured(answer));
+    assert_eq!((foreign(&world), world.authorization("r").watch.at), (None, None));
 }

@@ -336,6 +336,23 @@ fn what_was_found_is_not_taken_for_somebody_elses() {
 }
 
 #[test]
+fn what_comes_up_under_another_key_after_the_read_is_somebody_elses() {
+    let mut world = World::new();
+    let id1 = capture(&mut world, worth("s1", "10.00"));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    let found = [(id1, 1_000), (id_in("s2", 0), 2_000)];
+    read(&mut world, shows(&found));
+    let ticket = world.accept(worth("s3", "5.00")).ticket;
+    world.answer(ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    world.clock.advance(2 * SECOND);
+    let look = world.due_call();
+    world.show(look, shows(&[&found[..], &[(id_in("s9", 0), 700)]].concat()));
+    let foreign = world.authorization("r").watch.foreign.expect("nobody has asked for it here");
+    assert_eq!((foreign.standing, foreign.amount), (ForeignStanding::Seen, gel(700)));
+}
+
+#[test]
 fn a_new_authorization_is_read_first_for_a_while_where_there_are_keys() {
     let mut world = World::new();
     let empty = now(&world);
@@ -418,26 +435,39 @@ fn what_waits_waits_anew() {
     assert!(matches!(reply.note, Note::Refused(_)), "{reply:?}");
 }
 
+/// Accepts what is refused, and returns what its event says.
+fn may_have_moved(world: &mut World, draft: Draft) -> bool {
+    world.accept(draft);
+    let news = world.news();
+    let mut failed = news.iter().filter_map(|event| {
+        if let EventContent::Failed(_, failure) = &event.content { Some(failure.money_may_have_moved) } else { None }
+    });
+    failed.next().expect("it is refused")
+}
+
 #[test]
 fn a_refusal_of_our_own_does_not_say_that_no_money_moved_where_there_are_no_keys() {
     let mut world = World::new();
     let too_much = |name: &str, account| draft(name, "s1").amount("100.01").on(authorized(account, name, 10_000));
-    let may_have_moved = |world: &mut World, draft| {
-        world.accept(draft);
-        let news = world.news();
-        let mut failed = news.iter().filter_map(|event| {
-            if let EventContent::Failed(_, failure) = &event.content {
-                Some(failure.money_may_have_moved)
-            } else {
-                None
-            }
-        });
-        failed.next().expect("it is refused")
-    };
     assert!(!may_have_moved(&mut world, too_much("a", ONCE)));
     let backup = now(&world);
     restore(&mut world, backup);
     assert!(may_have_moved(&mut world, too_much("b", ONCE)), "it may have been captured in the time that was lost");
     world.clock.advance(READ_FIRST_FOR);
     assert!(!may_have_moved(&mut world, too_much("c", ONCE)));
+}
+
+#[test]
+fn a_refusal_of_our_own_says_that_no_money_moved_where_the_read_has_shown_nothing() {
+    let s1 = (id_in("s1", 0), 1_000);
+    let s2 = (id_in("s2", 0), 2_000);
+    for (shown, expected) in [(&[][..], false), (&[s1], true), (&[s2], true)] {
+        let mut world = World::new();
+        let one = world.accept(worth("s1", "10.00"));
+        world.answer(one.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+        let backup = now(&world);
+        restore(&mut world, backup);
+        read(&mut world, shows(shown));
+        assert_eq!(may_have_moved(&mut world, worth("s3", "100.01")), expected, "{shown:?}");
+    }
 }

@@ -475,3 +475,13 @@ fn a_read_that_a_clock_that_was_set_back_has_put_beyond_every_wait_is_due() {
     let due = Due::Authorization(world.authorization("r").key);
     assert_eq!(world.tell(Command::Due(due)).note, Note::Looking, "money waits for it");
 }
+
+#[test]
+fn what_is_final_is_not_captured_because_of_the_deadline() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").amount("10.00").on(authorized(ONCE, "r", 11_900)).last());
+    world.clock.advance(15 * MINUTE);
+    let read = world.due_call();
+    world.show(read, seen(view(11_900)));
+    assert_eq!(world.capture_of("s1").kind, CaptureKind::Shipment);
+}
