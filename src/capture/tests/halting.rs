@@ -315,9 +315,7 @@ fn the_end_of_the_authorization_is_the_end_of_the_halt() {
 
 #[test]
 fn a_read_that_an_operator_did_not_wait_for_shows_what_is_known() {
-    for (captured, expected) in
-        [(4_000, (ForeignStanding::LetBe, 3_000)), (4_001, (ForeignStanding::Seen, 3_001))]
-    {
+    for (captured, expected) in [(4_000, (ForeignStanding::LetBe, 3_000)), (4_001, (ForeignStanding::Seen, 3_001))] {
         let mut world = halted();
         world.clock.advance(2 * SECOND);
         let ticket = world.due_call();
@@ -331,8 +329,7 @@ fn a_read_that_an_operator_did_not_wait_for_shows_what_is_known() {
 fn nothing_is_found_out_about_an_authorization_that_is_captured() {
     let mut world = World::new();
     let one = world.accept(first("100.00"));
-    let answer =
-        CaptureProof { amount: Some(gel(10_000)), provider_reference: None, balance: balance(13_000, 0) };
+    let answer = CaptureProof { amount: Some(gel(10_000)), provider_reference: None, balance: balance(13_000, 0) };
     world.answer(one.ticket, Answer::Captured(answer));
     assert_eq!((foreign(&world), world.authorization("r").watch.at), (None, None));
 }

@@ -3,7 +3,9 @@
 
 use crate::capture::decide::{Note, Reply, Ticket};
 use crate::capture::event::{EventContent, FailureReason};
-use crate::capture::evidence::{Answer, AuthorizationView, CaptureProof, DoubtKind, ProviderBalance, Reading, RefusalReason};
+use crate::capture::evidence::{
+    Answer, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance, Reading, RefusalReason,
+};
 use crate::capture::notice::{PlanFacts, ShippingPolicy};
 use crate::capture::records::{ForeignStanding, Restored};
 use crate::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR};
@@ -220,7 +222,9 @@ fn what_cannot_be_read_holds_up_no_notice_that_does_not_name_it() {
     let mut world = authorized_anew();
     let [r, r2] = reads(&mut world, ["r", "r2"]);
     world.show(r2, shows(&[]));
-    world.show(r, Reading::Unclear(doubt(DoubtKind::Unreadable)));
+    // That our own settings are wrong is an answer, too.
+    let fault = ConfigurationFault { code: None, message: "token".to_owned(), may_have_executed: false };
+    world.show(r, Reading::Misconfigured(fault));
     for _ in 1..ANSWERS_MAX {
         world.clock.advance(HOUR);
         assert_eq!(world.shipment("s1").state, ShipmentState::Awaiting);
@@ -299,12 +303,13 @@ fn what_was_planned_keeps_the_room_that_is_left() {
     world.answer(one.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
     world.accept(worth("s2", "30.00"));
     world.accept(worth("s3", "30.00"));
+    world.accept(worth("s4", "10.00"));
     let (backup, id1) = (now(&world), world.capture_of("s1").id);
     restore(&mut world, backup);
-    // 40.00 are left: one of them fits, and not the other beside it.
-    read(&mut world, shows(&[(id1, 1_000), (id_in("s4", 0), 5_000)]));
-    assert_eq!(world.capture_of("s2").state, CaptureState::Planned);
-    assert_eq!(world.capture_of("s3").state, CaptureState::Failed);
+    // 40.00 are left: one of 30.00 fits, and not the other beside it.
+    read(&mut world, shows(&[(id1, 1_000), (id_in("s9", 0), 5_000)]));
+    let states = ["s2", "s3", "s4"].map(|shipment| world.capture_of(shipment).state);
+    assert_eq!(states, [CaptureState::Planned, CaptureState::Failed, CaptureState::Planned]);
 }
 
 #[test]
@@ -418,6 +423,23 @@ fn what_nothing_comes_after_to_make_up_for_is_captured_by_itself() {
     );
     world.answer(ticket, captured(Some(gel(500))));
     assert_eq!(world.balance("r"), (1_500, 1_500, 0), "to the minor unit");
+}
+
+#[test]
+fn what_went_with_the_first_notice_of_that_day_does_not_go_with_another_too() {
+    let mut world = World::new();
+    let fee_comes_first = ShippingPolicy::First;
+    let whole = PlanFacts { shipping_policy: fee_comes_first, ..plan(&[("l1", 2, "10.00")], "5.00", "15.00") };
+    let unit = |shipment| draft("o", shipment).line("l1", 1).plan(whole.clone()).on(authorized(OFTEN, "r", 10_000));
+    let backup = now(&world);
+    let id1 = capture(&mut world, unit("s1"));
+    restore(&mut world, backup);
+    world.accept(unit("s2"));
+    read(&mut world, shows(&[(id1, 1_000)]));
+    let ticket = world.do_due().into_iter().find_map(|reply| reply.ticket);
+    world.answer(ticket, captured(Some(gel(500))));
+    assert_eq!(world.accept(unit("s1")).note, Note::Captured(gel(1_000)));
+    assert_eq!(world.balance("r"), (10_000, 1_500, 0), "to the minor unit");
 }
 
 #[test]
