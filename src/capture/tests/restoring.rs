@@ -416,7 +416,8 @@ fn what_nothing_comes_after_to_make_up_for_is_captured_by_itself() {
     read(&mut world, shows(&[(id1, 500)]));
     let ticket = world.do_due().into_iter().find_map(|reply| reply.ticket);
     world.answer(ticket, captured(Some(gel(500))));
-    assert_eq!(world.accept(unit("s1")).note, Note::Captured(gel(500)));
+    let reply = world.accept(unit("s1"));
+    assert_eq!((reply.note, reply.ready.is_some()), (Note::Captured(gel(500)), true));
     let ticket = world.due_call();
     assert!(
         matches!(asked(ticket.as_ref().expect("the fee is sent")), Asked::Send { amount, .. } if amount == gel(500))
@@ -440,6 +441,34 @@ fn what_went_with_the_first_notice_of_that_day_does_not_go_with_another_too() {
     world.answer(ticket, captured(Some(gel(500))));
     assert_eq!(world.accept(unit("s1")).note, Note::Captured(gel(1_000)));
     assert_eq!(world.balance("r"), (10_000, 1_500, 0), "to the minor unit");
+}
+
+#[test]
+fn a_unit_that_was_captured_in_the_lost_time_is_not_given_to_another() {
+    let mut world = World::new();
+    let whole = plan(&[("l1", 3, "10.00")], "0.00", "10.00");
+    let unit = |shipment| draft("o", shipment).line("l1", 1).plan(whole.clone()).on(authorized(OFTEN, "r", 10_000));
+    let id1 = capture(&mut world, unit("s1"));
+    let backup = now(&world);
+    let id2 = capture(&mut world, unit("s2"));
+    assert_eq!(world.capture_of("s2").amount, gel(334), "else this shows nothing");
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(id1, 333), (id2, 334)]));
+    capture(&mut world, unit("s3"));
+    assert_eq!(world.accept(unit("s2")).note, Note::Captured(gel(334)));
+    assert_eq!(world.balance("r"), (10_000, 1_000, 0), "to the minor unit");
+}
+
+#[test]
+fn what_was_captured_in_parts_under_one_key_is_their_sum() {
+    let mut world = World::new();
+    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    let key = id_in("s1", 0);
+    read(&mut world, shows(&[(key, 1_500), (key, 500)]));
+    assert_eq!(world.accept(worth("s1", "20.00")).note, Note::Captured(gel(2_000)));
+    assert_eq!((world.balance("r"), found(&world)), ((10_000, 2_000, 0), 0));
 }
 
 #[test]
