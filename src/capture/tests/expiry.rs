@@ -382,6 +382,7 @@ fn an_expiry_told_later_moves_the_deadline_of_what_waits() {
     assert_eq!(world.capture_of("s2").due_at, Some(at(EXPIRY - DAY)), "derived, with the wider margin");
     world.accept(draft("o", "s3").amount("10.00").on(authorized(OFTEN, "r", 11_900)));
     assert_eq!(world.capture_of("s2").due_at, Some(at(EXPIRY - 2 * 3_600)));
+    assert_eq!(world.authorization("r").freeze_at, None, "nothing collects there");
 }
 
 #[test]

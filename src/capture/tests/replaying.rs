@@ -269,7 +269,7 @@ fn what_was_refused_before_it_was_given_anything_is_given_it_now() {
     world.receive(registration("o", authorized(OFTEN, "r", 5_000), Some(large)));
     let reply = world.replay("s1", 0);
     // The message brings the plan as it was, which is older, and stands aside.
-    assert_eq!(replayed(&reply), (Some(2_000), 1));
+    assert_eq!((replayed(&reply), reply.ready.is_some()), ((Some(2_000), 1), true));
     assert_eq!(world.balance("r"), (5_000, 0, 2_000));
 }
 
@@ -294,7 +294,7 @@ fn a_message_that_never_became_a_shipment_is_accepted_as_if_it_came_now() {
     world.tell(collect(arrival.raw.clone()));
     let letter = world.letter_for("delivery_limit").id;
     let reply = world.replay_for(letter, JOB);
-    assert_eq!(replayed(&reply), (Some(2_000), 1));
+    assert_eq!((replayed(&reply), reply.ready.is_some()), ((Some(2_000), 1), true));
     assert_eq!((world.shipment("s1").generation, world.balance("r")), (0, (5_000, 0, 2_000)));
     assert_eq!(world.letter_for("delivery_limit").state, DeadLetterState::Replayed);
     // The broker gives up on the same message once more: it is open again, and harmless.
