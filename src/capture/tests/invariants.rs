@@ -87,9 +87,9 @@ fn caps_hold(tables: &Tables, capture: &Capture, policy: &Policy) {
 fn fees(tables: &Tables, order: &Order) -> i64 {
     // A replay takes what was given before. Of one that a read has found after a restore, nothing was.
     let is_again = |capture: &Capture, fee: &Fee| {
-        let before = capture.generation.checked_sub(1);
-        let failed = before.map(|before| EventId::of_fee("capture.failed", &order.id, fee.number, before));
-        tables.events.values().any(|(event, _)| Some(event.id) == failed)
+        let failed = |before| EventId::of_fee("capture.failed", &order.id, fee.number, before);
+        let has_failed = |before| tables.events.values().any(|(event, _)| event.id == failed(before));
+        (0..capture.generation).any(has_failed)
     };
     let of_order = |capture: &&Capture| match &capture.named_by {
         NamedBy::Fee(fee) => capture.order == order.key && !is_again(capture, fee),

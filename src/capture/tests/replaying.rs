@@ -24,12 +24,12 @@ impl World {
         tables.dead_letters.values().find(is_it).cloned().expect("it was set aside")
     }
 
-    fn letter_for(&self, reason: &str) -> DeadLetter {
+    pub(super) fn letter_for(&self, reason: &str) -> DeadLetter {
         let tables = self.ledger.tables();
         tables.dead_letters.values().find(|letter| letter.reason == reason).cloned().expect("it was set aside")
     }
 
-    fn replay_for(&mut self, letter: DeadLetterId, job: JobKey) -> Reply {
+    pub(super) fn replay_for(&mut self, letter: DeadLetterId, job: JobKey) -> Reply {
         let body = self.ledger.tables().dead_letters[&letter].raw.as_ref().map(|raw| raw.body.clone());
         let message = body.map(|body| self.messages_by_body(&body));
         self.tell(Command::Replay(Box::new(Replay { letter, job, message, traceparent: None })))
@@ -399,6 +399,31 @@ fn a_correction_after_a_replay_is_told_of_the_generation_that_it_corrects() {
     let [event] = &news[..] else { panic!("{news:?}") };
     let EventContent::Corrected(outcome, _) = &event.content else { panic!("{event:?}") };
     assert_eq!((outcome.generation, outcome.capture_amount), (0, Some(gel(2_000))));
+}
+
+#[test]
+fn a_correction_after_a_replay_elsewhere_is_about_the_capture_that_it_corrects() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").line("l1", 2).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()));
+    world.accept(draft("o", "s2").line("l1", 1));
+    world.clock.advance_to(at(7 * 24 * 3_600 - 2 * 3_600));
+    let read = world.due_call();
+    let frozen = world.show(read, seen(view(11_900)));
+    let former = world.capture_of("s2");
+    world.answer(frozen.ticket.clone(), Answer::Refused(refusal(RefusalReason::Declined)));
+    authorize_anew(&mut world, longer(authorized(OFTEN, "new", 20_000)));
+    world.replay("s2", 0);
+    world.news();
+    assert_eq!(world.answer(frozen.ticket, captured(None)).note, Note::Corrected);
+    let [event] = &world.news()[..] else { panic!("one event") };
+    let EventContent::Corrected(outcome, _) = &event.content else { panic!("{event:?}") };
+    assert_eq!((outcome.capture, outcome.kind, outcome.attempts), (Some(former.id), CaptureKind::Deadline, 1));
+    assert_eq!(outcome.capture_amount, Some(former.amount));
+    assert_eq!(outcome.capture_shipments, [shipment_id("s2")]);
+    assert_eq!(outcome.authorization, Some((account(ONCE), reference("r"))));
+    assert_eq!(outcome.authorization_expires_at, Some(at(7 * 24 * 3_600)));
+    assert_eq!(outcome.provider_reference.as_deref(), Some("pay-1"));
+    assert_eq!(outcome.balance.expect("of that authorization").captured, former.amount);
 }
 
 /// A shipment of 20.00, of which the provider says days before the expiry that it is over.

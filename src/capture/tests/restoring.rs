@@ -7,7 +7,7 @@ use crate::capture::evidence::{
     Answer, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance, Reading, RefusalReason,
 };
 use crate::capture::notice::{PlanFacts, ShippingPolicy};
-use crate::capture::records::{ForeignStanding, Restored};
+use crate::capture::records::{ForeignStanding, JobKey, Restored};
 use crate::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::tests::support::*;
@@ -250,13 +250,35 @@ fn a_fee_that_was_replayed_is_recognised() {
         if is_cancelled_before {
             world.receive(cancelled());
         }
-        read(&mut world, shows(&[(first.id, first.amount.minor()), (fee, 250)]));
+        read(&mut world, shows(&[(first.id, first.amount.minor()), (fee, 260)]));
         world.receive(cancelled());
         world.clock.advance(HOUR);
         assert!(world.due_call().is_none());
-        let captured = first.amount.minor() + 250;
+        // As much as was captured, not as would be owed today.
+        let captured = first.amount.minor() + 260;
         assert_eq!((world.balance("r"), found(&world)), ((10_000, captured, 0), 0), "{is_cancelled_before}");
+        assert_eq!(world.order("o").stored, captured);
+        let of_that_day = world.ledger.tables().captures.values().any(|capture| capture.id == fee);
+        assert!(of_that_day, "its event is the one of that day");
     }
+}
+
+#[test]
+fn a_fee_that_is_replayed_finds_what_another_replay_captured() {
+    let mut world = World::new();
+    let whole = plan(&[("l1", 2, "10.00")], "5.00", "15.00");
+    let id1 = capture(&mut world, draft("o", "s1").line("l1", 1).plan(whole).on(authorized(OFTEN, "r", 10_000)));
+    world.receive(cancellation("o", &[("l1", 1)]));
+    let ticket = world.due_call();
+    world.answer(ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    let (backup, fee) = (now(&world), CaptureId::of_fee(&account(OFTEN), &reference("r"), &order_id("o"), 1, 2));
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(id1, 750), (fee, 250)]));
+    let letter = world.letter_for("declined").id;
+    let reply = world.replay_for(letter, JobKey::new(1));
+    assert_eq!((reply.ticket.is_none(), reply.ready.is_none()), (true, true));
+    assert_eq!((world.balance("r"), found(&world)), ((10_000, 1_000, 0), 0));
+    assert!(world.ledger.tables().captures.values().any(|capture| capture.id == fee));
 }
 
 #[test]
