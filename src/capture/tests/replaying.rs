@@ -621,6 +621,17 @@ fn who_may_not_be_replayed_and_why() {
 }
 
 #[test]
+fn what_its_own_replay_could_not_try_is_open_again() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "small", 500)));
+    let letter = world.letter_of("s1", 0).id;
+    world.set_letter(letter, DeadLetterState::Replaying, Some(JOB));
+    assert_eq!(why_not(&world.replay_for(letter, JOB)), WhyNotKind::ExceedsAuthorization);
+    let letter = world.letter_of("s1", 0);
+    assert_eq!((letter.state, letter.job), (DeadLetterState::Open, None));
+}
+
+#[test]
 fn less_than_the_minimum_is_not_tried_in_vain() {
     let mut world = World::new();
     declined(&mut world);
