@@ -78,11 +78,8 @@ pub(super) fn note_answer(
 ) {
     let record = books.authorization(authorization);
     let Some(shown) = balance.captured.filter(|shown| shown.currency() == record.currency) else { return };
-    if shown.minor() <= restored::captured_by_us(record) || !is_several(record, context) {
-        return;
-    }
-    let amount = shown.checked_sub(record.captured).expect("it is more");
-    if is_known(record, amount) {
+    let Some(amount) = positive(record, shown.minor() - restored::captured_by_us(record)) else { return };
+    if is_known(record, amount) || !is_several(record, context) {
         return;
     }
     let wait = retry::look_delay(&context.policy.look_after, 0, context.jitter);

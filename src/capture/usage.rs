@@ -216,6 +216,7 @@ mod tests {
         }
         // And it is forgotten.
         usage.count(eur(1), after(100_000));
+        usage.count(eur(1), after(100_000));
         assert_eq!((usage.hour.0.len(), usage.day.0.len()), (1, 1));
     }
 
@@ -245,6 +246,7 @@ mod tests {
         usage.take_back(eur(300), start());
         assert_eq!(usage.used(Window::Hour, after(600)), eur(200));
         assert_eq!(usage.used(Window::Day, after(600)), eur(200));
+        assert_eq!((usage.hour.0.len(), usage.day.0.len()), (1, 1), "nothing is kept of it");
         // Not found any more: nothing that others have counted is given back.
         usage.take_back(eur(300), start());
         assert_eq!(usage.used(Window::Day, after(600)), eur(200));
@@ -253,6 +255,8 @@ mod tests {
     #[test]
     fn what_a_clock_has_counted_that_was_set_back_counts_from_now_on() {
         let mut usage = empty();
+        usage.come_to(start());
+        assert_eq!(usage, empty());
         usage.count(eur(300), after(400 * 86_400));
         assert_eq!(usage.used(Window::Hour, start()), eur(300), "it counts all the while");
         assert!(usage.is_ahead(start()));

@@ -432,8 +432,24 @@ fn readings_that_show_nothing_conclude_nothing() {
             assert_eq!((word(&unclear), progress_of(&unclear).looks), ("doubt", 1));
             let faulty = known.judge(Evidence::Reading(Reading::Misconfigured(fault(true))));
             assert_eq!(word(&faulty), "doubt, parked");
+            assert_eq!(progress_of(&faulty).last_seen.as_deref(), Some("1014: signature"));
             assert_eq!(due_at(&faulty), at(now) + known.policy.parked_for);
         }
+    }
+}
+
+#[test]
+fn what_remains_is_enough_where_it_is_just_what_the_capture_needs() {
+    for (remaining, expected) in [(1_000, None), (999, Some(at(3_600)))] {
+        let known = Known::in_doubt(OFTEN).asked_at(3_600).but(|k| k.authorization.captured = gel(10_000 - remaining));
+        let balance = ProviderBalance {
+            captured: Some(gel(9_001)),
+            remaining: Some(gel(remaining)),
+            ..ProviderBalance::default()
+        };
+        let verdict = known.shown(AuthorizationView { balance, ..view(10_000) });
+        let progress = progress_of(&verdict);
+        assert_eq!((progress.terminal_seen_at, progress.looks), (expected, 1), "{remaining}");
     }
 }
 

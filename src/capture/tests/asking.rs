@@ -1,9 +1,10 @@
 //! Asking the provider for what nobody has told of an authorization.
 
-use crate::capture::decide::{Due, Note};
+use crate::capture::decide::{Command, Due, Note};
 use crate::capture::event::FailureReason;
 use crate::capture::evidence::{AuthorizationStatus, AuthorizationView, ConfigurationFault, DoubtKind, Reading};
 use crate::capture::notice::AuthorizationFacts;
+use crate::capture::records::{AuthorizationKey, CaptureKey};
 use crate::capture::tests::support::*;
 use crate::clock::Timestamp;
 
@@ -146,4 +147,25 @@ fn a_question_whose_answer_never_came_is_asked_again() {
     assert!(world.due_call().is_none());
     world.clock.advance(40 * SECOND);
     assert!(world.due_call().is_some());
+}
+
+#[test]
+fn a_question_that_is_parked_is_recalled_when_its_account_works_again() {
+    let mut world = World::new();
+    world.receive(registration("o", facts(OFTEN, false, Some(0), Some(WEEK)), None));
+    let due = Due::Ask(world.authorization("r").key);
+    let ticket = world.tell(Command::Due(due)).ticket;
+    let fault = ConfigurationFault { code: None, message: "token".to_owned(), may_have_executed: false };
+    assert!(matches!(world.show(ticket, Reading::Misconfigured(fault)).note, Note::Parked(_)));
+    assert!(world.tell(Command::Due(due)).ticket.is_none(), "it rests");
+    assert_eq!(world.tell(Command::Recall(due)).ready.expect("ready").due, due);
+    assert!(world.tell(Command::Due(due)).ticket.is_some());
+}
+
+#[test]
+fn what_is_not_known_is_not_recalled() {
+    let unknown = AuthorizationKey::new(99);
+    for due in [Due::Authorization(unknown), Due::Ask(unknown), Due::Capture(CaptureKey::new(99))] {
+        assert!(World::new().tell(Command::Recall(due)).ready.is_none(), "{due:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::capture::decide::{Command, Note};
 use crate::capture::event::{CaptureKind, FailureReason};
+use crate::capture::notice::PlanFacts;
 use crate::capture::policy::Policy;
 use crate::capture::states::ShipmentState;
 use crate::capture::tests::support::*;
@@ -150,4 +151,18 @@ fn shipments_of_different_orders_wait_each_for_their_own() {
     world.clock.advance_to(at(7 * 24 * 3_600 - 2 * 3_600));
     world.do_due();
     assert_eq!(world.shipment("t1").reason, Some(FailureReason::BelowMinimum));
+}
+
+#[test]
+fn what_a_complete_order_owes_is_not_captured_below_the_minimum() {
+    let mut world = bounded(None, Some("5.00"));
+    world.receive(ten(OFTEN));
+    let reply = world.accept(draft("o", "s1").line("l1", 3));
+    capture(&mut world, reply);
+    let dearer = PlanFacts { revision: 2, ..plan(&[("l1", 3, "14.99")], "0.00", "14.99") };
+    let reply = world.receive(registration("o", authorized(OFTEN, "r", 5_000), Some(dearer)));
+    assert!(reply.ready.is_none() && world.due_call().is_none());
+    let letters = &world.ledger.tables().dead_letters;
+    let letter = letters.values().next().expect("it is set aside");
+    assert_eq!((&*letter.reason, letter.fee, letter.amount), ("below_minimum", Some(1), Some(gel(499))));
 }

@@ -3,7 +3,7 @@
 use crate::capture::decide::{Command, Due, Note};
 use crate::capture::event::{CaptureKind, EventContent, FailureReason};
 use crate::capture::evidence::{Answer, RefusalReason};
-use crate::capture::notice::{Quantity, RejectionReason, ShippingPolicy};
+use crate::capture::notice::{PlanFacts, Quantity, RejectionReason, ShippingPolicy};
 use crate::capture::plan::LineProgress;
 use crate::capture::tests::support::*;
 use crate::ids::EventId;
@@ -148,6 +148,21 @@ fn what_left_before_the_cancellation_is_not_cancelled_though_its_notice_waits() 
     assert_eq!(world.accept(waits).note, Note::Awaiting(FailureReason::UnknownAccount));
     world.receive(cancellation("o", &[]));
     assert_eq!(progress(&world), [(0, 2), (0, 1)], "one has left");
+}
+
+#[test]
+fn what_left_after_a_cancellation_that_was_kept_is_cancelled_all_the_same() {
+    let mut world = registered(OFTEN);
+    let waits = |shipment| draft("o", shipment).line("l1", 1).on(authorized("new", "r2", 500));
+    world.accept(waits("s1"));
+    let kept = cancellation("o", &[("l1", 9), ("l4", 1)]);
+    assert_eq!(world.receive(kept).note, Note::Kept(FailureReason::UnknownPlan));
+    world.accept(waits("s2"));
+    let lines = [("l1", 3, "44.97"), ("l3", 1, "69.13"), ("l4", 1, "1.00")];
+    let revised = PlanFacts { revision: 2, ..plan(&lines, "4.90", "120.00") };
+    world.receive(registration("o", authorized(OFTEN, "r", 11_900), Some(revised)));
+    world.do_due();
+    assert_eq!(progress(&world), [(0, 2), (0, 0), (0, 1)], "one had left before");
 }
 
 #[test]

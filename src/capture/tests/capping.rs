@@ -232,6 +232,44 @@ fn the_day_holds_what_every_hour_lets_through() {
 }
 
 #[test]
+fn of_two_windows_the_one_that_has_room_later_holds() {
+    let mut world = World::with(with_caps(Caps { hour: Some(gel(1_000)), day: Some(gel(1_000)), ..none() }));
+    capture(&mut world, "a", "10.00");
+    send(&mut world, "b", "10.00");
+    assert_eq!(held_by(&world, "b"), Some(Capped::Day));
+}
+
+#[test]
+fn what_is_held_ends_as_its_authorization_has_ended() {
+    // Before its expiry, as a look at another capture shows.
+    let mut world = World::with(capped());
+    world.accept(alone("a", "60.00"));
+    let other = world.accept(draft("o-a", "b").amount("10.00"));
+    world.answer(other.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    for _ in 0..2 {
+        world.clock.advance(HOUR);
+        let look = world.due_call();
+        world.show(look, seen(AuthorizationView { status: AuthorizationStatus::Voided, ..view(100_000) }));
+    }
+    assert_eq!(world.shipment("b").reason, Some(FailureReason::AuthorizationVoided));
+    world.clock.advance(HOUR);
+    world.do_due();
+    assert_eq!(world.shipment("a").reason, Some(FailureReason::AuthorizationVoided));
+
+    // After it, where there is one capture, and nobody else has captured.
+    let mut world = World::with(capped());
+    world.accept(draft("o", "s1").amount("60.00").on(authorized(ONCE, "r", 10_000)).last());
+    world.clock.advance(15 * MINUTE);
+    let read = world.due_call();
+    world.show(read, seen(view(10_000)));
+    world.clock.advance_to(at(7 * DAY + 1));
+    let read = world.do_due().into_iter().find_map(|reply| reply.ticket);
+    world.show(read, seen(AuthorizationView { status: AuthorizationStatus::Expired, ..view(10_000) }));
+    world.do_due();
+    assert_eq!(world.shipment("s1").reason, Some(FailureReason::AuthorizationExpired));
+}
+
+#[test]
 fn a_capture_that_is_held_does_not_hold_up_the_next_of_its_authorization() {
     let mut world = World::with(capped());
     let first = world.accept(alone("a", "40.00"));

@@ -2,14 +2,16 @@
 
 use chrono::TimeDelta;
 
-use crate::capture::decide::Note;
+use crate::capture::decide::{Command, Due, Note, Ticket};
 use crate::capture::event::{AuthorizationEnd, AuthorizationWarning, Ending, EventContent};
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance,
     Reading,
 };
+use crate::capture::notice::AuthorizationFacts;
 use crate::capture::policy::OnExpiry;
 use crate::capture::records::SingleUse;
+use crate::capture::states::CaptureState;
 use crate::capture::tests::support::*;
 
 const DAY: i64 = 24 * 3_600;
@@ -203,6 +205,7 @@ fn what_became_of_the_money_is_the_providers_word() {
         ("all of it", of(AuthorizationStatus::FullyCaptured, balance(11_900, 0)), Ending::Captured, 8_773, 0),
         ("declined", of(AuthorizationStatus::Declined, balance(3_127, 0)), Ending::Declined, 0, 8_773),
         ("all, in no figures", of(AuthorizationStatus::FullyCaptured, nothing_told), Ending::Captured, 8_773, 0),
+        ("not even ours", of(AuthorizationStatus::Expired, balance(0, 0)), Ending::Expired, 0, 8_773),
         ("nothing left", of(AuthorizationStatus::Open, balance(3_127, 0)), Ending::Expired, 0, 8_773),
     ] {
         let mut world = World::new();
@@ -210,7 +213,8 @@ fn what_became_of_the_money_is_the_providers_word() {
         leads_at(&mut world, EXPIRY);
         let read = world.due_call();
         assert!(matches!(asked(read.as_ref().expect(what)), Asked::ReadExpiry { .. }), "{what}");
-        let reply = world.show(read, reading);
+        let reply = world.show(read.clone(), reading.clone());
+        assert_eq!(world.show(read, reading).note, Note::Nothing, "{what}: the same answer again");
         let expected = Note::Expired { captured_elsewhere: gel(elsewhere), released: gel(released) };
         assert_eq!(reply.note, expected, "{what}");
         let [end] = &ends(&mut world)[..] else { panic!("{what}") };
@@ -238,7 +242,9 @@ fn a_hold_that_ended_in_a_capture_by_the_provider_is_reported_with_the_differenc
     world.show(read, seen(by_itself));
     let [end] = &ends(&mut world)[..] else { panic!() };
     assert_eq!((end.captured_by_us, end.captured_elsewhere, end.released), (gel(0), gel(11_900), gel(0)));
-    assert_eq!(world.authorization("r").provider.captured, Some(gel(11_900)), "recorded beside our books");
+    let record = world.authorization("r");
+    assert_eq!(record.provider.captured, Some(gel(11_900)), "recorded beside our books");
+    assert_eq!(record.watch.foreign, None, "nothing is halted where there is one capture");
 }
 
 #[test]
@@ -258,6 +264,8 @@ fn nothing_is_concluded_by_the_clock() {
         let reply = world.show(read, reading.clone());
         assert!(matches!(reply.note, Note::ReadAgain(_)), "{reply:?}");
         let next = world.authorization("r").watch.at.expect("read again");
+        let due = Due::Authorization(world.authorization("r").key);
+        assert_eq!(world.tell(Command::Due(due)).note, Note::Nothing, "however long the rest is");
         waits.push((next - world.clock.now().wall).num_seconds());
         world.clock.advance_to(next);
     }
@@ -297,14 +305,20 @@ fn captures_that_are_open_keep_their_own_rules_and_come_first() {
     assert_eq!((end.captured_by_us, end.released), (gel(0), gel(11_900)));
 }
 
-#[test]
-fn an_expiry_that_nobody_told_is_asked_for_until_somebody_does() {
+/// A shipment on an authorization whose expiry nobody has told, and its call.
+fn untold() -> (World, Option<Ticket>) {
     let mut without = policy();
     without.accounts.get_mut(&account(OFTEN)).expect("configured").authorization_lifetime = None;
     let mut world = World::with(without);
     let mut facts = authorized(OFTEN, "r", 11_900);
     (facts.expires_at, facts.authorized_at) = (None, None);
-    world.accept(draft("o", "s1").amount("10.00").on(facts));
+    let reply = world.accept(draft("o", "s1").amount("10.00").on(facts));
+    (world, reply.ticket)
+}
+
+#[test]
+fn an_expiry_that_nobody_told_is_asked_for_until_somebody_does() {
+    let (mut world, _) = untold();
     world.accept(draft("o", "s2").amount("10.00"));
     let asked_at_once = world.due_call();
     world.show(asked_at_once, seen(view(11_900)));
@@ -322,6 +336,46 @@ fn an_expiry_that_nobody_told_is_asked_for_until_somebody_does() {
 }
 
 #[test]
+fn what_is_put_off_until_after_the_expiry_is_sent_before_it_is_read() {
+    let mut world = World::new();
+    let reply = world.accept(draft("o", "s1").amount("10.00").on(authorized(OFTEN, "r", 11_900)));
+    world.answer(reply.ticket, not_executed());
+    assert_eq!(world.capture_of("s1").state, CaptureState::Planned);
+    world.clock.advance_to(at(EXPIRY));
+    let due = Due::Authorization(world.authorization("r").key);
+    assert_eq!(world.tell(Command::Due(due)).note, Note::Nothing);
+    let sent = world.due_call();
+    assert!(matches!(asked(sent.as_ref().expect("sent")), Asked::Send { .. }), "{sent:?}");
+}
+
+#[test]
+fn an_expiry_that_nobody_told_is_not_read_at_once() {
+    let mut without = policy();
+    without.accounts.get_mut(&account(ONCE)).expect("configured").authorization_lifetime = None;
+    let mut world = World::with(without);
+    let facts = AuthorizationFacts { expires_at: None, ..authorized(ONCE, "r", 11_900) };
+    world.receive(registration("o", facts, None));
+    assert!(world.due_call().is_none(), "the answer to a capture may tell it");
+    world.clock.advance(2 * SECOND);
+    let read = world.due_call();
+    assert!(matches!(asked(read.as_ref().expect("read")), Asked::ReadExpiry { .. }));
+}
+
+#[test]
+fn what_comes_during_the_read_after_the_expiry_ends_before_the_authorization() {
+    let mut minimum = policy();
+    minimum.accounts.get_mut(&account(OFTEN)).expect("configured").minimum = Some("5.00".parse().expect("a decimal"));
+    let mut world = World::with(minimum);
+    partial(&mut world);
+    leads_at(&mut world, EXPIRY);
+    let read = world.due_call();
+    let too_little = draft("p", "p1").amount("1.00").on(authorized(OFTEN, "r", 11_900));
+    world.accept(too_little);
+    world.show(read, expired());
+    assert_eq!(ends(&mut world), []);
+}
+
+#[test]
 fn an_expiry_told_later_moves_the_deadline_of_what_waits() {
     let mut world = World::new();
     let mut facts = authorized(OFTEN, "r", 11_900);
@@ -331,6 +385,7 @@ fn an_expiry_told_later_moves_the_deadline_of_what_waits() {
     assert_eq!(world.capture_of("s2").due_at, Some(at(EXPIRY - DAY)), "derived, with the wider margin");
     world.accept(draft("o", "s3").amount("10.00").on(authorized(OFTEN, "r", 11_900)));
     assert_eq!(world.capture_of("s2").due_at, Some(at(EXPIRY - 2 * 3_600)));
+    assert_eq!(world.authorization("r").freeze_at, None, "nothing collects there");
 }
 
 #[test]
@@ -385,6 +440,23 @@ fn an_answer_to_a_read_before_the_last_one_says_nothing() {
 }
 
 #[test]
+fn what_has_ended_early_is_reported_when_its_expiry_has_come() {
+    let (mut world, ticket) = untold();
+    let asked_at_once = world.due_call();
+    world.show(asked_at_once, seen(view(11_900)));
+    world.answer(ticket, captured(Some(gel(1_000))));
+    world.clock.advance(2 * SECOND);
+    let told = ProviderBalance { expires_at: Some(at(EXPIRY)), captured: Some(gel(1_000)), ..view(10_900).balance };
+    let read = world.due_call();
+    assert_eq!(world.show(read, of(AuthorizationStatus::Voided, told)).note, Note::Nothing);
+    assert_eq!(ends(&mut world), [], "it is not over by the clock");
+    world.clock.advance_to(at(EXPIRY));
+    let read = world.do_due().into_iter().find_map(|reply| reply.ticket);
+    world.show(read, of(AuthorizationStatus::Voided, told));
+    assert_eq!(ends(&mut world).len(), 1);
+}
+
+#[test]
 fn an_expiry_told_later_does_not_put_off_what_is_to_be_sent_again() {
     let mut world = World::new();
     let mut facts = authorized(OFTEN, "r", 11_900);
@@ -396,4 +468,38 @@ fn an_expiry_told_later_does_not_put_off_what_is_to_be_sent_again() {
     world.accept(draft("o", "s2").amount("10.00").on(authorized(OFTEN, "r", 11_900)));
     assert_eq!(world.authorization("r").expires_at, Some(at(EXPIRY)));
     assert_eq!(world.capture_of("s1").due_at, retry_at);
+}
+
+#[test]
+fn a_hold_of_an_unknown_amount_is_warned_of() {
+    let mut world = World::new();
+    let facts = AuthorizationFacts { amount: None, ..authorized(OFTEN, "r", 11_900) };
+    world.receive(registration("o", facts, None));
+    assert_eq!(leads_at(&mut world, EXPIRY - 2 * DAY), [48]);
+}
+
+#[test]
+fn a_read_that_is_under_way_is_waited_for() {
+    let mut world = World::new();
+    partial(&mut world);
+    leads_at(&mut world, EXPIRY);
+    assert!(world.due_call().is_some());
+    let due = Due::Authorization(world.authorization("r").key);
+    for _ in 0..2 {
+        assert_eq!(world.tell(Command::Due(due)).note, Note::Nothing, "another worker found it due, too");
+    }
+}
+
+#[test]
+fn a_hold_that_the_provider_shows_to_be_empty_is_not_warned_of() {
+    for (remaining, leads) in [(11_900, &[48][..]), (0, &[])] {
+        let mut world = World::new();
+        world.accept(draft("o", "s1").line("l1", 2).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()).last());
+        world.clock.advance(15 * MINUTE);
+        let read = world.due_call();
+        let balance = ProviderBalance { remaining: Some(gel(remaining)), ..view(11_900).balance };
+        let pending = AuthorizationView { balance, has_pending_capture: true, ..view(11_900) };
+        assert!(matches!(world.show(read, seen(pending)).note, Note::ReadAgain(_)));
+        assert_eq!(leads_at(&mut world, EXPIRY - 2 * DAY), leads, "{remaining}");
+    }
 }

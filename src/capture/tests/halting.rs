@@ -87,7 +87,8 @@ fn two_reads_quiet_apart_halt_one_authorization_and_no_other() {
     for wait in [2, 5, 15, 60, 300, 900, 3_600, 3_600] {
         world.clock.advance(wait * SECOND);
         let still = read(&mut world, reading(4_000, 6_000));
-        assert!(matches!(still.note, Note::ReadAgain(_)), "{still:?}");
+        let why = "30.00 GEL was captured by somebody else: nothing is sent on it";
+        assert_eq!(still.note, Note::ReadAgain(why.to_owned()));
         assert!(world.due_call().is_none(), "nothing is sent, and nothing read before its time");
     }
     assert_eq!((state(&world, "s2"), state(&world, "s3")), (CaptureState::Planned, CaptureState::Planned));
@@ -102,6 +103,9 @@ fn one_read_is_not_enough_nor_two_close_together() {
     read(&mut world, reading(4_000, 6_000));
     let two = world.accept(draft("o", "s2").amount("20.00"));
     assert!(two.ticket.is_some(), "it may be sent meanwhile");
+    let three = world.accept(draft("o", "s3").amount("5.00"));
+    assert!(three.ticket.is_none(), "it waits for its turn");
+    assert!(world.ledger.tables().history.iter().all(|note| note.what != "halted"), "and for nothing else");
     world.answer(two.ticket, proof(2_000, 6_000));
     world.clock.advance(14 * MINUTE);
     assert!(world.due_call().is_none(), "not before it is quiet");
@@ -382,6 +386,18 @@ fn what_was_let_be_is_not_asked_about_again_unless_there_is_more_of_it() {
 }
 
 #[test]
+fn a_read_that_an_operator_did_not_wait_for_shows_what_is_known() {
+    for (captured, expected) in [(4_000, (ForeignStanding::LetBe, 3_000)), (4_001, (ForeignStanding::Seen, 3_001))] {
+        let mut world = halted();
+        world.clock.advance(2 * SECOND);
+        let ticket = world.due_call();
+        resume(&mut world);
+        world.show(ticket, reading(captured, 10_000 - captured));
+        assert_eq!(foreign(&world), Some(expected));
+    }
+}
+
+#[test]
 fn where_nothing_is_left_to_take_nobody_asks_whose_the_rest_is() {
     let mut world = World::new();
     let one = world.accept(draft("o", "s1").amount("10.00").on(authorized(OFTEN, "r", 1_000)));
@@ -413,4 +429,13 @@ fn what_rests_when_the_halt_comes_is_told_when_its_rest_is_over() {
         }
         assert_eq!(told(&world), 1, "once");
     }
+}
+
+#[test]
+fn nothing_is_found_out_about_an_authorization_that_is_captured() {
+    let mut world = World::new();
+    let one = world.accept(first("100.00"));
+    let answer = CaptureProof { amount: Some(gel(10_000)), provider_reference: None, balance: balance(13_000, 0) };
+    world.answer(one.ticket, Answer::Captured(answer));
+    assert_eq!((foreign(&world), world.authorization("r").watch.at), (None, None));
 }

@@ -187,8 +187,13 @@ fn a_fee_ends_like_any_other_capture() {
     // Refused by the provider.
     let mut world = complete(9_000);
     let sent = world.due_call();
-    world.answer(sent, Answer::Refused(refusal(RefusalReason::Declined)));
+    world.answer(sent.clone(), Answer::Refused(refusal(RefusalReason::Declined)));
     assert_eq!(ends(&mut world), [(None, CaptureKind::Fee, Some(FailureReason::Declined), 1_000)]);
+    // The refusal was not true.
+    world.answer(sent, captured(Some(gel(1_000))));
+    let [event] = &world.news()[..] else { panic!("one event") };
+    let EventContent::Corrected(outcome, _) = &event.content else { panic!("{event:?}") };
+    assert_eq!((outcome.kind, outcome.amount), (CaptureKind::Fee, Some(gel(1_000))));
     // In doubt, and found by a look.
     let mut world = complete(9_000);
     let sent = world.due_call();

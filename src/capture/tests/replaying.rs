@@ -267,7 +267,7 @@ fn what_was_refused_before_it_was_given_anything_is_given_it_now() {
     world.receive(registration("o", authorized(OFTEN, "r", 5_000), Some(large)));
     let reply = world.replay("s1", 0);
     // The message brings the plan as it was, which is older, and stands aside.
-    assert_eq!(replayed(&reply), (Some(2_000), 1));
+    assert_eq!((replayed(&reply), reply.ready.is_some()), ((Some(2_000), 1), true));
     assert_eq!(world.balance("r"), (5_000, 0, 2_000));
 }
 
@@ -292,7 +292,7 @@ fn a_message_that_never_became_a_shipment_is_accepted_as_if_it_came_now() {
     world.tell(collect(arrival.raw.clone()));
     let letter = world.letter_for("delivery_limit").id;
     let reply = world.replay_for(letter, JOB);
-    assert_eq!(replayed(&reply), (Some(2_000), 1));
+    assert_eq!((replayed(&reply), reply.ready.is_some()), ((Some(2_000), 1), true));
     assert_eq!((world.shipment("s1").generation, world.balance("r")), (0, (5_000, 0, 2_000)));
     assert_eq!(world.letter_for("delivery_limit").state, DeadLetterState::Replayed);
     // The broker gives up on the same message once more: it is open again, and harmless.
@@ -375,7 +375,11 @@ fn what_an_order_owes_beyond_its_shipments_is_tried_again() {
     let reply = world.replay_for(letter.id, JOB);
     assert_eq!(replayed(&reply), (Some(500), 0));
     let ticket = begin(&mut world, reply);
+    world.news();
     world.answer(ticket, captured(Some(gel(500))));
+    let [event] = &world.news()[..] else { panic!("one event") };
+    let EventContent::Succeeded(outcome) = &event.content else { panic!("{event:?}") };
+    assert_eq!(outcome.caused_by.as_deref(), Some("evt-o-cancelled"), "as the first time");
     assert_eq!(world.balance("r"), (5_000, 1_500, 0));
     assert_eq!(why_not(&world.replay_for(letter.id, JobKey::new(2))), WhyNotKind::AlreadyReplayed);
 }
@@ -393,6 +397,31 @@ fn a_correction_after_a_replay_is_told_of_the_generation_that_it_corrects() {
     let [event] = &news[..] else { panic!("{news:?}") };
     let EventContent::Corrected(outcome, _) = &event.content else { panic!("{event:?}") };
     assert_eq!((outcome.generation, outcome.capture_amount), (0, Some(gel(2_000))));
+}
+
+#[test]
+fn a_correction_after_a_replay_elsewhere_is_about_the_capture_that_it_corrects() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").line("l1", 2).on(authorized(ONCE, "r", 11_900)).plan(worked_plan()));
+    world.accept(draft("o", "s2").line("l1", 1));
+    world.clock.advance_to(at(7 * 24 * 3_600 - 2 * 3_600));
+    let read = world.due_call();
+    let frozen = world.show(read, seen(view(11_900)));
+    let former = world.capture_of("s2");
+    world.answer(frozen.ticket.clone(), Answer::Refused(refusal(RefusalReason::Declined)));
+    authorize_anew(&mut world, longer(authorized(OFTEN, "new", 20_000)));
+    world.replay("s2", 0);
+    world.news();
+    assert_eq!(world.answer(frozen.ticket, captured(None)).note, Note::Corrected);
+    let [event] = &world.news()[..] else { panic!("one event") };
+    let EventContent::Corrected(outcome, _) = &event.content else { panic!("{event:?}") };
+    assert_eq!((outcome.capture, outcome.kind, outcome.attempts), (Some(former.id), CaptureKind::Deadline, 1));
+    assert_eq!(outcome.capture_amount, Some(former.amount));
+    assert_eq!(outcome.capture_shipments, [shipment_id("s2")]);
+    assert_eq!(outcome.authorization, Some((account(ONCE), reference("r"))));
+    assert_eq!(outcome.authorization_expires_at, Some(at(7 * 24 * 3_600)));
+    assert_eq!(outcome.provider_reference.as_deref(), Some("pay-1"));
+    assert_eq!(outcome.balance.expect("of that authorization").captured, former.amount);
 }
 
 /// A shipment of 20.00, of which the provider says days before the expiry that it is over.
@@ -452,6 +481,17 @@ fn what_its_provider_has_ended_before_its_time_is_taken_from_the_next_one() {
     authorize_anew(&mut world, authorized(OTHER, "new", 5_000));
     assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
     assert_eq!((world.balance("r"), world.balance("new")), ((5_000, 0, 0), (5_000, 0, 2_000)));
+}
+
+#[test]
+fn what_its_own_replay_could_not_try_is_open_again() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "small", 500)));
+    let letter = world.letter_of("s1", 0).id;
+    world.set_letter(letter, DeadLetterState::Replaying, Some(JOB));
+    assert_eq!(why_not(&world.replay_for(letter, JOB)), WhyNotKind::ExceedsAuthorization);
+    let letter = world.letter_of("s1", 0);
+    assert_eq!((letter.state, letter.job), (DeadLetterState::Open, None));
 }
 
 #[test]

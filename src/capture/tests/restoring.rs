@@ -4,10 +4,10 @@
 use crate::capture::decide::{Note, Reply, Ticket};
 use crate::capture::event::{EventContent, FailureReason};
 use crate::capture::evidence::{
-    Answer, AuthorizationView, ConfigurationFault, DoubtKind, ProviderBalance, Reading, RefusalReason,
+    Answer, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance, Reading, RefusalReason,
 };
 use crate::capture::notice::{PlanFacts, ShippingPolicy};
-use crate::capture::records::Restored;
+use crate::capture::records::{ForeignStanding, JobKey, Restored};
 use crate::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::tests::replaying::JOB;
@@ -223,7 +223,9 @@ fn what_cannot_be_read_holds_up_no_notice_that_does_not_name_it() {
     let mut world = authorized_anew();
     let [r, r2] = reads(&mut world, ["r", "r2"]);
     world.show(r2, shows(&[]));
-    world.show(r, Reading::Unclear(doubt(DoubtKind::Unreadable)));
+    // That our own settings are wrong is an answer, too.
+    let fault = ConfigurationFault { code: None, message: "token".to_owned(), may_have_executed: false };
+    world.show(r, Reading::Misconfigured(fault));
     for _ in 1..ANSWERS_MAX {
         world.clock.advance(HOUR);
         assert_eq!(world.shipment("s1").state, ShipmentState::Awaiting);
@@ -243,12 +245,41 @@ fn a_fee_that_was_replayed_is_recognised() {
     capture(&mut world, draft("o", "s1").line("l1", 1).plan(whole).on(authorized(OFTEN, "r", 10_000)));
     let (backup, first) = (now(&world), world.capture_of("s1"));
     let fee = CaptureId::of_fee(&account(OFTEN), &reference("r"), &order_id("o"), 1, 3);
-    restore(&mut world, backup);
-    read(&mut world, shows(&[(first.id, first.amount.minor()), (fee, 250)]));
+    for is_cancelled_before in [false, true] {
+        restore(&mut world, backup.clone());
+        let cancelled = || cancellation("o", &[("l1", 1)]);
+        if is_cancelled_before {
+            world.receive(cancelled());
+        }
+        read(&mut world, shows(&[(first.id, first.amount.minor()), (fee, 260)]));
+        world.receive(cancelled());
+        world.clock.advance(HOUR);
+        assert!(world.due_call().is_none());
+        // As much as was captured, not as would be owed today.
+        let captured = first.amount.minor() + 260;
+        assert_eq!((world.balance("r"), found(&world)), ((10_000, captured, 0), 0), "{is_cancelled_before}");
+        assert_eq!(world.order("o").stored, captured);
+        let of_that_day = world.ledger.tables().captures.values().any(|capture| capture.id == fee);
+        assert!(of_that_day, "its event is the one of that day");
+    }
+}
+
+#[test]
+fn a_fee_that_is_replayed_finds_what_another_replay_captured() {
+    let mut world = World::new();
+    let whole = plan(&[("l1", 2, "10.00")], "5.00", "15.00");
+    let id1 = capture(&mut world, draft("o", "s1").line("l1", 1).plan(whole).on(authorized(OFTEN, "r", 10_000)));
     world.receive(cancellation("o", &[("l1", 1)]));
-    assert!(world.due_call().is_none());
-    let captured = first.amount.minor() + 250;
-    assert_eq!((world.balance("r"), found(&world)), ((10_000, captured, 0), 0));
+    let ticket = world.due_call();
+    world.answer(ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    let (backup, fee) = (now(&world), CaptureId::of_fee(&account(OFTEN), &reference("r"), &order_id("o"), 1, 2));
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(id1, 750), (fee, 250)]));
+    let letter = world.letter_for("declined").id;
+    let reply = world.replay_for(letter, JobKey::new(1));
+    assert_eq!((reply.ticket.is_none(), reply.ready.is_none()), (true, true));
+    assert_eq!((world.balance("r"), found(&world)), ((10_000, 1_000, 0), 0));
+    assert!(world.ledger.tables().captures.values().any(|capture| capture.id == fee));
 }
 
 #[test]
@@ -289,12 +320,74 @@ fn what_the_books_of_that_day_had_planned_gives_way() {
 }
 
 #[test]
+fn what_was_planned_keeps_the_room_that_is_left() {
+    let mut world = World::new();
+    let one = world.accept(worth("s1", "10.00"));
+    world.answer(one.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    world.accept(worth("s2", "30.00"));
+    world.accept(worth("s3", "30.00"));
+    world.accept(worth("s4", "10.00"));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    // 50.00 are left, of which s1 may take 10.00: one of 30.00 fits, and not the other beside it.
+    read(&mut world, shows(&[(id_in("s9", 0), 5_000)]));
+    let states = ["s2", "s3", "s4"].map(|shipment| world.capture_of(shipment).state);
+    assert_eq!(states, [CaptureState::Planned, CaptureState::Failed, CaptureState::Planned]);
+}
+
+#[test]
+fn what_was_found_is_not_taken_for_somebody_elses() {
+    let mut world = World::new();
+    let id1 = capture(&mut world, worth("s1", "10.00"));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    let found = [(id1, 1_000), (id_in("s2", 0), 2_000)];
+    read(&mut world, shows(&found));
+    let tells = |amount, captured| {
+        let captured = ProviderBalance { captured: Some(gel(captured)), ..ProviderBalance::default() };
+        Answer::Captured(CaptureProof { amount: Some(gel(amount)), provider_reference: None, balance: captured })
+    };
+    let ticket = world.accept(worth("s3", "5.00")).ticket;
+    world.answer(ticket, tells(500, 3_500));
+    assert_eq!(world.authorization("r").watch.foreign, None, "the answer tells of it");
+    let ticket = world.accept(worth("s4", "5.00")).ticket;
+    world.answer(ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    world.clock.advance(2 * SECOND);
+    let look = world.due_call();
+    let (id3, id4) = (world.capture_of("s3").id, world.capture_of("s4").id);
+    world.show(look, shows(&[&found[..], &[(id3, 500), (id4, 500)]].concat()));
+    assert_eq!((world.balance("r").1, world.authorization("r").watch.foreign), (2_000, None), "the look shows it");
+    let ticket = world.accept(worth("s5", "5.00")).ticket;
+    world.answer(ticket, tells(500, 5_500));
+    let foreign = world.authorization("r").watch.foreign.expect("more than that");
+    assert_eq!((foreign.standing, foreign.amount), (ForeignStanding::Suspected, gel(1_000)));
+}
+
+#[test]
+fn what_comes_up_under_another_key_after_the_read_is_somebody_elses() {
+    let mut world = World::new();
+    let id1 = capture(&mut world, worth("s1", "10.00"));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    let found = [(id1, 1_000), (id_in("s2", 0), 2_000)];
+    read(&mut world, shows(&found));
+    let ticket = world.accept(worth("s3", "5.00")).ticket;
+    world.answer(ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    world.clock.advance(2 * SECOND);
+    let look = world.due_call();
+    world.show(look, shows(&[&found[..], &[(id_in("s9", 0), 700)]].concat()));
+    let foreign = world.authorization("r").watch.foreign.expect("nobody has asked for it here");
+    assert_eq!((foreign.standing, foreign.amount), (ForeignStanding::Seen, gel(700)));
+}
+
+#[test]
 fn a_new_authorization_is_read_first_for_a_while_where_there_are_keys() {
     let mut world = World::new();
     let empty = now(&world);
     restore(&mut world, empty);
     let on = |account: &str, name: &str| draft(name, "s1").amount("10.00").on(authorized(account, name, 10_000));
     assert_eq!(world.accept(on(OFTEN, "a")).note, Note::AwaitingRead);
+    assert_eq!(world.authorization("a").watch.at, Some(world.clock.now().wall), "it is due from now on");
     assert_eq!(world.accept(on(ONCE, "b")).note, Note::Deferred, "the read before the one capture finds it");
     world.clock.advance(READ_FIRST_FOR);
     assert_eq!(world.accept(on(OFTEN, "c")).note, Note::Planned(gel(1_000)));
@@ -346,13 +439,59 @@ fn what_nothing_comes_after_to_make_up_for_is_captured_by_itself() {
     read(&mut world, shows(&[(id1, 500)]));
     let ticket = world.do_due().into_iter().find_map(|reply| reply.ticket);
     world.answer(ticket, captured(Some(gel(500))));
-    assert_eq!(world.accept(unit("s1")).note, Note::Captured(gel(500)));
+    let reply = world.accept(unit("s1"));
+    assert_eq!((reply.note, reply.ready.is_some()), (Note::Captured(gel(500)), true));
     let ticket = world.due_call();
     assert!(
         matches!(asked(ticket.as_ref().expect("the fee is sent")), Asked::Send { amount, .. } if amount == gel(500))
     );
     world.answer(ticket, captured(Some(gel(500))));
     assert_eq!(world.balance("r"), (1_500, 1_500, 0), "to the minor unit");
+}
+
+#[test]
+fn what_went_with_the_first_notice_of_that_day_does_not_go_with_another_too() {
+    let mut world = World::new();
+    let fee_comes_first = ShippingPolicy::First;
+    let whole = PlanFacts { shipping_policy: fee_comes_first, ..plan(&[("l1", 2, "10.00")], "5.00", "15.00") };
+    let unit = |shipment| draft("o", shipment).line("l1", 1).plan(whole.clone()).on(authorized(OFTEN, "r", 10_000));
+    let backup = now(&world);
+    let id1 = capture(&mut world, unit("s1"));
+    restore(&mut world, backup);
+    world.accept(unit("s2"));
+    read(&mut world, shows(&[(id1, 1_000)]));
+    let ticket = world.do_due().into_iter().find_map(|reply| reply.ticket);
+    world.answer(ticket, captured(Some(gel(500))));
+    assert_eq!(world.accept(unit("s1")).note, Note::Captured(gel(1_000)));
+    assert_eq!(world.balance("r"), (10_000, 1_500, 0), "to the minor unit");
+}
+
+#[test]
+fn a_unit_that_was_captured_in_the_lost_time_is_not_given_to_another() {
+    let mut world = World::new();
+    let whole = plan(&[("l1", 3, "10.00")], "0.00", "10.00");
+    let unit = |shipment| draft("o", shipment).line("l1", 1).plan(whole.clone()).on(authorized(OFTEN, "r", 10_000));
+    let id1 = capture(&mut world, unit("s1"));
+    let backup = now(&world);
+    let id2 = capture(&mut world, unit("s2"));
+    assert_eq!(world.capture_of("s2").amount, gel(334), "else this shows nothing");
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(id1, 333), (id2, 334)]));
+    capture(&mut world, unit("s3"));
+    assert_eq!(world.accept(unit("s2")).note, Note::Captured(gel(334)));
+    assert_eq!(world.balance("r"), (10_000, 1_000, 0), "to the minor unit");
+}
+
+#[test]
+fn what_was_captured_in_parts_under_one_key_is_their_sum() {
+    let mut world = World::new();
+    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    let key = id_in("s1", 0);
+    read(&mut world, shows(&[(key, 1_500), (key, 500)]));
+    assert_eq!(world.accept(worth("s1", "20.00")).note, Note::Captured(gel(2_000)));
+    assert_eq!((world.balance("r"), found(&world)), ((10_000, 2_000, 0), 0));
 }
 
 #[test]
@@ -370,22 +509,20 @@ fn what_waits_waits_anew() {
     assert!(matches!(reply.note, Note::Refused(_)), "{reply:?}");
 }
 
+/// Accepts what is refused, and returns what its event says.
+fn may_have_moved(world: &mut World, draft: Draft) -> bool {
+    world.accept(draft);
+    let news = world.news();
+    let mut failed = news.iter().filter_map(|event| {
+        if let EventContent::Failed(_, failure) = &event.content { Some(failure.money_may_have_moved) } else { None }
+    });
+    failed.next().expect("it is refused")
+}
+
 #[test]
 fn a_refusal_of_our_own_does_not_say_that_no_money_moved_where_there_are_no_keys() {
     let mut world = World::new();
     let too_much = |name: &str, account| draft(name, "s1").amount("100.01").on(authorized(account, name, 10_000));
-    let may_have_moved = |world: &mut World, draft| {
-        world.accept(draft);
-        let news = world.news();
-        let mut failed = news.iter().filter_map(|event| {
-            if let EventContent::Failed(_, failure) = &event.content {
-                Some(failure.money_may_have_moved)
-            } else {
-                None
-            }
-        });
-        failed.next().expect("it is refused")
-    };
     assert!(!may_have_moved(&mut world, too_much("a", ONCE)));
     let backup = now(&world);
     restore(&mut world, backup);
@@ -536,4 +673,19 @@ fn what_never_became_known_before_the_read_may_have_been_captured_all_the_same()
     });
     assert_eq!(failed, Some((FailureReason::UnknownPlan, true)));
     assert_eq!(world.authorization("r").watch.restored, Some(Restored::Unread));
+}
+
+#[test]
+fn a_refusal_of_our_own_says_that_no_money_moved_where_the_read_has_shown_nothing() {
+    let s1 = (id_in("s1", 0), 1_000);
+    let s2 = (id_in("s2", 0), 2_000);
+    for (shown, expected) in [(&[][..], false), (&[s1], true), (&[s2], true)] {
+        let mut world = World::new();
+        let one = world.accept(worth("s1", "10.00"));
+        world.answer(one.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+        let backup = now(&world);
+        restore(&mut world, backup);
+        read(&mut world, shows(shown));
+        assert_eq!(may_have_moved(&mut world, worth("s3", "100.01")), expected, "{shown:?}");
+    }
 }

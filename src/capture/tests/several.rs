@@ -380,3 +380,43 @@ fn what_may_be_sent_again_and_has_no_permit_is_due_at_once() {
     assert_eq!((record.state, record.due_at), (CaptureState::InDoubt, Some(at(890))));
     assert_eq!(world.ledger.tables().history.last().map(|note| note.what), Some("looked"));
 }
+
+#[test]
+fn what_a_clock_that_was_set_back_has_put_beyond_every_wait_is_due() {
+    let mut world = World::new();
+    world.clock.advance(1_000 * HOUR);
+    let ticket = world.accept(first("10.00")).ticket;
+    world.answer(ticket, timeout());
+    let due = Due::Capture(world.capture_of("s1").key);
+    // It is looked at in two seconds; no wait is longer than twice an hour and what a request takes to begin.
+    world.clock.set_back(2 * (HOUR + 10 * SECOND) - 2 * SECOND);
+    assert_eq!(world.tell(Command::Due(due)).note, Note::Nothing, "as far ahead as a wait may be");
+    world.clock.set_back(SECOND);
+    assert_eq!(world.tell(Command::Due(due)).note, Note::Looking);
+}
+
+#[test]
+fn that_an_authorization_is_over_is_its_providers_last_word() {
+    let is_over = |world: &World| world.authorization("r").is_over();
+    let look = |world: &mut World, status| {
+        let due = Due::Capture(world.capture_of("s1").key);
+        world.clock.advance_to(world.capture_of("s1").due_at.expect("in doubt"));
+        let look = world.tell(Command::Due(due)).ticket;
+        let balance = ProviderBalance { remaining: Some(gel(0)), ..view(10_000).balance };
+        world.show(look, seen(AuthorizationView { status, balance, ..view(10_000) }));
+    };
+    let voided = || {
+        let mut world = World::new();
+        let sent = world.accept(first("10.00")).ticket;
+        world.answer(sent.clone(), timeout());
+        look(&mut world, AuthorizationStatus::Voided);
+        assert!(is_over(&world));
+        (world, sent)
+    };
+    let (mut world, sent) = voided();
+    world.answer(sent, captured(Some(gel(1_000))));
+    assert!(!is_over(&world), "its answer was long on its way, and it has captured");
+    let (mut world, _) = voided();
+    look(&mut world, AuthorizationStatus::Open);
+    assert!(is_over(&world), "open, with nothing in it");
+}

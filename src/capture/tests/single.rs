@@ -1,6 +1,6 @@
 //! Authorizations that are captured once: collecting, the read, and the one capture.
 
-use crate::capture::decide::{Command, Evidence, Note, Settle};
+use crate::capture::decide::{Command, Due, Evidence, Note, Settle};
 use crate::capture::event::{CaptureKind, Event, EventContent, FailureReason, ResolvedBy};
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, ConfigurationFault, DoubtKind, Reading, RefusalReason,
@@ -431,4 +431,57 @@ fn two_captures_of_one_authorization_are_never_both_believed() {
     assert_eq!(reasons(&mut world), [FailureReason::CaptureAlreadyUsed]);
     assert_eq!(world.authorization("r").single, SingleUse::Used);
     assert_eq!(world.balance("r"), (11_900, 10_337, 0));
+}
+
+#[test]
+fn a_read_that_is_answered_twice_counts_once() {
+    let mut world = World::new();
+    world.accept(first());
+    world.clock.advance_to(at(7 * 24 * 3_600 - 2 * 3_600));
+    let read = world.due_call();
+    let frozen = world.show(read.clone(), seen(view(11_900)));
+    assert_eq!(world.accept(second()).note, Note::Deferred, "it waits for the end of the one capture");
+    assert_eq!(world.show(read, seen(view(11_900))).note, Note::Nothing, "that is under way");
+    world.answer(frozen.ticket, captured(None));
+
+    let mut world = World::new();
+    let read = complete(&mut world);
+    let voided = || seen(AuthorizationView { status: AuthorizationStatus::Voided, ..view(11_900) });
+    assert!(matches!(world.show(read.clone(), voided()).note, Note::Refused(_)));
+    assert_eq!(world.show(read, voided()).note, Note::Nothing, "nothing waits any more");
+}
+
+#[test]
+fn a_read_that_is_parked_is_recalled_when_its_account_works_again() {
+    let mut world = World::new();
+    let read = complete(&mut world);
+    let fault = ConfigurationFault { code: None, message: "token".to_owned(), may_have_executed: false };
+    assert!(matches!(world.show(read, Reading::Misconfigured(fault)).note, Note::Parked(_)));
+    let due = Due::Authorization(world.authorization("r").key);
+    assert!(world.tell(Command::Due(due)).ticket.is_none(), "it rests");
+    assert_eq!(world.tell(Command::Recall(due)).ready.expect("ready").due, due);
+    assert!(world.tell(Command::Due(due)).ticket.is_some());
+}
+
+#[test]
+fn a_read_that_a_clock_that_was_set_back_has_put_beyond_every_wait_is_due() {
+    let mut world = World::new();
+    world.accept(first());
+    // Four hours after its deadline; then an hour after it.
+    world.clock.advance_to(at(7 * 24 * 3_600 + 2 * 3_600));
+    let read = world.due_call();
+    world.show(read, Reading::Unclear(doubt(DoubtKind::Timeout)));
+    world.clock.set_back(3 * HOUR);
+    let due = Due::Authorization(world.authorization("r").key);
+    assert_eq!(world.tell(Command::Due(due)).note, Note::Looking, "money waits for it");
+}
+
+#[test]
+fn what_is_final_is_not_captured_because_of_the_deadline() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").amount("10.00").on(authorized(ONCE, "r", 11_900)).last());
+    world.clock.advance(15 * MINUTE);
+    let read = world.due_call();
+    world.show(read, seen(view(11_900)));
+    assert_eq!(world.capture_of("s1").kind, CaptureKind::Shipment);
 }
