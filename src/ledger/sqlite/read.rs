@@ -247,27 +247,40 @@ pub(in crate::ledger) fn account(text: &str) -> Result<AccountName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::sqlite::{open_for_reading, open_for_writing};
+    use crate::ledger::sqlite::{open_for_reading, open_for_writing, write};
 
-    #[test]
-    fn what_is_due_is_found_by_an_index_however_much_is_watched() {
+    /// How SQLite carries it out in a new ledger; what is not bound is null.
+    fn plan(sql: &str) -> Vec<String> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("ledger.db");
         drop(open_for_writing(&path).expect("a new ledger"));
         let connection = open_for_reading(&path).expect("a ledger");
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("it is SQL");
+        let mut rows = statement.raw_query();
+        let mut steps = Vec::new();
+        while let Some(row) = rows.next().expect("explained") {
+            steps.push(row.get::<_, String>("detail").expect("a text"));
+        }
+        steps
+    }
+
+    #[test]
+    fn what_is_due_is_found_by_an_index_however_much_is_watched() {
         for sql in CAPTURES.into_iter().chain(AUTHORIZATIONS).chain(ASKING).chain([READS_SET_BACK]) {
-            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("it is SQL");
-            // What is not bound is null.
-            let mut rows = statement.raw_query();
-            let mut steps = Vec::new();
-            while let Some(row) = rows.next().expect("explained") {
-                steps.push(row.get::<_, String>("detail").expect("a text"));
-            }
+            let steps = plan(sql);
             for step in &steps {
                 let is_bounded =
                     !step.starts_with("SCAN") || step.contains("(subquery") || step.contains("SCAN CONSTANT");
                 assert!(is_bounded && !step.contains("TEMP B-TREE"), "{sql}: {steps:#?}");
             }
         }
+    }
+
+    /// There are as many as a worker before this one has left.
+    #[test]
+    fn a_ledger_is_opened_by_going_through_messages_only() {
+        let steps = plan(write::DELETE_ENDED_MESSAGES);
+        let scanned: Vec<_> = steps.iter().filter(|step| step.starts_with("SCAN")).collect();
+        assert_eq!(scanned, ["SCAN messages"], "{steps:#?}");
     }
 }

@@ -202,13 +202,15 @@ fn write_messages(connection: &Connection, books: &Books) -> Result<()> {
     Ok(())
 }
 
-/// Deletes the messages of all shipments at their end. There are few messages, and many shipments: the order
-/// of the tables is ours (<https://www.sqlite.org/optoverview.html#manual_control_of_query_plans_using_cross_join>).
+/// There are few messages, and many shipments: the order of the tables is ours
+/// (<https://www.sqlite.org/optoverview.html#manual_control_of_query_plans_using_cross_join>).
+pub(super) const DELETE_ENDED_MESSAGES: &str = "DELETE FROM messages WHERE shipment_row IN (
+    SELECT shipment_row FROM messages CROSS JOIN shipments USING (shipment_row)
+    WHERE state = 'settled' OR state = 'refused')";
+
+/// Deletes the messages of all shipments at their end.
 pub(super) fn delete_ended_messages(connection: &Connection) -> Result<()> {
-    let sql = "DELETE FROM messages WHERE shipment_row IN (
-               SELECT shipment_row FROM messages CROSS JOIN shipments USING (shipment_row)
-               WHERE state = 'settled' OR state = 'refused')";
-    connection.execute(sql, []).map(drop)
+    connection.execute(DELETE_ENDED_MESSAGES, []).map(drop)
 }
 
 /// Deletes the messages of these shipments.
