@@ -247,7 +247,7 @@ impl Memory {
 
     /// Was the one capture made in the lost time, for another generation? Without keys nobody can say for which.
     fn is_of_a_lost_generation(&self, world: &World, told: &Told) -> bool {
-        let name = told.authorization().filter(|name| is_once(name));
+        let name = told.authorization().filter(is_once);
         let known = name.and_then(|name| world.authorizations.get(&name));
         let another = |id| Some(id) != told.capture() && self.lost.contains_key(&id);
         known.is_some_and(|known| matches!(&*known.events, [event] if event.capture.is_some_and(another)))

@@ -164,5 +164,5 @@ fn what_a_complete_order_owes_is_not_captured_below_the_minimum() {
     assert!(reply.ready.is_none() && world.due_call().is_none());
     let letters = &world.ledger.tables().dead_letters;
     let letter = letters.values().next().expect("it is set aside");
-    assert_eq!((&*letter.reason, letter.fee, letter.amount), ("below_minimum", Some(1), Some(gel(499))));
+    assert_eq!((letter.reason, letter.fee, letter.amount), ("below_minimum", Some(1), Some(gel(499))));
 }
