@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::clock::{self, Timestamp};
 use crate::ledger::report::Report;
@@ -203,12 +204,20 @@ pub fn wait_for(command: impl Future<Output = Result<Exit, Failure>>) -> Result<
     runtime.or_exit(Exit::Wrong)?.block_on(command)
 }
 
+/// Whatever kills this process, its memory is written to no file: there are secrets in it.
+fn leave_no_core_file() -> Result<(), Failure> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // A service manager that has set it may forbid to set limits.
+    if getrlimit(Resource::Core) == none { Ok(()) } else { setrlimit(Resource::Core, none).or_exit(Exit::Wrong) }
+}
+
 /// Runs the command that the arguments name, and says how it ended.
 pub fn main() -> ExitCode {
     let Cli { config, output, log, command } = Cli::parse();
     let mut context = Context { output: Output::stdout(output), config };
     let ended = telemetry::start_logs(log.as_deref())
         .or_exit(Exit::Usage)
+        .and_then(|()| leave_no_core_file())
         .and_then(|()| command.run(clock::now(), &mut context));
     match ended {
         Ok(exit) => exit.into(),

@@ -4,11 +4,14 @@
 //!
 //! The network is not searched: there they belong.
 
+use std::os::unix::process::ExitStatusExt as _;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use holdfast::private_file;
 use holdfast::sandbox::NewAccount;
 use rusqlite::types::Value as Cell;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::support::collector::{Collector, ENDPOINT};
@@ -139,6 +142,20 @@ async fn no_secret_comes_out_of_a_worker() {
     assert_nowhere(&needles, "the log", worker.log().as_bytes());
     worker.stop().await;
     assert_nowhere(&needles, "the traces", &collector.bytes());
+}
+
+/// Its memory has all of them, and whoever starts it may allow a core file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_dies_leaves_no_core_file() {
+    let most = getrlimit(Resource::Core).maximum;
+    setrlimit(Resource::Core, Rlimit { current: most, maximum: most }).unwrap();
+    let world = World::new().await;
+    let mut worker = world.worker_with(&[]);
+    worker.consuming().await;
+    worker.abort();
+    let ended = worker.ended().await;
+    assert_eq!(ended.signal(), Some(6), "{ended}");
+    assert!(!ended.core_dumped(), "{ended}");
 }
 
 /// One that others can read ends the start, with the setting, the mode and the way out.

@@ -165,6 +165,11 @@ impl Worker {
         self.signal(Signal::HUP);
     }
 
+    /// SIGABRT: it dies as at a fault of its own.
+    pub fn abort(&self) {
+        self.signal(Signal::ABORT);
+    }
+
     /// SIGSTOP: it stands still, wherever it is.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
