@@ -29,9 +29,9 @@
 //!
 //! Times are wall clock from the first consume to the last event received; CPU is user and system.
 //! Statements and transactions are PostgreSQL's own count of all that the workers asked of it from their
-//! start to their end, for each shipment; on SQLite transactions are those of the worker's own metrics. Syncs are what `perf` counts of the
-//! workers' fdatasync and fsync while they capture, or PostgreSQL of its log. Memory is the largest that the
-//! process had, start the time from its start until it consumes.
+//! start to their end, for each shipment; on SQLite transactions are those of the worker's own metrics.
+//! Syncs are what `perf` counts of the workers' fdatasync and fsync while they capture, or PostgreSQL of its
+//! log. Memory is the largest that the process had, start the time from its start until it consumes.
 
 #![expect(clippy::print_stdout, reason = "a benchmark says what it measured")]
 

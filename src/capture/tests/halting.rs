@@ -49,8 +49,8 @@ fn read(world: &mut World, reading: Reading) -> Reply {
     world.show(ticket, reading)
 }
 
-/// Ours of 10.00 is captured, somebody else's 30.00 was seen twice; s2 of 20.00 and s3 of 60.00 wait.
-fn halted() -> World {
+/// 10.00 was captured by us, and 30.00 by somebody else, as the answer and one read have shown.
+fn seen_once() -> World {
     let mut world = World::new();
     let one = world.accept(first("10.00"));
     world.answer(one.ticket, proof(1_000, 4_000));
@@ -58,6 +58,12 @@ fn halted() -> World {
     world.clock.advance(2 * SECOND);
     read(&mut world, reading(4_000, 6_000));
     assert_eq!(foreign(&world), Some((ForeignStanding::Seen, 3_000)));
+    world
+}
+
+/// Ours of 10.00 is captured, somebody else's 30.00 was seen twice; s2 of 20.00 and s3 of 60.00 wait.
+fn halted() -> World {
+    let mut world = seen_once();
     world.clock.advance(15 * MINUTE);
     assert_eq!(read(&mut world, reading(4_000, 6_000)).note, Note::Halted(gel(3_000)));
     for (shipment, amount) in [("s2", "20.00"), ("s3", "60.00")] {
@@ -96,11 +102,7 @@ fn two_reads_quiet_apart_halt_one_authorization_and_no_other() {
 
 #[test]
 fn one_read_is_not_enough_nor_two_close_together() {
-    let mut world = World::new();
-    let one = world.accept(first("10.00"));
-    world.answer(one.ticket, proof(1_000, 4_000));
-    world.clock.advance(2 * SECOND);
-    read(&mut world, reading(4_000, 6_000));
+    let mut world = seen_once();
     let two = world.accept(draft("o", "s2").amount("20.00"));
     assert!(two.ticket.is_some(), "it may be sent meanwhile");
     let three = world.accept(draft("o", "s3").amount("5.00"));
@@ -315,11 +317,7 @@ fn the_end_of_the_authorization_is_the_end_of_the_halt() {
 
 #[test]
 fn what_waits_its_turn_when_the_halt_comes_is_told_so() {
-    let mut world = World::new();
-    let one = world.accept(first("10.00"));
-    world.answer(one.ticket, proof(1_000, 4_000));
-    world.clock.advance(2 * SECOND);
-    read(&mut world, reading(4_000, 6_000));
+    let mut world = seen_once();
     let two = world.accept(draft("o", "s2").amount("20.00"));
     assert!(two.ticket.is_some());
     world.accept(draft("o", "s3").amount("20.00"));
@@ -332,11 +330,7 @@ fn what_waits_its_turn_when_the_halt_comes_is_told_so() {
 
 #[test]
 fn a_read_that_was_begun_before_it_was_quiet_decides_nothing() {
-    let mut world = World::new();
-    let one = world.accept(first("10.00"));
-    world.answer(one.ticket, proof(1_000, 4_000));
-    world.clock.advance(2 * SECOND);
-    read(&mut world, reading(4_000, 6_000));
+    let mut world = seen_once();
     world.clock.advance(14 * MINUTE);
     // Somebody has it read early.
     let key = world.authorization("r").key;
@@ -409,11 +403,7 @@ fn where_nothing_is_left_to_take_nobody_asks_whose_the_rest_is() {
 
 #[test]
 fn what_rests_when_the_halt_comes_is_told_when_its_rest_is_over() {
-    let mut world = World::new();
-    let one = world.accept(first("10.00"));
-    world.answer(one.ticket, proof(1_000, 4_000));
-    world.clock.advance(2 * SECOND);
-    read(&mut world, reading(4_000, 6_000));
+    let mut world = seen_once();
     world.clock.advance(14 * MINUTE);
     let two = world.accept(draft("o", "s2").amount("20.00"));
     let fault = ConfigurationFault { code: None, message: "secret".to_owned(), may_have_executed: false };

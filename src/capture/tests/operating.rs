@@ -51,6 +51,17 @@ fn ours(id: CaptureId) -> AuthorizationView {
     AuthorizationView { captures: vec![shown(Some(id), gel(1_000))], ..view(10_000) }
 }
 
+/// The one capture of an authorization is sent, for one of two units.
+fn sent_once() -> (World, Reply) {
+    let mut world = World::new();
+    let plan = plan(&[("l1", 2, "20.00")], "0.00", "20.00");
+    world.accept(draft("o", "s1").line("l1", 1).on(authorized(ONCE, "r", 2_000)).plan(plan).last());
+    world.clock.advance(15 * MINUTE);
+    let read = world.due_call();
+    let sent = world.show(read, seen(view(2_000)));
+    (world, sent)
+}
+
 #[test]
 fn closed_as_captured_it_is_booked_and_published_with_the_providers_reference() {
     let (mut world, capture) = in_doubt();
@@ -216,12 +227,7 @@ fn a_single_capture_that_is_closed_uses_its_authorization_up() {
 
 #[test]
 fn a_look_at_a_single_capture_is_not_taken_for_one_at_the_capture_after_it() {
-    let mut world = World::new();
-    let plan = plan(&[("l1", 2, "20.00")], "0.00", "20.00");
-    world.accept(draft("o", "s1").line("l1", 1).on(authorized(ONCE, "r", 2_000)).plan(plan).last());
-    world.clock.advance(15 * MINUTE);
-    let read = world.due_call();
-    let sent = world.show(read, seen(view(2_000)));
+    let (mut world, sent) = sent_once();
     world.accept(draft("o", "s2").line("l1", 1));
     world.answer(sent.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
     let read = world.due_call();
@@ -282,12 +288,7 @@ fn a_look_at_what_is_not_in_doubt_changes_nothing_but_by_proof() {
 
 #[test]
 fn a_single_capture_is_not_closed_as_captured_beside_another() {
-    let mut world = World::new();
-    let plan = plan(&[("l1", 2, "20.00")], "0.00", "20.00");
-    world.accept(draft("o", "s1").line("l1", 1).on(authorized(ONCE, "r", 2_000)).plan(plan).last());
-    world.clock.advance(15 * MINUTE);
-    let read = world.due_call();
-    let sent = world.show(read, seen(view(2_000)));
+    let (mut world, sent) = sent_once();
     let first = sent.ticket.clone();
     world.answer(sent.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
     let read = world.accept(draft("o", "s2").line("l1", 1));

@@ -65,6 +65,15 @@ fn found(world: &World) -> usize {
     }
 }
 
+/// Restored to when the order was registered, and nothing of it had shipped.
+fn restored_when_registered() -> World {
+    let mut world = World::new();
+    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    world
+}
+
 #[test]
 fn what_was_captured_since_is_booked_and_not_sent_again() {
     let mut world = World::new();
@@ -187,10 +196,7 @@ fn a_replay_finds_what_another_replay_of_the_lost_time_captured() {
 
 /// An order that was authorized anew since the backup, which has its first authorization, "r".
 fn authorized_anew() -> World {
-    let mut world = World::new();
-    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
-    let backup = now(&world);
-    restore(&mut world, backup);
+    let mut world = restored_when_registered();
     world.receive(registration("o", authorized(OFTEN, "r2", 10_000), None));
     let reply = world.accept(draft("o", "s1").amount("20.00"));
     assert_eq!(reply.note, Note::AwaitingRead);
@@ -484,10 +490,7 @@ fn a_unit_that_was_captured_in_the_lost_time_is_not_given_to_another() {
 
 #[test]
 fn what_was_captured_in_parts_under_one_key_is_their_sum() {
-    let mut world = World::new();
-    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
-    let backup = now(&world);
-    restore(&mut world, backup);
+    let mut world = restored_when_registered();
     let key = id_in("s1", 0);
     read(&mut world, shows(&[(key, 1_500), (key, 500)]));
     assert_eq!(world.accept(worth("s1", "20.00")).note, Note::Captured(gel(2_000)));
@@ -567,10 +570,7 @@ fn what_the_books_of_that_day_had_planned_and_still_fits_stays() {
 
 #[test]
 fn several_captures_under_one_key_are_one() {
-    let mut world = World::new();
-    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
-    let backup = now(&world);
-    restore(&mut world, backup);
+    let mut world = restored_when_registered();
     read(&mut world, shows(&[(id_in("s1", 0), 400), (id_in("s1", 0), 600)]));
     assert_eq!(world.accept(worth("s1", "10.00")).note, Note::Captured(gel(1_000)));
     assert_eq!((world.balance("r"), found(&world)), ((10_000, 1_000, 0), 0));
@@ -578,10 +578,7 @@ fn several_captures_under_one_key_are_one() {
 
 #[test]
 fn what_was_found_is_not_somebody_elses_in_a_later_look() {
-    let mut world = World::new();
-    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
-    let backup = now(&world);
-    restore(&mut world, backup);
+    let mut world = restored_when_registered();
     let lost = (id_in("s1", 0), 2_000);
     read(&mut world, shows(&[lost]));
     let sent = world.accept(worth("s2", "5.00"));
@@ -595,10 +592,7 @@ fn what_was_found_is_not_somebody_elses_in_a_later_look() {
 
 #[test]
 fn a_read_that_our_configuration_keeps_from_being_answered_counts_as_an_answer() {
-    let mut world = World::new();
-    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
-    let backup = now(&world);
-    restore(&mut world, backup);
+    let mut world = restored_when_registered();
     let fault = ConfigurationFault { code: None, message: "secret".to_owned(), may_have_executed: false };
     let reply = read(&mut world, Reading::Misconfigured(fault));
     assert_eq!(reply.note, Note::Parked("secret".to_owned()));
@@ -655,10 +649,7 @@ fn what_was_ready_is_not_sent_before_the_read() {
 
 #[test]
 fn what_never_became_known_before_the_read_may_have_been_captured_all_the_same() {
-    let mut world = World::new();
-    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
-    let backup = now(&world);
-    restore(&mut world, backup);
+    let mut world = restored_when_registered();
     let lacking = || draft("o", "s1").line("l1", 1).on(authorized(OFTEN, "r", 10_000));
     world.accept(lacking());
     world.clock.advance(25 * HOUR);
