@@ -37,6 +37,7 @@ async fn ack_early() {
         }
         // Draining commits whatever was delivered.
         worker.stop().await;
+        world.published_is_received().await;
         world.differences()
     })
     .await;
@@ -92,6 +93,7 @@ async fn new_key_on_used() {
             world.books().find(&order.reference).unwrap().capture_requests,
             if mutant.is_empty() { 2 } else { 3 }
         );
+        world.published_is_received().await;
         world.differences()
     })
     .await;

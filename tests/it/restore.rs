@@ -46,6 +46,7 @@ fn unreachable() -> Rule {
 async fn check(world: &World) {
     world.count_becomes(OPEN, 0).await;
     world.count_becomes("SELECT count(*) FROM outbox WHERE published_at IS NULL", 0).await;
+    world.published_is_received().await;
     let found = world.differences();
     let found: Vec<&String> = found.iter().filter(|it| !it.ends_with("as it was received")).collect();
     assert!(found.is_empty(), "{found:#?}");

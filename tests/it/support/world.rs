@@ -1,6 +1,7 @@
 //! Everything around a worker, real but for the money: a virtual host of RabbitMQ, the sandbox, a
 //! ledger on disk, a consumer of the events, and the shipment side.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -308,13 +309,22 @@ impl World {
         self.count_becomes("SELECT count(*) FROM outbox WHERE published_at IS NULL", 0).await;
         super::depth_becomes(&self.broker, &self.broker.work_queue, 0).await;
         super::depth_becomes(&self.broker, &self.broker.dead_queue, 0).await;
-        // Published is what the broker has confirmed; the last one may still be on its way to us.
-        let ledger = self.ledger();
-        let events = audit::event_ids(&ledger).len();
-        self.listener.reaches("receipt of every published event", |counts| counts.different >= events).await;
+        self.published_is_received().await;
         let (meant, found): (Vec<_>, Vec<_>) = self.differences().into_iter().partition(|found| is_meant(found));
         assert!(found.is_empty(), "{} differences:\n{}", found.len(), found.join("\n"));
         meant.len()
+    }
+
+    /// Waits until every event of the ledger has come. Published is what the broker has confirmed; the
+    /// last ones may still be on their way to us.
+    pub async fn published_is_received(&self) {
+        let events = audit::event_ids(&self.ledger());
+        self.listener
+            .until("receipt of every published event", |received| {
+                let come: HashSet<&str> = received.iter().map(|event| event.message_id.as_str()).collect();
+                events.iter().all(|event| come.contains(event.as_str())).then_some(())
+            })
+            .await;
     }
 
     /// Every difference between provider, ledger and events as they are now.
