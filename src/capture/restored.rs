@@ -308,9 +308,10 @@ pub(super) fn claim(
     small::leave(books, authorization, &waiting);
     let reply = book(books, &[&waiting[..], &[shipment]].concat(), total, seen, context);
     let reply = reply.about(outcome::subject(books, shipment));
-    let order = books.shipment(shipment).order;
+    let record = books.shipment(shipment);
+    let (order, caused_by) = (record.order, record.caused_by.clone());
     // Where it is the last of its order, nothing comes after it: the difference is captured by itself.
-    Some(Reply { ready: fee::take(books, order, None, context).ready, ..reply })
+    Some(Reply { ready: fee::take(books, order, Some(&caused_by), context).ready, ..reply })
 }
 
 /// Books what was found as the capture of these shipments, the last of which it is named by. They have earned

@@ -451,7 +451,11 @@ fn what_nothing_comes_after_to_make_up_for_is_captured_by_itself() {
     assert!(
         matches!(asked(ticket.as_ref().expect("the fee is sent")), Asked::Send { amount, .. } if amount == gel(500))
     );
+    world.news();
     world.answer(ticket, captured(Some(gel(500))));
+    let [event] = &world.news()[..] else { panic!("one event") };
+    let EventContent::Succeeded(outcome) = &event.content else { panic!("{event:?}") };
+    assert_eq!(outcome.caused_by.as_deref(), Some("evt-o-s1"), "what completed the order");
     assert_eq!(world.balance("r"), (1_500, 1_500, 0), "to the minor unit");
 }
 
