@@ -1,6 +1,6 @@
 //! What the settings say, as far as the core needs it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -37,7 +37,7 @@ pub struct Policy {
     /// When to look at a capture in doubt: the wait before each look, the last one repeating.
     pub look_after: Vec<Duration>,
     /// The configured accounts.
-    pub accounts: HashMap<AccountName, AccountPolicy>,
+    pub accounts: BTreeMap<AccountName, AccountPolicy>,
 }
 
 /// Parameters of the exponential backoff.

@@ -1,6 +1,6 @@
 //! `[capture]` and `[retry]`: the rules that every decision follows.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::problem::Noted;
@@ -58,7 +58,7 @@ pub(super) fn read(mut section: Section<'_>, backoff: Result<Backoff, Noted>) ->
         retry_after_max: retry_after_max?,
         backoff: backoff?,
         look_after: look_after?,
-        accounts: HashMap::new(),
+        accounts: BTreeMap::new(),
     };
     Ok(CaptureRules { policy, open_max: open_max?, disk_free_min: disk_free_min? })
 }

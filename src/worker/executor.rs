@@ -4,7 +4,7 @@
 //! has one; what is found later waits here for one, in the order of its deadline. After an answer is
 //! booked, the permit goes on with the next capture of the same authorization, or back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ pub(super) struct Executor {
     ledger: Arc<dyn Ledger>,
     desk: Arc<Desk>,
     outbox: Outbox,
-    lanes: HashMap<AccountName, Arc<Lane>>,
+    lanes: BTreeMap<AccountName, Arc<Lane>>,
     calls: TaskTracker,
     /// What holds replays still while one is changed, and wakes them.
     pub(super) replays: Replays,

@@ -1,6 +1,6 @@
 //! A configuration: what is told of one order, how its provider behaves, and how much may go wrong.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,7 +130,7 @@ impl Setup {
             retry_after_max: Duration::ZERO,
             backoff: Backoff { initial: Duration::ZERO, max: Duration::ZERO, multiplier: 1.0, jitter: 0.0 },
             look_after: vec![Duration::ZERO],
-            accounts: HashMap::from([(account(), self.account())]),
+            accounts: BTreeMap::from([(account(), self.account())]),
         }
     }
 

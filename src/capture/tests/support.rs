@@ -2,7 +2,7 @@
 //! only a test moves, and a small world that feeds commands to a ledger and checks the invariants
 //! after every step.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -99,7 +99,7 @@ pub(crate) fn policy() -> Policy {
         retry_after_max: HOUR,
         backoff: Backoff { initial: SECOND, max: 15 * MINUTE, multiplier: 2.0, jitter: 0.0 },
         look_after: vec![2 * SECOND, 5 * SECOND, 15 * SECOND, MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR],
-        accounts: HashMap::from([
+        accounts: BTreeMap::from([
             (account(ONCE), account_policy(Captures::Single, None)),
             (account(OFTEN), account_policy(Captures::Multiple, Some(15 * MINUTE))),
             (account(OTHER), account_policy(Captures::Multiple, Some(15 * MINUTE))),
