@@ -63,7 +63,7 @@ pub enum TopologyError {
     },
     /// We may not look or declare.
     #[error(
-        "no permission for {kind} `{name}` ({reason}): grant the user `configure`, or set broker.topology = \"none\""
+        "no permission for {kind} `{name}` ({reason}): grant the user the access that is refused there, or set broker.topology = \"none\""
     )]
     Forbidden {
         /// Exchange or queue.
