@@ -49,7 +49,7 @@ use secrecy::SecretString;
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 
 /// How long anything may take before a test gives up: long, because the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Virtual hosts made at the start of the shared node; each costs it about 5 ms.
 const VHOSTS: usize = 240;
