@@ -28,4 +28,5 @@ mod single;
 mod unreplayable;
 
 // what both are called
+mod subjects;
 mod words;
