@@ -425,16 +425,20 @@ fn a_correction_after_a_replay_elsewhere_is_about_the_capture_that_it_corrects()
 }
 
 #[test]
-fn a_correction_after_a_replay_tells_what_was_captured_then_and_not_what_is_planned_now() {
+fn a_correction_after_a_replay_tells_what_was_captured_then_and_not_what_is_under_way_now() {
     let mut world = World::new();
-    declined(&mut world);
-    let former = world.capture_of("s1");
-    authorize_anew(&mut world, authorized(ONCE, "new", 20_000));
-    world.replay("s1", 0);
-    world.accept(draft("o", "s2").amount("10.00").last());
+    world.accept(draft("o", "s1").amount("20.00").on(authorized(ONCE, "r", 20_000)).last());
     world.clock.advance(15 * MINUTE);
-    let read = world.due_call();
-    world.show(read, seen(view(20_000)));
+    let freeze = |world: &mut World| {
+        let read = world.due_call();
+        world.show(read, seen(view(20_000))).ticket
+    };
+    let ticket = freeze(&mut world);
+    let former = world.capture_of("s1");
+    world.answer(ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    world.accept(draft("o", "s2").amount("10.00").no_permit());
+    assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
+    freeze(&mut world);
     assert_eq!(world.capture_of("s1").amount, gel(3_000), "with the other one");
     world.news();
     let evidence = Evidence::Answer(captured(Some(gel(2_000))));
