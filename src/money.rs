@@ -95,7 +95,7 @@ impl Money {
         }
         let exponent = currency.exponent();
         // Trailing zeros change nothing.
-        let major = if major.scale() > exponent { major.normalize() } else { major };
+        let major = major.normalize();
         let Some(zeros) = exponent.checked_sub(major.scale()) else {
             return Err(MoneyError::TooManyDecimals { currency, exponent });
         };
@@ -309,6 +309,7 @@ mod tests {
     fn amounts_have_twelve_integer_digits_and_no_sign() {
         let major = |text: &str, code: &str| Money::from_major(text.parse().expect("a decimal"), currency(code));
         assert_eq!(major("-0.01", "EUR"), Err(MoneyError::Negative));
+        assert_eq!(major("-0.001", "EUR"), Err(MoneyError::Negative), "whatever else is wrong with it");
         assert_eq!(major("-0", "EUR"), Ok(Money::zero(currency("EUR"))), "zero has no sign");
         assert_eq!(major("1000000000000", "EUR"), Err(MoneyError::TooLarge));
         assert_eq!(major("79228162514264337593543950335", "CLF"), Err(MoneyError::TooLarge), "the most there is");
@@ -355,6 +356,6 @@ mod tests {
         assert_eq!(Money::zero(eur).saturating_sub(one).map(Money::minor), Ok(0));
         let most = Money::from_minor(i64::MAX, eur).expect("positive");
         assert_eq!(most.checked_add(one), Err(MoneyError::TooLarge));
-        assert_eq!(one.to_string(), "0.01 EUR");
+        assert_eq!((one.to_string(), format!("{eur:?}")), ("0.01 EUR".to_owned(), "EUR".to_owned()));
     }
 }

@@ -263,6 +263,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_forgotten_leaves_the_others_of_its_owner_and_no_owner_of_nothing() {
+        let mut index = Map::from_iter([(1, vec![7, 8])]);
+        forget(&mut index, 2, 7);
+        forget(&mut index, 1, 7);
+        assert_eq!(index, Map::from_iter([(1, vec![8])]));
+        forget(&mut index, 1, 8);
+        assert!(index.is_empty());
+    }
+
+    #[test]
     fn only_the_given_keys_are_looked_through() {
         let mut table: Table<u32, bool> = Table::default();
         for key in [3, 1, 2] {

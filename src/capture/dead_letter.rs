@@ -133,3 +133,43 @@ pub fn fingerprint(reason: &str, code: Option<&str>, path: &str, message: &str) 
     let head = digest.iter().take(6).fold(0_u64, |head, byte| head << 8 | u64::from(*byte));
     format!("{head:012x}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::records::ShipmentKey;
+    use crate::capture::tests::support::*;
+
+    #[test]
+    fn every_reason_is_of_a_message_or_of_a_shipment() {
+        assert_eq!(REASONS[..5], ["undecodable", "invalid", "unauthenticated", "conflict", "delivery_limit"]);
+        assert_eq!(REASONS[5..], FailureReason::ALL.map(FailureReason::as_str));
+    }
+
+    #[test]
+    fn one_cause_has_one_fingerprint_whatever_the_amounts() {
+        let told = fingerprint("conflict", None, "$.data.plan.lines[0].total", "12.00 GEL are missing");
+        assert_eq!(told, "a022384c9bb5", "as ledgers have it");
+        assert_eq!(told, fingerprint("conflict", None, "$.data.plan.lines[12].total", "3.50 GEL are missing"));
+        for other in [
+            fingerprint("invalid", None, "$.data.plan.lines[0].total", "12.00 GEL are missing"),
+            fingerprint("conflict", Some("1"), "$.data.plan.lines[0].total", "12.00 GEL are missing"),
+            fingerprint("conflict", None, "$.data.plan.total", "12.00 GEL are missing"),
+            fingerprint("conflict", None, "$.data.plan.lines[0].total", "12.00 EUR are missing"),
+        ] {
+            assert_ne!(told, other);
+        }
+    }
+
+    #[test]
+    fn what_is_about_a_shipment_or_a_fee_is_about_no_message() {
+        let mut world = World::new();
+        world.accept(draft("o", "s1").amount("1.00").on(authorized(OFTEN, "r", 500)));
+        world.accept(draft("o", "s1").amount("2.00"));
+        let letter = world.ledger.tables().dead_letters.values().next().cloned().expect("a conflict");
+        assert!(letter.is_of_message() && !letter.is_cut());
+        let of_shipment = DeadLetter { shipment_key: Some(ShipmentKey::new(1)), ..letter.clone() };
+        let of_fee = DeadLetter { fee: Some(1), ..letter };
+        assert!(!of_shipment.is_of_message() && !of_fee.is_of_message());
+    }
+}

@@ -268,7 +268,7 @@ pub enum Call {
 }
 
 /// What a reply is about.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subject {
     /// The order.
     pub order: Option<OrderId>,

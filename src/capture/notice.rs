@@ -64,9 +64,8 @@ impl Quantity {
 
     /// What is left of `self` after `other`; nothing where `other` is more.
     #[must_use]
-    pub const fn minus(self, other: Self) -> Self {
-        let left = self.0.saturating_sub(other.0);
-        if left < 0 { Self(0) } else { Self(left) }
+    pub fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0).max(0))
     }
 }
 

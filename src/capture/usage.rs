@@ -210,7 +210,8 @@ mod tests {
     fn what_was_counted_counts_for_a_window_and_at_most_a_sixtieth_longer() {
         let mut usage = empty();
         usage.count(eur(300), start());
-        for (window, length) in [(Window::Hour, 3_600), (Window::Day, 86_400)] {
+        for (window, length) in [(Window::Hour, 3_600_i64), (Window::Day, 86_400)] {
+            assert_eq!(window.length(), Duration::from_secs(length.unsigned_abs()));
             assert_eq!(usage.used(window, after(length)), eur(300), "{window:?}: to the end of the window");
             assert_eq!(usage.used(window, after(length + length / 60)), eur(0), "{window:?}");
         }

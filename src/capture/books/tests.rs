@@ -6,8 +6,11 @@ use std::collections::HashSet;
 use super::Books;
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::capture::decide::Evidence;
+use crate::capture::event::FailureReason;
 use crate::capture::evidence::{Answer, RefusalReason};
-use crate::capture::records::{Authorization, AuthorizationKey, Capture, JobKey, Kept, OrderKey, Shipment};
+use crate::capture::records::{
+    Authorization, AuthorizationKey, Capture, Fee, JobKey, Kept, NamedBy, OrderKey, Shipment,
+};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::tests::support::*;
 use crate::capture::usage::{Usage, Window};
@@ -178,4 +181,78 @@ fn what_counts_is_loaded_once_and_given_back_only_where_it_is_loaded() {
         assert_eq!((used, books.changed_usages().len()), (has_caps.then_some(0), usize::from(has_caps)));
         assert_eq!(books.open_on(authorization), 1);
     }
+}
+
+#[test]
+fn what_has_no_known_end_is_open_or_was_closed_without_an_answer_and_none_has_come() {
+    let (world, _, authorization) = world();
+    let (one, two) = (world.capture_of("s1").key, world.capture_of("s2").key);
+    let mut books = loaded(&world);
+    assert_eq!((books.undecided_on(authorization), books.unresolved_on(authorization)), (vec![one, two], Vec::new()));
+    books.capture_mut(one).state = CaptureState::Unresolved;
+    assert_eq!((books.undecided_on(authorization), books.unresolved_on(authorization)), (vec![one, two], vec![one]));
+    books.capture_mut(one).is_corrected = true;
+    assert_eq!((books.undecided_on(authorization), books.unresolved_on(authorization)), (vec![two], Vec::new()));
+}
+
+#[test]
+fn what_ended_without_its_money_has_ended_and_has_a_reason() {
+    let (world, order, _) = world();
+    let (one, two) = (world.shipment("s1").key, world.shipment("s2").key);
+    let mut books = loaded(&world);
+    books.move_shipment(one, ShipmentState::Settled);
+    books.shipment_mut(two).reason = Some(FailureReason::Declined);
+    assert!(books.ended_without_money(order).is_empty());
+    books.shipment_mut(one).reason = Some(FailureReason::Declined);
+    assert_eq!(books.ended_without_money(order), [one]);
+}
+
+#[test]
+#[should_panic(expected = "a shipment that is Settled does not begin anew")]
+fn what_has_its_money_does_not_begin_anew() {
+    let (world, ..) = world();
+    let shipment = world.shipment("s1");
+    let mut books = loaded(&world);
+    books.move_shipment(shipment.key, ShipmentState::Settled);
+    books.start_generation(shipment.key, shipment.message.expect("kept"));
+}
+
+#[test]
+fn a_fee_is_its_orders_by_its_number_and_generation() {
+    let (world, order, _) = world();
+    let (one, other) = (world.capture_of("s1").key, world.order("p").key);
+    let mut books = loaded(&world);
+    books.capture_mut(one).named_by = NamedBy::Fee(Fee { number: 1, caused_by: None });
+    let found = |order, number, generation| books.fee_of(order, number, generation).map(|capture| capture.key);
+    assert_eq!(found(order, 1, 0), Some(one));
+    assert_eq!([found(other, 1, 0), found(order, 2, 0), found(order, 1, 1)], [None; 3]);
+}
+
+#[test]
+fn only_messages_that_are_set_aside_here_may_have_been_set_aside_before() {
+    let mut world = World::new();
+    let sent = world.accept(draft("o", "s1").amount("10.00").on(authorized(OFTEN, "r", 10_000)));
+    world.answer(sent.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    world.accept(draft("o", "s1").amount("11.00"));
+    assert!(loaded(&world).set_aside().is_empty(), "what is loaded is known");
+    let letters: Vec<_> = world.ledger.tables().dead_letters.values().cloned().collect();
+    let of_message = letters.iter().find(|letter| letter.shipment_key.is_none()).expect("a conflict").id;
+    let mut books = Books::new(1_000);
+    assert!(letters.into_iter().all(|letter| books.add_dead_letter(letter)), "the capture's is another");
+    assert_eq!(books.set_aside(), [of_message]);
+}
+
+#[test]
+fn what_counts_is_kept_apart_by_account_and_currency() {
+    let mut books = Books::new(1_000);
+    let each = [(OFTEN, "GEL"), (OFTEN, "EUR"), (OTHER, "GEL")].map(|(name, code)| (account(name), currency(code)));
+    for (name, currency) in &each {
+        assert_eq!(books.usage(name, *currency), None);
+        books.usage_mut(name, *currency);
+        books.usage_mut(name, *currency);
+    }
+    for (name, currency) in &each {
+        assert_eq!(books.usage(name, *currency), Some(&Usage::new(name.clone(), *currency)));
+    }
+    assert_eq!(books.changed_usages().len(), 3);
 }

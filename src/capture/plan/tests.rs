@@ -240,6 +240,10 @@ fn a_plan_is_read_back_as_it_was_and_nothing_else() {
     let lines = || plan.lines().to_vec();
     let read = |fee, total, lines| Plan::from_parts(plan.revision(), plan.shipping_policy(), fee, total, lines);
     assert_eq!(read(plan.fee(), plan.total(), lines()), Ok(plan.clone()));
+    let mut free = lines();
+    free[0].share += free[1].share;
+    free[1].share = 0;
+    assert!(read(plan.fee(), plan.total(), free).is_ok(), "a line may be free");
 
     let path = |result: Result<Plan, PlanProblem>| result.unwrap_err().path;
     assert_eq!(path(read(plan.total(), plan.fee(), lines())), "total", "swapped");

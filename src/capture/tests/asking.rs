@@ -169,3 +169,16 @@ fn what_is_not_known_is_not_recalled() {
         assert!(World::new().tell(Command::Recall(due)).ready.is_none(), "{due:?}");
     }
 }
+
+#[test]
+fn what_is_asked_again_is_asked_less_and_less_often() {
+    let mut world = World::new();
+    world.receive(registration("o", facts(OFTEN, false, Some(0), Some(WEEK)), None));
+    for wait in [2, 5, 15] {
+        let asked_for = world.due_call();
+        world.show(asked_for, Reading::Unclear(doubt(DoubtKind::Timeout)));
+        let ask = world.authorization("r").ask.expect("asked again");
+        assert_eq!((ask.at - world.clock.now().wall).num_seconds(), wait);
+        world.clock.advance_to(ask.at);
+    }
+}

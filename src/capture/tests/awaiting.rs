@@ -158,7 +158,19 @@ fn a_kept_notice_that_contradicts_its_authorization_ends_as_of_no_known_one() {
     while world.shipment("s1").state == ShipmentState::Awaiting {
         world.clock.advance(HOUR);
         world.do_due();
-        assert!(world.clock.now().wall < clock::after(at(0), 26 * HOUR), "it waits for ever");
+        assert!(world.clock.now().wall <= clock::after(at(0), 24 * HOUR), "it waits for too long");
     }
     assert_eq!(world.shipment("s1").reason, Some(FailureReason::UnknownAuthorization));
+}
+
+#[test]
+fn what_waits_ends_in_time_however_often_it_is_looked_at() {
+    let mut rules = policy();
+    rules.awaiting_max = 90 * MINUTE;
+    let mut world = World::with(rules);
+    world.accept(draft("o", "s1").amount("1.00"));
+    assert_eq!(world.shipment("s1").due_at, Some(at(60 * 60)));
+    world.clock.advance(HOUR);
+    world.do_due();
+    assert_eq!(world.shipment("s1").due_at, Some(at(90 * 60)), "no later than it is given up");
 }

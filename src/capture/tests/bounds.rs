@@ -8,12 +8,16 @@ use crate::capture::states::ShipmentState;
 use crate::capture::tests::support::*;
 
 fn bounded(quantum: Option<&str>, minimum: Option<&str>) -> World {
-    let mut policy: Policy = policy();
+    World::with(with_bounds(quantum, minimum))
+}
+
+fn with_bounds(quantum: Option<&str>, minimum: Option<&str>) -> Policy {
+    let mut policy = policy();
     for account in policy.accounts.values_mut() {
         account.quantum = quantum.map(|text| text.parse().expect("a decimal"));
         account.minimum = minimum.map(|text| text.parse().expect("a decimal"));
     }
-    World::with(policy)
+    policy
 }
 
 /// Three units of l1 at 10.00 together, delivery free.
@@ -81,6 +85,18 @@ fn what_is_no_multiple_is_set_aside() {
         assert_eq!((&*path, &*message), (expected, "is no multiple of 1.00 GEL, which the account's amounts must be"));
     }
     assert!(world.ledger.tables().authorizations.is_empty(), "nothing was registered");
+}
+
+#[test]
+fn a_revision_is_a_multiple_too_and_what_is_registered_already_stands() {
+    let mut world = World::new();
+    world.receive(ten(OFTEN));
+    world.restart_with(with_bounds(Some("3.00"), None));
+    assert_eq!(world.receive(ten(OFTEN)).note, Note::Repeated, "it was registered before amounts had to be multiples");
+    let revision = |total| PlanFacts { revision: 2, ..plan(&[("l1", 3, total)], "0.00", total) };
+    let told = |total| registration("o", authorized(OFTEN, "r", 5_000), Some(revision(total)));
+    assert!(matches!(world.receive(told("10.00")).note, Note::DeadLettered { .. }));
+    assert_eq!(world.receive(told("12.00")).note, Note::Registered);
 }
 
 #[test]

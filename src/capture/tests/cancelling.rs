@@ -215,6 +215,18 @@ fn after_the_grace_of_a_final_notice_what_has_not_shipped_counts_as_cancelled() 
 }
 
 #[test]
+fn an_order_is_closed_at_the_end_of_its_grace_or_later_and_no_earlier() {
+    for (minutes, is_closed) in [(14, false), (15, true), (16, true)] {
+        let mut world = registered(OFTEN);
+        world.accept(draft("o", "s1").line("l1", 2).last());
+        world.clock.advance(minutes * MINUTE);
+        world.tell(Command::Due(Due::Order(world.order("o").key)));
+        let order = world.order("o");
+        assert_eq!((order.is_closed, order.closes_at.is_none()), (is_closed, is_closed), "{minutes}");
+    }
+}
+
+#[test]
 fn a_final_notice_that_completes_its_order_leaves_nothing_to_wait_for() {
     let mut world = registered(OFTEN);
     world.accept(draft("o", "s1").line("l1", 2).last());
@@ -225,7 +237,8 @@ fn a_final_notice_that_completes_its_order_leaves_nothing_to_wait_for() {
 
 #[test]
 fn final_is_not_lost_while_a_shipment_waits() {
-    for (first, second) in [(true, false), (false, true)] {
+    let grace_begins = Some(at(3_600));
+    for (first, second, final_at) in [(true, false, grace_begins), (false, true, grace_begins), (false, false, None)] {
         let mut world = World::new();
         let notice = |is_final: bool| {
             let notice = draft("o", "s1").line("l1", 1);
@@ -236,7 +249,7 @@ fn final_is_not_lost_while_a_shipment_waits() {
         world.clock.advance(HOUR);
         world.receive(registration("o", authorized(OFTEN, "r", 11_900), Some(worked_plan())));
         world.do_due();
-        assert_eq!(world.order("o").final_at, Some(at(3_600)), "the grace begins when it is taken up");
+        assert_eq!(world.order("o").final_at, final_at, "the grace begins when it is taken up");
     }
 }
 

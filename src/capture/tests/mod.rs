@@ -27,5 +27,6 @@ mod several;
 mod single;
 mod unreplayable;
 
-// what both are called
+// what both are called, and what replies are about
+mod subjects;
 mod words;

@@ -342,3 +342,13 @@ fn a_revision_keeps_the_currency_of_its_order() {
     assert_eq!(message, "the order's plan is in GEL: a revision keeps its currency");
     assert_eq!(world.order("o").plan.map(|plan| plan.revision()), Some(1), "it stands");
 }
+
+#[test]
+fn a_later_expiry_of_a_hold_that_is_not_over_is_not_taken_from_a_notice() {
+    let mut world = World::new();
+    world.receive(registration("o", authorized(OFTEN, "r", 11_900), worked_plan()));
+    let mut later = authorized(OFTEN, "r", 11_900);
+    later.expires_at = Some(at(30 * 24 * 3_600));
+    world.receive(registration("o", later, worked_plan()));
+    assert_eq!(world.authorization("r").expires_at, Some(at(7 * 24 * 3_600)));
+}

@@ -424,6 +424,31 @@ fn a_correction_after_a_replay_elsewhere_is_about_the_capture_that_it_corrects()
     assert_eq!(outcome.balance.expect("of that authorization").captured, former.amount);
 }
 
+#[test]
+fn a_correction_after_a_replay_tells_what_was_captured_then_and_not_what_is_under_way_now() {
+    let mut world = World::new();
+    world.accept(draft("o", "s1").amount("20.00").on(authorized(ONCE, "r", 20_000)).last());
+    world.clock.advance(15 * MINUTE);
+    let freeze = |world: &mut World| {
+        let read = world.due_call();
+        world.show(read, seen(view(20_000))).ticket
+    };
+    let ticket = freeze(&mut world);
+    let former = world.capture_of("s1");
+    world.answer(ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    world.accept(draft("o", "s2").amount("10.00").no_permit());
+    assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
+    freeze(&mut world);
+    assert_eq!(world.capture_of("s1").amount, gel(3_000), "with the other one");
+    world.news();
+    let evidence = Evidence::Answer(captured(Some(gel(2_000))));
+    assert_eq!(world.settle(former.key, former.progress.epoch, evidence).note, Note::Corrected);
+    let [event] = &world.news()[..] else { panic!("one event") };
+    let EventContent::Corrected(outcome, _) = &event.content else { panic!("{event:?}") };
+    assert_eq!((outcome.capture, outcome.capture_amount), (Some(former.id), Some(gel(2_000))));
+    assert_eq!(outcome.capture_shipments, [shipment_id("s1")]);
+}
+
 /// A shipment of 20.00, of which the provider says days before the expiry that it is over.
 pub(super) fn ended_early(world: &mut World) {
     let reply = world.accept(draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 5_000)));
@@ -475,6 +500,23 @@ fn an_authorization_that_ended_early_is_open_again_when_its_expiry_moves() {
 }
 
 #[test]
+fn a_provider_that_repeats_its_expiry_has_the_last_word_after_a_notice() {
+    let mut world = World::new();
+    ended_early(&mut world);
+    let repeats = |world: &mut World| {
+        reads(world, |view| {
+            view.status = AuthorizationStatus::Voided;
+            view.balance.expires_at = Some(at(7 * 24 * 3_600));
+        });
+        world.authorization("r").expires_at
+    };
+    assert_eq!(repeats(&mut world), Some(at(7 * 24 * 3_600)));
+    authorize_anew(&mut world, longer(authorized(OFTEN, "r", 5_000)));
+    assert_eq!(world.authorization("r").expires_at, Some(at(30 * 24 * 3_600)));
+    assert_eq!(repeats(&mut world), Some(at(7 * 24 * 3_600)));
+}
+
+#[test]
 fn what_its_provider_has_ended_before_its_time_is_taken_from_the_next_one() {
     let mut world = World::new();
     ended_early(&mut world);
@@ -507,4 +549,36 @@ fn what_lacked_its_account_is_registered_and_taken_when_the_account_is_configure
     world.restart_with(rules);
     assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
     assert_eq!(world.balance("r"), (5_000, 0, 2_000));
+}
+
+#[test]
+fn what_lacked_its_account_brings_its_plan_when_it_is_tried_again() {
+    let mut world = World::new();
+    let facts = || longer(authorized("new", "r", 11_900));
+    world.accept(draft("o", "s1").line("l1", 3).line("l3", 1).on(facts()).plan(worked_plan()));
+    world.clock.advance(25 * HOUR);
+    world.do_due();
+    assert_eq!(world.shipment("s1").reason, Some(FailureReason::UnknownAccount));
+    let mut rules = policy();
+    let often = rules.accounts[&account(OFTEN)].clone();
+    rules.accounts.insert(account("new"), often);
+    world.restart_with(rules);
+    authorize_anew(&mut world, facts());
+    assert!(world.order("o").plan.is_none());
+    assert_eq!(replayed(&world.replay("s1", 0)), (Some(11_900), 1));
+    assert_eq!(world.balance("r"), (11_900, 0, 11_900));
+}
+
+#[test]
+fn an_authorization_of_several_orders_helps_the_second_of_them_too() {
+    let mut world = World::new();
+    let shared = || longer(authorized(OFTEN, "shared", 9_000));
+    let of_other = world.accept(draft("p", "s0").amount("1.00").on(shared()));
+    world.answer(of_other.ticket, captured(Some(gel(100))));
+    let reply = world.accept(draft("o", "s1").amount("20.00").on(shared()));
+    world.answer(reply.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    authorize_anew(&mut world, authorized(OTHER, "new", 5_000));
+    world.clock.advance_to(at(8 * 24 * 3_600));
+    assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1), "the newest one is over");
+    assert_eq!(world.balance("shared"), (9_000, 100, 2_000));
 }

@@ -395,8 +395,10 @@ fn a_new_authorization_is_read_first_for_a_while_where_there_are_keys() {
     assert_eq!(world.accept(on(OFTEN, "a")).note, Note::AwaitingRead);
     assert_eq!(world.authorization("a").watch.at, Some(world.clock.now().wall), "it is due from now on");
     assert_eq!(world.accept(on(ONCE, "b")).note, Note::Deferred, "the read before the one capture finds it");
-    world.clock.advance(READ_FIRST_FOR);
-    assert_eq!(world.accept(on(OFTEN, "c")).note, Note::Planned(gel(1_000)));
+    for (name, days, note) in [("c", 89, Note::AwaitingRead), ("d", 1, Note::Planned(gel(1_000)))] {
+        world.clock.advance(days * 24 * HOUR);
+        assert_eq!(world.accept(on(OFTEN, name)).note, note, "ninety days after the restore no longer");
+    }
 }
 
 #[test]
@@ -433,30 +435,35 @@ fn a_cancellation_that_comes_before_the_read_does_not_put_it_off_for_ever() {
 
 #[test]
 fn what_nothing_comes_after_to_make_up_for_is_captured_by_itself() {
-    let mut world = World::new();
     let fee_comes_last = ShippingPolicy::Last;
     let whole = PlanFacts { shipping_policy: fee_comes_last, ..plan(&[("l1", 2, "10.00")], "5.00", "15.00") };
-    let unit = |shipment| draft("o", shipment).line("l1", 1).plan(whole.clone()).on(authorized(OFTEN, "r", 1_500));
-    let backup = now(&world);
-    let id1 = capture(&mut world, unit("s1"));
-    restore(&mut world, backup);
-    // The other one comes first now, and neither has the delivery fee.
-    world.accept(unit("s2"));
-    read(&mut world, shows(&[(id1, 500)]));
-    let ticket = world.do_due().into_iter().find_map(|reply| reply.ticket);
-    world.answer(ticket, captured(Some(gel(500))));
-    let reply = world.accept(unit("s1"));
-    assert_eq!((reply.note, reply.ready.is_some()), (Note::Captured(gel(500)), true));
-    let ticket = world.due_call();
-    assert!(
-        matches!(asked(ticket.as_ref().expect("the fee is sent")), Asked::Send { amount, .. } if amount == gel(500))
-    );
-    world.news();
-    world.answer(ticket, captured(Some(gel(500))));
-    let [event] = &world.news()[..] else { panic!("one event") };
-    let EventContent::Succeeded(outcome) = &event.content else { panic!("{event:?}") };
-    assert_eq!(outcome.caused_by.as_deref(), Some("evt-o-s1"), "what completed the order");
-    assert_eq!(world.balance("r"), (1_500, 1_500, 0), "to the minor unit");
+    let mut facts = authorized(OFTEN, "r", 1_500);
+    facts.expires_at = Some(at(200 * 24 * 3_600));
+    let unit = |shipment| draft("o", shipment).line("l1", 1).plan(whole.clone()).on(facts.clone());
+    for days_later in [0, 91] {
+        let mut world = World::new();
+        let backup = now(&world);
+        let id1 = capture(&mut world, unit("s1"));
+        restore(&mut world, backup);
+        // The other one comes first now, and neither has the delivery fee.
+        world.accept(unit("s2"));
+        read(&mut world, shows(&[(id1, 500)]));
+        let ticket = world.do_due().into_iter().find_map(|reply| reply.ticket);
+        world.answer(ticket, captured(Some(gel(500))));
+        world.clock.advance(days_later * 24 * HOUR);
+        let reply = world.accept(unit("s1"));
+        assert_eq!((reply.note, reply.ready.is_some()), (Note::Captured(gel(500)), true), "{days_later}");
+        let ticket = world.due_call();
+        assert!(
+            matches!(asked(ticket.as_ref().expect("the fee is sent")), Asked::Send { amount, .. } if amount == gel(500))
+        );
+        world.news();
+        world.answer(ticket, captured(Some(gel(500))));
+        let [event] = &world.news()[..] else { panic!("one event") };
+        let EventContent::Succeeded(outcome) = &event.content else { panic!("{event:?}") };
+        assert_eq!(outcome.caused_by.as_deref(), Some("evt-o-s1"), "what completed the order");
+        assert_eq!(world.balance("r"), (1_500, 1_500, 0), "to the minor unit");
+    }
 }
 
 #[test]

@@ -485,3 +485,24 @@ fn what_is_final_is_not_captured_because_of_the_deadline() {
     world.show(read, seen(view(11_900)));
     assert_eq!(world.capture_of("s1").kind, CaptureKind::Shipment);
 }
+
+#[test]
+fn where_nothing_waits_no_time_to_capture_is_set() {
+    let freeze_at = |world: &World| world.authorization("r").freeze_at;
+    for name in [ONCE, OFTEN] {
+        let mut world = World::new();
+        world.receive(registration("o", authorized(name, "r", 11_900), None));
+        world.accept(draft("o", "s1").amount("200.00"));
+        assert_eq!(world.shipment("s1").reason, Some(FailureReason::ExceedsAuthorization));
+        assert_eq!(freeze_at(&world), None, "{name}: it is refused");
+        world.accept(draft("o", "s1").amount("200.00").last());
+        assert_eq!(freeze_at(&world), None, "{name}: it was the last one");
+    }
+    let mut world = World::new();
+    world.accept(first().last());
+    world.clock.advance(15 * MINUTE);
+    let read = world.due_call();
+    let frozen = world.show(read, seen(view(11_900)));
+    world.answer(frozen.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    assert_eq!(freeze_at(&world), None, "the one capture has failed");
+}

@@ -140,6 +140,36 @@ fn what_its_own_end_speaks_against() {
 }
 
 #[test]
+fn what_is_not_the_last_word_on_its_shipment() {
+    are_not_replayed(&[
+        (
+            "its shipment has failed again since",
+            WhyNotKind::AlreadyReplayed,
+            "as generation 1: see its order",
+            |world| {
+                declined(world);
+                let again = world.replay("s1", 0);
+                let ticket = begin(world, again);
+                world.answer(ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+                let letter = world.first_of("s1");
+                world.set_letter(letter, DeadLetterState::Open, None);
+                letter
+            },
+        ),
+        ("its shipment has its money", WhyNotKind::AlreadyReplayed, "see its order", |world| {
+            declined(world);
+            world.change_shipment("s1", |shipment| shipment.reason = None);
+            world.first_of("s1")
+        }),
+        ("its end was reported of an earlier expiry", WhyNotKind::EndUnknown, "until authorization.expired", |world| {
+            expired_batch(world);
+            world.change("r", |record| record.watch.reported = Some(at(DAY)));
+            world.first_of("s1")
+        }),
+    ]);
+}
+
+#[test]
 fn what_may_have_been_captured_by_somebody_else() {
     are_not_replayed(&[
         ("captured elsewhere", WhyNotKind::CapturedElsewhere, "look at the order at the provider", |world| {
@@ -191,6 +221,27 @@ fn what_may_be_tried_again_when_that_is_known() {
         record.watch.foreign = Some(Foreign { amount: gel(3_000), standing: ForeignStanding::LetBe, since: at(0) });
     });
     assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1), "an operator has let it be");
+
+    let mut world = World::new();
+    declined(&mut world);
+    world.change("r", |record| record.watch.reported = Some(at(DAY)));
+    assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1), "its expiry has moved since it was reported");
+}
+
+/// Its own capture has its money after all.
+#[test]
+fn what_may_not_go_along_does_not_hold_up_the_rest_of_its_order() {
+    let mut world = World::new();
+    declined(&mut world);
+    let reply = world.accept(draft("o", "s2").amount("10.00").last());
+    world.answer(reply.ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    authorize_anew(&mut world, authorized(ONCE, "new", 5_000));
+    world.clock.advance(15 * MINUTE);
+    assert_eq!(why_not(&world.replay("s1", 0)), WhyNotKind::OthersLeftOut);
+    let other = world.capture_of("s2");
+    let evidence = Evidence::Answer(captured(Some(gel(1_000))));
+    assert_eq!(world.settle(other.key, other.progress.epoch, evidence).note, Note::Corrected);
+    assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
 }
 
 #[test]

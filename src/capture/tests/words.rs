@@ -3,12 +3,13 @@
 use crate::capture::books::{MovementKind, OutcomeOf};
 use crate::capture::dead_letter::DeadLetterState;
 use crate::capture::decide::Due;
-use crate::capture::event::{CaptureKind, Ending, NextAction, ResolvedBy};
+use crate::capture::event::{CaptureKind, Ending, FailureReason, NextAction, ResolvedBy};
 use crate::capture::evidence::{DoubtKind, RefusalReason};
 use crate::capture::notice::{Quantity, RejectionReason};
 use crate::capture::policy::OnExpiry;
 use crate::capture::records::{
-    AmountMode, AuthorizationKey, Capped, CaptureKey, ForeignStanding, KeptKey, OrderKey, ShipmentKey, SingleUse,
+    AmountMode, AuthorizationKey, Capped, CaptureKey, CaptureProgress, ForeignStanding, KeptKey, OrderKey, ShipmentKey,
+    SingleUse,
 };
 use crate::capture::replay::WhyNotKind;
 use crate::capture::states::{CaptureState, ShipmentState};
@@ -142,6 +143,31 @@ fn the_words_of_dead_letters_and_their_replays_are_those_that_are_documented() {
 }
 
 #[test]
+fn what_can_still_be_captured_is_worth_a_replay() {
+    let retryable = [
+        "declined",
+        "insufficient_funds",
+        "authorization_expired",
+        "authorization_voided",
+        "exceeds_authorization",
+        "unknown_authorization",
+        "unknown_plan",
+        "unknown_account",
+        "provider_rejected",
+    ];
+    let expected = FailureReason::ALL.into_iter().filter(|reason| reason.is_retryable()).map(FailureReason::as_str);
+    assert_eq!(expected.collect::<Vec<_>>(), retryable);
+}
+
+#[test]
+fn an_attempt_leaves_a_capture_open_and_forgets_what_came_of_the_one_before() {
+    let pending = CaptureProgress::default().left_open(LeftOpen::Pending).then(Since::LookFailed);
+    assert_eq!((pending.left_open, pending.since), (Some(LeftOpen::Pending), Some(Since::LookFailed)));
+    let again = pending.left_open(LeftOpen::Refused);
+    assert_eq!((again.left_open, again.since), (Some(LeftOpen::Refused), None));
+}
+
+#[test]
 fn a_shipment_waits_before_it_is_covered_and_no_longer() {
     let waits = ShipmentState::ALL.map(ShipmentState::is_waiting);
     assert_eq!(waits, [true, true, false, false, false]);
@@ -176,6 +202,16 @@ fn a_quantity_has_six_decimals_and_a_thousand_million_units_at_most() {
     assert_eq!(read("0.0000001"), Err("has more than 6 decimals"));
     assert_eq!(read("1000000000.000001"), Err("is more than 1000000000 units"));
     assert_eq!(read("-0.000001"), Err("is negative"));
+}
+
+#[test]
+fn of_a_quantity_no_less_than_nothing_is_left() {
+    let (two, five) = (Quantity::units(2), Quantity::units(5));
+    assert_eq!(
+        (five.minus(two), two.minus(five), two.minus(two)),
+        (Quantity::units(3), Quantity::ZERO, Quantity::ZERO)
+    );
+    assert_eq!(format!("{two:?}"), "2", "in failures of tests, and in what makes two messages the same there");
 }
 
 #[test]
