@@ -15,6 +15,12 @@ const DELIVERY_LIMIT: &str = "delivery_limit";
 pub(crate) const MESSAGE_REASONS: [&str; 5] =
     ["undecodable", "invalid", RejectionReason::Unauthenticated.as_str(), "conflict", DELIVERY_LIMIT];
 
+/// Where in its message a place below the notice is.
+pub(super) fn path_in<N>(arrival: &Arrival<N>, path: &str) -> String {
+    let separator = if path.is_empty() { "" } else { "." };
+    format!("{}{separator}{path}", arrival.data_path)
+}
+
 /// Sets a decoded notice aside. It registers nothing. `path` is below the notice.
 pub(super) fn reject_notice<N>(
     books: &mut Books,
@@ -23,10 +29,9 @@ pub(super) fn reject_notice<N>(
     (reason, path, message): (RejectionReason, &str, String),
     context: Context<'_>,
 ) -> Reply {
-    let separator = if path.is_empty() { "" } else { "." };
     let rejection = Rejection {
         reason,
-        path: format!("{}{separator}{path}", arrival.data_path),
+        path: path_in(&arrival, path),
         message,
         order: Some(order),
         shipment,

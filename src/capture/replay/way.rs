@@ -14,6 +14,7 @@ use crate::capture::records::{
     Authorization, AuthorizationKey, Capture, ForeignStanding, OrderKey, Shipment, ShipmentKey, SingleUse,
 };
 use crate::capture::register::{self, Told};
+use crate::capture::reject;
 use crate::capture::replay::room;
 use crate::capture::replay::{WhyNot, WhyNotKind};
 use crate::capture::restored;
@@ -277,6 +278,7 @@ fn anew(books: &Books, shipment: &Shipment, message: Option<Command>, context: C
         }
         Err(why) => return Err(why),
     }
+    let would_stop = |stop| would_stop(&arrival, stop);
     let known = register::check(books, Told::by_shipment(&arrival.notice), context).map_err(would_stop)?;
     let is_explicit = arrival.notice.amount.is_some();
     if let Some(missing) = known.missing(books, &arrival.notice.order, is_explicit) {
@@ -303,10 +305,11 @@ fn named_as(record: &Authorization) -> AuthorizationFacts {
     }
 }
 
-fn would_stop(stop: Stop) -> WhyNot {
+fn would_stop(arrival: &Arrival, stop: Stop) -> WhyNot {
     match stop {
         Stop::Reject { path, message, .. } => {
-            WhyNot::new(WhyNotKind::StillRejected, format!("it would be set aside: {path} {message}"))
+            let message = format!("it would be set aside: {} {message}", reject::path_in(arrival, &path));
+            WhyNot::new(WhyNotKind::StillRejected, message)
         }
         Stop::Await(missing) => {
             let what = missing.as_failure().as_str().replace('_', " ");

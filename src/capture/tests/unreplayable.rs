@@ -414,7 +414,7 @@ fn what_would_end_the_same_way_again() {
         (
             "its plan contradicts the registered one",
             WhyNotKind::StillRejected,
-            "set aside: plan the same revision",
+            "set aside: $.data.plan the same revision",
             |world| {
                 let other = plan(&[("l1", 1, "10.00")], "0.00", "10.00");
                 let letter =
