@@ -165,7 +165,7 @@ impl Scenario {
     }
 }
 
-fn policy(accounts: std::collections::BTreeMap<AccountName, AccountPolicy>) -> Policy {
+fn policy(accounts: BTreeMap<AccountName, AccountPolicy>) -> Policy {
     Policy {
         deadline_margin: Duration::from_hours(2),
         derived_deadline_margin: Duration::from_hours(24),
