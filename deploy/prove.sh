@@ -61,7 +61,7 @@ run_simulation() {
         --nocapture
 }
 run_model() {
-    HOLDFAST_MODEL_BOUND=large proves cargo test --release --test model -- --nocapture
+    HOLDFAST_MODEL_BOUND=large proves of_core cargo test --release --features messages --test model -- --nocapture
 }
 # Only debug builds have named points.
 run_crashes() { proves cargo test --test it crash -- --nocapture; }
