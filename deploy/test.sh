@@ -15,7 +15,5 @@ source deploy/lib.sh
 
 need_cargo
 need_services
-# Most tests wait for servers, timers and disks: more of them than cores keep these busy.
-export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(getconf _NPROCESSORS_ONLN)))}"
 say "cargo test $*"
 exec cargo test "$@"
