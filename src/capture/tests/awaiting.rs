@@ -71,10 +71,7 @@ fn what_is_missing_is_named_and_ends_as_unknown() {
 fn an_account_that_becomes_known_is_noticed() {
     let mut world = World::new();
     world.accept(draft("o", "s1").amount("1.00").on(authorized("new", "r", 500)));
-    let mut with_account = policy();
-    let known = with_account.accounts[&account(OFTEN)].clone();
-    with_account.accounts.insert(account("new"), known);
-    world.restart_with(with_account);
+    world.restart_with(policy_with("new"));
     world.clock.advance(HOUR);
     world.do_due();
     assert_eq!(world.balance("r"), (500, 0, 100));
@@ -113,10 +110,7 @@ fn a_kept_notice_that_conflicts_with_what_came_meanwhile_ends_too() {
     // Both carry a plan of revision 1; the account of the first is not known when it arrives.
     world.accept(draft("o", "s1").line("l3", 1).on(authorized("nobody", "r1", 11_900)).plan(other));
     world.accept(draft("o", "s2").line("l1", 1).on(authorized(OFTEN, "r", 11_900)).plan(worked_plan()));
-    let mut with_account = policy();
-    let known = with_account.accounts[&account(OFTEN)].clone();
-    with_account.accounts.insert(account("nobody"), known);
-    world.restart_with(with_account);
+    world.restart_with(policy_with("nobody"));
     world.news();
     let end = clock::after(at(0), 26 * HOUR);
     while world.clock.now().wall < end && world.shipment("s1").state == ShipmentState::Awaiting {
@@ -150,10 +144,7 @@ fn a_shipment_without_an_authorization_binds_the_newest() {
 fn a_kept_notice_that_contradicts_its_authorization_ends_as_of_no_known_one() {
     let mut world = World::new();
     world.accept(draft("o", "s1").line("l1", 1).on(authorized("new", "r", 11_900)));
-    let mut with_account = policy();
-    let known = with_account.accounts[&account(OFTEN)].clone();
-    with_account.accounts.insert(account("new"), known);
-    world.restart_with(with_account);
+    world.restart_with(policy_with("new"));
     world.receive(registration("o", authorized("new", "r", 12_000), Some(worked_plan())));
     while world.shipment("s1").state == ShipmentState::Awaiting {
         world.clock.advance(HOUR);

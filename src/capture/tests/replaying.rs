@@ -543,10 +543,7 @@ fn what_lacked_its_account_is_registered_and_taken_when_the_account_is_configure
     world.clock.advance(25 * HOUR);
     world.do_due();
     assert_eq!(world.shipment("s1").reason, Some(FailureReason::UnknownAccount));
-    let mut rules = policy();
-    let often = rules.accounts[&account(OFTEN)].clone();
-    rules.accounts.insert(account("new"), often);
-    world.restart_with(rules);
+    world.restart_with(policy_with("new"));
     assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
     assert_eq!(world.balance("r"), (5_000, 0, 2_000));
 }
@@ -559,10 +556,7 @@ fn what_lacked_its_account_brings_its_plan_when_it_is_tried_again() {
     world.clock.advance(25 * HOUR);
     world.do_due();
     assert_eq!(world.shipment("s1").reason, Some(FailureReason::UnknownAccount));
-    let mut rules = policy();
-    let often = rules.accounts[&account(OFTEN)].clone();
-    rules.accounts.insert(account("new"), often);
-    world.restart_with(rules);
+    world.restart_with(policy_with("new"));
     authorize_anew(&mut world, facts());
     assert!(world.order("o").plan.is_none());
     assert_eq!(replayed(&world.replay("s1", 0)), (Some(11_900), 1));

@@ -107,6 +107,14 @@ pub(crate) fn policy() -> Policy {
     }
 }
 
+/// With this account, too, which is as [`OFTEN`] is.
+pub(crate) fn policy_with(name: &str) -> Policy {
+    let mut policy = policy();
+    let often = policy.accounts[&account(OFTEN)].clone();
+    policy.accounts.insert(account(name), often);
+    policy
+}
+
 /// A clock that only a test moves.
 #[derive(Clone)]
 pub(crate) struct ManualClock(Arc<Mutex<Moment>>);
