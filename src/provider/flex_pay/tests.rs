@@ -43,6 +43,16 @@ fn transaction(changes: &[(&str, Value)]) -> String {
     transaction.to_string()
 }
 
+#[test]
+fn what_is_ignored_need_not_be_utf8() {
+    let told = transaction(&[("description", json!("Caf?"))]).replace("Caf?", "Caf\u{0}").into_bytes();
+    let body: Vec<u8> = told.into_iter().map(|byte| if byte == 0 { 0xe9 } else { byte }).collect();
+    assert!(std::str::from_utf8(&body).is_err());
+    let reply = Reply { body: Ok(Bytes::from(body)), ..reply(200, "") };
+    let answer = transaction::read_capture(&reply, ID, CaptureId::from_uuid(OURS));
+    assert_eq!(described(&answer), described(&read_capture(200, TRANSACTION)));
+}
+
 fn described(answer: &Answer) -> String {
     match answer {
         Answer::Captured(proof) => format!("captured {}", proof.amount.expect("Flex Pay names it")),

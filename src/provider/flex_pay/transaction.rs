@@ -112,11 +112,9 @@ impl Deref for Text<'_> {
 impl<'a> Transaction<'a> {
     /// A transaction that is ours.
     fn parse(body: &'a [u8], id: Uuid) -> Result<Self, Inconclusive> {
-        // All of it is checked for UTF-8 at once, rather than each text by itself.
-        let text = std::str::from_utf8(body).ok();
-        let transaction: Self = text
-            .and_then(|text| serde_json::from_str(text).ok())
-            .ok_or_else(|| Inconclusive::unreadable("the answer is not a transaction"))?;
+        // From bytes, not from text: what is ignored need not be UTF-8.
+        let transaction: Self =
+            serde_json::from_slice(body).map_err(|_| Inconclusive::unreadable("the answer is not a transaction"))?;
         if Uuid::try_parse(&transaction.id) == Ok(id) {
             Ok(transaction)
         } else {
