@@ -110,7 +110,7 @@ pub(super) fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Ver
         Evidence::Answer(Answer::Captured(proof)) if amount_agrees(case, proof) => {
             (ResolvedBy::Response, proof.provider_reference.clone())
         }
-        Evidence::Reading(Reading::Seen(view)) => {
+        Evidence::Reading(Reading::Seen(view)) if !may_show_another(case) => {
             let ours =
                 view.captures.iter().find(|seen| is_ours(case, seen.capture) && seen.amount == capture.amount)?;
             (ResolvedBy::Lookup, ours.provider_reference.clone())
@@ -142,6 +142,15 @@ fn is_about_another(case: &Case<'_>) -> bool {
         Captures::Single => !case.authorization.captured.is_zero() && case.capture.state != CaptureState::Captured,
         Captures::Multiple => false,
     }
+}
+
+/// May what a read shows of a single-capture authorization be a later capture of the same amount that is under
+/// way? Then it is left to that one's own answer and looks: a read that was begun for the one before may be made
+/// long after its end, by a worker that stood still.
+fn may_show_another(case: &Case<'_>) -> bool {
+    let (capture, authorization) = (case.capture, case.authorization);
+    let is_under_way = authorization.in_flight > 0 && authorization.reserved == capture.amount;
+    case.account.captures == Captures::Single && capture.state.is_terminal() && is_under_way
 }
 
 /// On several captures per authorization only the one under our key is ours; where there is one, it

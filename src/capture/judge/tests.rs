@@ -65,7 +65,7 @@ impl Known {
             planned: 0,
             held: 0,
             unresolved: 0,
-            in_flight: 1,
+            in_flight: u32::from(state.is_in_flight()),
             waiting: 0,
             waiting_amount: gel(0),
             single: SingleUse::Undecided,

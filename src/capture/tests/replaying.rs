@@ -426,27 +426,29 @@ fn a_correction_after_a_replay_elsewhere_is_about_the_capture_that_it_corrects()
 
 #[test]
 fn a_correction_after_a_replay_tells_what_was_captured_then_and_not_what_is_under_way_now() {
-    let mut world = World::new();
-    world.accept(draft("o", "s1").amount("20.00").on(authorized(ONCE, "r", 20_000)).last());
-    world.clock.advance(15 * MINUTE);
-    let freeze = |world: &mut World| {
-        let read = world.due_call();
-        world.show(read, seen(view(20_000))).ticket
-    };
-    let ticket = freeze(&mut world);
-    let former = world.capture_of("s1");
-    world.answer(ticket, Answer::Refused(refusal(RefusalReason::Declined)));
-    world.accept(draft("o", "s2").amount("10.00").no_permit());
-    assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
-    freeze(&mut world);
-    assert_eq!(world.capture_of("s1").amount, gel(3_000), "with the other one");
-    world.news();
-    let evidence = Evidence::Answer(captured(Some(gel(2_000))));
-    assert_eq!(world.settle(former.key, former.progress.epoch, evidence).note, Note::Corrected);
-    let [event] = &world.news()[..] else { panic!("one event") };
-    let EventContent::Corrected(outcome, _) = &event.content else { panic!("{event:?}") };
-    assert_eq!((outcome.capture, outcome.capture_amount), (Some(former.id), Some(gel(2_000))));
-    assert_eq!(outcome.capture_shipments, [shipment_id("s1")]);
+    let read = AuthorizationView { captures: vec![shown(None, gel(2_000))], ..view(20_000) };
+    for evidence in [Evidence::Answer(captured(Some(gel(2_000)))), Evidence::Reading(seen(read))] {
+        let mut world = World::new();
+        world.accept(draft("o", "s1").amount("20.00").on(authorized(ONCE, "r", 20_000)).last());
+        world.clock.advance(15 * MINUTE);
+        let freeze = |world: &mut World| {
+            let read = world.due_call();
+            world.show(read, seen(view(20_000))).ticket
+        };
+        let ticket = freeze(&mut world);
+        let former = world.capture_of("s1");
+        world.answer(ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+        world.accept(draft("o", "s2").amount("10.00").no_permit());
+        assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1));
+        freeze(&mut world);
+        assert_eq!(world.capture_of("s1").amount, gel(3_000), "with the other one");
+        world.news();
+        assert_eq!(world.settle(former.key, former.progress.epoch, evidence).note, Note::Corrected);
+        let [event] = &world.news()[..] else { panic!("one event") };
+        let EventContent::Corrected(outcome, _) = &event.content else { panic!("{event:?}") };
+        assert_eq!((outcome.capture, outcome.capture_amount), (Some(former.id), Some(gel(2_000))));
+        assert_eq!(outcome.capture_shipments, [shipment_id("s1")]);
+    }
 }
 
 /// A shipment of 20.00, of which the provider says days before the expiry that it is over.

@@ -433,6 +433,32 @@ fn two_captures_of_one_authorization_are_never_both_believed() {
     assert_eq!(world.balance("r"), (11_900, 10_337, 0));
 }
 
+/// A read for the capture that failed, made by a worker that stood still, while a second one is under way.
+#[test]
+fn a_late_read_for_the_one_before_does_not_claim_what_is_under_way() {
+    let mut world = World::new();
+    let plan = plan(&[("a", 1, "5.00"), ("b", 1, "5.00")], "0.00", "10.00");
+    world.accept(draft("o", "s1").line("a", 1).on(authorized(ONCE, "r", 1_000)).plan(plan).last());
+    world.clock.advance(15 * MINUTE);
+    let read = world.due_call();
+    let sent = world.show(read, seen(view(1_000))).ticket;
+    let former = world.capture_of("s1").key;
+    world.accept(draft("o", "s2").line("b", 1).no_permit());
+    world.answer(sent, Answer::Refused(refusal(RefusalReason::Declined)));
+    let read = world.due_call();
+    let second = world.show(read, seen(view(1_000))).ticket;
+    world.news();
+
+    let shows =
+        |amount| Evidence::Reading(seen(AuthorizationView { captures: vec![shown(None, amount)], ..view(1_000) }));
+    assert_eq!(world.settle(former, 0, shows(gel(500))).note, Note::Nothing, "it may be the second");
+    world.answer(second, captured(None));
+    let [event] = &world.news()[..] else { panic!("one event") };
+    let EventContent::Succeeded(outcome) = &event.content else { panic!("{event:?}") };
+    assert_eq!(outcome.shipment, Some(shipment_id("s2")));
+    assert_eq!(world.balance("r"), (1_000, 500, 0));
+}
+
 #[test]
 fn a_read_that_is_answered_twice_counts_once() {
     let mut world = World::new();
