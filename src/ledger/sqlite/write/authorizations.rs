@@ -36,15 +36,25 @@ const BALANCE_AND_TERMS: &str =
 /// The parameters of these and of the terms.
 const IN_TERMS: usize = 25;
 
+const BALANCE_AND_WATCH: &str =
+    "UPDATE authorizations SET captured = ?2, reserved = ?3, excess = ?4, planned = ?5, in_flight = ?6, epoch = ?7,
+     provider_captured = ?8, provider_remaining = ?9, provider_expires_at = ?10, provider_voided = ?11,
+     watch_at = ?12, lead_at = ?13, read_at = ?14, leads = ?15, reported = ?16, foreign_standing = ?17,
+     foreign_amount = ?18, foreign_since = ?19, restored = ?20, over = ?21 WHERE authorization_row = ?1";
+
 const WATCH: &str = "UPDATE authorizations SET watch_at = ?2, lead_at = ?3, read_at = ?4, leads = ?5, reported = ?6,
      foreign_standing = ?7, foreign_amount = ?8, foreign_since = ?9, restored = ?10, over = ?11
      WHERE authorization_row = ?1";
+
+/// The first parameter of the watch; the others follow it.
+const WATCH_FROM: usize = 29;
 
 /// The statements for authorizations.
 pub(super) struct Authorizations<'a> {
     insert: Prepared<'a>,
     balance: Prepared<'a>,
     balance_and_terms: Prepared<'a>,
+    balance_and_watch: Prepared<'a>,
     watch: Prepared<'a>,
 }
 
@@ -54,6 +64,7 @@ impl<'a> Authorizations<'a> {
             insert: Prepared::new(connection, INSERT),
             balance: Prepared::new(connection, BALANCE),
             balance_and_terms: Prepared::new(connection, BALANCE_AND_TERMS),
+            balance_and_watch: Prepared::new(connection, BALANCE_AND_WATCH),
             watch: Prepared::new(connection, WATCH),
         }
     }
@@ -66,13 +77,17 @@ impl<'a> Authorizations<'a> {
             Change::Inserted => self.write(record, Extent::Everything),
             Change::Updated => {
                 let before = entry.before.as_deref().expect("an authorization is kept as it was");
-                let changed = Changed::between(before, record);
-                if changed.terms {
-                    self.write(record, Extent::Terms)?;
-                } else if changed.balance {
-                    self.write(record, Extent::Balance)?;
+                match Changed::between(before, record) {
+                    Changed { terms: true, watch: true, .. } => {
+                        self.write(record, Extent::Terms)?;
+                        self.write(record, Extent::Watch)
+                    }
+                    Changed { terms: true, watch: false, .. } => self.write(record, Extent::Terms),
+                    Changed { terms: false, balance: true, watch: true } => self.write(record, Extent::BalanceAndWatch),
+                    Changed { terms: false, balance: true, watch: false } => self.write(record, Extent::Balance),
+                    Changed { terms: false, balance: false, watch: true } => self.write(record, Extent::Watch),
+                    Changed { terms: false, balance: false, watch: false } => Ok(()),
                 }
-                if changed.watch { self.write_watch(record) } else { Ok(()) }
             }
         }
     }
@@ -120,30 +135,17 @@ impl<'a> Authorizations<'a> {
             watch.restored.as_ref().map(codec::restored_to_json),
             at(watch.over),
         ];
-        let (statement, count) = match extent {
-            Extent::Balance => (&mut self.balance, IN_BALANCE),
-            Extent::Terms => (&mut self.balance_and_terms, IN_TERMS),
-            Extent::Everything => (&mut self.insert, columns.len()),
+        let (key, watch) = (&columns[..1], &columns[WATCH_FROM..]);
+        let changed = match extent {
+            Extent::Everything => return self.insert.get()?.execute(columns).map(drop),
+            Extent::Balance => self.balance.get()?.execute(&columns[..IN_BALANCE]),
+            Extent::Terms => self.balance_and_terms.get()?.execute(&columns[..IN_TERMS]),
+            Extent::BalanceAndWatch => {
+                self.balance_and_watch.get()?.execute(&*[&columns[..IN_BALANCE], watch].concat())
+            }
+            Extent::Watch => self.watch.get()?.execute(&*[key, watch].concat()),
         };
-        statement.get()?.execute(&columns[..count]).map(drop)
-    }
-
-    fn write_watch(&mut self, record: &Authorization) -> Result<()> {
-        let watch = &record.watch;
-        let columns = params![
-            record.key.row(),
-            at(watch.at),
-            at(watch.lead_at),
-            at(watch.read_at),
-            codec::leads_to_json(&watch.leads),
-            at(watch.reported),
-            watch.foreign.map(|foreign| foreign.standing.as_str()),
-            watch.foreign.map(|foreign| foreign.amount.minor()),
-            at(watch.foreign.map(|foreign| foreign.since)),
-            watch.restored.as_ref().map(codec::restored_to_json),
-            at(watch.over),
-        ];
-        self.watch.get()?.execute(columns).map(drop)
+        changed.map(drop)
     }
 }
 
@@ -154,6 +156,10 @@ enum Extent {
     Balance,
     /// An update of the balance and the terms: the table holds one against the other.
     Terms,
+    /// An update of the balance and of when to look at it next.
+    BalanceAndWatch,
+    /// An update of when to look at it next.
+    Watch,
     /// An insert.
     Everything,
 }
