@@ -225,6 +225,8 @@ impl Canon {
         self.put(place(&CaptureState::ALL, state));
         self.out.extend([*waits_turn, *is_corrected].map(i64::from));
         self.at(*due_at);
+        // Whether it was ever begun, at its end too: a request may be on its way still.
+        self.put(i64::from(progress.attempts.min(1)));
         if !state.is_terminal() {
             self.progress(progress);
         }
@@ -232,7 +234,8 @@ impl Canon {
 
     fn progress(&mut self, progress: &CaptureProgress) {
         let CaptureProgress {
-            attempts,
+            // Above.
+            attempts: _,
             epoch: _,
             doubtful,
             failures: _,
@@ -248,7 +251,7 @@ impl Canon {
             last_seen: _,
         } = progress;
         // Whether, and not how often.
-        self.out.extend([*attempts, *doubtful].map(|count| i64::from(count.min(1))));
+        self.put(i64::from((*doubtful).min(1)));
         self.put(i64::from(*is_pending));
         self.at(window_from.map(|mark| mark.wall));
         let boot = window_from.map(|mark| self.now.since(mark).expect("no clock is stepped here"));

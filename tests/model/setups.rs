@@ -98,14 +98,13 @@ pub fn all(bound: Bound) -> Vec<Setup> {
 }
 
 /// Left out of the small bound: another of the same kind is in it.
-const LARGE_ONLY: [&str; 12] = [
+const LARGE_ONLY: [&str; 11] = [
     "A single capture",
     "A limits first",
     "B limits first",
     "C keys forgotten",
     "C single capture, limits first",
     "C refusals remembered",
-    "D 1 + 2 of 2, two workers",
     "E 1 + 1 of 2",
     "revision up",
     "revision, and the hold dies",
@@ -130,7 +129,6 @@ fn several() -> Vec<Setup> {
         setup("C single capture, limits first", 2, SINGLE, repeated()),
         Setup { expiry: Expiry::Never, ..setup("B 1 + 2 of 2, keys first", 2, KEYS_FIRST, two(2)) },
         setup("B limits first", 2, LIMITS_FIRST, two(2)),
-        Setup { hands: 2, ..setup("D 1 + 2 of 2, two workers", 2, LIMITS_FIRST, two(2)) },
         setup("E 1 + 1 of 2", 2, LIMITS_FIRST, two(1)),
         Setup { crashes: 1, flights: 2, ..setup("P a part, keys forgotten", 4, FORGETS, part()) },
         Setup { hands: 2, expiry: Expiry::Never, ..setup("P two workers", 4, FORGETS, part()) },
