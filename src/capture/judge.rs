@@ -4,7 +4,8 @@
 //! concludes from absence alone, nor from time alone. The rules, by name:
 //!
 //! * **E1** captured needs positive evidence that names our authorization and, where the answer
-//!   tells them, currency and exact amount. Valid in any epoch, at any time.
+//!   tells them, currency and exact amount. Valid in any epoch, at any time. Where an authorization is
+//!   captured once, nothing names a request: a read is about what our books have, or what is under way.
 //! * **E2** failed needs positive evidence too: (a) a definitive refusal when no other attempt may
 //!   have been executed; (b) two reads at least `quiet` apart that show nothing captured, and the
 //!   authorization terminal or less left on it than the capture needs; (c) a definitive refusal of the
