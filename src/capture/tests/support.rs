@@ -121,7 +121,11 @@ pub(crate) struct ManualClock(Arc<Mutex<Moment>>);
 
 impl ManualClock {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Moment { wall: at(0), boot: BootInstant::now() })))
+        // In whole microseconds, which is what a ledger keeps: what it is asked for is compared to the letter.
+        let now = BootInstant::now();
+        let since = Duration::from_micros(u64::try_from(now.since_boot().as_micros()).expect("some years"));
+        let boot = BootInstant::of(now.boot(), since);
+        Self(Arc::new(Mutex::new(Moment { wall: at(0), boot })))
     }
 
     pub(crate) fn now(&self) -> Moment {
