@@ -114,7 +114,8 @@ const LARGE_ONLY: [&str; 11] = [
     "generations: single capture",
 ];
 
-/// Nothing else is more in the large bound: all of it would need more than 24 GiB.
+/// Nothing else is more of these in the large bound: of the first, all of it would need more than 23 GiB, and the others
+/// have as much to choose from.
 const TWO_AT_A_TIME: [&str; 5] =
     ["E 1 + 1 of 2", "deadline: past one in doubt", "revision down", "revision up", "revision, and the hold dies"];
 

@@ -449,9 +449,8 @@ fn a_late_read_for_the_one_before_does_not_claim_what_is_under_way() {
     let second = world.show(read, seen(view(1_000))).ticket;
     world.news();
 
-    let shows =
-        |amount| Evidence::Reading(seen(AuthorizationView { captures: vec![shown(None, amount)], ..view(1_000) }));
-    assert_eq!(world.settle(former, 0, shows(gel(500))).note, Note::Nothing, "it may be the second");
+    let late = seen(AuthorizationView { captures: vec![shown(None, gel(500))], ..view(1_000) });
+    assert_eq!(world.settle(former, 0, Evidence::Reading(late)).note, Note::Nothing, "it may be the second");
     world.answer(second, captured(None));
     let [event] = &world.news()[..] else { panic!("one event") };
     let EventContent::Succeeded(outcome) = &event.content else { panic!("{event:?}") };

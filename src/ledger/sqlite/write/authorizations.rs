@@ -77,17 +77,16 @@ impl<'a> Authorizations<'a> {
             Change::Inserted => self.write(record, Extent::Everything),
             Change::Updated => {
                 let before = entry.before.as_deref().expect("an authorization is kept as it was");
-                match Changed::between(before, record) {
-                    Changed { terms: true, watch: true, .. } => {
-                        self.write(record, Extent::Terms)?;
-                        self.write(record, Extent::Watch)
-                    }
-                    Changed { terms: true, watch: false, .. } => self.write(record, Extent::Terms),
-                    Changed { terms: false, balance: true, watch: true } => self.write(record, Extent::BalanceAndWatch),
-                    Changed { terms: false, balance: true, watch: false } => self.write(record, Extent::Balance),
-                    Changed { terms: false, balance: false, watch: true } => self.write(record, Extent::Watch),
-                    Changed { terms: false, balance: false, watch: false } => Ok(()),
+                let changed = Changed::between(before, record);
+                if changed.balance && changed.watch && !changed.terms {
+                    return self.write(record, Extent::BalanceAndWatch);
                 }
+                if changed.terms {
+                    self.write(record, Extent::Terms)?;
+                } else if changed.balance {
+                    self.write(record, Extent::Balance)?;
+                }
+                if changed.watch { self.write(record, Extent::Watch) } else { Ok(()) }
             }
         }
     }
@@ -137,7 +136,7 @@ impl<'a> Authorizations<'a> {
         ];
         let (key, watch) = (&columns[..1], &columns[WATCH_FROM..]);
         let changed = match extent {
-            Extent::Everything => return self.insert.get()?.execute(columns).map(drop),
+            Extent::Everything => self.insert.get()?.execute(columns),
             Extent::Balance => self.balance.get()?.execute(&columns[..IN_BALANCE]),
             Extent::Terms => self.balance_and_terms.get()?.execute(&columns[..IN_TERMS]),
             Extent::BalanceAndWatch => {
