@@ -44,6 +44,8 @@ pub struct Asked {
     /// Settled captures in a ledger that is measured beside an empty one.
     pub filled: Option<usize>,
     rate: Option<u32>,
+    /// Are the statements of SQLite counted?
+    pub counts_statements: bool,
     /// Shares of traces to be recorded, one worker for each without and with its metrics read.
     observed: Vec<f64>,
 }
@@ -91,6 +93,7 @@ impl Asked {
             only: None,
             filled: None,
             rate: None,
+            counts_statements: false,
             observed: Vec::new(),
         };
         let size = std::env::var("HOLDFAST_TEST_BENCH_SIZE").ok();
@@ -108,6 +111,8 @@ impl Asked {
         ensure!(is_one || asked.ledger == LedgerKind::Postgres, "more workers than one need --ledger postgres");
         ensure!(asked.rate != Some(0), "--rate is one at least");
         let can_be_filled = asked.is_a_race() && asked.ledger == LedgerKind::Sqlite;
+        let is_sqlite = asked.ledger == LedgerKind::Sqlite;
+        ensure!(!asked.counts_statements || is_sqlite, "PostgreSQL counts its statements by itself, without --count");
         ensure!(asked.filled.is_none() || can_be_filled, "--filled is measured by itself, on SQLite");
         let may_be_observed = is_one && asked.rate.is_none() && asked.filled.is_none() && asked.only.is_none();
         ensure!(!asked.is_observed() || may_be_observed, "--traces is measured by itself, with one worker");
@@ -125,6 +130,10 @@ impl Asked {
             "--concurrency" => self.concurrency = Some(value.parse()?),
             "--filled" => self.filled = Some(value.parse()?),
             "--rate" => self.rate = Some(value.parse()?),
+            "--count" => {
+                ensure!(value == "statements", "{value} cannot be counted: there are statements");
+                self.counts_statements = true;
+            }
             "--traces" => self.observed = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--ledger" => {
                 self.ledger = match value {
@@ -135,7 +144,8 @@ impl Asked {
             }
             other => bail!(
                 "{other} is unknown: there are --size, --rounds, --only holdfast|bare, --ledger sqlite|postgres, \
-                 --workers (such as 1,2,4), --latency (such as 200ms), --concurrency, --filled, --rate and --traces (such as 0,0.01,1)"
+                 --workers (such as 1,2,4), --latency (such as 200ms), --concurrency, --filled, --rate, --count statements \
+                 and --traces (such as 0,0.01,1)"
             ),
         }
         Ok(())

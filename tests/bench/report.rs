@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::asked::Setup;
+use crate::counted::Counts;
 use crate::paced::Latency;
 use crate::process::Side;
 use crate::server::Done;
@@ -27,8 +28,8 @@ pub struct Measured {
     pub memory: u64,
     /// Transactions that its ledger committed, where it counts them.
     pub commits: Option<u64>,
-    /// How often its workers wrote out the disk's cache, where that can be counted.
-    pub syncs: Option<u64>,
+    /// What its workers asked of disk and SQLite.
+    pub counts: Counts,
     /// From its start until it consumed.
     pub start: Duration,
     /// What one shipment took, where they came one by one.
@@ -61,10 +62,11 @@ impl fmt::Display for Measured {
         let (own, provider, broker) = (self.each(self.own), self.each(self.provider), self.each(self.broker));
         let of_postgres = |figure: &dyn Fn(Done) -> String| self.postgres.map_or_else(|| "-".to_owned(), figure);
         let cpu = of_postgres(&|done| self.each(done.cpu).to_string());
-        let statements = of_postgres(&|done| self.hundredths(done.statements));
+        let statements = self.postgres.map(|done| done.statements).or(self.counts.statements);
+        let statements = statements.map_or_else(|| "-".to_owned(), |count| self.hundredths(count));
         let transactions = self.postgres.map(|done| done.transactions).or(self.commits);
         let transactions = transactions.map_or_else(|| "-".to_owned(), |count| self.hundredths(count));
-        let syncs = self.postgres.map(|done| done.syncs).or(self.syncs);
+        let syncs = self.postgres.map(|done| done.syncs).or(self.counts.syncs);
         let syncs = syncs.map_or_else(|| "-".to_owned(), |count| self.hundredths(count));
         let (memory, start) = (self.memory >> 20, self.start.as_millis());
         let of_latency = |figure: fn(Latency) -> Duration| {

@@ -25,11 +25,11 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::asked::{Asked, LedgerKind, Setup};
+use crate::counted::{Counting, Counts, Probe};
 use crate::observed::{self, Collector};
 use crate::process::{self, Measuring, Side};
 use crate::report::Measured;
 use crate::server::Server;
-use crate::syncs::Syncs;
 use crate::{bare, load, made, paced, provider, report, work};
 
 /// How long one measurement may take before it is given up.
@@ -45,6 +45,9 @@ const GROUP: usize = 1_000;
 /// Events between two acknowledgements.
 const ACK_EVERY: usize = 256;
 
+/// The worker that is measured.
+const HOLDFAST: &str = env!("CARGO_BIN_EXE_holdfast");
+
 const BROKER_URL: &str = "HOLDFAST_BROKER__URL";
 const LEDGER_URL: &str = "HOLDFAST_LEDGER__URL";
 
@@ -56,6 +59,8 @@ pub struct Stage {
     dir: TempDir,
     /// A ledger that has captured much.
     filled: Option<PathBuf>,
+    /// Where statements are counted.
+    probe: Option<Probe>,
 }
 
 /// One measurement's settings and where they are.
@@ -79,7 +84,8 @@ impl Stage {
             Some(captures) => Some(fill(dir.path().join("filled.db"), captures).await?),
             None => None,
         };
-        Ok(Self { node, server, collector: Collector::start().await?, dir, filled })
+        let probe = asked.counts_statements.then(|| Probe::of_statements(Path::new(HOLDFAST))).transpose()?;
+        Ok(Self { node, server, collector: Collector::start().await?, dir, filled, probe })
     }
 
     /// Ends it.
@@ -121,7 +127,7 @@ impl Stage {
             children.iter().filter(|_| is_read).filter_map(Measuring::http).map(observed::read).collect();
         let start = started.iter().map(|(at, _)| at.duration_since(spawned)).max().unwrap_or_default();
         let pids: Vec<u32> = children.iter().map(Measuring::pid).collect();
-        let syncs = Syncs::of(&pids);
+        let counting = Counting::of(&pids, self.probe.as_ref());
         let latency = match setup.rate {
             None => {
                 receive(events, setup.size).await?;
@@ -140,9 +146,9 @@ impl Stage {
         };
         let took = first.elapsed();
         drop(reading);
-        let syncs = match syncs {
-            Some(syncs) => syncs.end().await?,
-            None => None,
+        let counts = match counting {
+            Some(counting) => counting.end().await?,
+            None => Counts::default(),
         };
         let provider = process::cpu(scene.provider_pid)?.saturating_sub(before.0);
         let broker = process::cpu(broker_pid)?.saturating_sub(before.1);
@@ -162,7 +168,7 @@ impl Stage {
         topology::remove(session, &scene.settings.broker).await?;
         drop(scene.provider.stdin.take());
         scene.provider.wait().await?;
-        Ok(Measured { setup, took, own, provider, broker, postgres, memory, commits, syncs, start, latency })
+        Ok(Measured { setup, took, own, provider, broker, postgres, memory, commits, counts, start, latency })
     }
 
     /// A provider with its authorizations, and settings that lead there.
@@ -197,7 +203,7 @@ impl Stage {
     fn command(&self, setup: &Setup, config: &Path, ledger: Option<&str>) -> Command {
         let mut command = match setup.side {
             Side::Holdfast | Side::Filled => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+                let mut command = Command::new(HOLDFAST);
                 command.arg("run").arg("--config").arg(config);
                 command
             }

@@ -9,6 +9,7 @@
 //! cargo bench --bench throughput -- --rate 50                    one by one: what each takes
 //! cargo bench --bench throughput -- --filled 1000000             a full ledger beside an empty one
 //! cargo bench --bench throughput -- --traces 0,0.01,1            what watching a worker costs it
+//! cargo bench --bench throughput -- --count statements            of SQLite; the worker is slower for it
 //! ```
 //!
 //! One round measures both, one after the other, and the order changes from round to round, so that
@@ -29,7 +30,8 @@
 //!
 //! Times are wall clock from the first consume to the last event received; CPU is user and system.
 //! Statements and transactions are PostgreSQL's own count of all that the workers asked of it from their
-//! start to their end, for each shipment; on SQLite transactions are those of the worker's own metrics.
+//! start to their end, for each shipment; on SQLite transactions are those of the worker's own metrics, and
+//! statements what `perf` counts while it captures, with `--count statements` and as root.
 //! Syncs are what `perf` counts of the workers' fdatasync and fsync while they capture, or PostgreSQL of its
 //! log. Memory is the largest that the process had, start the time from its start until it consumes.
 
@@ -42,6 +44,7 @@ mod asked;
 mod bare;
 
 // what it runs on
+mod counted;
 #[path = "../it/support/keeper.rs"]
 mod keeper;
 mod load;
@@ -52,7 +55,6 @@ mod process;
 mod provider;
 mod server;
 mod stage;
-mod syncs;
 mod work;
 
 // the figures
