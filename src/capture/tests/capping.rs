@@ -398,6 +398,30 @@ fn a_single_capture_is_held_after_its_read_and_its_end_may_be_somebody_elses() {
     assert_eq!(reasons, expected.map(Some));
 }
 
+/// The read that showed the end was put off for what was held; what came later is not made to wait for that.
+#[test]
+fn what_came_after_a_held_capture_is_read_as_soon_as_that_has_ended() {
+    let mut world = World::with(capped());
+    world.accept(draft("o", "s1").amount("60.00").on(authorized(ONCE, "r", 10_000)).last());
+    world.clock.advance(15 * MINUTE);
+    let read = world.due_call();
+    world.show(read, seen(view(10_000)));
+    world.accept(draft("o", "s2").amount("10.00"));
+    world.clock.advance_to(at(7 * DAY + 1));
+    world.warn();
+    let read = world.do_due().into_iter().find_map(|reply| reply.ticket);
+    let over = AuthorizationView { status: AuthorizationStatus::Expired, ..view(10_000) };
+    world.show(read, seen(over.clone()));
+    let put_off = world.authorization("r").watch.read_at.expect("a later read");
+    assert!(put_off > world.clock.now().wall);
+    let replies = world.do_due();
+    assert_eq!(world.shipment("s1").reason, Some(FailureReason::AuthorizationExpired));
+    assert_eq!(world.authorization("r").watch.read_at, None, "{replies:?}");
+    let read = world.due_call();
+    world.show(read, seen(over));
+    assert_eq!(world.shipment("s2").reason, Some(FailureReason::AuthorizationExpired));
+}
+
 #[test]
 fn what_was_captured_without_being_let_through_counts_all_the_same() {
     let mut world = World::with(capped());
