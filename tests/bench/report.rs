@@ -60,14 +60,14 @@ impl fmt::Display for Measured {
         let Setup { round, workers, concurrency, .. } = self.setup;
         let (side, rate) = (self.setup.name(), self.per_second());
         let (own, provider, broker) = (self.each(self.own), self.each(self.provider), self.each(self.broker));
-        let of_postgres = |figure: &dyn Fn(Done) -> String| self.postgres.map_or_else(|| "-".to_owned(), figure);
-        let cpu = of_postgres(&|done| self.each(done.cpu).to_string());
-        let statements = self.postgres.map(|done| done.statements).or(self.counts.statements);
-        let statements = statements.map_or_else(|| "-".to_owned(), |count| self.hundredths(count));
-        let transactions = self.postgres.map(|done| done.transactions).or(self.commits);
-        let transactions = transactions.map_or_else(|| "-".to_owned(), |count| self.hundredths(count));
-        let syncs = self.postgres.map(|done| done.syncs).or(self.counts.syncs);
-        let syncs = syncs.map_or_else(|| "-".to_owned(), |count| self.hundredths(count));
+        let cpu = self.postgres.map_or_else(|| "-".to_owned(), |done| self.each(done.cpu).to_string());
+        let counted = |by_postgres: fn(Done) -> u64, by_us: Option<u64>| {
+            let count = self.postgres.map(by_postgres).or(by_us);
+            count.map_or_else(|| "-".to_owned(), |count| self.hundredths(count))
+        };
+        let statements = counted(|done| done.statements, self.counts.statements);
+        let transactions = counted(|done| done.transactions, self.commits);
+        let syncs = counted(|done| done.syncs, self.counts.syncs);
         let (memory, start) = (self.memory >> 20, self.start.as_millis());
         let of_latency = |figure: fn(Latency) -> Duration| {
             self.latency

@@ -9,7 +9,7 @@
 //! cargo bench --bench throughput -- --rate 50                    one by one: what each takes
 //! cargo bench --bench throughput -- --filled 1000000             a full ledger beside an empty one
 //! cargo bench --bench throughput -- --traces 0,0.01,1            what watching a worker costs it
-//! cargo bench --bench throughput -- --count statements            of SQLite; the worker is slower for it
+//! cargo bench --bench throughput -- --count statements           of SQLite; the worker is slower for it
 //! ```
 //!
 //! One round measures both, one after the other, and the order changes from round to round, so that

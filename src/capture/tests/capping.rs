@@ -58,6 +58,17 @@ fn held_by(world: &World, name: &str) -> Option<Capped> {
     capture.capped
 }
 
+/// An authorization that is captured once was read for its one shipment, which a cap then holds.
+fn held_after_its_read() -> World {
+    let mut world = World::with(capped());
+    world.accept(draft("o", "s1").amount("60.00").on(authorized(ONCE, "r", 10_000)).last());
+    world.clock.advance(15 * MINUTE);
+    let read = world.due_call();
+    world.show(read, seen(view(10_000)));
+    assert_eq!(held_by(&world, "s1"), Some(Capped::Capture));
+    world
+}
+
 fn why(world: &World, name: &str) -> String {
     world.capture_of(name).progress.last_seen.expect("it says why")
 }
@@ -257,11 +268,7 @@ fn what_is_held_ends_as_its_authorization_has_ended() {
     assert_eq!(world.shipment("a").reason, Some(FailureReason::AuthorizationVoided));
 
     // After it, where there is one capture, and nobody else has captured.
-    let mut world = World::with(capped());
-    world.accept(draft("o", "s1").amount("60.00").on(authorized(ONCE, "r", 10_000)).last());
-    world.clock.advance(15 * MINUTE);
-    let read = world.due_call();
-    world.show(read, seen(view(10_000)));
+    let mut world = held_after_its_read();
     world.clock.advance_to(at(7 * DAY + 1));
     let read = world.do_due().into_iter().find_map(|reply| reply.ticket);
     world.show(read, seen(AuthorizationView { status: AuthorizationStatus::Expired, ..view(10_000) }));
@@ -374,12 +381,7 @@ fn what_is_held_ends_with_its_authorization() {
 
 #[test]
 fn a_single_capture_is_held_after_its_read_and_its_end_may_be_somebody_elses() {
-    let mut world = World::with(capped());
-    world.accept(draft("o", "s1").amount("60.00").on(authorized(ONCE, "r", 10_000)).last());
-    world.clock.advance(15 * MINUTE);
-    let read = world.due_call();
-    world.show(read, seen(view(10_000)));
-    assert_eq!(held_by(&world, "s1"), Some(Capped::Capture));
+    let mut world = held_after_its_read();
     world.accept(draft("o", "s2").amount("10.00"));
     world.clock.advance_to(at(7 * DAY + 1));
     world.warn();
@@ -401,11 +403,7 @@ fn a_single_capture_is_held_after_its_read_and_its_end_may_be_somebody_elses() {
 /// The read that showed the end was put off for what was held; what came later is not made to wait for that.
 #[test]
 fn what_came_after_a_held_capture_is_read_as_soon_as_that_has_ended() {
-    let mut world = World::with(capped());
-    world.accept(draft("o", "s1").amount("60.00").on(authorized(ONCE, "r", 10_000)).last());
-    world.clock.advance(15 * MINUTE);
-    let read = world.due_call();
-    world.show(read, seen(view(10_000)));
+    let mut world = held_after_its_read();
     world.accept(draft("o", "s2").amount("10.00"));
     world.clock.advance_to(at(7 * DAY + 1));
     world.warn();
