@@ -1,9 +1,10 @@
 //! Time, from the two clocks that are needed: the wall, and one that counts through suspend.
 //!
-//! The wall clock never decides an outcome; it schedules. What must not happen after an instant
-//! (sending an attempt after its `send_by`) is held against `CLOCK_BOOTTIME`, which goes on while
-//! the machine sleeps and never steps. An instant that is kept for another process to read is a
-//! [`Mark`]: of both clocks, so that a restart of the machine and a step of the wall clock show.
+//! The wall clock schedules. What must not happen after an instant (sending an attempt after its `send_by`), or
+//! not before one (concluding from what a read does not show), is held against `CLOCK_BOOTTIME`, which goes on
+//! while the machine sleeps and never steps. An instant that is kept for another process to read is a [`Mark`]: of
+//! both clocks, so that a restart of the machine and a step of the wall clock show. Only how long ago something was
+//! in an earlier run of the machine, or on another one, has to be told by the wall clock.
 
 use std::cmp::Ordering;
 use std::sync::LazyLock;
@@ -142,6 +143,29 @@ impl Moment {
         let is_stepped = (by_the_wall - TimeDelta::from_std(passed).ok()?).abs() > STEP_MIN;
         (!is_stepped).then_some(passed)
     }
+
+    /// How much longer until `span` has certainly passed since `mark`; zero once it has. In the same run of the
+    /// machine its own clock tells, however the wall clock was stepped. In a later one, or on another machine, the
+    /// wall clock has to, and no more is believed than this machine has been up for.
+    pub fn until(self, mark: Mark, span: Duration) -> Duration {
+        if self.boot.boot == mark.boot.boot {
+            return mark.boot.since.saturating_add(span).saturating_sub(self.boot.since);
+        }
+        let by_the_wall = self.wall.signed_duration_since(mark.wall).to_std().unwrap_or_default();
+        span.saturating_sub(by_the_wall.min(self.boot.since))
+    }
+
+    /// This instant and `span` more.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self { wall: after(self.wall, span), boot: self.boot.plus(span) }
+    }
+
+    /// The later one of two; of two runs of the machine this one.
+    #[must_use]
+    pub fn or_later(self, other: Self) -> Self {
+        if self.boot < other.boot { other } else { self }
+    }
 }
 
 /// An instant to be kept, on both clocks.
@@ -201,6 +225,53 @@ mod tests {
                 boot: BootInstant::of(boot, seconds(since_boot)),
             };
             assert_eq!(now.since(mark), expected.map(seconds), "{by_the_wall} {since_boot}");
+        }
+    }
+
+    #[test]
+    fn what_has_certainly_passed_is_counted_by_this_run_of_the_machine_or_by_the_wall_and_never_longer_than_it_is_up() {
+        let wall = Timestamp::UNIX_EPOCH + TimeDelta::days(20_000);
+        let seconds = Duration::from_secs;
+        let (here, there) = (BootId::from_uuid(Uuid::from_u128(1)), BootId::from_uuid(Uuid::from_u128(2)));
+        let mark = Moment { wall, boot: BootInstant::of(here, seconds(1_000)) };
+        for (boot, by_the_wall, since_boot, left) in [
+            (here, 0, 1_000, 900),
+            (here, 899, 1_899, 1),
+            (here, 900, 1_900, 0),
+            (here, 90_000, 2_000_000, 0),
+            // Before it: a deadline that lies ahead.
+            (here, -10, 990, 910),
+            // Whatever the wall clock was stepped by.
+            (here, 86_400, 1_060, 840),
+            (here, -86_400, 1_060, 840),
+            (here, -86_400, 1_900, 0),
+            // A later run, or another machine: by the wall, as far as that can be.
+            (there, 899, 5_000, 1),
+            (there, 900, 5_000, 0),
+            (there, 86_400, 60, 840),
+            (there, 86_400, 900, 0),
+            (there, -60, 5_000, 900),
+        ] {
+            let now = Moment {
+                wall: wall + TimeDelta::seconds(by_the_wall),
+                boot: BootInstant::of(boot, seconds(since_boot)),
+            };
+            assert_eq!(now.until(mark, seconds(900)), seconds(left), "{by_the_wall} {since_boot}");
+        }
+    }
+
+    #[test]
+    fn of_two_moments_the_later_one_is_told_by_the_clock_that_never_steps() {
+        let moment = |wall, boot, since| Moment {
+            wall: Timestamp::UNIX_EPOCH + TimeDelta::seconds(wall),
+            boot: BootInstant::of(BootId::from_uuid(Uuid::from_u128(boot)), Duration::from_secs(since)),
+        };
+        let now = moment(1_000, 1, 50);
+        assert_eq!(now.plus(Duration::from_secs(10)), moment(1_010, 1, 60));
+        for (other, expected) in
+            [(moment(0, 1, 51), moment(0, 1, 51)), (moment(2_000, 1, 49), now), (moment(2_000, 2, 99), now)]
+        {
+            assert_eq!(now.or_later(other), expected);
         }
     }
 }

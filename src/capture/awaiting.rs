@@ -19,7 +19,6 @@ pub(super) fn wait(
     missing: Missing,
     context: Context<'_>,
 ) -> Reply {
-    let reason = missing.as_failure();
     let order = books.open_order(&arrival.notice.order);
     let known = books.shipment_key(order, &arrival.notice.shipment);
     let shipment = known.unwrap_or_else(|| {
@@ -27,20 +26,20 @@ pub(super) fn wait(
         accept::insert_shipment(books, &arrival, order, content, context)
     });
     let give_up_at = give_up_at(books, shipment, context);
-    if context.now.wall >= give_up_at && missing != Missing::Reading {
+    let ends_by_itself = matches!(missing, Missing::Reading | Missing::Republication);
+    if context.now.wall >= give_up_at && !ends_by_itself {
         let message = "it did not become known in time: send what is missing, then replay";
-        return give_up(books, shipment, reason, message, context);
+        return give_up(books, shipment, missing.as_failure(), message, context);
     }
     let next = clock::after(context.now.wall, context.policy.awaiting_check);
-    let next = if missing == Missing::Reading { next } else { next.min(give_up_at) };
+    let next = if ends_by_itself { next } else { next.min(give_up_at) };
     let subject = outcome::subject(books, shipment);
     let waiting = books.shipment_mut(shipment);
     waiting.due_at = Some(next);
     waiting.awaits = Some(missing);
     waiting.message = Some(arrival.raw);
     waiting.says_final |= arrival.notice.is_final;
-    let note = if missing == Missing::Reading { Note::AwaitingRead } else { Note::Awaiting(reason) };
-    Reply::nothing(note).about(subject)
+    Reply::nothing(Note::Awaiting(missing)).about(subject)
 }
 
 /// A notice that was kept, and contradicts what was registered meanwhile, can still be corrected until

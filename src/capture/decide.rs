@@ -20,6 +20,7 @@ use crate::capture::reject;
 use crate::capture::replay::{self, Replay, Replayed, WhyNot};
 use crate::capture::retry::Jitter;
 use crate::capture::settle;
+use crate::capture::why::Missing;
 use crate::clock::{BootInstant, Moment, Timestamp};
 use crate::ids::{AccountName, CaptureId, DeadLetterId, OrderId, Reference, ShipmentId};
 use crate::money::Money;
@@ -289,12 +290,10 @@ pub enum Note {
     Deferred,
     /// A shipment owes nothing and succeeded without a call.
     Zero,
-    /// A shipment waits for something to become known.
-    Awaiting(FailureReason),
+    /// A shipment waits for this.
+    Awaiting(Missing),
     /// Another notice waits for something to become known.
     Kept(FailureReason),
-    /// A shipment waits until its authorization was read, because the ledger was restored from a backup.
-    AwaitingRead,
     /// An authorization was read for the first time since the ledger was restored from a backup.
     Restored {
         /// Captures of ours that the provider showed, and that are booked now.

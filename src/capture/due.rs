@@ -234,10 +234,9 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
     let record = books.capture(capture);
     let account = &books.authorization(record.authorization).account;
     let window = context.policy.accounts.get(account).and_then(|account| account.resend_window);
-    let now = context.now.wall;
     let window_from = record.progress.window_from.unwrap_or(context.now);
     let left = context.policy.send_within.min(window::left(Some(window_from), window, context.now));
-    let send_by = clock::after(now, left);
+    let send_by = context.now.plus(left);
     books.move_capture(capture, CaptureState::Sending);
     cap::count(books, capture, context);
     let record = books.capture_mut(capture);
@@ -248,7 +247,7 @@ pub(super) fn begin(books: &mut Books, capture: CaptureKey, context: Context<'_>
     progress.epoch += 1;
     progress.refused = None;
     progress.window_from = Some(window_from);
-    progress.send_by = Some(progress.send_by.map_or(send_by, |before| before.max(send_by)));
+    progress.send_by = Some(progress.send_by.map_or(send_by, |before| send_by.or_later(before)));
     let left = if mutant::on(Mutant::NoSendDeadline) { Duration::MAX } else { left };
     let call = Call::Send {
         capture,
@@ -266,6 +265,7 @@ pub(super) fn look(books: &mut Books, capture: CaptureKey, context: Context<'_>)
     let no_answer_after = no_answer_after(&books.authorization(books.capture(capture).authorization).account, context);
     let record = books.capture_mut(capture);
     record.progress.epoch += 1;
+    record.progress.look_begun = Some(context.now);
     // Should the answer never come, the watch finds the capture again.
     record.due_at = Some(clock::after(context.now.wall, no_answer_after));
     let call = Call::Look { capture, epoch: record.progress.epoch };

@@ -21,7 +21,6 @@
 use std::time::Duration;
 
 use crate::capture::decide::{Context, Evidence};
-use crate::capture::due;
 use crate::capture::event::{FailureReason, ResolvedBy};
 use crate::capture::evidence::{
     Answer, AuthorizationStatus, AuthorizationView, CaptureProof, ConfigurationFault, Doubt, DoubtKind, NotExecuted,
@@ -36,7 +35,7 @@ use crate::capture::retry;
 use crate::capture::states::CaptureState;
 use crate::capture::why::{LeftOpen, Since};
 use crate::capture::window;
-use crate::clock::{self, Timestamp};
+use crate::clock::{self, Mark, Timestamp};
 use crate::money::Money;
 use crate::mutant::{self, Mutant};
 
@@ -330,18 +329,15 @@ fn judge_view(case: &Case<'_>, mut progress: CaptureProgress, view: &Authorizati
     shortcuts::of_absence().unwrap_or_else(|| judge_absence(case, progress, view))
 }
 
-/// When the read that is judged was begun, which is what absence in it is worth. It may be settled much
-/// later (a worker that was suspended), and what it does not show may have arrived in between.
-fn read_begun(case: &Case<'_>) -> Timestamp {
-    // `due::look` had the capture looked at again when no answer would come any more.
-    let no_answer_after = due::no_answer_after(&case.authorization.account, case.context);
-    let now = case.context.now.wall;
-    case.capture.due_at.map_or(now, |at| clock::before(at, no_answer_after))
+/// Had `span` passed since `mark` when the read that is judged was begun? That is what absence in it is worth: it
+/// may be settled much later (a worker that was suspended), and what it does not show may have arrived in between.
+fn had_passed(case: &Case<'_>, mark: Mark, span: Duration) -> bool {
+    case.capture.progress.look_begun.is_some_and(|begun| begun.until(mark, span).is_zero())
 }
 
 /// E2 (b): terminal and nothing captured, seen twice.
 fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: AuthorizationStatus) -> Verdict {
-    let (now, quiet) = (case.context.now.wall, case.context.policy.quiet);
+    let (now, quiet) = (case.context.now, case.context.policy.quiet);
     let (reason, words) = match status {
         AuthorizationStatus::Expired => (FailureReason::AuthorizationExpired, "expired without our capture"),
         AuthorizationStatus::Voided => (FailureReason::AuthorizationVoided, "voided without our capture"),
@@ -352,13 +348,14 @@ fn judge_terminal(case: &Case<'_>, mut progress: CaptureProgress, status: Author
             (FailureReason::Declined, "declined")
         }
     };
-    // Seen in what is the future now: the clock was set back, and it counts from now on.
-    let first = progress.terminal_seen_at.filter(|at| *at <= now).unwrap_or(now);
+    // Seen in another run of the machine, in what is the future now: the clock was set back, and it counts from now on.
+    let is_told = |first: &Mark| first.boot.boot() == now.boot.boot() || first.wall <= now.wall;
+    let first = progress.terminal_seen_at.filter(is_told).unwrap_or(now);
     progress.terminal_seen_at = Some(first);
-    let conclusive_at = clock::after(first, quiet);
-    if read_begun(case) >= conclusive_at {
+    if had_passed(case, first, quiet) {
         return Verdict::Failed(Cause::lookup(reason, words));
     }
+    let conclusive_at = clock::after(now.wall, now.until(first, quiet));
     in_doubt_until(progress.then(Since::OverOnce), conclusive_at, words.to_owned())
 }
 
@@ -378,18 +375,16 @@ fn judge_absence(case: &Case<'_>, mut progress: CaptureProgress, view: &Authoriz
     if !holds_too_little {
         progress.terminal_seen_at = None;
     }
-    let (now, quiet) = (case.context.now.wall, case.context.policy.quiet);
-    let quiet_from = progress.send_by.map_or(now, |at| clock::after(at, quiet));
-    let is_quiet = read_begun(case) >= quiet_from || mutant::on(Mutant::NoQuiet);
+    let (now, quiet) = (case.context.now, case.context.policy.quiet);
+    let is_quiet = progress.send_by.is_some_and(|by| had_passed(case, by, quiet)) || mutant::on(Mutant::NoQuiet);
+    let quiet_from = clock::after(now.wall, progress.send_by.map_or(Duration::ZERO, |by| now.until(by, quiet)));
     if let Some(refusal) = progress.refused.clone().filter(|_| !mutant::on(Mutant::RefusalStaysOpen)) {
         // (a) confirmed by the read that it asked for, or (c).
         if progress.doubtful == 0 || is_quiet {
             return Verdict::Failed(Cause::refusal(refusal, ResolvedBy::Lookup));
         }
         let why = words(refusal.code.as_deref(), &refusal.message);
-        // Not beyond any wait: a clock that was set back may have left it there.
-        let longest = clock::after(now, case.context.policy.longest_wait());
-        return in_doubt_until(progress.then(Since::RefusedNothingYet), quiet_from.min(longest), why);
+        return in_doubt_until(progress.then(Since::RefusedNothingYet), quiet_from, why);
     }
     // A refusal has its own end, above.
     if progress.refused.is_none() && holds_too_little {

@@ -14,7 +14,6 @@ use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, CaptureKey};
 use crate::capture::settle;
 use crate::capture::states::CaptureState;
-use crate::clock;
 use crate::ids::CaptureId;
 
 /// What an operator asks for by hand.
@@ -160,7 +159,7 @@ fn may_not_close(books: &Books, capture: CaptureKey, closing: &Closing, context:
         return Some(due::NOT_CONFIGURED.to_owned());
     };
     let no_answer_after = due::no_answer_after(&authorization.account, context);
-    let is_over = record.progress.send_by.is_some_and(|at| clock::after(at, no_answer_after) <= context.now.wall);
+    let is_over = record.progress.send_by.is_some_and(|by| context.now.until(by, no_answer_after).is_zero());
     match record.state {
         CaptureState::InDoubt => {}
         CaptureState::Sending if is_over => {}

@@ -432,7 +432,9 @@ pub struct CaptureProgress {
     /// When the current resend window began: the first send, or the first after a permitting read.
     pub window_from: Option<Mark>,
     /// No attempt so far can have been sent after this instant.
-    pub send_by: Option<Timestamp>,
+    pub send_by: Option<Mark>,
+    /// When the latest look was begun: what is not seen in it may have arrived since.
+    pub look_begun: Option<Mark>,
     /// Since when it is in doubt.
     pub doubt_since: Option<Timestamp>,
     /// The provider calls it created but not approved (Flitt, Fondy: `hold`).
@@ -440,7 +442,7 @@ pub struct CaptureProgress {
     /// The definitive refusal of the latest attempt, while an earlier one may have been executed.
     pub refused: Option<Refusal>,
     /// The first of two reads that show the authorization terminal and nothing captured.
-    pub terminal_seen_at: Option<Timestamp>,
+    pub terminal_seen_at: Option<Mark>,
     /// How the latest attempt that may have been executed left it open.
     pub left_open: Option<LeftOpen>,
     /// What came of it since.

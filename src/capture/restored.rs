@@ -31,6 +31,10 @@ use crate::money::Money;
 /// may have come before, in the time that was lost. No card authorization lives longer.
 pub const READ_FIRST_FOR: Duration = Duration::from_hours(24 * 90);
 
+/// For so long after a restore began the order system may be publishing again. What waited in the backup waits
+/// that long: on which authorization it was captured in the lost time, only a registration of that time says.
+pub const REPUBLISHED_WITHIN: Duration = Duration::from_hours(6);
+
 /// Answers that cannot be relied on, after which a restore waits for an authorization no longer. Nothing
 /// is sent on it until it can be read.
 pub const ANSWERS_MAX: u32 = 3;
@@ -56,11 +60,24 @@ pub(super) fn is_recent(books: &Books, context: Context<'_>) -> bool {
     books.read_first_until.is_some_and(|until| context.now.wall < until)
 }
 
+fn restored_at(books: &Books) -> Option<Timestamp> {
+    books.read_first_until.map(|until| clock::before(until, READ_FIRST_FOR))
+}
+
 /// Since when something waits that came at the instant. What the ledger was restored with waits anew: what it
 /// lacks may have come in the time that was lost, and is about to come again.
 pub(super) fn waits_since(books: &Books, at: Timestamp) -> Timestamp {
-    let restored_at = books.read_first_until.map(|until| clock::before(until, READ_FIRST_FOR));
-    restored_at.map_or(at, |restored_at| at.max(restored_at))
+    restored_at(books).map_or(at, |restored_at| at.max(restored_at))
+}
+
+/// May a shipment that waits, and whose notice names no authorization, have been captured on one that is not
+/// known again yet? One that waited in the backup, until everything is published again, unless it was found.
+pub(super) fn may_lack_authorization(books: &Books, shipment: ShipmentKey, context: Context<'_>) -> bool {
+    let record = books.shipment(shipment);
+    let waited = |restored_at: &Timestamp| record.accepted_at < *restored_at;
+    let Some(restored_at) = restored_at(books).filter(waited) else { return false };
+    context.now.wall < clock::after(restored_at, REPUBLISHED_WITHIN)
+        && captured_on(books, shipment, record.generation).is_none()
 }
 
 /// What our own rules refuse may have been captured in the time that was lost, when notices came in another

@@ -149,11 +149,13 @@ pub enum Missing {
     Account,
     /// That its authorization is read: the ledger was restored from a backup.
     Reading,
+    /// What was registered in the time that a restore from a backup has lost: it is published again.
+    Republication,
 }
 
 impl Missing {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Authorization, Self::Plan, Self::Account, Self::Reading];
+    pub const ALL: [Self; 5] = [Self::Authorization, Self::Plan, Self::Account, Self::Reading, Self::Republication];
 
     /// The word in the ledger and in JSON.
     pub const fn as_str(self) -> &'static str {
@@ -162,14 +164,15 @@ impl Missing {
             Self::Plan => "plan",
             Self::Account => "account",
             Self::Reading => "reading",
+            Self::Republication => "republication",
         }
     }
 
     /// How a shipment ends for which it never became known.
     pub(super) const fn as_failure(self) -> FailureReason {
         match self {
-            // That it is read is waited for without end.
-            Self::Authorization | Self::Reading => FailureReason::UnknownAuthorization,
+            // These end by themselves.
+            Self::Authorization | Self::Reading | Self::Republication => FailureReason::UnknownAuthorization,
             Self::Plan => FailureReason::UnknownPlan,
             Self::Account => FailureReason::UnknownAccount,
         }
@@ -178,7 +181,7 @@ impl Missing {
     /// How any other notice ends for which it never became known.
     pub(super) const fn as_rejection(self) -> RejectionReason {
         match self {
-            Self::Authorization | Self::Reading => RejectionReason::UnknownAuthorization,
+            Self::Authorization | Self::Reading | Self::Republication => RejectionReason::UnknownAuthorization,
             Self::Plan => RejectionReason::UnknownPlan,
             Self::Account => RejectionReason::UnknownAccount,
         }

@@ -15,7 +15,7 @@ use crate::capture::plan::{LineProgress, Plan, PlanLine};
 use crate::capture::records::{Lead, Restored};
 use crate::capture::replay::{ReplayResult, WhyNot};
 use crate::capture::usage::Tally;
-use crate::clock::Timestamp;
+use crate::clock::{Mark, Timestamp};
 use crate::ids::{CaptureId, LineId};
 use crate::ledger::cells::Cells;
 use crate::money::{Currency, Money};
@@ -44,6 +44,27 @@ impl FromSql for At {
 /// An optional instant, for a parameter.
 pub(super) fn at(instant: Option<Timestamp>) -> Option<At> {
     instant.map(At)
+}
+
+/// An optional instant on both clocks, for three parameters.
+#[derive(Clone, Copy, Default)]
+pub(super) struct MarkCells {
+    /// By the wall clock.
+    pub(super) wall: Option<At>,
+    /// Which run of the machine.
+    pub(super) boot: Option<[u8; 16]>,
+    /// Microseconds after its start.
+    pub(super) since_boot: Option<i64>,
+}
+
+impl MarkCells {
+    pub(super) fn of(mark: Option<Mark>) -> Self {
+        mark.map_or_else(Self::default, |mark| Self {
+            wall: Some(At(mark.wall)),
+            boot: Some(*mark.boot.boot().as_uuid().as_bytes()),
+            since_boot: Some(i64::try_from(mark.boot.since_boot().as_micros()).unwrap_or(i64::MAX)),
+        })
+    }
 }
 
 /// An optional instant, from a column.

@@ -1,6 +1,7 @@
 //! What the loops log and count of a reply: each occurrence once, with words that read alone.
 
 use crate::capture::decide::{Note, Reply, Subject};
+use crate::capture::why::Missing;
 use crate::ids::{AccountName, CaptureId, OrderId, ShipmentId};
 use crate::money::Money;
 use crate::telemetry::{self, metric};
@@ -27,9 +28,8 @@ pub(super) fn note(reply: &Reply) {
             say!(debug, subject, "nothing to capture, succeeded without a call");
             count(subject, "succeeded");
         }
-        Note::Awaiting(reason) => say!(info, subject, "shipment waits: {} yet", reason.as_str().replace('_', " ")),
+        Note::Awaiting(missing) => say!(info, subject, "shipment waits: {}", lacks(*missing)),
         Note::Kept(reason) => say!(info, subject, "notice waits: {} yet", reason.as_str().replace('_', " ")),
-        Note::AwaitingRead => say!(info, subject, "shipment waits: its authorization is read first"),
         Note::Restored { adopted, found } => restored(subject, *adopted, *found),
         Note::Registered => say!(debug, subject, "authorization and plan registered"),
         Note::Cancelled => say!(info, subject, "what has not shipped was cancelled"),
@@ -88,6 +88,17 @@ pub(super) fn note(reply: &Reply) {
             metrics::counter!(metric::REPLAYED, "result" => "not_replayed").increment(1);
         }
         Note::Nothing | Note::Published => {}
+    }
+}
+
+/// What a shipment waits for.
+const fn lacks(missing: Missing) -> &'static str {
+    match missing {
+        Missing::Authorization => "its authorization is not known yet",
+        Missing::Plan => "the plan of its order is not known yet",
+        Missing::Account => "its account is not in the settings",
+        Missing::Reading => "its authorization is read first",
+        Missing::Republication => "its authorization may be registered again, after the restore",
     }
 }
 

@@ -33,7 +33,18 @@ TABLES = (
 )
 
 # Columns with bytes in them, which PostgreSQL tells as hexadecimal digits.
-BYTES = {"capture_id", "event_id", "dead_letter_id", "body", "content", "body_sha256", "window_boot"}
+BYTES = {
+    "capture_id",
+    "event_id",
+    "dead_letter_id",
+    "body",
+    "content",
+    "body_sha256",
+    "window_boot",
+    "send_by_boot",
+    "look_begun_boot",
+    "terminal_seen_boot",
+}
 
 # Columns with an id in them.
 IDS = {"capture_id", "event_id", "dead_letter_id"}

@@ -242,6 +242,8 @@ impl Canon {
             looks: _,
             window_from,
             send_by,
+            // While it counts, it is what the capture is due at, less a constant.
+            look_begun: _,
             doubt_since: _,
             is_pending,
             refused,
@@ -256,8 +258,8 @@ impl Canon {
         self.at(window_from.map(|mark| mark.wall));
         let boot = window_from.map(|mark| self.now.since(mark).expect("no clock is stepped here"));
         self.put(boot.map_or(NONE, |passed| steps(passed).min(-LONG_AGO)));
-        self.at(*send_by);
-        self.at(*terminal_seen_at);
+        self.at(send_by.map(|mark| mark.wall));
+        self.at(terminal_seen_at.map(|mark| mark.wall));
         let refused = refused.as_ref();
         self.put(refused.map_or(NONE, |refusal| place(&RefusalReason::ALL, &refusal.reason)));
         self.put(refused.map_or(NONE, |refusal| i64::from(refusal.read_first)));

@@ -8,7 +8,7 @@ use crate::capture::tests::support::{
     MINUTE, OFTEN, ONCE, SECOND, account, at, captured, currency, doubt, gel, not_executed, policy, reference, refusal,
     seen, shown, view,
 };
-use crate::clock::{BootId, BootInstant, Moment};
+use crate::clock::{BootId, BootInstant, Mark, Moment};
 use crate::ids::CaptureId;
 use uuid::Uuid;
 
@@ -23,6 +23,11 @@ const QUIET_FROM: i64 = SEND_BY + 900;
 fn moment(wall: Timestamp) -> Moment {
     let since = (wall - at(0)).to_std().unwrap_or_default();
     Moment { wall, boot: BootInstant::from_boot(since) }
+}
+
+/// As many seconds after the first send, by clocks that agree.
+fn seen_at(seconds: i64) -> Mark {
+    moment(at(seconds))
 }
 
 fn ours() -> CaptureId {
@@ -96,7 +101,7 @@ impl Known {
                 epoch: EPOCH,
                 doubtful: u32::from(state == CaptureState::InDoubt),
                 window_from: Some(moment(at(SENT))),
-                send_by: Some(at(SEND_BY)),
+                send_by: Some(moment(at(SEND_BY))),
                 doubt_since: (state == CaptureState::InDoubt).then(|| at(SENT)),
                 ..CaptureProgress::default()
             },
@@ -139,9 +144,12 @@ impl Known {
         self.but(|known| known.now = at(seconds))
     }
 
+    /// A read is begun when it is asked, where nothing else is said.
     fn judge(&self, evidence: Evidence) -> Verdict {
+        let mut capture = self.capture.clone();
+        capture.progress.look_begun = capture.progress.look_begun.or(Some(self.context().now));
         let case = Case {
-            capture: &self.capture,
+            capture: &capture,
             authorization: &self.authorization,
             account: &self.policy.accounts[&account(self.account)],
             epoch: self.epoch,
@@ -363,7 +371,10 @@ fn every_view_of_an_authorization_that_is_captured_once() {
     let columns = [
         ("soon", Known::in_doubt(ONCE)),
         ("later", Known::in_doubt(ONCE).asked_at(QUIET_FROM)),
-        ("seen terminal", Known::in_doubt(ONCE).asked_at(QUIET_FROM).progress(|p| p.terminal_seen_at = Some(at(10)))),
+        (
+            "seen terminal",
+            Known::in_doubt(ONCE).asked_at(QUIET_FROM).progress(|p| p.terminal_seen_at = Some(seen_at(10))),
+        ),
         ("refused, soon", Known::in_doubt(ONCE).progress(refused)),
         ("refused, quiet", Known::in_doubt(ONCE).progress(refused).asked_at(QUIET_FROM)),
         ("stale", Known::in_doubt(ONCE).but(|k| k.epoch = EPOCH - 1)),
@@ -397,7 +408,10 @@ fn every_view_of_an_authorization_that_is_captured_several_times() {
         ("in the window", Known::in_doubt(OFTEN).asked_at(WINDOW_END - 1)),
         ("after it", Known::in_doubt(OFTEN).asked_at(WINDOW_END)),
         ("after it and quiet", Known::in_doubt(OFTEN).asked_at(QUIET_FROM)),
-        ("seen terminal", Known::in_doubt(OFTEN).asked_at(QUIET_FROM).progress(|p| p.terminal_seen_at = Some(at(10)))),
+        (
+            "seen terminal",
+            Known::in_doubt(OFTEN).asked_at(QUIET_FROM).progress(|p| p.terminal_seen_at = Some(seen_at(10))),
+        ),
         ("refused, soon", Known::in_doubt(OFTEN).progress(refused)),
         ("refused, quiet", Known::in_doubt(OFTEN).progress(refused).asked_at(QUIET_FROM)),
         ("others in flight", Known::in_doubt(OFTEN).but(|k| k.authorization.in_flight = 2)),
@@ -440,7 +454,7 @@ fn readings_that_show_nothing_conclude_nothing() {
 
 #[test]
 fn what_remains_is_enough_where_it_is_just_what_the_capture_needs() {
-    for (remaining, expected) in [(1_000, None), (999, Some(at(3_600)))] {
+    for (remaining, expected) in [(1_000, None), (999, Some(seen_at(3_600)))] {
         let known = Known::in_doubt(OFTEN).asked_at(3_600).but(|k| k.authorization.captured = gel(10_000 - remaining));
         let balance = ProviderBalance {
             captured: Some(gel(9_001)),
@@ -546,10 +560,10 @@ fn e2b_needs_two_reads_that_far_apart() {
     let expired = AuthorizationView { status: AuthorizationStatus::Expired, ..view(10_000) };
     let first = Known::in_doubt(OFTEN).asked_at(first_seen).shown(expired.clone());
     assert_eq!(word(&first), "doubt");
-    assert_eq!(progress_of(&first).terminal_seen_at, Some(at(first_seen)));
+    assert_eq!(progress_of(&first).terminal_seen_at, Some(seen_at(first_seen)));
     assert_eq!(due_at(&first), at(first_seen + 900), "the second read is taken when it can conclude");
     let second = |after: i64| {
-        let known = Known::in_doubt(OFTEN).progress(|p| p.terminal_seen_at = Some(at(first_seen)));
+        let known = Known::in_doubt(OFTEN).progress(|p| p.terminal_seen_at = Some(seen_at(first_seen)));
         known.asked_at(first_seen + after).shown(expired.clone())
     };
     assert_eq!(word(&second(899)), "doubt");
@@ -559,7 +573,7 @@ fn e2b_needs_two_reads_that_far_apart() {
         (AuthorizationStatus::Declined, FailureReason::Declined),
         (AuthorizationStatus::FullyCaptured, FailureReason::ExceedsAuthorization),
     ] {
-        let known = Known::in_doubt(OFTEN).progress(|p| p.terminal_seen_at = Some(at(first_seen)));
+        let known = Known::in_doubt(OFTEN).progress(|p| p.terminal_seen_at = Some(seen_at(first_seen)));
         let verdict = known.asked_at(first_seen + 900).shown(AuthorizationView { status, ..view(10_000) });
         assert_eq!(reason(&verdict), Some((expected, ResolvedBy::Lookup)));
     }
@@ -567,13 +581,13 @@ fn e2b_needs_two_reads_that_far_apart() {
 
 #[test]
 fn e2b_begins_anew_when_something_else_was_seen_between() {
-    let seen_before = || Known::in_doubt(OFTEN).progress(|p| p.terminal_seen_at = Some(at(10)));
+    let seen_before = || Known::in_doubt(OFTEN).progress(|p| p.terminal_seen_at = Some(seen_at(10)));
     let pending = AuthorizationView { has_pending_capture: true, ..view(10_000) };
     for (what, verdict) in [
         ("open", seen_before().asked_at(20).shown(view(10_000))),
         ("pending", seen_before().asked_at(20).shown(pending)),
         ("a further attempt", {
-            let sending = Known::sending(OFTEN).progress(|p| p.terminal_seen_at = Some(at(10)));
+            let sending = Known::sending(OFTEN).progress(|p| p.terminal_seen_at = Some(seen_at(10)));
             sending.answered(Answer::Doubt(doubt(DoubtKind::Timeout)))
         }),
     ] {
@@ -621,13 +635,10 @@ fn e2c_takes_any_coded_answer_after_the_expiry_for_its_end() {
 #[test]
 fn absence_is_worth_what_it_was_when_the_read_was_begun() {
     // A worker was suspended between the read and its settling; a request may have arrived meanwhile.
-    let begun_at = |known: Known, seconds: i64| {
-        let no_answer_after = due::no_answer_after(&account(OFTEN), known.context());
-        known.but(|k| k.capture.due_at = Some(clock::after(at(seconds), no_answer_after)))
-    };
+    let begun_at = |known: Known, seconds: i64| known.progress(|p| p.look_begun = Some(seen_at(seconds)));
     let late = || Known::in_doubt(OFTEN).asked_at(10_000_000);
     let refused = |p: &mut CaptureProgress| p.refused = Some(refusal(RefusalReason::Declined));
-    let terminal = |p: &mut CaptureProgress| p.terminal_seen_at = Some(at(10));
+    let terminal = |p: &mut CaptureProgress| p.terminal_seen_at = Some(seen_at(10));
     let expired = || AuthorizationView { status: AuthorizationStatus::Expired, ..view(10_000) };
     for (begun, resent, ended, second) in
         [(QUIET_FROM - 1, "doubt", "doubt, refused", "doubt"), (QUIET_FROM, "resend", "failed", "failed")]
@@ -698,8 +709,11 @@ fn e4_a_clock_that_stepped_or_a_machine_that_started_anew_opens_no_window() {
         (SENT + 90, boot(0, 60), "doubt"),
         (SENT + 60, boot(1, 60), "doubt"),
         (SENT + 60, boot(1, 5), "doubt"),
-        // The read of E4, after it.
-        (QUIET_FROM, boot(1, 5), "resend"),
+        // The read of E4, after it: no more is believed than the machine has been up for.
+        (QUIET_FROM, boot(1, 5), "doubt"),
+        (QUIET_FROM, boot(1, 899), "doubt"),
+        (QUIET_FROM, boot(1, 900), "resend"),
+        (QUIET_FROM - 1, boot(1, 900), "doubt"),
     ] {
         let known = Known::in_doubt(OFTEN).asked_at(wall);
         let known = known.but(|known| known.moment = Some(Moment { wall: known.now, boot: now }));
@@ -707,6 +721,56 @@ fn e4_a_clock_that_stepped_or_a_machine_that_started_anew_opens_no_window() {
         let same_amount = known.but(|known| known.account = ONCE);
         assert_eq!(word(&same_amount.shown(view(10_000))), "resend", "safe for ever");
     }
+}
+
+#[test]
+fn quiet_is_as_long_as_the_machine_itself_counts_however_its_wall_clock_is_stepped() {
+    let boot = |since| BootInstant::of(BootId::from_uuid(Uuid::nil()), SECOND * since);
+    let expired = || AuthorizationView { status: AuthorizationStatus::Expired, ..view(10_000) };
+    let refused = |p: &mut CaptureProgress| p.refused = Some(refusal(RefusalReason::Declined));
+    let terminal = |p: &mut CaptureProgress| p.terminal_seen_at = Some(seen_at(SEND_BY));
+    for stepped in [-86_400, -3_600, 3_600, 86_400] {
+        for (passed, resent, ended, second) in
+            [(909, "doubt", "doubt, refused", "doubt"), (910, "resend", "failed", "failed")]
+        {
+            let known = Known::in_doubt(OFTEN).but(|known| {
+                known.moment = Some(Moment { wall: at(SENT + i64::from(passed) + stepped), boot: boot(passed) });
+            });
+            let known = |change: &dyn Fn(&mut CaptureProgress)| known.clone().progress(change);
+            let what = format!("{passed} s later, the wall clock stepped by {stepped} s");
+            let left = i64::from(910 - passed);
+            let due_in = |verdict: &Verdict| due_at(verdict) - at(SENT + i64::from(passed) + stepped);
+            for (rule, known, view, expected) in [
+                ("E4", known(&|_| ()), view(10_000), resent),
+                ("E2 (c)", known(&refused), view(10_000), ended),
+                ("E2 (b)", known(&terminal), expired(), second),
+            ] {
+                let verdict = known.shown(view);
+                assert_eq!(word(&verdict), expected, "{rule}, {what}");
+                if left > 0 {
+                    assert_eq!(
+                        due_in(&verdict),
+                        chrono::TimeDelta::seconds(left),
+                        "{rule}: as soon as it can conclude"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refused_authorization_that_was_seen_in_the_future_of_a_clock_set_back_counts_from_now_on() {
+    let there = BootInstant::of(BootId::from_uuid(Uuid::from_u128(1)), SECOND * 5_000);
+    let seen = |seconds| Mark { wall: at(seconds), boot: there };
+    let expired = || AuthorizationView { status: AuthorizationStatus::Expired, ..view(10_000) };
+    for (first, expected) in [(10_000, Some(seen_at(5_000))), (5_000, Some(seen(5_000))), (4_500, Some(seen(4_500)))] {
+        let known = Known::in_doubt(OFTEN).progress(|p| p.terminal_seen_at = Some(seen(first))).asked_at(5_000);
+        let verdict = known.shown(expired());
+        assert_eq!((word(&verdict), progress_of(&verdict).terminal_seen_at), ("doubt", expected), "{first}");
+    }
+    let known = Known::in_doubt(OFTEN).progress(|p| p.terminal_seen_at = Some(seen(4_100))).asked_at(5_000);
+    assert_eq!(word(&known.shown(expired())), "failed");
 }
 
 #[test]

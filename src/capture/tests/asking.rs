@@ -6,6 +6,7 @@ use crate::capture::evidence::{AuthorizationStatus, AuthorizationView, Configura
 use crate::capture::notice::AuthorizationFacts;
 use crate::capture::records::{AuthorizationKey, CaptureKey};
 use crate::capture::tests::support::*;
+use crate::capture::why::Missing;
 use crate::clock::Timestamp;
 
 const WEEK: i64 = 7 * 24 * 3_600;
@@ -50,7 +51,7 @@ fn a_missing_amount_is_asked_for_and_wakes_what_waits_for_it() {
         let mut world = World::new();
         let notice = draft("o", "s1").line("l1", 1).on(facts(name, false, Some(0), Some(WEEK))).plan(worked_plan());
         let reply = world.accept(notice);
-        assert_eq!(reply.note, Note::Awaiting(FailureReason::UnknownAuthorization));
+        assert_eq!(reply.note, Note::Awaiting(Missing::Authorization));
         assert!(reply.ready.is_some(), "asked for as soon as there is a permit");
         let asked_for = world.due_call();
         assert_eq!(asked(asked_for.as_ref().expect("asked")), Asked::Ask);

@@ -4,6 +4,7 @@ use crate::capture::decide::{Command, Due, Note};
 use crate::capture::event::{Event, EventContent, FailureReason};
 use crate::capture::states::ShipmentState;
 use crate::capture::tests::support::*;
+use crate::capture::why::Missing;
 use crate::clock;
 
 fn awaiting(world: &World) -> u32 {
@@ -44,13 +45,17 @@ fn authorization_and_plan_may_come_with_different_shipments() {
 
 #[test]
 fn what_is_missing_is_named_and_ends_as_unknown() {
-    for (notice, reason) in [
-        (draft("o", "s1").amount("1.00"), FailureReason::UnknownAuthorization),
-        (draft("o", "s1").line("l1", 1).on(authorized(OFTEN, "r", 500)), FailureReason::UnknownPlan),
-        (draft("o", "s1").amount("1.00").on(authorized("nobody", "r", 500)), FailureReason::UnknownAccount),
+    for (notice, missing, reason) in [
+        (draft("o", "s1").amount("1.00"), Missing::Authorization, FailureReason::UnknownAuthorization),
+        (draft("o", "s1").line("l1", 1).on(authorized(OFTEN, "r", 500)), Missing::Plan, FailureReason::UnknownPlan),
+        (
+            draft("o", "s1").amount("1.00").on(authorized("nobody", "r", 500)),
+            Missing::Account,
+            FailureReason::UnknownAccount,
+        ),
     ] {
         let mut world = World::new();
-        assert_eq!(world.accept(notice).note, Note::Awaiting(reason));
+        assert_eq!(world.accept(notice).note, Note::Awaiting(missing));
         assert_eq!(world.news(), [], "no outcome yet");
         let started = world.clock.now().wall;
         while world.shipment("s1").state == ShipmentState::Awaiting {

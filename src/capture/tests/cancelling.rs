@@ -6,6 +6,7 @@ use crate::capture::evidence::{Answer, RefusalReason};
 use crate::capture::notice::{PlanFacts, Quantity, RejectionReason, ShippingPolicy};
 use crate::capture::plan::LineProgress;
 use crate::capture::tests::support::*;
+use crate::capture::why::Missing;
 use crate::ids::EventId;
 
 /// 3 of l1 and 1 of l3, delivery 4.90, total 119.00; nothing has shipped.
@@ -145,7 +146,7 @@ fn what_left_before_the_cancellation_is_not_cancelled_though_its_notice_waits() 
     let mut world = registered(OFTEN);
     // A line that the plan does not have is nobody's to cancel.
     let waits = draft("o", "s1").line("l1", 1).line("other", 1).on(authorized("new", "r2", 500));
-    assert_eq!(world.accept(waits).note, Note::Awaiting(FailureReason::UnknownAccount));
+    assert_eq!(world.accept(waits).note, Note::Awaiting(Missing::Account));
     world.receive(cancellation("o", &[]));
     assert_eq!(progress(&world), [(0, 2), (0, 1)], "one has left");
 }

@@ -6,6 +6,7 @@ use crate::capture::evidence::{Answer, RefusalReason};
 use crate::capture::notice::{AuthorizationFacts, PlanFacts, RejectionReason};
 use crate::capture::states::ShipmentState;
 use crate::capture::tests::support::*;
+use crate::capture::why::Missing;
 use crate::ids::{CaptureId, DeadLetterId, EventId};
 
 fn revision(revision: u32, lines: &[(&str, u32, &str)], shipping: &str, total: &str) -> PlanFacts {
@@ -89,7 +90,7 @@ fn it_wakes_the_shipments_that_came_before_it() {
         let mut world = World::new();
         for (shipment, line) in [("s1", "l1"), ("s2", "l3")] {
             let reply = world.accept(draft("o", shipment).line(line, 1));
-            assert_eq!(reply.note, Note::Awaiting(FailureReason::UnknownAuthorization));
+            assert_eq!(reply.note, Note::Awaiting(Missing::Authorization));
         }
         world.receive(registration("o", authorized(name, "r", 11_900), worked_plan()));
         world.do_due();

@@ -2,13 +2,13 @@
 //! being answered; what brings it forward; and what is due, or answered, of which the ledger knows nothing.
 
 use crate::capture::decide::{Call, Closing, Command, Due, Evidence, Intervention, Learn, Note, Operator, Settle};
-use crate::capture::event::FailureReason;
 use crate::capture::evidence::{Answer, ConfigurationFault, DoubtKind, Reading};
 use crate::capture::notice::AuthorizationFacts;
 use crate::capture::policy::Policy;
 use crate::capture::records::{AuthorizationKey, CaptureKey, KeptKey, OrderKey, ShipmentKey};
 use crate::capture::states::CaptureState;
 use crate::capture::tests::support::*;
+use crate::capture::why::Missing;
 
 const NOT_CONFIGURED: &str = "the account is not configured any more: configure it again";
 
@@ -88,7 +88,7 @@ fn a_notice_that_names_no_authorization_waits_for_the_account_of_its_order() {
     world.accept(worth("s1", "10.00"));
     world.restart_with(without(OFTEN));
     let reply = world.accept(draft("o", "s2").amount("20.00"));
-    assert_eq!(reply.note, Note::Awaiting(FailureReason::UnknownAccount));
+    assert_eq!(reply.note, Note::Awaiting(Missing::Account));
 }
 
 #[test]

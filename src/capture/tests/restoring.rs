@@ -7,11 +7,13 @@ use crate::capture::evidence::{
     Answer, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance, Reading, RefusalReason,
 };
 use crate::capture::notice::{PlanFacts, ShippingPolicy};
+use crate::capture::policy::Policy;
 use crate::capture::records::{ForeignStanding, JobKey, Restored};
-use crate::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR};
+use crate::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR, REPUBLISHED_WITHIN};
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::tests::replaying::JOB;
 use crate::capture::tests::support::*;
+use crate::capture::why::Missing;
 use crate::clock;
 use crate::ids::{CaptureId, EventId};
 use crate::ledger::memory::Tables;
@@ -89,7 +91,7 @@ fn what_was_captured_since_is_booked_and_not_sent_again() {
     restore(&mut world, backup);
     for again in [worth("s3", "20.00"), worth("s4", "30.00")] {
         let reply = world.accept(again);
-        assert_eq!((reply.note, reply.ticket.is_none()), (Note::AwaitingRead, true));
+        assert_eq!((reply.note, reply.ticket.is_none()), (Note::Awaiting(Missing::Reading), true));
         assert!(reply.ready.is_some(), "it is read at once");
     }
     assert_eq!(world.accept(worth("s1", "10.00")).note, Note::Repeated);
@@ -120,7 +122,7 @@ fn amounts_are_those_that_were_captured_whatever_the_order_of_arrival() {
     assert_ne!(amounts[0], amounts[1], "else this shows nothing");
     restore(&mut world, backup);
     // The authorization is new here, and is read first all the same.
-    assert_eq!(world.accept(unit("s2")).note, Note::AwaitingRead);
+    assert_eq!(world.accept(unit("s2")).note, Note::Awaiting(Missing::Reading));
     read(&mut world, shows(&[(ids[0], amounts[0]), (ids[1], amounts[1])]));
     world.do_due();
     assert_eq!(world.accept(unit("s1")).note, Note::Captured(gel(amounts[0])));
@@ -199,7 +201,7 @@ fn authorized_anew() -> World {
     let mut world = restored_when_registered();
     world.receive(registration("o", authorized(OFTEN, "r2", 10_000), None));
     let reply = world.accept(draft("o", "s1").amount("20.00"));
-    assert_eq!(reply.note, Note::AwaitingRead);
+    assert_eq!(reply.note, Note::Awaiting(Missing::Reading));
     world
 }
 
@@ -392,10 +394,10 @@ fn a_new_authorization_is_read_first_for_a_while_where_there_are_keys() {
     let empty = now(&world);
     restore(&mut world, empty);
     let on = |account: &str, name: &str| draft(name, "s1").amount("10.00").on(authorized(account, name, 10_000));
-    assert_eq!(world.accept(on(OFTEN, "a")).note, Note::AwaitingRead);
+    assert_eq!(world.accept(on(OFTEN, "a")).note, Note::Awaiting(Missing::Reading));
     assert_eq!(world.authorization("a").watch.at, Some(world.clock.now().wall), "it is due from now on");
     assert_eq!(world.accept(on(ONCE, "b")).note, Note::Deferred, "the read before the one capture finds it");
-    for (name, days, note) in [("c", 89, Note::AwaitingRead), ("d", 1, Note::Planned(gel(1_000)))] {
+    for (name, days, note) in [("c", 89, Note::Awaiting(Missing::Reading)), ("d", 1, Note::Planned(gel(1_000)))] {
         world.clock.advance(days * 24 * HOUR);
         assert_eq!(world.accept(on(OFTEN, name)).note, note, "ninety days after the restore no longer");
     }
@@ -521,6 +523,76 @@ fn what_waits_waits_anew() {
     world.clock.advance(24 * HOUR);
     let reply = world.accept(lacking());
     assert!(matches!(reply.note, Note::Refused(_)), "{reply:?}");
+}
+
+/// Restored to when a shipment waited for its authorization.
+fn restored_while_it_waited(policy: Policy) -> World {
+    let mut world = World::with(policy);
+    world.accept(draft("o", "s1").amount("20.00"));
+    let backup = now(&world);
+    world.clock.advance(HOUR);
+    restore(&mut world, backup);
+    world
+}
+
+/// Registers an authorization, and reads it.
+fn registered(world: &mut World, authorization: &str, captures: &[(CaptureId, i64)]) -> Reply {
+    world.receive(registration("o", authorized(OFTEN, authorization, 10_000), None));
+    read(world, shows(captures))
+}
+
+#[test]
+fn what_waited_in_the_backup_waits_for_the_registrations_of_the_lost_time() {
+    let mut world = restored_while_it_waited(policy());
+    // It was captured on "r1", which comes after "r".
+    registered(&mut world, "r", &[]);
+    let waits = |world: &mut World| {
+        let reply = world.accept(draft("o", "s1").amount("20.00"));
+        assert_eq!((reply.note, reply.ticket.is_none()), (Note::Awaiting(Missing::Republication), true));
+        assert_eq!(world.shipment("s1").awaits, Some(Missing::Republication));
+    };
+    waits(&mut world);
+    world.clock.advance(REPUBLISHED_WITHIN.saturating_sub(SECOND));
+    waits(&mut world);
+    let on_r1 = CaptureId::of_shipment(&account(OFTEN), &reference("r1"), &order_id("o"), &shipment_id("s1"), 0);
+    registered(&mut world, "r1", &[(on_r1, 2_000)]);
+    let replies = world.do_due();
+    assert!(replies.iter().any(|reply| reply.note == Note::Captured(gel(2_000))), "{replies:?}");
+    assert_eq!((world.balance("r").1, world.balance("r1").1), (0, 2_000));
+}
+
+#[test]
+fn what_waited_in_the_backup_is_captured_when_everything_is_published_again() {
+    let mut world = restored_while_it_waited(policy());
+    registered(&mut world, "r", &[]);
+    world.clock.advance(REPUBLISHED_WITHIN);
+    let reply = world.accept(draft("o", "s1").amount("20.00"));
+    assert_eq!((reply.note, reply.ticket.is_some()), (Note::Planned(gel(2_000)), true));
+}
+
+#[test]
+fn it_waits_however_short_the_wait_for_what_is_missing_is() {
+    let mut world = restored_while_it_waited(Policy { awaiting_max: MINUTE, ..policy() });
+    registered(&mut world, "r", &[]);
+    world.clock.advance(HOUR);
+    assert_eq!(world.accept(draft("o", "s1").amount("20.00")).note, Note::Awaiting(Missing::Republication));
+}
+
+#[test]
+fn what_names_its_authorization_or_has_come_since_waits_for_no_registration() {
+    let mut world = restored_while_it_waited(policy());
+    registered(&mut world, "r", &[]);
+    assert_eq!(world.accept(draft("o", "s2").amount("5.00")).note, Note::Planned(gel(500)), "new since");
+    let mut world = World::new();
+    world.accept(draft("o", "s1").line("l1", 1).on(authorized(OFTEN, "r", 10_000)));
+    let backup = now(&world);
+    world.clock.advance(HOUR);
+    restore(&mut world, backup);
+    assert_eq!(world.shipment("s1").awaits, Some(Missing::Plan));
+    world.receive(registration("o", authorized(OFTEN, "r", 10_000), Some(plan(&[("l1", 1, "10.00")], "0", "10.00"))));
+    read(&mut world, shows(&[]));
+    let replies = world.do_due();
+    assert!(replies.iter().any(|reply| matches!(reply.note, Note::Planned(_))), "{replies:?}");
 }
 
 /// Accepts what is refused, and returns what its event says.

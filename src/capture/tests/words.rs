@@ -90,14 +90,15 @@ fn the_words_that_say_why_something_waits_are_those_that_are_documented() {
         "halted",
     ];
     assert_eq!(Since::ALL.map(Since::as_str), since);
-    assert_eq!(Missing::ALL.map(Missing::as_str), ["authorization", "plan", "account", "reading"]);
+    assert_eq!(Missing::ALL.map(Missing::as_str), ["authorization", "plan", "account", "reading", "republication"]);
 }
 
 #[test]
 fn what_never_became_known_ends_a_shipment_and_any_other_notice_in_the_same_words() {
     let words = Missing::ALL.map(|missing| (missing.as_failure().as_str(), missing.as_rejection().as_str()));
     let same = |word: &'static str| (word, word);
-    let expected = ["unknown_authorization", "unknown_plan", "unknown_account", "unknown_authorization"];
+    let authorization = "unknown_authorization";
+    let expected = [authorization, "unknown_plan", "unknown_account", authorization, authorization];
     assert_eq!(words, expected.map(same));
 }
 

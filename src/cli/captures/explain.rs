@@ -102,7 +102,7 @@ fn settled_by(capture: &Capture, around: &Surroundings<'_>) -> String {
         let at = from.map(|from| around.instant(clock::after(from, around.policy.quiet)));
         at.map_or_else(|| "later".to_owned(), |at| format!("from {at} on"))
     };
-    let quiet = || quiet_over(progress.send_by);
+    let quiet = || quiet_over(progress.send_by.map(|by| by.wall));
     let sent_again = || {
         "a look that shows it, and it is captured; one that shows none, and the same is sent again under the same key \
          as soon as that is safe"
@@ -136,7 +136,7 @@ fn settled_by(capture: &Capture, around: &Surroundings<'_>) -> String {
         Some(Since::StillPending) => approved(),
         Some(Since::OverOnce) => format!(
             "a look that shows it, and it is captured; one {} that shows the same again, and it has failed",
-            quiet_over(progress.terminal_seen_at)
+            quiet_over(progress.terminal_seen_at.map(|at| at.wall))
         ),
         Some(Since::OtherAmount) => {
             "a person: ask the provider what it captured under the key, which is the capture's id, and close it with \

@@ -75,6 +75,12 @@ pub(super) const fn missing(what: Missing) -> (&'static str, &'static str) {
             "the ledger was restored from a backup, and its authorization was not read since",
             "the worker's read of it: holdfast accounts list, where that does not come",
         ),
+        Missing::Republication => (
+            "the ledger was restored from a backup in which it waits, and it may have been captured since on an \
+             authorization that is not known again yet",
+            "what the order system publishes again: six hours after the restore began it is captured on what is known \
+             then",
+        ),
         Missing::Account => (
             "the account that it names is not in the settings",
             "the account added to the settings, and a restart of the worker",

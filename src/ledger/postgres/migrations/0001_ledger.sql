@@ -214,10 +214,17 @@ CREATE TABLE captures (
   window_boot BYTEA,
   window_since_boot BIGINT,                -- and how many microseconds after its start
   send_by BIGINT,
+  send_by_boot BYTEA,
+  send_by_since_boot BIGINT,
+  look_begun BIGINT,
+  look_begun_boot BYTEA,
+  look_begun_since_boot BIGINT,
   doubt_since BIGINT,
   is_pending BIGINT NOT NULL DEFAULT 0,
   refused TEXT COLLATE "C",                -- JSON: the refusal that waits to be confirmed
   terminal_seen_at BIGINT,
+  terminal_seen_boot BYTEA,
+  terminal_seen_since_boot BIGINT,
   left_open TEXT COLLATE "C",              -- how the latest attempt that may have been executed left it open
   since TEXT COLLATE "C",                  -- what came of it since
   last_seen TEXT COLLATE "C",

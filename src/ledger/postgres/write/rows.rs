@@ -9,7 +9,7 @@ use crate::capture::records::{
 use crate::capture::usage::Usage;
 use crate::capture::why::{LeftOpen, Missing, Since};
 use crate::ids::{AccountName, OrderId, ShipmentId};
-use crate::ledger::codec::{self, At, at};
+use crate::ledger::codec::{self, At, MarkCells, at};
 use crate::money::Money;
 
 use super::batch::{Cell, row};
@@ -105,12 +105,12 @@ pub(super) fn shipment(shipment: &Shipment, collected_on: Option<i64>) -> Vec<Ce
 
 pub(super) fn capture(capture: &Capture, account: &AccountName) -> Vec<Cell> {
     let (id, progress) = (capture.id.as_uuid(), &capture.progress);
-    let window = progress.window_from;
+    let [window, send_by, look, terminal] =
+        [progress.window_from, progress.send_by, progress.look_begun, progress.terminal_seen_at].map(MarkCells::of);
     let fee = match &capture.named_by {
         NamedBy::Shipment(_) => None,
         NamedBy::Fee(fee) => Some(fee),
     };
-    let boot = window.map(|mark| *mark.boot.boot().as_uuid().as_bytes());
     row![
         capture.key.row(),
         &id.as_bytes()[..],
@@ -132,14 +132,21 @@ pub(super) fn capture(capture: &Capture, account: &AccountName) -> Vec<Cell> {
         progress.doubtful,
         progress.failures,
         progress.looks,
-        at(window.map(|mark| mark.wall)),
-        boot.as_ref().map(|boot| &boot[..]),
-        window.map(|mark| i64::try_from(mark.boot.since_boot().as_micros()).unwrap_or(i64::MAX)),
-        at(progress.send_by),
+        window.wall,
+        window.boot.as_ref().map(|boot| &boot[..]),
+        window.since_boot,
+        send_by.wall,
+        send_by.boot.as_ref().map(|boot| &boot[..]),
+        send_by.since_boot,
+        look.wall,
+        look.boot.as_ref().map(|boot| &boot[..]),
+        look.since_boot,
         at(progress.doubt_since),
         progress.is_pending,
         progress.refused.as_ref().map(codec::refusal_to_json),
-        at(progress.terminal_seen_at),
+        terminal.wall,
+        terminal.boot.as_ref().map(|boot| &boot[..]),
+        terminal.since_boot,
         progress.left_open.map(LeftOpen::as_str),
         progress.since.map(Since::as_str),
         progress.last_seen.as_deref(),

@@ -189,10 +189,17 @@ CREATE TABLE captures (
   window_boot BLOB,
   window_since_boot INTEGER,       -- and how many microseconds after its start
   send_by INTEGER,
+  send_by_boot BLOB,
+  send_by_since_boot INTEGER,
+  look_begun INTEGER,
+  look_begun_boot BLOB,
+  look_begun_since_boot INTEGER,
   doubt_since INTEGER,
   is_pending INTEGER NOT NULL DEFAULT 0,
   refused TEXT,                    -- JSON: the refusal that waits to be confirmed
   terminal_seen_at INTEGER,
+  terminal_seen_boot BLOB,
+  terminal_seen_since_boot INTEGER,
   left_open TEXT,                  -- how the latest attempt that may have been executed left it open
   since TEXT,                      -- what came of it since
   last_seen TEXT,

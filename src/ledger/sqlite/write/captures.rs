@@ -8,28 +8,31 @@ use crate::capture::books::{Change, Entry};
 use crate::capture::evidence::Refusal;
 use crate::capture::records::{Capped, Capture, CaptureProgress, NamedBy, ShipmentKey};
 use crate::capture::why::{LeftOpen, Since};
-use crate::clock::Timestamp;
+use crate::clock::{Mark, Timestamp};
 use crate::ids::AccountName;
-use crate::ledger::codec::{self, At, at};
+use crate::ledger::codec::{self, At, MarkCells, at};
 
 const INSERT: &str = "INSERT INTO captures (
      capture_row, state, is_open, due_at, waits_turn, attempts, epoch, window_from, window_boot, window_since_boot,
-     send_by, resolved_by, provider_reference, settled_at, is_corrected, capture_id, authorization_row, order_row,
-     shipment_row, fee, fee_caused_by, kind, generation, amount, planned_at, account)
+     send_by, send_by_boot, send_by_since_boot, resolved_by, provider_reference, settled_at, is_corrected, capture_id,
+     authorization_row, order_row, shipment_row, fee, fee_caused_by, kind, generation, amount, planned_at, account)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-     ?24, ?25, ?26)";
+     ?24, ?25, ?26, ?27, ?28)";
 
 const UPDATE: &str =
     "UPDATE OR ROLLBACK captures SET state = ?2, is_open = ?3, due_at = ?4, waits_turn = ?5, attempts = ?6, epoch = ?7,
-     window_from = ?8, window_boot = ?9, window_since_boot = ?10, send_by = ?11, resolved_by = ?12,
-     provider_reference = ?13, settled_at = ?14, is_corrected = ?15 WHERE capture_row = ?1";
+     window_from = ?8, window_boot = ?9, window_since_boot = ?10, send_by = ?11, send_by_boot = ?12,
+     send_by_since_boot = ?13, resolved_by = ?14, provider_reference = ?15, settled_at = ?16, is_corrected = ?17
+     WHERE capture_row = ?1";
 
 /// The parameters of the key and of what changes: the first of all.
-const IN_UPDATE: usize = 15;
+const IN_UPDATE: usize = 17;
 
 const DOUBT: &str =
     "UPDATE OR ROLLBACK captures SET doubtful = ?2, failures = ?3, looks = ?4, doubt_since = ?5, is_pending = ?6,
-     refused = ?7, terminal_seen_at = ?8, left_open = ?9, since = ?10, last_seen = ?11 WHERE capture_row = ?1";
+     refused = ?7, terminal_seen_at = ?8, terminal_seen_boot = ?9, terminal_seen_since_boot = ?10, look_begun = ?11,
+     look_begun_boot = ?12, look_begun_since_boot = ?13, left_open = ?14, since = ?15, last_seen = ?16
+     WHERE capture_row = ?1";
 
 const CAPPED: &str = "UPDATE OR ROLLBACK captures SET capped = ?2, counted_at = ?3 WHERE capture_row = ?1";
 
@@ -74,7 +77,7 @@ impl<'a> Captures<'a> {
 
     fn write(&mut self, capture: &Capture, account: &AccountName, is_new: bool) -> Result<()> {
         let (id, progress) = (capture.id.as_uuid(), &capture.progress);
-        let window = progress.window_from;
+        let (window, send_by) = (MarkCells::of(progress.window_from), MarkCells::of(progress.send_by));
         let fee = match &capture.named_by {
             NamedBy::Shipment(_) => None,
             NamedBy::Fee(fee) => Some(fee),
@@ -87,10 +90,12 @@ impl<'a> Captures<'a> {
             capture.waits_turn,
             progress.attempts,
             progress.epoch,
-            at(window.map(|mark| mark.wall)),
-            window.map(|mark| *mark.boot.boot().as_uuid().as_bytes()),
-            window.map(|mark| i64::try_from(mark.boot.since_boot().as_micros()).unwrap_or(i64::MAX)),
-            at(progress.send_by),
+            window.wall,
+            window.boot,
+            window.since_boot,
+            send_by.wall,
+            send_by.boot,
+            send_by.since_boot,
             capture.resolved_by.map(crate::capture::event::ResolvedBy::as_str),
             capture.provider_reference,
             at(capture.settled_at),
@@ -113,6 +118,7 @@ impl<'a> Captures<'a> {
 
     fn write_doubt(&mut self, capture: &Capture) -> Result<()> {
         let progress = &capture.progress;
+        let (terminal, look) = (MarkCells::of(progress.terminal_seen_at), MarkCells::of(progress.look_begun));
         let columns = params![
             capture.key.row(),
             progress.doubtful,
@@ -121,7 +127,12 @@ impl<'a> Captures<'a> {
             at(progress.doubt_since),
             progress.is_pending,
             progress.refused.as_ref().map(codec::refusal_to_json),
-            at(progress.terminal_seen_at),
+            terminal.wall,
+            terminal.boot,
+            terminal.since_boot,
+            look.wall,
+            look.boot,
+            look.since_boot,
             progress.left_open.map(LeftOpen::as_str),
             progress.since.map(Since::as_str),
             progress.last_seen,
@@ -134,7 +145,8 @@ impl<'a> Captures<'a> {
 #[derive(PartialEq)]
 struct Doubt<'a> {
     counts: (u32, u32, u32),
-    since: (Option<Timestamp>, bool, Option<&'a Refusal>, Option<Timestamp>),
+    since: (Option<Timestamp>, bool, Option<&'a Refusal>),
+    seen: (Option<Mark>, Option<Mark>),
     told: (Option<LeftOpen>, Option<Since>, Option<&'a str>),
 }
 
@@ -150,6 +162,7 @@ impl<'a> Doubt<'a> {
             doubtful,
             failures,
             looks,
+            look_begun,
             doubt_since,
             is_pending,
             refused,
@@ -160,7 +173,8 @@ impl<'a> Doubt<'a> {
         } = progress;
         Self {
             counts: (*doubtful, *failures, *looks),
-            since: (*doubt_since, *is_pending, refused.as_ref(), *terminal_seen_at),
+            since: (*doubt_since, *is_pending, refused.as_ref()),
+            seen: (*terminal_seen_at, *look_begun),
             told: (*left_open, *since, last_seen.as_deref()),
         }
     }
