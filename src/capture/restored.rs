@@ -71,13 +71,22 @@ pub(super) fn waits_since(books: &Books, at: Timestamp) -> Timestamp {
 }
 
 /// May a shipment that waits, and whose notice names no authorization, have been captured on one that is not
-/// known again yet? One that waited in the backup, until everything is published again, unless it was found.
+/// known again yet? One that waited in the backup, until everything is published again; or until captures of the lost
+/// time were found for its order, which it may be a part of.
 pub(super) fn may_lack_authorization(books: &Books, shipment: ShipmentKey, context: Context<'_>) -> bool {
     let record = books.shipment(shipment);
     let waited = |restored_at: &Timestamp| record.accepted_at < *restored_at;
     let Some(restored_at) = restored_at(books).filter(waited) else { return false };
     context.now.wall < clock::after(restored_at, REPUBLISHED_WITHIN)
-        && captured_on(books, shipment, record.generation).is_none()
+        && !of_order(books, record.order).any(|key| has_shown_any(books.authorization(key)))
+}
+
+/// Has the read shown captures of ours, of the lost time?
+fn has_shown_any(record: &Authorization) -> bool {
+    match &record.watch.restored {
+        Some(Restored::Read { adopted, found }) => *adopted > 0 || !found.is_empty(),
+        Some(Restored::Unread) | None => false,
+    }
 }
 
 /// What our own rules refuse may have been captured in the time that was lost, when notices came in another
@@ -88,12 +97,8 @@ pub(super) fn may_have_captured(books: &Books, authorization: Option<Authorizati
     }
     let Some(record) = authorization.map(|key| books.authorization(key)) else { return true };
     match context.policy.accounts.get(&record.account).map(|account| account.captures) {
-        Some(Captures::Multiple) => match &record.watch.restored {
-            Some(Restored::Unread) => true,
-            // What was captured together then may be split otherwise now.
-            Some(Restored::Read { adopted, found }) => *adopted > 0 || !found.is_empty(),
-            None => false,
-        },
+        // What was captured together then may be split otherwise now.
+        Some(Captures::Multiple) => is_unread(record) || has_shown_any(record),
         Some(Captures::Single) | None => true,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use holdfast::capture::notice::RejectionReason;
+use holdfast::capture::plan::LineProgress;
 use holdfast::capture::records::{AmountMode, Authorization, Capture};
 use holdfast::capture::states::CaptureState;
 use holdfast::ids::{DeadLetterId, OrderId};
@@ -157,8 +158,9 @@ fn captured_for(world: &World, order: &SimOrder) -> Decimal {
 
 /// After a restore notices come in another order, and what was captured in the time that was lost stays as it
 /// was. That is off by the smallest unit for each shipment that came before it now, and after it then; and the
-/// delivery fee, which goes with whatever comes first, was captured before with something else. And of an order
-/// that was authorized more than once the ledger may not know yet on which authorization it was captured.
+/// delivery fee, which goes with whatever comes first, was captured before with something else. What was shipped
+/// before it was cancelled may have been cancelled before it is shipped now. And of an order that was authorized
+/// more than once the ledger may not know yet on which authorization it was captured.
 fn off_by(world: &World, tables: &Tables, order: &SimOrder, any: Money) -> RangeInclusive<Decimal> {
     if !world.is_restored() {
         return Decimal::ZERO..=Decimal::ZERO;
@@ -167,7 +169,9 @@ fn off_by(world: &World, tables: &Tables, order: &SimOrder, any: Money) -> Range
     let units = Money::from_minor(units, any.currency()).expect("not negative").to_major();
     let record = tables.orders.values().find(|known| known.id == order.id);
     let fee = record.and_then(|record| record.plan.as_ref()).map_or(Decimal::ZERO, |plan| plan.fee().to_major());
-    let most = if order.references.len() > 1 { Decimal::MAX } else { units + fee };
+    let is_cancelled = |at: &LineProgress| !at.cancelled.is_zero();
+    let is_part_cancelled = record.is_some_and(|record| record.progress.iter().any(is_cancelled));
+    let most = if order.references.len() > 1 || is_part_cancelled { Decimal::MAX } else { units + fee };
     -units..=most
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand::Rng;
 
 use crate::scenario::Message;
@@ -17,6 +18,16 @@ pub struct Broker {
     /// Delivered and not acknowledged, by delivery tag.
     unacknowledged: BTreeMap<u64, Rc<Message>>,
     next_tag: u64,
+    now: Duration,
+    held_back: Option<HeldBack>,
+}
+
+/// What whoever publishes again publishes only then.
+struct HeldBack {
+    /// When all of these are taken over for good.
+    after: Vec<Bytes>,
+    /// So long after that.
+    messages: Vec<(Duration, Rc<Message>)>,
 }
 
 impl Broker {
@@ -27,6 +38,7 @@ impl Broker {
 
     /// Publishes what is due.
     pub fn pass(&mut self, elapsed: Duration) {
+        self.now = elapsed;
         while self.upcoming.front().is_some_and(|message| message.at <= elapsed) {
             self.ready.extend(self.upcoming.pop_front());
         }
@@ -52,7 +64,12 @@ impl Broker {
 
     /// A consumer has taken a message over for good; nothing, where the broker had lost it before.
     pub fn acknowledge(&mut self, tag: u64) -> Option<Rc<Message>> {
-        self.unacknowledged.remove(&tag)
+        let message = self.unacknowledged.remove(&tag)?;
+        if let Some(held_back) = &mut self.held_back {
+            held_back.after.retain(|body| *body != message.body);
+        }
+        self.publish_held_back();
+        Some(message)
     }
 
     /// A consumer is gone: what it had not acknowledged comes again. Returns how many messages.
@@ -64,15 +81,30 @@ impl Broker {
         self.ready.len() - before
     }
 
-    /// Publishes again what was published before, at other instants.
-    pub fn publish_again(&mut self, messages: impl Iterator<Item = (Duration, Rc<Message>)>) {
-        let again = messages.map(|(at, message)| Rc::new(Message { at, ..(*message).clone() }));
-        self.upcoming.extend(again);
+    /// Publishes again what was published before, so long after now: `first`, and when all of that is taken over,
+    /// `then`.
+    pub fn publish_again(&mut self, first: Vec<(Duration, Rc<Message>)>, then: Vec<(Duration, Rc<Message>)>) {
+        let after = first.iter().map(|(_, message)| message.body.clone()).collect();
+        self.publish_in(first);
+        self.held_back = Some(HeldBack { after, messages: then });
+        self.publish_held_back();
+    }
+
+    fn publish_held_back(&mut self) {
+        if let Some(held_back) = self.held_back.take_if(|held_back| held_back.after.is_empty()) {
+            self.publish_in(held_back.messages);
+        }
+    }
+
+    fn publish_in(&mut self, messages: Vec<(Duration, Rc<Message>)>) {
+        let now = self.now;
+        let again = messages.into_iter().map(|(span, message)| Message { at: now + span, ..(*message).clone() });
+        self.upcoming.extend(again.map(Rc::new));
         self.upcoming.make_contiguous().sort_by_key(|message| message.at);
     }
 
     /// Is everything published and acknowledged?
     pub fn is_done(&self) -> bool {
-        self.upcoming.is_empty() && self.ready.is_empty() && self.unacknowledged.is_empty()
+        self.upcoming.is_empty() && self.ready.is_empty() && self.unacknowledged.is_empty() && self.held_back.is_none()
     }
 }

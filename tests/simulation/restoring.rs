@@ -2,7 +2,8 @@
 //!
 //! As an operator does it: all workers are stopped, the copy is put in its place, and they start with
 //! `--after-restore`. What was on its way to a provider has arrived by then. The order system publishes again
-//! what was acknowledged since the copy was made, in the same order; the broker may still give it in another.
+//! what was acknowledged since the copy was made, registrations first, and else in the same order; the broker may
+//! still give it in another.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use holdfast::capture::records::{AuthorizationKey, Restored, SingleUse};
 use holdfast::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR, is_unread};
 use holdfast::clock::{self, Timestamp};
 use holdfast::ledger::memory::{Tables, Touched};
+use holdfast::message::Notice;
 use rand::Rng;
 
 use crate::fault::Fault;
@@ -21,7 +23,7 @@ use crate::world::{Check, World};
 
 /// From the end of the old workers to the begin of the new ones: longer than anything is under way.
 const STOPPED_FOR: Duration = Duration::from_mins(15);
-/// The order system has published everything again after so long.
+/// The order system takes so long for the registrations, and for everything else.
 const PUBLISHED_WITHIN: u64 = 3_600;
 
 /// A copy of the ledger, and what was known when it was made.
@@ -86,12 +88,18 @@ impl World {
     }
 
     fn publish_again(&mut self, messages: Vec<Rc<Message>>) {
-        let now = self.clock.elapsed();
+        let (first, then) = messages.into_iter().partition(|message| matches!(message.notice, Notice::Authorized(_)));
+        let (first, then) = (self.spread(first), self.spread(then));
+        self.broker.publish_again(first, then);
+    }
+
+    /// With how long after the first of them each is published.
+    fn spread(&mut self, messages: Vec<Rc<Message>>) -> Vec<(Duration, Rc<Message>)> {
         let rng = &mut self.rng;
-        let mut at: Vec<Duration> =
-            messages.iter().map(|_| now + Duration::from_secs(rng.random_range(0..PUBLISHED_WITHIN))).collect();
-        at.sort_unstable();
-        self.broker.publish_again(at.into_iter().zip(messages));
+        let mut spans: Vec<Duration> =
+            messages.iter().map(|_| Duration::from_secs(rng.random_range(0..PUBLISHED_WITHIN))).collect();
+        spans.sort_unstable();
+        spans.into_iter().zip(messages).collect()
     }
 
     /// Is a restore under way, with nothing left to be waited for?

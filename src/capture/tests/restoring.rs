@@ -562,6 +562,19 @@ fn what_waited_in_the_backup_waits_for_the_registrations_of_the_lost_time() {
 }
 
 #[test]
+fn what_waited_in_the_backup_and_was_captured_with_another_is_booked_with_it() {
+    let mut policy = policy();
+    policy.accounts.get_mut(&account(OFTEN)).expect("configured").minimum = Some("30.00".parse().expect("a decimal"));
+    let mut world = restored_while_it_waited(policy);
+    // It was too little by itself, and captured with the next one, under whose key it stands.
+    registered(&mut world, "r", &[(id_in("s2", 0), 4_500)]);
+    world.do_due();
+    assert_eq!(world.shipment("s1").state, ShipmentState::Waiting);
+    assert_eq!(world.accept(draft("o", "s2").amount("25.00")).note, Note::Captured(gel(4_500)));
+    assert_eq!(world.shipment("s1").capture, world.shipment("s2").capture);
+}
+
+#[test]
 fn what_waited_in_the_backup_is_captured_when_everything_is_published_again() {
     let mut world = restored_while_it_waited(policy());
     registered(&mut world, "r", &[]);
