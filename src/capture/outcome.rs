@@ -318,8 +318,9 @@ pub(super) fn set_aside(
     let code = cause.provider_code.as_deref();
     let authorization =
         outcome.authorization.as_ref().and_then(|(account, name)| books.authorization_key(account, name));
-    let is_unsure =
-        cause.resolved_by == ResolvedBy::Local && restored::may_have_captured(books, authorization, context);
+    // A refusal by the provider is of this capture, and shipments may have been captured together with others before.
+    let is_of_others_too = cause.resolved_by == ResolvedBy::Local || outcome.kind == CaptureKind::Batch;
+    let is_unsure = is_of_others_too && restored::may_have_captured(books, authorization, context);
     books.add_dead_letter(DeadLetter {
         id: what.id,
         reason,

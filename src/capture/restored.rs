@@ -89,8 +89,9 @@ fn has_shown_any(record: &Authorization) -> bool {
     }
 }
 
-/// What our own rules refuse may have been captured in the time that was lost, when notices came in another
-/// order: nothing says otherwise where there are no keys, or where captures of ours were found.
+/// What our own rules refuse, and what is captured together with others, may have been captured in the time that was
+/// lost, when notices came in another order: nothing says otherwise where there are no keys, or where captures of ours
+/// were found.
 pub(super) fn may_have_captured(books: &Books, authorization: Option<AuthorizationKey>, context: Context<'_>) -> bool {
     if !is_recent(books, context) {
         return false;

@@ -115,7 +115,7 @@ impl Memory {
         self.deadlines.note(world, &tables, &touched.authorizations);
         self.check_told(world)?;
         for name in std::mem::take(&mut self.looked_at) {
-            self.check_provider(&name, &world.authorizations[&name], world)?;
+            self.check_provider(&name, &world.authorizations[&name])?;
         }
         Ok(())
     }
@@ -180,7 +180,7 @@ impl Memory {
     }
 
     /// S1, S2, S3 and one half of S7, over the provider's books.
-    fn check_provider(&self, name: &Name, authorization: &provider::Authorization, world: &World) -> Check {
+    fn check_provider(&self, name: &Name, authorization: &provider::Authorization) -> Check {
         let mut seen = BTreeSet::new();
         for event in &authorization.events {
             let Some(id) = event.capture else { continue };
@@ -192,7 +192,7 @@ impl Memory {
             if !intents.any(|intent| intent.name == *name && intent.amount == event.amount) {
                 return Err(format!("S2: {id} was captured as {}, which was not intended", event.amount));
             }
-            if self.told_failed.contains(&id) && !world.is_jumping() {
+            if self.told_failed.contains(&id) {
                 return Err(format!("S7: {id} was told to have failed, and is captured"));
             }
         }
@@ -220,8 +220,6 @@ impl Memory {
                 }
                 "capture.failed" if told.data["money_may_have_moved"] == false => self.check_failed(world, told)?,
                 "authorization.expiring" | "authorization.expired" => self.deadlines.told(told)?,
-                // How long ago something was is what says that a capture has failed.
-                "capture.corrected" if world.is_jumping() => {}
                 // Nobody knew, and nobody was told anything else.
                 "capture.corrected" if told.text("was") == "unresolved" => {}
                 // What the provider captures by itself at the end of a hold has no key, and may be as much as ours.

@@ -2,7 +2,7 @@
 //! captured in the time that was lost is recognised when its notice comes again.
 
 use crate::capture::decide::{Note, Reply, Ticket};
-use crate::capture::event::{EventContent, FailureReason};
+use crate::capture::event::{Event, EventContent, FailureReason};
 use crate::capture::evidence::{
     Answer, AuthorizationView, CaptureProof, ConfigurationFault, DoubtKind, ProviderBalance, Reading, RefusalReason,
 };
@@ -575,6 +575,25 @@ fn what_waited_in_the_backup_and_was_captured_with_another_is_booked_with_it() {
 }
 
 #[test]
+fn a_refusal_of_several_together_does_not_say_that_no_money_moved() {
+    let mut policy = policy();
+    policy.accounts.get_mut(&account(OFTEN)).expect("configured").minimum = Some("30.00".parse().expect("a decimal"));
+    for (others, expected) in [(&[] as &[_], false), (&[(id_in("s2", 0), 4_500)], true)] {
+        let mut world = World::with(policy.clone());
+        world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
+        let backup = now(&world);
+        restore(&mut world, backup);
+        read(&mut world, shows(others));
+        // "s1" was captured together with "s2", and comes with "s3" now.
+        assert_eq!(world.accept(worth("s1", "20.00")).note, Note::Deferred);
+        let ticket = world.accept(worth("s3", "10.00")).ticket;
+        world.answer(ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+        let failures: Vec<bool> = world.news().iter().filter_map(says_that_money_may_have_moved).collect();
+        assert_eq!(failures, [expected, expected]);
+    }
+}
+
+#[test]
 fn what_waited_in_the_backup_is_captured_when_everything_is_published_again() {
     let mut world = restored_while_it_waited(policy());
     registered(&mut world, "r", &[]);
@@ -608,14 +627,15 @@ fn what_names_its_authorization_or_has_come_since_waits_for_no_registration() {
     assert!(replies.iter().any(|reply| matches!(reply.note, Note::Planned(_))), "{replies:?}");
 }
 
+/// What the event of a failure says.
+fn says_that_money_may_have_moved(event: &Event) -> Option<bool> {
+    if let EventContent::Failed(_, failure) = &event.content { Some(failure.money_may_have_moved) } else { None }
+}
+
 /// Accepts what is refused, and returns what its event says.
 fn may_have_moved(world: &mut World, draft: Draft) -> bool {
     world.accept(draft);
-    let news = world.news();
-    let mut failed = news.iter().filter_map(|event| {
-        if let EventContent::Failed(_, failure) = &event.content { Some(failure.money_may_have_moved) } else { None }
-    });
-    failed.next().expect("it is refused")
+    world.news().iter().find_map(says_that_money_may_have_moved).expect("it is refused")
 }
 
 #[test]
