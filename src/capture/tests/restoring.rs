@@ -578,12 +578,12 @@ fn what_waited_in_the_backup_and_was_captured_with_another_is_booked_with_it() {
 fn a_refusal_of_several_together_does_not_say_that_no_money_moved() {
     let mut policy = policy();
     policy.accounts.get_mut(&account(OFTEN)).expect("configured").minimum = Some("30.00".parse().expect("a decimal"));
-    for (others, expected) in [(&[] as &[_], false), (&[(id_in("s2", 0), 4_500)], true)] {
+    for (others, expected) in [(vec![], false), (vec![(id_in("s2", 0), 4_500)], true)] {
         let mut world = World::with(policy.clone());
         world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
         let backup = now(&world);
         restore(&mut world, backup);
-        read(&mut world, shows(others));
+        read(&mut world, shows(&others));
         // "s1" was captured together with "s2", and comes with "s3" now.
         assert_eq!(world.accept(worth("s1", "20.00")).note, Note::Deferred);
         let ticket = world.accept(worth("s3", "10.00")).ticket;
