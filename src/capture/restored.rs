@@ -70,14 +70,18 @@ pub(super) fn waits_since(books: &Books, at: Timestamp) -> Timestamp {
     restored_at(books).map_or(at, |restored_at| at.max(restored_at))
 }
 
+/// May the order system still be publishing again?
+fn is_being_republished(books: &Books, context: Context<'_>) -> bool {
+    restored_at(books).is_some_and(|at| context.now.wall < clock::after(at, REPUBLISHED_WITHIN))
+}
+
 /// May a shipment that waits, and whose notice names no authorization, have been captured on one that is not
 /// known again yet? One that waited in the backup, until everything is published again; or until captures of the lost
 /// time were found for its order, which it may be a part of.
 pub(super) fn may_lack_authorization(books: &Books, shipment: ShipmentKey, context: Context<'_>) -> bool {
     let record = books.shipment(shipment);
-    let waited = |restored_at: &Timestamp| record.accepted_at < *restored_at;
-    let Some(restored_at) = restored_at(books).filter(waited) else { return false };
-    context.now.wall < clock::after(restored_at, REPUBLISHED_WITHIN)
+    restored_at(books).is_some_and(|restored_at| record.accepted_at < restored_at)
+        && is_being_republished(books, context)
         && !of_order(books, record.order).any(|key| has_shown_any(books.authorization(key)))
 }
 
@@ -90,16 +94,25 @@ fn has_shown_any(record: &Authorization) -> bool {
 }
 
 /// What our own rules refuse, and what is captured together with others, may have been captured in the time that was
-/// lost, when notices came in another order: nothing says otherwise where there are no keys, or where captures of ours
-/// were found.
-pub(super) fn may_have_captured(books: &Books, authorization: Option<AuthorizationKey>, context: Context<'_>) -> bool {
+/// lost, when notices came in another order: nothing says otherwise before all have come again, where there are no keys,
+/// or where captures of ours were found.
+pub(super) fn may_have_captured(
+    books: &Books,
+    order: Option<OrderKey>,
+    authorization: Option<AuthorizationKey>,
+    context: Context<'_>,
+) -> bool {
     if !is_recent(books, context) {
         return false;
     }
-    let Some(record) = authorization.map(|key| books.authorization(key)) else { return true };
-    match context.policy.accounts.get(&record.account).map(|account| account.captures) {
-        // What was captured together then may be split otherwise now.
-        Some(Captures::Multiple) => is_unread(record) || has_shown_any(record),
+    let Some(key) = authorization.filter(|_| !is_being_republished(books, context)) else { return true };
+    match small::captures(books, key, context) {
+        // What was captured together then may be split otherwise now, and be on another one of its order.
+        Some(Captures::Multiple) => {
+            let others = order.into_iter().flat_map(|order| of_order(books, order));
+            let mut records = others.chain([key]).map(|key| books.authorization(key));
+            records.any(|record| is_unread(record) || has_shown_any(record))
+        }
         Some(Captures::Single) | None => true,
     }
 }

@@ -69,9 +69,11 @@ impl LetThrough {
         for window in Window::ALL {
             let Some(cap) = caps.of(window) else { continue };
             let length = window.length().saturating_sub(clock.error);
+            // What has failed in the same step may not have been looked at yet.
+            let counts = |other: &Capture| !matches!(other.state, CaptureState::Planned | CaptureState::Failed);
             let is_in = |other: &&Capture| {
                 let is_recent = self.when(other).and_then(|then| at.checked_sub(then)).is_some_and(|ago| ago < length);
-                is_recent && account(other) == account(capture) && other.amount.currency() == currency
+                is_recent && counts(other) && account(other) == account(capture) && other.amount.currency() == currency
             };
             let sum: i64 = tables.captures.values().filter(is_in).map(|other| other.amount.minor()).sum();
             if sum > cap.minor() {

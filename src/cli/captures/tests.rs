@@ -137,7 +137,9 @@ fn every_label_has_its_sentences() {
         writeln!(told, "{label}\n  why             {why}\n  since then      {latest}\n  what settles it {settled_by}")
             .unwrap();
     };
-    tell("since = NULL, terminal_seen_at = send_by, left_open", LeftOpen::ALL[0].as_str());
+    let seen_when_sent = "terminal_seen_at = send_by, terminal_seen_boot = send_by_boot, \
+                          terminal_seen_since_boot = send_by_since_boot";
+    tell(&format!("since = NULL, {seen_when_sent}, left_open"), LeftOpen::ALL[0].as_str());
     for how in LeftOpen::ALL {
         tell("left_open", how.as_str());
     }

@@ -52,8 +52,8 @@ async fn the_file_itself_refuses_what_must_never_be() {
         (
             "S12",
             "INSERT INTO captures SELECT 99, x'01', authorization_row, order_row, shipment_row, NULL, NULL, kind, \
-          generation, 0, 'planned', 1, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-          account, 0, NULL, NULL \
+          generation, 0, 'planned', 1, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+          NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, account, 0, NULL, NULL \
           FROM captures LIMIT 1",
             "CHECK",
         ),

@@ -22,8 +22,9 @@ fn the_database_itself_refuses_what_must_never_be() {
         (
             "S12",
             "INSERT INTO captures SELECT 99, '\\x01', authorization_row, order_row, shipment_row, NULL, NULL, kind,
-             generation, 0, 'planned', 1, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL,
-             NULL, NULL, NULL, NULL, NULL, account, 0, NULL, NULL FROM captures LIMIT 1",
+             generation, 0, 'planned', 1, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+             NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, account, 0, NULL, NULL
+             FROM captures LIMIT 1",
             "check constraint",
         ),
         ("S6", "UPDATE captures SET state = 'failed' WHERE state = 'captured'", "the outcome of a capture stands"),
