@@ -14,7 +14,8 @@
 //! * **E3** everything else is doubt.
 //! * **E4** the same key is sent again freely within the resend window; after it, a read at least
 //!   `quiet` after the last `send_by` that shows none of our captures and a captured amount equal to
-//!   our books permits one more, which starts a new window.
+//!   our books permits one more, which starts a new window. A read is as old as its beginning, and both are
+//!   told by the clock that never steps.
 //! * **E5** configuration faults are not outcomes: parked, tried again later.
 //! * **E6** what was certainly not executed is sent later, with exponential backoff.
 
