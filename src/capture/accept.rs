@@ -288,7 +288,12 @@ fn bind_multiple(
         outcome::succeed_zero(books, shipment, context);
         return Reply::nothing(Note::Zero).about(outcome::subject(books, shipment));
     }
-    let (waiting, total) = small::with_waiting(books, shipment, authorization, amount);
+    let (waiting, total) = if restored::together_from(books, authorization, context).is_some() {
+        // Those that wait may have been captured with others, which have not come again.
+        (Vec::new(), amount)
+    } else {
+        small::with_waiting(books, shipment, authorization, amount)
+    };
     if let Some(message) = does_not_fit(total, foreign::room(books.authorization(authorization), context)) {
         return refuse(books, shipment, FailureReason::ExceedsAuthorization, &message, context);
     }

@@ -54,7 +54,8 @@ pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, conte
     if small::captures(books, authorization, context) == Some(Captures::Multiple) {
         // What is too little waits for its order, or for the end of the authorization.
         let unknown = record.freeze_at.unwrap_or_else(|| clock::after(context.now.wall, context.policy.awaiting_max));
-        let freeze_at = deadline(books, authorization, context).unwrap_or(unknown);
+        let end = deadline(books, authorization, context).unwrap_or(unknown);
+        let freeze_at = restored::together_from(books, authorization, context).map_or(end, |from| from.min(end));
         books.authorization_mut(authorization).freeze_at = Some(freeze_at);
         read_by_schedule(books, authorization);
         return;

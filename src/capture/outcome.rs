@@ -318,10 +318,8 @@ pub(super) fn set_aside(
     let code = cause.provider_code.as_deref();
     let authorization =
         outcome.authorization.as_ref().and_then(|(account, name)| books.authorization_key(account, name));
-    // A refusal by the provider is of this capture, and shipments may have been captured together with others before.
-    let is_of_others_too = cause.resolved_by == ResolvedBy::Local || outcome.kind == CaptureKind::Batch;
-    let order = books.order_key(&outcome.order);
-    let is_unsure = is_of_others_too && restored::may_have_captured(books, order, authorization, context);
+    let (order, is_ours) = (books.order_key(&outcome.order), cause.resolved_by == ResolvedBy::Local);
+    let is_unsure = restored::may_have_captured(books, order, authorization, is_ours, context);
     books.add_dead_letter(DeadLetter {
         id: what.id,
         reason,

@@ -70,9 +70,21 @@ pub(super) fn waits_since(books: &Books, at: Timestamp) -> Timestamp {
     restored_at(books).map_or(at, |restored_at| at.max(restored_at))
 }
 
-/// May the order system still be publishing again?
+/// Until when the order system may be publishing again.
+pub(super) fn comes_again_until(books: &Books) -> Option<Timestamp> {
+    restored_at(books).map(|at| clock::after(at, REPUBLISHED_WITHIN))
+}
+
+/// May it still be publishing again?
 fn is_being_republished(books: &Books, context: Context<'_>) -> bool {
-    restored_at(books).is_some_and(|at| context.now.wall < clock::after(at, REPUBLISHED_WITHIN))
+    comes_again_until(books).is_some_and(|until| context.now.wall < until)
+}
+
+/// From when on shipments that are too little by themselves are captured together: where captures of the lost time
+/// were found, they may have been captured with others that have not come again. `None`: at any time.
+pub(super) fn together_from(books: &Books, authorization: AuthorizationKey, context: Context<'_>) -> Option<Timestamp> {
+    let until = comes_again_until(books).filter(|until| context.now.wall < *until);
+    until.filter(|_| !found(books.authorization(authorization)).is_empty())
 }
 
 /// May a shipment that waits, and whose notice names no authorization, have been captured on one that is not
@@ -93,27 +105,29 @@ fn has_shown_any(record: &Authorization) -> bool {
     }
 }
 
-/// What our own rules refuse, and what is captured together with others, may have been captured in the time that was
-/// lost, when notices came in another order: nothing says otherwise before all have come again, where there are no keys,
-/// or where captures of ours were found.
+/// May what ends without its money have been captured in the time that was lost, when notices came in another order?
+/// Where captures of ours were found for its order, it may be a part of them. What our own rules refuse (`is_ours`) was
+/// not even asked for: nothing else is known of it before all have come again, and where there are no keys.
 pub(super) fn may_have_captured(
     books: &Books,
     order: Option<OrderKey>,
     authorization: Option<AuthorizationKey>,
+    is_ours: bool,
     context: Context<'_>,
 ) -> bool {
     if !is_recent(books, context) {
         return false;
     }
-    let Some(key) = authorization.filter(|_| !is_being_republished(books, context)) else { return true };
+    let is_all_here = !is_being_republished(books, context);
+    let Some(key) = authorization.filter(|_| is_all_here || !is_ours) else { return is_ours };
     match small::captures(books, key, context) {
         // What was captured together then may be split otherwise now, and be on another one of its order.
         Some(Captures::Multiple) => {
             let others = order.into_iter().flat_map(|order| of_order(books, order));
             let mut records = others.chain([key]).map(|key| books.authorization(key));
-            records.any(|record| is_unread(record) || has_shown_any(record))
+            records.any(|record| has_shown_any(record) || is_ours && is_unread(record))
         }
-        Some(Captures::Single) | None => true,
+        Some(Captures::Single) | None => is_ours,
     }
 }
 
@@ -340,7 +354,7 @@ pub(super) fn claim(
     context: Context<'_>,
 ) -> Option<Reply> {
     let seen = claim_generation(books, shipment)?;
-    let (waiting, total) = small::with_waiting(books, shipment, authorization, amount);
+    let (waiting, total) = small::captured_with(books, shipment, authorization, amount, seen.amount);
     small::leave(books, authorization, &waiting);
     let reply = book(books, &[&waiting[..], &[shipment]].concat(), total, seen, context);
     let reply = reply.about(outcome::subject(books, shipment));

@@ -4,10 +4,13 @@
 
 use crate::capture::amount::Rules;
 use crate::capture::books::Books;
+use crate::capture::collect;
 use crate::capture::decide::{Context, Note, Reply};
+use crate::capture::due;
 use crate::capture::outcome;
 use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, OrderKey, ShipmentKey};
+use crate::capture::restored;
 use crate::money::Money;
 
 /// The shipments of the same order that wait on the authorization, and what they come to together with
@@ -26,6 +29,38 @@ pub(super) fn with_waiting(
     (waiting, total)
 }
 
+/// Those of them that it was captured with in the lost time, where that came to `captured`: such that make it up, or
+/// all or none, whichever comes nearer.
+pub(super) fn captured_with(
+    books: &Books,
+    shipment: ShipmentKey,
+    authorization: AuthorizationKey,
+    amount: Money,
+    captured: Money,
+) -> (Vec<ShipmentKey>, Money) {
+    let (waiting, total) = with_waiting(books, shipment, authorization, amount);
+    let latest = &waiting[waiting.len().saturating_sub(CHOSEN_FROM)..];
+    let off_by = |sum: Money| (captured.minor() - sum.minor()).abs();
+    match making_up(books, latest, captured.minor() - amount.minor()) {
+        Some(chosen) => (chosen, captured),
+        None if off_by(amount) < off_by(total) => (Vec::new(), amount),
+        None => (waiting, total),
+    }
+}
+
+/// Shipments that are tried in every combination: few orders have as many that are too little.
+const CHOSEN_FROM: usize = 12;
+
+/// Some of these shipments that come to just so many minor units.
+fn making_up(books: &Books, from: &[ShipmentKey], minor: i64) -> Option<Vec<ShipmentKey>> {
+    if minor == 0 {
+        return Some(Vec::new());
+    }
+    let (first, others) = from.split_first().filter(|_| minor > 0)?;
+    let with_first = making_up(books, others, minor - amount_of(books, *first).minor());
+    with_first.map(|chosen| [&[*first], &*chosen].concat()).or_else(|| making_up(books, others, minor))
+}
+
 /// They wait no more.
 pub(super) fn leave(books: &mut Books, authorization: AuthorizationKey, waiting: &[ShipmentKey]) {
     for shipment in waiting {
@@ -42,17 +77,63 @@ pub(super) fn leave(books: &mut Books, authorization: AuthorizationKey, waiting:
 /// Where everything of an order has shipped that will, nothing comes with which they could be captured.
 pub(super) fn end(books: &mut Books, order: OrderKey, authorization: AuthorizationKey, context: Context<'_>) {
     let is_several = captures(books, authorization, context) == Some(Captures::Multiple);
-    if is_several && books.authorization(authorization).waiting > 0 && books.order(order).is_complete() {
+    let is_over = books.order(order).is_complete() && restored::together_from(books, authorization, context).is_none();
+    if is_several && is_over && books.authorization(authorization).waiting > 0 {
         let waiting = books.waiting_for(order, authorization);
-        refuse(books, authorization, &waiting, context);
+        if !capture_together(books, authorization, &waiting, context) {
+            refuse(books, authorization, &waiting, context);
+        }
     }
 }
 
-/// The authorization is about to die.
+/// The authorization is about to die; or notices have come again, as far as they will, after a restore.
 pub(super) fn end_on(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) -> Reply {
+    let has_come_again = books.authorization(authorization).freeze_at == restored::comes_again_until(books);
+    let mut note = Note::Nothing;
+    for order in orders_of(books, authorization) {
+        let waiting = books.waiting_for(order, authorization);
+        if capture_together(books, authorization, &waiting, context) {
+            continue;
+        }
+        if has_come_again && !books.order(order).is_complete() {
+            // It goes on waiting for the next one of its order.
+            books.authorization_mut(authorization).freeze_at = None;
+            collect::schedule(books, authorization, context);
+            continue;
+        }
+        refuse(books, authorization, &waiting, context);
+        note = Note::Refused(crate::capture::event::FailureReason::BelowMinimum);
+    }
+    Reply::nothing(note)
+}
+
+/// The orders that have shipments waiting on it.
+fn orders_of(books: &Books, authorization: AuthorizationKey) -> Vec<OrderKey> {
     let waiting = books.all_waiting_on(authorization);
-    refuse(books, authorization, &waiting, context);
-    Reply::nothing(Note::Refused(crate::capture::event::FailureReason::BelowMinimum))
+    let mut orders: Vec<OrderKey> = waiting.iter().map(|shipment| books.shipment(*shipment).order).collect();
+    orders.dedup();
+    orders
+}
+
+/// They waited because some of them may have been captured with others in the lost time, and come to enough together.
+/// Are they captured?
+fn capture_together(
+    books: &mut Books,
+    authorization: AuthorizationKey,
+    waiting: &[ShipmentKey],
+    context: Context<'_>,
+) -> bool {
+    let Some((last, others)) = waiting.split_last() else { return false };
+    let sum = |sum: Money, key: &ShipmentKey| sum.checked_add(amount_of(books, *key)).expect("one currency");
+    let total = others.iter().fold(amount_of(books, *last), sum);
+    if Rules::on(books, authorization, context).is_too_little(total) {
+        return false;
+    }
+    leave(books, authorization, waiting);
+    let capture = outcome::plan_capture(books, waiting, outcome::kind_of(waiting), total, context);
+    // Without a permit it is ready, and found.
+    due::begin_in_turn(books, capture, false, context);
+    true
 }
 
 fn refuse(books: &mut Books, authorization: AuthorizationKey, waiting: &[ShipmentKey], context: Context<'_>) {

@@ -157,8 +157,7 @@ fn captured_for(world: &World, order: &SimOrder) -> Decimal {
 
 /// After a restore notices come in another order, and what was captured in the time that was lost stays as it
 /// was. That is off by the smallest unit for each shipment that came before it now, and after it then; and the
-/// delivery fee, which goes with whatever comes first, was captured before with something else. Below a minimum a
-/// shipment may have been captured with another one than now, and is captured with both. What was shipped
+/// delivery fee, which goes with whatever comes first, was captured before with something else. What was shipped
 /// before it was cancelled may have been cancelled before it is shipped now. And of an order that was authorized
 /// more than once the ledger may not know yet on which authorization it was captured.
 fn off_by(world: &World, tables: &Tables, order: &SimOrder, any: Money) -> RangeInclusive<Decimal> {
@@ -176,11 +175,7 @@ fn off_by(world: &World, tables: &Tables, order: &SimOrder, any: Money) -> Range
         // The revision may come before what was captured by the plan that it replaces.
         return Decimal::MIN..=Decimal::MAX;
     }
-    let account = tables.authorizations.values().find(|record| order.references.contains(&record.reference));
-    let account = account.and_then(|record| world.policy.accounts.get(&record.account));
-    let has_minimum = account.is_some_and(|account| account.minimum.is_some());
-    let is_unbounded = order.references.len() > 1 || is_part_cancelled || has_minimum;
-    let most = if is_unbounded { Decimal::MAX } else { units + fee };
+    let most = if order.references.len() > 1 || is_part_cancelled { Decimal::MAX } else { units + fee };
     -units..=most
 }
 

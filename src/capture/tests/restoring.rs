@@ -594,6 +594,73 @@ fn a_refusal_of_several_together_does_not_say_that_no_money_moved() {
     }
 }
 
+/// An account with a minimum of 20.00, whose ledger was restored to when the order was registered: "s1" and "s2" were
+/// captured together in the lost time, of so much.
+fn captured_together(minor: i64) -> World {
+    let mut policy = policy();
+    policy.accounts.get_mut(&account(OFTEN)).expect("configured").minimum = Some("20.00".parse().expect("a decimal"));
+    let mut world = World::with(policy);
+    world.receive(registration("o", authorized(OFTEN, "r", 10_000), None));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    read(&mut world, shows(&[(id_in("s2", 0), minor)]));
+    world
+}
+
+#[test]
+fn what_may_have_been_captured_with_another_is_not_captured_with_a_third_one() {
+    let mut world = captured_together(2_700);
+    // They come again as "s3", "s1", "s2"; "s4" is enough by itself.
+    assert_eq!(world.accept(worth("s3", "9.00")).note, Note::Deferred);
+    assert_eq!(world.accept(worth("s1", "12.00")).note, Note::Deferred, "they come to 21.00, and may not be together");
+    let big = world.accept(worth("s4", "20.00"));
+    assert_eq!(big.note, Note::Planned(gel(2_000)), "without those that wait");
+    world.answer(big.ticket, captured(Some(gel(2_000))));
+    assert_eq!(world.accept(worth("s2", "15.00")).note, Note::Captured(gel(2_700)));
+    assert_eq!(world.shipment("s1").capture, world.shipment("s2").capture, "the one that makes up what was captured");
+    assert_eq!(world.shipment("s3").state, ShipmentState::Waiting);
+    // Nothing is left that it may be a part of.
+    let next = world.accept(worth("s5", "11.00"));
+    assert_eq!(next.note, Note::Planned(gel(2_000)));
+    world.answer(next.ticket, captured(Some(gel(2_000))));
+    assert_eq!(world.balance("r"), (10_000, 6_700, 0), "each once");
+}
+
+#[test]
+fn what_waited_so_is_captured_together_when_notices_have_come_again() {
+    let mut world = captured_together(2_700);
+    world.accept(worth("s3", "9.00"));
+    world.accept(worth("s1", "12.00"));
+    world.receive(cancellation("o", &[]));
+    assert_eq!(world.shipment("s3").state, ShipmentState::Waiting, "nothing more ships, and notices come again");
+    world.clock.advance(REPUBLISHED_WITHIN.saturating_sub(SECOND));
+    assert!(world.due_call().is_none());
+    world.clock.advance(SECOND);
+    world.do_due();
+    let Asked::Send { amount, .. } = asked(world.due_call().as_ref().expect("it is sent")) else { panic!() };
+    assert_eq!(amount, gel(2_100));
+}
+
+#[test]
+fn what_is_too_little_then_goes_on_waiting_for_the_next_one_of_its_order() {
+    let mut world = captured_together(2_700);
+    world.accept(worth("s3", "9.00"));
+    world.clock.advance(REPUBLISHED_WITHIN);
+    world.do_due();
+    assert_eq!(world.shipment("s3").state, ShipmentState::Waiting);
+    assert_eq!(world.accept(worth("s4", "11.00")).note, Note::Planned(gel(2_000)));
+}
+
+#[test]
+fn what_nothing_makes_up_is_booked_with_all_or_none_whichever_comes_nearer() {
+    for (minor, expected) in [(2_699, true), (1_600, false)] {
+        let mut world = captured_together(minor);
+        world.accept(worth("s1", "12.00"));
+        assert_eq!(world.accept(worth("s2", "15.00")).note, Note::Captured(gel(minor)));
+        assert_eq!(world.shipment("s1").capture.is_some(), expected, "{minor}");
+    }
+}
+
 #[test]
 fn what_waited_in_the_backup_is_captured_when_everything_is_published_again() {
     let mut world = restored_while_it_waited(policy());
