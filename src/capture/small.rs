@@ -2,11 +2,14 @@
 //! shipment waits, and is captured with the next one of its order. What is too little at the end is
 //! refused.
 
+use std::collections::BTreeSet;
+
 use crate::capture::amount::Rules;
 use crate::capture::books::Books;
 use crate::capture::collect;
 use crate::capture::decide::{Context, Note, Reply};
 use crate::capture::due;
+use crate::capture::foreign;
 use crate::capture::outcome;
 use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, OrderKey, ShipmentKey};
@@ -110,13 +113,12 @@ pub(super) fn end_on(books: &mut Books, authorization: AuthorizationKey, context
 /// The orders that have shipments waiting on it.
 fn orders_of(books: &Books, authorization: AuthorizationKey) -> Vec<OrderKey> {
     let waiting = books.all_waiting_on(authorization);
-    let mut orders: Vec<OrderKey> = waiting.iter().map(|shipment| books.shipment(*shipment).order).collect();
-    orders.dedup();
-    orders
+    let orders: BTreeSet<OrderKey> = waiting.iter().map(|shipment| books.shipment(*shipment).order).collect();
+    orders.into_iter().collect()
 }
 
-/// They waited because some of them may have been captured with others in the lost time, and come to enough together.
-/// Are they captured?
+/// They waited because some of them may have been captured with others in the lost time. Where they come to enough
+/// together, and there is room for it, they are captured. Are they?
 fn capture_together(
     books: &mut Books,
     authorization: AuthorizationKey,
@@ -126,7 +128,9 @@ fn capture_together(
     let Some((last, others)) = waiting.split_last() else { return false };
     let sum = |sum: Money, key: &ShipmentKey| sum.checked_add(amount_of(books, *key)).expect("one currency");
     let total = others.iter().fold(amount_of(books, *last), sum);
-    if Rules::on(books, authorization, context).is_too_little(total) {
+    let room = foreign::room(books.authorization(authorization), context);
+    let fits = total.fits(room).expect("one currency per authorization");
+    if Rules::on(books, authorization, context).is_too_little(total) || !fits {
         return false;
     }
     leave(books, authorization, waiting);

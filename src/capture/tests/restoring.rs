@@ -642,6 +642,23 @@ fn what_waited_so_is_captured_together_when_notices_have_come_again() {
 }
 
 #[test]
+fn what_waited_so_and_has_no_room_any_more_is_refused() {
+    let mut world = captured_together(2_700);
+    world.accept(worth("s3", "9.00"));
+    world.accept(worth("s1", "12.00"));
+    let big = world.accept(worth("s4", "60.00"));
+    let (taken, remaining) = (Some(gel(8_700)), Some(gel(1_300)));
+    let balance = ProviderBalance { captured: taken, remaining, ..ProviderBalance::default() };
+    let proof = CaptureProof { amount: Some(gel(6_000)), provider_reference: None, balance };
+    world.answer(big.ticket, Answer::Captured(proof));
+    world.receive(cancellation("o", &[]));
+    world.clock.advance(REPUBLISHED_WITHIN);
+    world.do_due();
+    let failed = world.news().iter().filter_map(says_that_money_may_have_moved).collect::<Vec<_>>();
+    assert_eq!(failed, [true, true], "87.00 are captured, and 21.00 more are not held");
+}
+
+#[test]
 fn what_is_too_little_then_goes_on_waiting_for_the_next_one_of_its_order() {
     let mut world = captured_together(2_700);
     world.accept(worth("s3", "9.00"));
