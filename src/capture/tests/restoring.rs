@@ -731,6 +731,8 @@ fn a_refusal_of_our_own_does_not_say_that_no_money_moved_where_there_are_no_keys
     let backup = now(&world);
     restore(&mut world, backup);
     assert!(may_have_moved(&mut world, too_much("b", ONCE)), "it may have been captured in the time that was lost");
+    world.clock.advance(REPUBLISHED_WITHIN);
+    assert!(may_have_moved(&mut world, too_much("d", ONCE)), "nothing shows that it was not");
     world.clock.advance(READ_FIRST_FOR);
     assert!(!may_have_moved(&mut world, too_much("c", ONCE)));
 }
