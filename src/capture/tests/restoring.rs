@@ -670,7 +670,7 @@ fn what_is_too_little_then_goes_on_waiting_for_the_next_one_of_its_order() {
 
 #[test]
 fn what_nothing_makes_up_is_booked_with_all_or_none_whichever_comes_nearer() {
-    for (minor, expected) in [(2_699, true), (1_600, false)] {
+    for (minor, expected) in [(2_699, true), (2_100, true), (1_600, false)] {
         let mut world = captured_together(minor);
         world.accept(worth("s1", "12.00"));
         assert_eq!(world.accept(worth("s2", "15.00")).note, Note::Captured(gel(minor)));
