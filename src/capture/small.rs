@@ -28,7 +28,7 @@ pub(super) fn with_waiting(
         return (Vec::new(), amount);
     }
     let waiting = books.waiting_for(books.shipment(shipment).order, authorization);
-    let total = waiting.iter().fold(amount, |sum, key| sum.checked_add(amount_of(books, *key)).expect("one currency"));
+    let total = with_amounts(books, amount, &waiting);
     (waiting, total)
 }
 
@@ -126,8 +126,7 @@ fn capture_together(
     context: Context<'_>,
 ) -> bool {
     let Some((last, others)) = waiting.split_last() else { return false };
-    let sum = |sum: Money, key: &ShipmentKey| sum.checked_add(amount_of(books, *key)).expect("one currency");
-    let total = others.iter().fold(amount_of(books, *last), sum);
+    let total = with_amounts(books, amount_of(books, *last), others);
     let room = foreign::room(books.authorization(authorization), context);
     let fits = total.fits(room).expect("one currency per authorization");
     if Rules::on(books, authorization, context).is_too_little(total) || !fits {
@@ -153,6 +152,11 @@ fn refuse(books: &mut Books, authorization: AuthorizationKey, waiting: &[Shipmen
 pub(super) fn captures(books: &Books, authorization: AuthorizationKey, context: Context<'_>) -> Option<Captures> {
     let account = &books.authorization(authorization).account;
     context.policy.accounts.get(account).map(|account| account.captures)
+}
+
+/// What it comes to together with these shipments.
+fn with_amounts(books: &Books, amount: Money, shipments: &[ShipmentKey]) -> Money {
+    shipments.iter().fold(amount, |sum, key| sum.checked_add(amount_of(books, *key)).expect("one currency"))
 }
 
 fn amount_of(books: &Books, shipment: ShipmentKey) -> Money {

@@ -65,6 +65,11 @@ impl MarkCells {
             since_boot: Some(i64::try_from(mark.boot.since_boot().as_micros()).unwrap_or(i64::MAX)),
         })
     }
+
+    /// Which run of the machine, as bytes of any number.
+    pub(super) fn boot(&self) -> Option<&[u8]> {
+        self.boot.as_ref().map(|boot| &boot[..])
+    }
 }
 
 /// An optional instant, from a column.
