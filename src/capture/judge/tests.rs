@@ -520,6 +520,12 @@ fn e1_after_a_failure_is_not_the_capture_that_came_after_it() {
     let later = Known::new(ONCE, CaptureState::Failed).but(|k| k.authorization.captured = gel(1_000));
     let view = AuthorizationView { captures: vec![shown(None, gel(1_000))], ..view(10_000) };
     assert_eq!(later.shown(view.clone()), Verdict::Nothing);
+    // The one that came after it was closed by hand, and nobody knows whether it was captured.
+    let closed = |state| Known::new(ONCE, state).but(|k| k.authorization.unresolved = 1);
+    assert_eq!(closed(CaptureState::Failed).shown(view.clone()), Verdict::Nothing);
+    assert_eq!(word(&closed(CaptureState::Unresolved).shown(view.clone())), "corrected", "it is this one");
+    let of_another_amount = closed(CaptureState::Failed).but(|k| k.authorization.reserved = gel(999));
+    assert_eq!(word(&of_another_amount.shown(view.clone())), "corrected");
     // The failed one was captured after all, while another was under way for the rest.
     let used = |state| Known::new(ONCE, state).but(|k| k.authorization.captured = gel(1_000));
     assert_eq!(word(&used(CaptureState::Sending).answered(captured(None))), "doubt");
