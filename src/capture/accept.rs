@@ -122,8 +122,10 @@ fn accept_new(
     let names_none = arrival.notice.authorization.is_none();
     let is_unread = restored::is_unread(books.authorization(applied.authorization))
         || names_none && restored::is_any_unread(books, applied.order);
-    let waiting = books.shipment_key(applied.order, &arrival.notice.shipment).filter(|_| is_awaiting && names_none);
-    let may_lack_one = waiting.is_some_and(|shipment| restored::may_lack_authorization(books, shipment, context));
+    let may_lack_one = is_awaiting && names_none && {
+        let waiting = books.shipment_key(applied.order, &arrival.notice.shipment);
+        waiting.is_some_and(|shipment| restored::may_lack_authorization(books, shipment, context))
+    };
     let missing = missing.or(is_unread.then_some(Missing::Reading));
     let missing = missing.or(may_lack_one.then_some(Missing::Republication));
     let mut reply = match missing {

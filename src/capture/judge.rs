@@ -146,8 +146,8 @@ fn is_about_another(case: &Case<'_>) -> bool {
 }
 
 /// May what a read shows of a single-capture authorization be a later capture of the same amount that is under
-/// way, or was closed by hand without an answer? Then it is left to that one's own answer and looks: a read that was begun for the one before may be made
-/// long after its end, by a worker that stood still.
+/// way, or was closed by hand without an answer? Then it is left to that one's own answer and looks: a read that was
+/// begun for the one before may be made long after its end, by a worker that stood still.
 fn may_show_another(case: &Case<'_>) -> bool {
     let (capture, authorization) = (case.capture, case.authorization);
     let is_open =

@@ -83,8 +83,8 @@ fn is_being_republished(books: &Books, context: Context<'_>) -> bool {
 /// From when on shipments that are too little by themselves are captured together: where captures of the lost time
 /// were found, they may have been captured with others that have not come again. `None`: at any time.
 pub(super) fn together_from(books: &Books, authorization: AuthorizationKey, context: Context<'_>) -> Option<Timestamp> {
-    let until = comes_again_until(books).filter(|until| context.now.wall < *until);
-    until.filter(|_| !found(books.authorization(authorization)).is_empty())
+    let is_apart = is_being_republished(books, context) && !found(books.authorization(authorization)).is_empty();
+    comes_again_until(books).filter(|_| is_apart)
 }
 
 /// May a shipment that waits, and whose notice names no authorization, have been captured on one that is not

@@ -766,7 +766,7 @@ fn quiet_is_as_long_as_the_machine_itself_counts_however_its_wall_clock_is_stepp
 }
 
 #[test]
-fn a_refused_authorization_that_was_seen_in_the_future_of_a_clock_set_back_counts_from_now_on() {
+fn what_was_seen_over_in_the_future_of_a_clock_that_was_set_back_counts_from_now_on() {
     let there = BootInstant::of(BootId::from_uuid(Uuid::from_u128(1)), SECOND * 5_000);
     let seen = |seconds| Mark { wall: at(seconds), boot: there };
     let expired = || AuthorizationView { status: AuthorizationStatus::Expired, ..view(10_000) };
