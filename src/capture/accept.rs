@@ -152,7 +152,7 @@ fn take_up(books: &mut Books, arrival: &Arrival, applied: Applied, content: [u8;
     }
     books.shipment_mut(shipment).authorization = Some(authorization);
     let rules = Rules::on(books, authorization, context);
-    match amount::give(books, &arrival.notice, order, rules) {
+    match amount::give(books, &arrival.notice, shipment, rules) {
         Ok(amount) => {
             books.shipment_mut(shipment).amount = Some(amount);
             bind(books, shipment, authorization, amount, arrival.start, context)

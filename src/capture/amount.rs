@@ -71,10 +71,16 @@ pub(super) struct Given {
 }
 
 /// Gives the shipment what it has earned: worked out from the plan, or as the sender says.
-pub(super) fn give(books: &mut Books, notice: &ShipmentNotice, order: OrderKey, rules: Rules) -> Result<Money, Stop> {
+pub(super) fn give(
+    books: &mut Books,
+    notice: &ShipmentNotice,
+    shipment: ShipmentKey,
+    rules: Rules,
+) -> Result<Money, Stop> {
+    let order = books.shipment(shipment).order;
     let Given { mut amount, mode, progress } = work_out(books.order(order), notice, rules)?;
     if mode == AmountMode::Planned {
-        let left = restored::left_of_plan(books, order).map(|left| rules.round(left));
+        let left = restored::left_of_plan(books, shipment).map(|left| rules.round(left));
         amount = left.filter(|left| left.minor() < amount.minor()).unwrap_or(amount);
     }
     let record = books.order_mut(order);

@@ -266,15 +266,18 @@ fn of_order(books: &Books, order: OrderKey) -> impl Iterator<Item = Authorizatio
     keys.into_iter().flatten()
 }
 
-/// What of an order's plan was neither given since nor captured in the lost time, where anything was: notices
-/// come again in another order, and what goes with the first of them, such as the delivery fee, was captured with
-/// another. What comes to too little by it is made up for when the order is complete.
-pub(super) fn left_of_plan(books: &Books, order: OrderKey) -> Option<Money> {
+/// What of its order's plan is left for a shipment: what was neither given to others since nor captured for others
+/// in the lost time, where anything was. Notices come again in another order, and what goes with the first of them,
+/// such as the delivery fee, was captured with another. What comes to too little by it is made up for when the order
+/// is complete.
+pub(super) fn left_of_plan(books: &Books, shipment: ShipmentKey) -> Option<Money> {
+    let order = books.shipment(shipment).order;
     let record = books.order(order);
     let plan = record.plan.as_ref()?;
     let found = of_order(books, order).map(|key| found_in_all(books.authorization(key)));
     let found = Some(found.sum::<i64>()).filter(|sum| *sum > 0)?;
-    let left = plan.total().minor() - record.stored - found;
+    let own = find_own(books, shipment).map_or(0, |(_, seen)| seen.amount.minor());
+    let left = plan.total().minor() - record.stored - (found - own);
     Some(Money::from_minor(left.max(0), plan.currency()).expect("it is not negative"))
 }
 
@@ -321,27 +324,35 @@ pub(super) fn is_any_unread(books: &Books, order: OrderKey) -> bool {
     of_order(books, order).any(is_waited_for)
 }
 
-/// What was found of a capture that has this shipment as its last one, whose generation is that one from now
-/// on.
-pub(super) fn claim_generation(books: &mut Books, shipment: ShipmentKey) -> Option<SeenCapture> {
+/// What was found of a capture that has this shipment as its last one, and in which generation.
+fn find_own(books: &Books, shipment: ShipmentKey) -> Option<(u32, SeenCapture)> {
     let record = books.shipment(shipment);
-    let (authorization, own) = (record.authorization?, record.generation);
+    let authorization = record.authorization?;
     let key = |generation| outcome::id_in(books, shipment, authorization, generation);
-    let (generation, seen) = find_generation(books, authorization, own, key)?;
+    find_generation(books, authorization, record.generation, key)
+}
+
+/// The same, whose generation is that one from now on.
+pub(super) fn claim_generation(books: &mut Books, shipment: ShipmentKey) -> Option<SeenCapture> {
+    let (generation, seen) = find_own(books, shipment)?;
     books.shipment_mut(shipment).generation = generation;
     Some(seen)
 }
 
-/// What was captured is what it comes to, with others `total`: worked out anew in another order of arrival it
-/// may differ, by the smallest unit or by the delivery fee, and what comes after it makes up for that.
-fn make_up(books: &mut Books, shipment: ShipmentKey, total: Money, captured: Money) {
-    let record = books.shipment(shipment);
-    let (order, amount) = (record.order, record.amount.expect("given before"));
-    let own = amount.minor() + captured.minor() - total.minor();
-    let own = Money::from_minor(own, amount.currency()).unwrap_or(amount);
-    books.shipment_mut(shipment).amount = Some(own);
-    let record = books.order_mut(order);
-    record.stored = (record.stored + own.minor() - amount.minor()).max(0);
+/// What was captured is what these come to, of `total`: worked out anew in another order of arrival it may differ,
+/// by the smallest unit or by the delivery fee. The last one has the difference, those before it what is more than it
+/// had; and what comes after them makes up for that.
+fn make_up(books: &mut Books, shipments: &[ShipmentKey], total: Money, captured: Money) {
+    let mut more = captured.minor() - total.minor();
+    for shipment in shipments.iter().rev() {
+        let record = books.shipment(*shipment);
+        let (order, amount) = (record.order, record.amount.expect("given before"));
+        let own = Money::from_minor((amount.minor() + more).max(0), amount.currency()).expect("it is not negative");
+        let taken = own.minor() - amount.minor();
+        books.shipment_mut(*shipment).amount = Some(own);
+        books.order_mut(order).stored += taken;
+        more -= taken;
+    }
 }
 
 /// The shipment was captured in the lost time, if its key was found: booked with the amount that was
@@ -373,8 +384,7 @@ pub(super) fn book(
     seen: SeenCapture,
     context: Context<'_>,
 ) -> Reply {
-    let last = *shipments.last().expect("a capture covers at least one shipment");
-    make_up(books, last, total, seen.amount);
+    make_up(books, shipments, total, seen.amount);
     let capture = outcome::plan_capture(books, shipments, outcome::kind_of(shipments), seen.amount, context);
     settle_found(books, capture, seen, context)
 }

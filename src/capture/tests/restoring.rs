@@ -626,6 +626,48 @@ fn what_may_have_been_captured_with_another_is_not_captured_with_a_third_one() {
     assert_eq!(world.balance("r"), (10_000, 6_700, 0), "each once");
 }
 
+/// The same, of an order of 57 units at 1.00: this was captured under these keys in the lost time.
+fn restored_with_a_plan(captures: &[(CaptureId, i64)]) -> World {
+    let mut policy = policy();
+    policy.accounts.get_mut(&account(OFTEN)).expect("configured").minimum = Some("20.00".parse().expect("a decimal"));
+    let mut world = World::with(policy);
+    let whole = plan(&[("l1", 57, "57.00")], "0.00", "57.00");
+    world.receive(registration("o", authorized(OFTEN, "r", 5_700), Some(whole)));
+    let backup = now(&world);
+    restore(&mut world, backup);
+    read(&mut world, shows(captures));
+    world
+}
+
+#[test]
+fn what_stands_under_its_own_key_leaves_it_its_part_of_the_plan() {
+    // "s1" was captured by itself, and comes again as the last one.
+    let mut world = restored_with_a_plan(&[(id_in("s1", 0), 2_500)]);
+    for small in ["s2", "s3"] {
+        assert_eq!(world.accept(draft("o", small).line("l1", 16)).note, Note::Deferred);
+    }
+    assert_eq!(world.accept(draft("o", "s1").line("l1", 25)).note, Note::Captured(gel(2_500)));
+    assert_eq!(world.shipment("s1").amount, Some(gel(2_500)));
+    let ticket = world.due_call();
+    world.answer(ticket, captured(Some(gel(3_200))));
+    assert_eq!(world.shipment("s2").capture, world.shipment("s3").capture, "the two are captured together");
+    assert_eq!(world.balance("r"), (5_700, 5_700, 0), "all of the order");
+}
+
+#[test]
+fn what_was_captured_of_less_than_it_is_booked_with_is_made_up_for() {
+    // "s3" was captured with "s4", which comes again after what else is too little.
+    let mut world = restored_with_a_plan(&[(id_in("s3", 0), 2_000)]);
+    for small in ["s1", "s2"] {
+        assert_eq!(world.accept(draft("o", small).line("l1", 16)).note, Note::Deferred);
+    }
+    assert_eq!(world.accept(draft("o", "s3").line("l1", 1)).note, Note::Captured(gel(2_000)));
+    let next = world.accept(draft("o", "s4").line("l1", 24));
+    assert_eq!(next.note, Note::Planned(gel(3_700)));
+    world.answer(next.ticket, captured(Some(gel(3_700))));
+    assert_eq!(world.balance("r"), (5_700, 5_700, 0), "all of the order");
+}
+
 #[test]
 fn what_waited_so_is_captured_together_when_notices_have_come_again() {
     let mut world = captured_together(2_700);
