@@ -22,7 +22,7 @@ use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, OrderKey, Shipment, ShipmentKey, SingleUse};
 use crate::capture::register::{self, Applied, Told};
 use crate::capture::reject;
-use crate::capture::restored;
+use crate::capture::restored::{self, found, republished};
 use crate::capture::small;
 use crate::capture::states::ShipmentState;
 use crate::capture::why::Missing;
@@ -124,7 +124,7 @@ fn accept_new(
         || names_none && restored::is_any_unread(books, applied.order);
     let may_lack_one = is_awaiting && names_none && {
         let waiting = books.shipment_key(applied.order, &arrival.notice.shipment);
-        waiting.is_some_and(|shipment| restored::may_lack_authorization(books, shipment, context))
+        waiting.is_some_and(|shipment| republished::may_lack_authorization(books, shipment, context))
     };
     let missing = missing.or(is_unread.then_some(Missing::Reading));
     let missing = missing.or(may_lack_one.then_some(Missing::Republication));
@@ -148,7 +148,7 @@ fn take_up(books: &mut Books, arrival: &Arrival, applied: Applied, content: [u8;
     let shipment = write_shipment(books, arrival, order, content, context);
     if arrival.notice.authorization.is_none() {
         let generation = books.shipment(shipment).generation;
-        authorization = restored::captured_on(books, shipment, generation).unwrap_or(authorization);
+        authorization = found::captured_on(books, shipment, generation).unwrap_or(authorization);
     }
     books.shipment_mut(shipment).authorization = Some(authorization);
     let rules = Rules::on(books, authorization, context);
@@ -283,14 +283,14 @@ fn bind_multiple(
     start: bool,
     context: Context<'_>,
 ) -> Reply {
-    if let Some(reply) = restored::claim(books, shipment, authorization, amount, context) {
+    if let Some(reply) = found::claim(books, shipment, authorization, amount, context) {
         return reply;
     }
     if amount.is_zero() {
         outcome::succeed_zero(books, shipment, context);
         return Reply::nothing(Note::Zero).about(outcome::subject(books, shipment));
     }
-    let (waiting, total) = if restored::together_from(books, authorization, context).is_some() {
+    let (waiting, total) = if republished::together_from(books, authorization, context).is_some() {
         // Those that wait may have been captured with others, which have not come again.
         (Vec::new(), amount)
     } else {

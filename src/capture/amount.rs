@@ -12,7 +12,7 @@ use crate::capture::notice::{Quantity, ShipmentNotice};
 use crate::capture::outcome::Cause;
 use crate::capture::plan::{self, LineProgress, Plan};
 use crate::capture::records::{AmountMode, AuthorizationKey, Order, OrderKey, ShipmentKey};
-use crate::capture::restored;
+use crate::capture::restored::found;
 use crate::ids::{AccountName, LineId};
 use crate::money::{Currency, Money};
 
@@ -80,7 +80,7 @@ pub(super) fn give(
     let order = books.shipment(shipment).order;
     let Given { mut amount, mode, progress } = work_out(books.order(order), notice, rules)?;
     if mode == AmountMode::Planned {
-        let left = restored::left_of_plan(books, shipment).map(|left| rules.round(left));
+        let left = found::left_of_plan(books, shipment).map(|left| rules.round(left));
         amount = left.filter(|left| left.minor() < amount.minor()).unwrap_or(amount);
     }
     let record = books.order_mut(order);

@@ -7,7 +7,7 @@ use crate::capture::decide::{Arrival, Context, Note, Reply};
 use crate::capture::event::FailureReason;
 use crate::capture::outcome;
 use crate::capture::records::ShipmentKey;
-use crate::capture::restored;
+use crate::capture::restored::republished;
 use crate::capture::why::Missing;
 use crate::clock::{self, Timestamp};
 
@@ -62,7 +62,7 @@ pub(super) fn give_up_rejected(
 }
 
 fn give_up_at(books: &Books, shipment: ShipmentKey, context: Context<'_>) -> Timestamp {
-    let since = restored::waits_since(books, books.shipment(shipment).accepted_at);
+    let since = republished::waits_since(books, books.shipment(shipment).accepted_at);
     clock::after(since, context.policy.awaiting_max)
 }
 

@@ -15,7 +15,7 @@ use crate::capture::expiry;
 use crate::capture::outcome::{self, Cause};
 use crate::capture::policy::Captures;
 use crate::capture::records::{AmountMode, Authorization, AuthorizationKey, ShipmentKey, SingleUse};
-use crate::capture::restored;
+use crate::capture::restored::{self, republished};
 use crate::capture::retry;
 use crate::capture::settle;
 use crate::capture::small;
@@ -55,7 +55,7 @@ pub(super) fn schedule(books: &mut Books, authorization: AuthorizationKey, conte
         // What is too little waits for its order, or for the end of the authorization.
         let unknown = record.freeze_at.unwrap_or_else(|| clock::after(context.now.wall, context.policy.awaiting_max));
         let end = deadline(books, authorization, context).unwrap_or(unknown);
-        let freeze_at = restored::together_from(books, authorization, context).map_or(end, |from| from.min(end));
+        let freeze_at = republished::together_from(books, authorization, context).map_or(end, |from| from.min(end));
         books.authorization_mut(authorization).freeze_at = Some(freeze_at);
         read_by_schedule(books, authorization);
         return;

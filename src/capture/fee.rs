@@ -17,7 +17,7 @@ use crate::capture::foreign;
 use crate::capture::outcome::{self, Cause, Intent, SetAside};
 use crate::capture::policy::Captures;
 use crate::capture::records::{AmountMode, AuthorizationKey, Capture, CaptureKey, Fee, NamedBy, OrderKey};
-use crate::capture::restored;
+use crate::capture::restored::{self, found};
 use crate::capture::states::CaptureState;
 use crate::clock;
 use crate::ids::{CaptureId, DeadLetterId, EventId};
@@ -91,7 +91,7 @@ impl Owed {
 
     /// The generation in which it was captured, in the time that a restore from a backup has lost.
     fn captured_before(&self, books: &Books) -> Option<(u32, SeenCapture)> {
-        restored::find_generation(books, self.authorization, self.generation, |number| self.id_in(books, number))
+        found::find_generation(books, self.authorization, self.generation, |number| self.id_in(books, number))
     }
 
     /// Why it cannot be captured.
@@ -158,7 +158,7 @@ fn claim(books: &mut Books, owed: Owed, seen: SeenCapture, context: Context<'_>)
     books.order_mut(owed.order).stored += seen.amount.minor() - owed.amount.minor();
     let capture = add_capture(books, Owed { amount: seen.amount, ..owed }, context);
     let subject = outcome::subject_of_capture(books, capture);
-    (capture, restored::settle_found(books, capture, seen, context).about(subject))
+    (capture, found::settle(books, capture, seen, context).about(subject))
 }
 
 /// A fee that ended without its money, in its next generation.

@@ -16,7 +16,7 @@ use crate::capture::expiry;
 use crate::capture::outcome::Cause;
 use crate::capture::policy::Captures;
 use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, Foreign, ForeignStanding};
-use crate::capture::restored;
+use crate::capture::restored::found;
 use crate::capture::retry;
 use crate::clock::{self, Timestamp};
 use crate::ids::CaptureId;
@@ -78,7 +78,7 @@ pub(super) fn note_answer(
 ) {
     let record = books.authorization(authorization);
     let Some(shown) = balance.captured.filter(|shown| shown.currency() == record.currency) else { return };
-    let Some(amount) = positive(record, shown.minor() - restored::captured_by_us(record)) else { return };
+    let Some(amount) = positive(record, shown.minor() - found::captured_by_us(record)) else { return };
     if is_known(record, amount) || !is_several(record, context) {
         return;
     }
@@ -211,7 +211,7 @@ fn difference(books: &Books, record: &Authorization, view: &AuthorizationView, c
         return None;
     }
     let undecided = books.undecided_on(record.key);
-    let found = restored::found(record);
+    let found = found::all(record);
     let is_ours = |id: Option<CaptureId>| {
         let is_open = undecided.iter().any(|key| Some(books.capture(*key).id) == id);
         is_open || found.iter().any(|seen| id.is_some() && seen.capture == id)

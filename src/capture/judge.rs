@@ -31,7 +31,7 @@ use crate::capture::foreign;
 use crate::capture::outcome::Cause;
 use crate::capture::policy::{AccountPolicy, Captures};
 use crate::capture::records::{Authorization, Capture, CaptureProgress};
-use crate::capture::restored;
+use crate::capture::restored::found;
 use crate::capture::retry;
 use crate::capture::states::CaptureState;
 use crate::capture::why::{LeftOpen, Since};
@@ -369,7 +369,7 @@ fn holds_too_little(case: &Case<'_>, view: &AuthorizationView) -> bool {
     let needs = case.capture.amount.minor();
     let held = view.authorized.unwrap_or(case.authorization.authorized).minor();
     let gone = view.balance.captured.map_or(held - remaining.minor(), Money::minor);
-    remaining.minor() < needs && gone - restored::captured_by_us(case.authorization) < needs
+    remaining.minor() < needs && gone - found::captured_by_us(case.authorization) < needs
 }
 
 /// Nothing of ours is there, and the authorization is not terminal. That alone proves nothing.
@@ -405,7 +405,7 @@ fn judge_absence(case: &Case<'_>, mut progress: CaptureProgress, view: &Authoriz
     if !window::left(progress.window_from, case.account.resend_window, case.context.now).is_zero() {
         return Verdict::Resend { progress };
     }
-    let ours = restored::captured_by_us(case.authorization);
+    let ours = found::captured_by_us(case.authorization);
     let agrees = view.balance.captured.is_some_and(|shown| shown.minor() == ours);
     if is_quiet && agrees && !mutant::on(Mutant::ReadOnlyAfterWindow) {
         let progress = CaptureProgress { window_from: None, ..progress };

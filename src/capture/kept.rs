@@ -9,7 +9,7 @@ use crate::capture::notice::{RawMessage, RejectionReason};
 use crate::capture::outcome;
 use crate::capture::records::{Kept, KeptKey, OrderKey};
 use crate::capture::reject;
-use crate::capture::restored;
+use crate::capture::restored::republished;
 use crate::capture::why::Missing;
 use crate::clock;
 use crate::ids::OrderId;
@@ -29,7 +29,7 @@ pub(super) fn wait<N>(
         let body_sha256 = dead_letter::sha256(&arrival.raw.body);
         books.add_kept(|row| Kept { key: row, order: key, body_sha256, kept_at: now, due_at: Some(now), message: None })
     });
-    let since = restored::waits_since(books, books.kept().find(kept).expect("just found").kept_at);
+    let since = republished::waits_since(books, books.kept().find(kept).expect("just found").kept_at);
     let give_up_at = clock::after(since, context.policy.awaiting_max);
     if now >= give_up_at {
         let message = "it did not become known in time: send what is missing, then this notice again".to_owned();

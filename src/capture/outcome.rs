@@ -15,7 +15,7 @@ use crate::capture::notice::RawMessage;
 use crate::capture::records::{
     Authorization, AuthorizationKey, Capture, CaptureKey, CaptureProgress, NamedBy, OrderKey, ShipmentKey,
 };
-use crate::capture::restored;
+use crate::capture::restored::republished;
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::ids::{CaptureId, DeadLetterId, EventId, ShipmentId};
 use crate::money::Money;
@@ -319,7 +319,7 @@ pub(super) fn set_aside(
     let authorization =
         outcome.authorization.as_ref().and_then(|(account, name)| books.authorization_key(account, name));
     let (order, is_ours) = (books.order_key(&outcome.order), cause.resolved_by == ResolvedBy::Local);
-    let is_unsure = restored::may_have_captured(books, order, authorization, is_ours, context);
+    let is_unsure = republished::may_have_captured(books, order, authorization, is_ours, context);
     books.add_dead_letter(DeadLetter {
         id: what.id,
         reason,

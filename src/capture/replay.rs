@@ -17,7 +17,7 @@ use crate::capture::fee;
 use crate::capture::outcome;
 use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, CaptureKey, JobKey, ShipmentKey};
-use crate::capture::restored;
+use crate::capture::restored::found;
 use crate::capture::small;
 use crate::ids::DeadLetterId;
 use crate::money::Money;
@@ -276,9 +276,9 @@ fn bind(
     }
     if small::captures(books, authorization, context) == Some(Captures::Multiple) {
         let last = *paid.last().expect("there is one");
-        if let Some(seen) = restored::claim_generation(books, last) {
+        if let Some(seen) = found::claim_generation(books, last) {
             // It was replayed before, in the time that a restore from a backup has lost.
-            return restored::book(books, &paid, total, seen, context);
+            return found::book(books, &paid, total, seen, context);
         }
         let capture = outcome::plan_capture(books, &paid, outcome::kind_of(&paid), total, context);
         return due::begin_in_turn(books, capture, false, context);

@@ -13,7 +13,7 @@ use crate::capture::foreign;
 use crate::capture::outcome;
 use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, OrderKey, ShipmentKey};
-use crate::capture::restored;
+use crate::capture::restored::republished;
 use crate::money::Money;
 
 /// The shipments of the same order that wait on the authorization, and what they come to together with
@@ -80,7 +80,8 @@ pub(super) fn leave(books: &mut Books, authorization: AuthorizationKey, waiting:
 /// Where everything of an order has shipped that will, nothing comes with which they could be captured.
 pub(super) fn end(books: &mut Books, order: OrderKey, authorization: AuthorizationKey, context: Context<'_>) {
     let is_several = captures(books, authorization, context) == Some(Captures::Multiple);
-    let is_over = books.order(order).is_complete() && restored::together_from(books, authorization, context).is_none();
+    let is_over =
+        books.order(order).is_complete() && republished::together_from(books, authorization, context).is_none();
     if is_several && is_over && books.authorization(authorization).waiting > 0 {
         let waiting = books.waiting_for(order, authorization);
         if !capture_together(books, authorization, &waiting, context) {
@@ -91,7 +92,7 @@ pub(super) fn end(books: &mut Books, order: OrderKey, authorization: Authorizati
 
 /// The authorization is about to die; or notices have come again, as far as they will, after a restore.
 pub(super) fn end_on(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) -> Reply {
-    let has_come_again = books.authorization(authorization).freeze_at == restored::comes_again_until(books);
+    let has_come_again = books.authorization(authorization).freeze_at == republished::comes_again_until(books);
     let mut note = Note::Nothing;
     for order in orders_of(books, authorization) {
         let waiting = books.waiting_for(order, authorization);

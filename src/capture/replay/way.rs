@@ -17,7 +17,7 @@ use crate::capture::register::{self, Told};
 use crate::capture::reject;
 use crate::capture::replay::room;
 use crate::capture::replay::{WhyNot, WhyNotKind};
-use crate::capture::restored;
+use crate::capture::restored::found;
 use crate::capture::states::CaptureState;
 use crate::money::Money;
 
@@ -111,7 +111,7 @@ fn of_shipment(
     whole_batch(books, &shipments)?;
     match sum(books, &shipments) {
         Some(total) => {
-            if let Some(authorization) = restored::captured_on(books, key, shipment.generation + 1) {
+            if let Some(authorization) = found::captured_on(books, key, shipment.generation + 1) {
                 return Ok(Way::Stored { shipments, authorization, total });
             }
             let authorization = open_authorization(books, shipment.order, shipment.authorization, context)?;
@@ -225,7 +225,7 @@ fn foreign_money(
     let account = context.policy.accounts.get(&former.account);
     let ours = former.captured.checked_add(former.reserved).expect("one currency per authorization");
     // Those are other shipments': this one's own was looked for before.
-    let found = Money::from_minor(restored::found_in_all(former), former.currency).expect("captures are positive");
+    let found = Money::from_minor(found::in_all(former), former.currency).expect("captures are positive");
     let ours = ours.checked_add(found).expect("one currency per authorization");
     let shown = former.provider.captured.unwrap_or(Money::zero(former.currency));
     let foreign = shown.saturating_sub(ours).expect("one currency per authorization");

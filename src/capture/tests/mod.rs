@@ -21,6 +21,7 @@ mod expiry;
 mod halting;
 mod operating;
 mod replaying;
+mod republishing;
 mod resting;
 mod restoring;
 mod several;

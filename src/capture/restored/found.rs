@@ -1,0 +1,191 @@
+//! What the read after a restore has found under keys of ours that the ledger does not have: captures of the lost
+//! time. A notice that comes again computes the same key, and is booked with what was captured, without a call.
+
+use crate::capture::books::Books;
+use crate::capture::decide::{Context, Note, Reply};
+use crate::capture::due;
+use crate::capture::event::ResolvedBy;
+use crate::capture::evidence::SeenCapture;
+use crate::capture::fee;
+use crate::capture::outcome;
+use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, Restored, ShipmentKey};
+use crate::capture::restored::of_order;
+use crate::capture::small;
+use crate::capture::states::CaptureState;
+use crate::ids::CaptureId;
+use crate::money::Money;
+
+/// How many generations from its own on are looked for among what was captured in the lost time: each is a
+/// replay by an operator.
+const GENERATIONS_MAX: u32 = 100;
+
+/// What was found under keys of ours that no notice has come for since, where it is captured several times.
+pub(in crate::capture) fn all(record: &Authorization) -> &[SeenCapture] {
+    match &record.watch.restored {
+        Some(Restored::Read { found, .. }) => found,
+        Some(Restored::Unread) | None => &[],
+    }
+}
+
+/// What it comes to, in minor units.
+pub(in crate::capture) fn in_all(record: &Authorization) -> i64 {
+    all(record).iter().map(|seen| seen.amount.minor()).sum()
+}
+
+/// What was captured by us on it, in minor units: by the books, and in the lost time.
+pub(in crate::capture) fn captured_by_us(record: &Authorization) -> i64 {
+    record.captured.minor() + in_all(record)
+}
+
+/// Has the read shown captures of ours, of the lost time? Also those that were booked since.
+pub(in crate::capture) fn has_shown_any(record: &Authorization) -> bool {
+    match &record.watch.restored {
+        Some(Restored::Read { adopted, found }) => *adopted > 0 || !found.is_empty(),
+        Some(Restored::Unread) | None => false,
+    }
+}
+
+/// What was found under this key. Several captures under one key are one here, of their sum.
+fn find(books: &Books, authorization: AuthorizationKey, id: CaptureId) -> Option<SeenCapture> {
+    let mut ours = all(books.authorization(authorization)).iter().filter(|seen| seen.capture == Some(id));
+    let first = ours.next()?.clone();
+    let add = |sum: Money, seen: &SeenCapture| sum.checked_add(seen.amount).expect("one currency per authorization");
+    Some(SeenCapture { amount: ours.fold(first.amount, add), ..first })
+}
+
+/// The first generation from `own` on whose key was found, and what stands under it: it may have failed in
+/// the lost time, and have been captured when it was replayed.
+pub(in crate::capture) fn find_generation(
+    books: &Books,
+    authorization: AuthorizationKey,
+    own: u32,
+    key: impl Fn(u32) -> CaptureId,
+) -> Option<(u32, SeenCapture)> {
+    if all(books.authorization(authorization)).is_empty() {
+        return None;
+    }
+    let mut generations = own..own.saturating_add(GENERATIONS_MAX);
+    generations.find_map(|generation| Some((generation, find(books, authorization, key(generation))?)))
+}
+
+/// The authorization of its order on which the shipment was captured in the lost time, in this generation or a
+/// later one.
+pub(in crate::capture) fn captured_on(
+    books: &Books,
+    shipment: ShipmentKey,
+    generation: u32,
+) -> Option<AuthorizationKey> {
+    let is_there = |authorization: &AuthorizationKey| {
+        let key = |generation| outcome::id_in(books, shipment, *authorization, generation);
+        find_generation(books, *authorization, generation, key).is_some()
+    };
+    of_order(books, books.shipment(shipment).order).find(is_there)
+}
+
+/// What of its order's plan is left for a shipment: what was neither given to others since nor captured for others
+/// in the lost time, where anything was. Notices come again in another order, and what goes with the first of them,
+/// such as the delivery fee, was captured with another. What comes to too little by it is made up for when the order
+/// is complete.
+pub(in crate::capture) fn left_of_plan(books: &Books, shipment: ShipmentKey) -> Option<Money> {
+    let order = books.shipment(shipment).order;
+    let record = books.order(order);
+    let plan = record.plan.as_ref()?;
+    let found = of_order(books, order).map(|key| in_all(books.authorization(key)));
+    let found = Some(found.sum::<i64>()).filter(|sum| *sum > 0)?;
+    let own = find_own(books, shipment).map_or(0, |(_, seen)| seen.amount.minor());
+    let left = plan.total().minor() - record.stored - (found - own);
+    Some(Money::from_minor(left.max(0), plan.currency()).expect("it is not negative"))
+}
+
+/// What was found of a capture that has this shipment as its last one, and in which generation.
+fn find_own(books: &Books, shipment: ShipmentKey) -> Option<(u32, SeenCapture)> {
+    let record = books.shipment(shipment);
+    let authorization = record.authorization?;
+    let key = |generation| outcome::id_in(books, shipment, authorization, generation);
+    find_generation(books, authorization, record.generation, key)
+}
+
+/// The same, whose generation is that one from now on.
+pub(in crate::capture) fn claim_generation(books: &mut Books, shipment: ShipmentKey) -> Option<SeenCapture> {
+    let (generation, seen) = find_own(books, shipment)?;
+    books.shipment_mut(shipment).generation = generation;
+    Some(seen)
+}
+
+/// The shipment was captured in the lost time, if its key was found: booked with the amount that was
+/// captured, together with the shipments that wait to be captured with it.
+pub(in crate::capture) fn claim(
+    books: &mut Books,
+    shipment: ShipmentKey,
+    authorization: AuthorizationKey,
+    amount: Money,
+    context: Context<'_>,
+) -> Option<Reply> {
+    let seen = claim_generation(books, shipment)?;
+    let (waiting, total) = small::captured_with(books, shipment, authorization, amount, seen.amount);
+    small::leave(books, authorization, &waiting);
+    let reply = book(books, &[&waiting[..], &[shipment]].concat(), total, seen, context);
+    let reply = reply.about(outcome::subject(books, shipment));
+    let record = books.shipment(shipment);
+    let (order, caused_by) = (record.order, record.caused_by.clone());
+    // Where it is the last of its order, nothing comes after it: the difference is captured by itself.
+    Some(Reply { ready: fee::take(books, order, Some(&caused_by), context).ready, ..reply })
+}
+
+/// Books what was found as the capture of these shipments, the last of which it is named by. They have earned
+/// `total`.
+pub(in crate::capture) fn book(
+    books: &mut Books,
+    shipments: &[ShipmentKey],
+    total: Money,
+    seen: SeenCapture,
+    context: Context<'_>,
+) -> Reply {
+    make_up(books, shipments, total, seen.amount);
+    let capture = outcome::plan_capture(books, shipments, outcome::kind_of(shipments), seen.amount, context);
+    settle(books, capture, seen, context)
+}
+
+/// What was captured is what these come to, of `total`: worked out anew in another order of arrival it may differ,
+/// by the smallest unit or by the delivery fee. The last one has the difference, those before it what is more than it
+/// had; and what comes after them makes up for that.
+fn make_up(books: &mut Books, shipments: &[ShipmentKey], total: Money, captured: Money) {
+    let mut more = captured.minor() - total.minor();
+    for shipment in shipments.iter().rev() {
+        let record = books.shipment(*shipment);
+        let (order, amount) = (record.order, record.amount.expect("given before"));
+        let own = Money::from_minor((amount.minor() + more).max(0), amount.currency()).expect("it is not negative");
+        let taken = own.minor() - amount.minor();
+        books.shipment_mut(*shipment).amount = Some(own);
+        books.order_mut(order).stored += taken;
+        more -= taken;
+    }
+}
+
+/// A planned capture stands under a key that was found: it is captured.
+pub(in crate::capture) fn settle(
+    books: &mut Books,
+    capture: CaptureKey,
+    seen: SeenCapture,
+    context: Context<'_>,
+) -> Reply {
+    let record = books.capture(capture);
+    assert!(record.state == CaptureState::Planned, "it was planned a moment ago");
+    let (authorization, amount) = (record.authorization, record.amount);
+    if let Some(Restored::Read { found, .. }) = &mut books.watch_mut(authorization).restored {
+        found.retain(|other| other.capture != seen.capture);
+    }
+    count_adopted(books, authorization);
+    let words = "found at the provider: captured after the backup that the ledger was restored from".to_owned();
+    due::note(books, capture, "adopted", words, context);
+    outcome::captured(books, capture, ResolvedBy::Lookup, seen.provider_reference, context);
+    // What is still in doubt by the books of that day may not fit beside it.
+    books.cover_excess(authorization);
+    Reply::nothing(Note::Captured(amount))
+}
+
+pub(in crate::capture) fn count_adopted(books: &mut Books, authorization: AuthorizationKey) {
+    if let Some(Restored::Read { adopted, .. }) = &mut books.watch_mut(authorization).restored {
+        *adopted += 1;
+    }
+}
