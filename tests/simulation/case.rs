@@ -46,6 +46,11 @@ impl Case {
         !self.is_jumping && self.seed % 2 == 1 && !self.without.contains(&Fault::Restored)
     }
 
+    /// May the machine of the workers start anew? In each fifth world, and wherever the clock jumps.
+    pub fn has_restarts(&self) -> bool {
+        self.is_jumping || self.seed % 5 == 2
+    }
+
     /// What the environment asks to be repeated.
     pub fn asked_for() -> Option<Self> {
         let case = Self::of(setting("HOLDFAST_TEST_SEED")?).limited();

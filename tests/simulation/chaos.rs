@@ -40,6 +40,7 @@ impl World {
             38..43 if self.may(Fault::Replayed) => self.replay_some(),
             43..47 if self.may(Fault::Restored) => self.copy_or_restore(),
             47..80 => self.ghost_step(),
+            80..84 if self.case.has_restarts() && self.may(Fault::Restarted) => self.restart_machine(),
             80..250 => {
                 self.tick_randomly();
                 Ok(())
@@ -63,6 +64,16 @@ impl World {
         self.fault_of_worker(Fault::Suspended);
         let minutes = self.rng.random_range(5..60);
         self.tick(Duration::from_mins(minutes));
+    }
+
+    /// As after a power cut: nobody is left who had begun anything, and what was on its way goes on.
+    fn restart_machine(&mut self) -> Check {
+        self.fault_of_worker(Fault::Restarted);
+        self.lose_everybody();
+        let seconds = self.rng.random_range(5..300);
+        self.tick(Duration::from_secs(seconds));
+        self.clock.restart();
+        if self.crew.count() == 1 { self.take_over() } else { Ok(()) }
     }
 
     fn step_clock(&mut self) {

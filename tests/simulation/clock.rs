@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
-use holdfast::clock::{BootInstant, Moment, Timestamp};
+use holdfast::clock::{BootId, BootInstant, Moment, Timestamp};
+use uuid::Uuid;
 
 /// How far the machine's wall clock may be from the truth, to either side.
 pub const WALL_ERROR_MAX: TimeDelta = TimeDelta::minutes(2);
@@ -18,10 +19,13 @@ pub struct SimClock(Arc<Mutex<Hands>>);
 struct Hands {
     elapsed: Duration,
     wall_error: TimeDelta,
+    /// How often the machine was started, and when it was the last time.
+    starts: u128,
+    started_at: Duration,
 }
 
 impl SimClock {
-    /// True time since the world began; what the machine's boot clock shows.
+    /// True time since the world began.
     pub fn elapsed(&self) -> Duration {
         self.hands().elapsed
     }
@@ -33,14 +37,21 @@ impl SimClock {
 
     /// What the worker's machine shows.
     pub fn machine(&self) -> Moment {
-        let hands = self.hands();
-        Moment { wall: truth_at(hands.elapsed) + hands.wall_error, boot: BootInstant::from_boot(hands.elapsed) }
+        let Hands { elapsed, wall_error, starts, started_at } = self.hands();
+        let boot = BootInstant::of(BootId::from_uuid(Uuid::from_u128(starts)), elapsed.saturating_sub(started_at));
+        Moment { wall: truth_at(elapsed) + wall_error, boot }
     }
 
     /// Lets time pass until `elapsed`. It never goes back.
     pub fn advance_to(&self, elapsed: Duration) {
         let mut hands = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         hands.elapsed = hands.elapsed.max(elapsed);
+    }
+
+    /// The machine starts anew: the clock that counts from its start begins at nothing.
+    pub fn restart(&self) {
+        let mut hands = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (hands.starts, hands.started_at) = (hands.starts + 1, hands.elapsed);
     }
 
     /// Steps the wall clock of the machine: from now on it is wrong by `error`.

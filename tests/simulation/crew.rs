@@ -141,10 +141,7 @@ impl World {
         let worker = self.crew.replace();
         self.fault_of_worker(Fault::Crash);
         self.log(|| format!("worker {} crashes", worker.name));
-        let lost = self.broker.lose(worker.unacknowledged());
-        for _ in 0..lost {
-            self.fault(Fault::Redelivery, "broker");
-        }
+        self.lose_deliveries(&worker);
         // Where there is one, the next may begin as soon as it is gone, and looks at once.
         let is_alone = self.crew.count() == 1;
         let lease_until = self.clock.elapsed() + if is_alone { Duration::ZERO } else { LEASE };
@@ -154,6 +151,25 @@ impl World {
             self.ghosts.extend(worker.jobs);
         }
         if is_alone { self.take_over() } else { Ok(()) }
+    }
+
+    /// All workers are gone, those included that were believed to be.
+    pub fn lose_everybody(&mut self) {
+        self.ghosts.clear();
+        for index in 0..self.crew.count() {
+            self.crew.let_act(index);
+            let worker = self.crew.replace();
+            self.lose_deliveries(&worker);
+            self.crew.gone.push(Gone { name: worker.name, lease_until: self.clock.elapsed() });
+        }
+    }
+
+    /// What a worker has not acknowledged comes again.
+    fn lose_deliveries(&mut self, of: &Worker) {
+        let lost = self.broker.lose(of.unacknowledged());
+        for _ in 0..lost {
+            self.fault(Fault::Redelivery, "broker");
+        }
     }
 
     /// One worker stands still for longer than its lease, while others go on.

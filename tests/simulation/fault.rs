@@ -99,6 +99,8 @@ faults! {
     TakenOver,
     /// Nothing runs for a long while.
     Suspended,
+    /// The machine starts anew: all are gone, and its clock begins at nothing.
+    Restarted,
     /// The wall clock steps.
     WallStep,
     /// The wall clock jumps by days.

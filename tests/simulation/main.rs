@@ -1,12 +1,12 @@
 //! The core under everything that can go wrong, in thousands of small worlds.
 //!
-//! A world has a queue that repeats, reorders and changes messages; one to three workers in miniature that share
-//! a ledger, crash at any step, sleep longer than their leases, are suspended, and whose wall clock steps; two
-//! kinds of providers with books of their own, behind a network that loses, delays and garbles; a consumer that
-//! remembers what it was told; and operators, who look, close, try again, and put a copy of the ledger in its
-//! place. The ledger and every decision are the real ones. One seeded scheduler owns the time: the same seed is
-//! the same world, step by step. After every step the invariants are checked; then faults stop, and everything
-//! has to come to an end, with books that agree.
+//! A world has a queue that repeats, reorders and changes messages; one to three workers in miniature that share a
+//! ledger, crash at any step, sleep longer than their leases, are suspended, and whose machine has a wall clock
+//! that steps, and starts anew; two kinds of providers with books of their own, behind a network that loses, delays
+//! and garbles; a consumer that remembers what it was told; and operators, who look, close, try again, and put a
+//! copy of the ledger in its place. The ledger and every decision are the real ones. One seeded scheduler owns the
+//! time: the same seed is the same world, step by step. After every step the invariants are checked; then faults
+//! stop, and everything has to come to an end, with books that agree.
 //!
 //! `cargo test --test simulation` runs some hundred worlds, on all cores. `HOLDFAST_TEST_SEEDS=100000` runs more,
 //! from `HOLDFAST_TEST_FROM` on. What fails is made smaller, and the command that repeats it is printed.
