@@ -120,7 +120,7 @@ pub(super) fn judge_positive(case: &Case<'_>, evidence: &Evidence) -> Option<Ver
     };
     match capture.state {
         CaptureState::Captured => Some(Verdict::Nothing),
-        CaptureState::Failed | CaptureState::Unresolved if capture.is_corrected => Some(Verdict::Nothing),
+        CaptureState::Failed | CaptureState::Unresolved if capture.corrected_at.is_some() => Some(Verdict::Nothing),
         CaptureState::Failed | CaptureState::Unresolved => Some(Verdict::Corrected { resolved_by, provider_reference }),
         CaptureState::Planned | CaptureState::Sending | CaptureState::InDoubt => {
             Some(Verdict::Captured { resolved_by, provider_reference })

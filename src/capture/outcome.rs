@@ -113,7 +113,7 @@ pub(super) fn add_capture(books: &mut Books, intent: Intent, context: Context<'_
         resolved_by: None,
         provider_reference: None,
         settled_at: None,
-        is_corrected: false,
+        corrected_at: None,
     });
     books.authorization_mut(authorization).planned += 1;
     books.order_mut(order).open += 1;
@@ -196,7 +196,7 @@ pub(super) fn corrected(
 ) {
     let record = books.capture_mut(capture);
     let was = record.state;
-    record.is_corrected = true;
+    record.corrected_at = Some(context.now.wall);
     record.provider_reference = provider_reference;
     let authorization = record.authorization;
     cap::count(books, capture, context);

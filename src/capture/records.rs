@@ -322,8 +322,8 @@ pub struct Capture {
     pub provider_reference: Option<String>,
     /// When it was settled.
     pub settled_at: Option<Timestamp>,
-    /// Positive evidence arrived after a terminal outcome, and was booked.
-    pub is_corrected: bool,
+    /// When positive evidence was booked that arrived after a terminal outcome.
+    pub corrected_at: Option<Timestamp>,
 }
 
 /// What the caps of its account mean for a capture.

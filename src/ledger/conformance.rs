@@ -434,6 +434,7 @@ fn the_vitals_are_counted() {
             dead_letters: vec![("invalid".to_owned(), 2), ("undecodable".to_owned(), 1)],
             halted: Vec::new(),
             held: Vec::new(),
+            corrected: Vec::new(),
         };
         assert_eq!(backend.vitals(), expected, "{}", backend.name);
     }
@@ -497,6 +498,8 @@ fn a_halt_and_what_was_closed_by_hand_survive_a_restart() {
         let proven = AuthorizationView { captures: vec![shown(Some(id), gel(100))], ..theirs() };
         let corrected = look(&mut backend, 2 * SECOND, seen(proven));
         assert_eq!(corrected.note, Note::Corrected, "{}", backend.name);
+        backend.reopen();
+        assert_eq!(backend.vitals().corrected, [(account(OFTEN), backend.clock.now().wall)], "{}", backend.name);
         let kinds: Vec<String> = backend.unpublished(10).into_iter().map(|row| row.kind).collect();
         assert_eq!(kinds, ["capture.unresolved", "capture.corrected"], "{}", backend.name);
     }

@@ -123,6 +123,8 @@ pub struct Vitals {
     pub halted: Vec<(AccountName, u64)>,
     /// Captures that a cap of their account holds, by account.
     pub held: Vec<(AccountName, u64)>,
+    /// When an outcome was corrected last, by account, where one ever was.
+    pub corrected: Vec<(AccountName, Timestamp)>,
 }
 
 /// What a ledger needs beside its store: the rules, the time, chance, and how events are written.

@@ -183,6 +183,7 @@ impl Tables {
             dead_letters: dead_letters.into_iter().collect(),
             halted: self.halted(),
             held: self.held(),
+            corrected: self.corrected(),
         }
     }
 
@@ -202,6 +203,18 @@ impl Tables {
             *held.entry(record.account.clone()).or_default() += u64::from(record.held);
         }
         held.into_iter().collect()
+    }
+
+    fn corrected(&self) -> Vec<(AccountName, Timestamp)> {
+        let mut corrected = BTreeMap::new();
+        for capture in self.captures.values() {
+            if let Some(at) = capture.corrected_at {
+                let account = self.authorizations[&capture.authorization].account.clone();
+                let latest = corrected.entry(account).or_insert(at);
+                *latest = at.max(*latest);
+            }
+        }
+        corrected.into_iter().collect()
     }
 
     fn oldest_awaiting(&self) -> Option<Timestamp> {

@@ -211,13 +211,13 @@ pub(super) const ITEMS: &str = "
       WHEN i.state <> 'done' THEN i.state
       WHEN i.result <> 'replayed' THEN i.result
       WHEN i.capture_row IS NOT NULL THEN CASE
-        WHEN f.state = 'captured' OR f.is_corrected = 1 THEN 'captured'
+        WHEN f.state = 'captured' OR f.corrected_at IS NOT NULL THEN 'captured'
         WHEN f.state IN ('failed', 'in_doubt', 'unresolved') THEN f.state
         ELSE 'open' END
       WHEN s.generation > i.generation THEN 'failed'
-      WHEN c.state = 'unresolved' AND c.is_corrected = 0 THEN 'unresolved'
+      WHEN c.state = 'unresolved' AND c.corrected_at IS NULL THEN 'unresolved'
       WHEN s.state IN ('settled', 'refused') THEN
-        CASE WHEN s.reason IS NULL OR c.is_corrected = 1 THEN 'captured' ELSE 'failed' END
+        CASE WHEN s.reason IS NULL OR c.corrected_at IS NOT NULL THEN 'captured' ELSE 'failed' END
       WHEN s.state = 'covered' THEN CASE WHEN c.state = 'in_doubt' THEN 'in_doubt' ELSE 'open' END
       WHEN s.state = 'waiting' AND (a.freeze_at <= ?1 OR a.single = 'undecided') THEN 'open'
       ELSE 'waiting' END AS outcome

@@ -182,7 +182,7 @@ pub(super) fn read_capture(row: &impl Cells) -> Result<Capture> {
         resolved_by: row.optional_word(&ways, |way| way.as_str())?,
         provider_reference: row.next()?,
         settled_at: row.instant()?,
-        is_corrected: row.skip().next()?,
+        corrected_at: row.skip().instant()?,
         capped: row.optional_word(&Capped::ALL, |capped| capped.as_str())?,
         counted_at: row.instant()?,
     })

@@ -104,7 +104,6 @@ const fn lacks(missing: Missing) -> &'static str {
 
 fn corrected(subject: &Subject) {
     say!(error, subject, "captured after all: evidence arrived after the outcome was published");
-    telemetry::alarm("corrected", subject.account.as_ref(), "an outcome was corrected: review the order");
     count(subject, "corrected");
 }
 

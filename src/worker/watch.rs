@@ -31,6 +31,8 @@ const VITALS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A capture in doubt for longer than this is an alarm.
 const DOUBT_OLD: Duration = Duration::from_hours(1);
+/// For so long after an outcome was corrected a person should look at it.
+const CORRECTED_FOR: Duration = Duration::from_hours(24);
 
 /// A notice that has waited longer than this for what it lacks is an alarm.
 const AWAITING_OLD: Duration = Duration::from_mins(15);
@@ -239,21 +241,30 @@ impl Watch {
         set_alarm(near, "expiring", message);
         let message = "somebody else captures on an authorization, and nothing is sent on that one: \
                        holdfast authorizations list --halted";
-        self.raise_for_accounts(&vitals.halted, "authorization_halted", message);
+        self.raise_for_accounts(&accounts(&vitals.halted), "authorization_halted", message);
         let message = "a cap of the account holds captures, neither sent nor failed: holdfast captures list --held";
-        self.raise_for_accounts(&vitals.held, "account_capped", message);
+        self.raise_for_accounts(&accounts(&vitals.held), "account_capped", message);
+        let recently = vitals.corrected.iter().filter(|(_, at)| age(Some(*at), now) < CORRECTED_FOR);
+        let recently: Vec<_> = recently.map(|(account, _)| account).collect();
+        let message = "an outcome was corrected after it was published: holdfast captures list --state corrected";
+        self.raise_for_accounts(&recently, "corrected", message);
     }
 
-    /// An alarm for each account of which there is any.
-    fn raise_for_accounts(&self, counts: &[(AccountName, u64)], name: &'static str, message: &str) {
+    /// An alarm for each of these accounts.
+    fn raise_for_accounts(&self, accounts: &[&AccountName], name: &'static str, message: &str) {
         for lane in self.executor.lanes() {
-            if counts.iter().any(|(account, _)| *account == lane.name) {
+            if accounts.contains(&&lane.name) {
                 telemetry::alarm(name, Some(&lane.name), message);
             } else {
                 telemetry::clear(name, Some(&lane.name));
             }
         }
     }
+}
+
+/// The accounts of which there is any.
+fn accounts(counts: &[(AccountName, u64)]) -> Vec<&AccountName> {
+    counts.iter().map(|(account, _)| account).collect()
 }
 
 fn set_alarm(is_raised: bool, name: &'static str, message: &str) {

@@ -19,7 +19,7 @@ OPEN = ("planned", "sending", "in_doubt")
 
 
 def is_captured(capture: Row) -> bool:
-    return capture["state"] == "captured" or bool(capture["is_corrected"])
+    return capture["state"] == "captured" or capture["corrected_at"] is not None
 
 
 def ours(booked: Row) -> list[Row]:
@@ -89,7 +89,7 @@ def s3_within_the_authorization(case: Evidence) -> Iterator[str]:
         taken = sum(theirs["amount_minor"] for theirs in booked["captures"])
         if taken > booked["amount_minor"]:
             yield f"{name}: {taken} of {booked['amount_minor']} taken"
-    late = {capture["authorization_row"] for capture in case.ledger["captures"] if capture["is_corrected"]}
+    late = {capture["authorization_row"] for capture in case.ledger["captures"] if capture["corrected_at"] is not None}
     for row in case.ledger["authorizations"]:
         committed = row["captured"] + row["reserved"]
         if committed > row["authorized"] and row["authorization_row"] not in late:

@@ -44,7 +44,7 @@ def s10_movements_add_up(case: Evidence) -> Iterator[str]:
     of_order = Counter()
     for capture in case.ledger["captures"]:
         of_order[capture["order_row"]] += capture["amount"] if is_captured(capture) else 0
-        may_be = CORRECTED if capture["is_corrected"] else MOVED[capture["state"]]
+        may_be = CORRECTED if capture["corrected_at"] is not None else MOVED[capture["state"]]
         if kinds[capture["capture_row"]] not in may_be:
             yield f"{capture['capture_id']} is {capture['state']} and has moved {sorted(kinds[capture['capture_row']])}"
     for row in case.ledger["orders"]:

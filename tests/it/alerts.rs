@@ -203,6 +203,10 @@ async fn money_that_is_in_doubt_about_to_be_lost_or_somebody_elses() {
     watched.world.runs(0, &["captures", "look", &capture]).await;
     prometheus.fires("HoldfastCorrected", flex).await;
     worker.kill9().await;
+    let mut worker = watched.starting(&[]).await;
+    worker.metric_becomes("holdfast_alarm{name=\"corrected\",account=\"flex\"}", |value| value > 0.0).await;
+    worker.kill9().await;
+    watched.change("UPDATE captures SET corrected_at = corrected_at - 24 * 3600 * 1000000 WHERE corrected_at > 0");
     let mut worker = watched.worker(&[]).await;
 
     // Not captured yet, and held for less than an hour.

@@ -213,7 +213,7 @@ impl Canon {
             resolved_by: _,
             provider_reference: _,
             settled_at: _,
-            is_corrected,
+            corrected_at,
         } = capture;
         let number = |shipment| tables.shipments.keys().position(|known| known == shipment).map_or(NONE, whole);
         self.put(match named_by {
@@ -223,7 +223,7 @@ impl Canon {
         self.put(i64::from(*generation));
         self.put(amount.minor());
         self.put(place(&CaptureState::ALL, state));
-        self.out.extend([*waits_turn, *is_corrected].map(i64::from));
+        self.out.extend([*waits_turn, corrected_at.is_some()].map(i64::from));
         self.at(*due_at);
         // Whether it was ever begun, at its end too: a request may be on its way still.
         self.put(i64::from(progress.attempts.min(1)));

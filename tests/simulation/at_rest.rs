@@ -84,7 +84,7 @@ fn check_outcomes(world: &World, tables: &Tables) -> Check {
 fn check_books(world: &World, tables: &Tables, name: &Name, authorization: &provider::Authorization) -> Check {
     let record = tables.authorizations.values().find(|record| record.account == name.0 && record.reference == name.1);
     let ours = |capture: &&Capture| Some(capture.authorization) == record.map(|record| record.key);
-    let is_captured = |capture: &&Capture| capture.state == CaptureState::Captured || capture.is_corrected;
+    let is_captured = |capture: &&Capture| capture.state == CaptureState::Captured || capture.corrected_at.is_some();
     let in_ledger: Vec<&Capture> = tables.captures.values().filter(ours).filter(is_captured).collect();
     for event in &authorization.events {
         let Some(id) = event.capture else { continue };

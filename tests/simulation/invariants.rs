@@ -122,7 +122,7 @@ impl Memory {
 
     /// S5, S6: intents do not change, ends do not end.
     fn check_capture(&mut self, tables: &Tables, capture: &Capture) -> Check {
-        let counts = capture.state != CaptureState::Failed || capture.is_corrected;
+        let counts = capture.state != CaptureState::Failed || capture.corrected_at.is_some();
         let share = if counts { capture.amount.minor() } else { 0 };
         let before = self.shares.insert(capture.key, share).unwrap_or_default();
         *self.committed.entry(capture.authorization).or_default() += share - before;

@@ -68,7 +68,7 @@ impl Books {
 
     /// Captures of an authorization whose end is not known: open, or closed by hand without an answer.
     pub fn undecided_on(&self, authorization: AuthorizationKey) -> Vec<CaptureKey> {
-        let is_unresolved = |c: &Capture| c.state == CaptureState::Unresolved && !c.is_corrected;
+        let is_unresolved = |c: &Capture| c.state == CaptureState::Unresolved && c.corrected_at.is_none();
         let captures = self.captures_of_authorizations.get(&authorization);
         self.captures.keys_where(captures, |c| !c.state.is_terminal() || is_unresolved(c))
     }
@@ -77,7 +77,7 @@ impl Books {
     /// come since.
     pub fn unresolved_on(&self, authorization: AuthorizationKey) -> Vec<CaptureKey> {
         let captures = self.captures_of_authorizations.get(&authorization);
-        self.captures.keys_where(captures, |c| c.state == CaptureState::Unresolved && !c.is_corrected)
+        self.captures.keys_where(captures, |c| c.state == CaptureState::Unresolved && c.corrected_at.is_none())
     }
 
     /// The ids of all loaded captures of an authorization.

@@ -191,7 +191,7 @@ fn what_has_no_known_end_is_open_or_was_closed_without_an_answer_and_none_has_co
     assert_eq!((books.undecided_on(authorization), books.unresolved_on(authorization)), (vec![one, two], Vec::new()));
     books.capture_mut(one).state = CaptureState::Unresolved;
     assert_eq!((books.undecided_on(authorization), books.unresolved_on(authorization)), (vec![one, two], vec![one]));
-    books.capture_mut(one).is_corrected = true;
+    books.capture_mut(one).corrected_at = Some(crate::clock::Timestamp::UNIX_EPOCH);
     assert_eq!((books.undecided_on(authorization), books.unresolved_on(authorization)), (vec![two], Vec::new()));
 }
 

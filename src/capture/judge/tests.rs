@@ -108,7 +108,7 @@ impl Known {
             resolved_by: None,
             provider_reference: None,
             settled_at: None,
-            is_corrected: false,
+            corrected_at: None,
         };
         Self {
             account: account_name,
@@ -496,7 +496,7 @@ fn e1_says_how_it_is_known_and_is_corrected_once() {
     assert_eq!(response, by(ResolvedBy::Response, "pay-1"));
     assert_eq!(lookup, by(ResolvedBy::Lookup, "pay-2"));
     for state in [CaptureState::Failed, CaptureState::Unresolved] {
-        let corrected = Known::new(ONCE, state).but(|k| k.capture.is_corrected = true);
+        let corrected = Known::new(ONCE, state).but(|k| k.capture.corrected_at = Some(at(0)));
         assert_eq!(corrected.answered(captured(None)), Verdict::Nothing);
     }
 }

@@ -125,7 +125,7 @@ fn of_shipment(
 
 /// What the end of its capture says against it.
 pub(super) fn why_not_after(capture: &Capture) -> Option<WhyNot> {
-    if capture.is_corrected || capture.state == CaptureState::Captured {
+    if capture.corrected_at.is_some() || capture.state == CaptureState::Captured {
         let message = "its money was captured after all, as capture.corrected said: nothing is left to do";
         return Some(WhyNot::new(WhyNotKind::Captured, message));
     }

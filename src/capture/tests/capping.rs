@@ -430,7 +430,7 @@ fn what_was_captured_without_being_let_through_counts_all_the_same() {
     assert_eq!(used(&world), (4_000, 4_000));
     // The refusal was not true.
     world.answer(ticket, captured(Some(gel(5_000))));
-    assert!(world.capture_of("a").is_corrected);
+    assert!(world.capture_of("a").corrected_at.is_some());
     assert_eq!(used(&world), (9_000, 9_000));
     send(&mut world, "c", "10.01");
     assert_eq!(held_by(&world, "c"), Some(Capped::Hour));

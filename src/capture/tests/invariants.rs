@@ -37,7 +37,7 @@ pub(crate) fn check(before: &Tables, tables: &Tables, policy: &Policy, now: Time
         let captures = || tables.captures.values().filter(|capture| capture.order == order.key);
         let open = captures().filter(|capture| !capture.state.is_terminal()).count();
         assert_eq!(u32::try_from(open), Ok(order.open), "open of {}", order.id);
-        let is_captured = |c: &&Capture| c.state == CaptureState::Captured || c.is_corrected;
+        let is_captured = |c: &&Capture| c.state == CaptureState::Captured || c.corrected_at.is_some();
         let captured: i64 = captures().filter(is_captured).map(|capture| capture.amount.minor()).sum();
         assert_eq!(captured, order.captured, "captured of {}", order.id);
         let kept = tables.kept.values().filter(|kept| kept.order == order.key && kept.due_at.is_some()).count();
@@ -65,7 +65,7 @@ fn caps_hold(tables: &Tables, capture: &Capture, policy: &Policy) {
     let account = |capture: &Capture| &tables.authorizations[&capture.authorization].account;
     let Some(policy) = policy.accounts.get(account(capture)).filter(|policy| !policy.caps.is_empty()) else { return };
     let was_let_through = |c: &Capture| {
-        let is_held_to_it = c.capped != Some(Capped::Released) && c.progress.attempts > 0 && !c.is_corrected;
+        let is_held_to_it = c.capped != Some(Capped::Released) && c.progress.attempts > 0 && c.corrected_at.is_none();
         is_held_to_it && !matches!(c.state, CaptureState::Planned | CaptureState::Failed)
     };
     if !was_let_through(capture) {
@@ -139,7 +139,7 @@ fn balance_is_the_sum_of_its_movements(tables: &Tables, record: &Authorization) 
     assert_eq!((record.reserved.minor(), record.captured.minor()), (reserved, captured), "{record:?}");
     let excess = (captured + reserved - record.authorized.minor()).max(0);
     assert!(record.excess.minor() >= excess, "{record:?}");
-    let is_corrected = tables.captures.values().any(|c| c.authorization == record.key && c.is_corrected);
+    let is_corrected = tables.captures.values().any(|c| c.authorization == record.key && c.corrected_at.is_some());
     // After a restore, what was captured in the lost time may not fit beside what is in doubt by the books.
     let is_adopted = matches!(record.watch.restored, Some(Restored::Read { adopted: 1.., .. }));
     assert!(record.excess.is_zero() || is_corrected || is_adopted, "{record:?}");
@@ -153,7 +153,7 @@ fn counts_are_right(tables: &Tables, record: &Authorization) {
     assert_eq!(captures(|capture| capture.state == CaptureState::Planned), record.planned, "planned of {record:?}");
     assert_eq!(captures(Capture::is_held), record.held, "held on {record:?}");
     assert_eq!(captures(|capture| capture.state.is_in_flight()), record.in_flight, "in flight on {record:?}");
-    let unresolved = captures(|capture| capture.state == CaptureState::Unresolved && !capture.is_corrected);
+    let unresolved = captures(|capture| capture.state == CaptureState::Unresolved && capture.corrected_at.is_none());
     assert_eq!(unresolved, record.unresolved, "unresolved on {record:?}");
     let waiting: Vec<&Shipment> = waiting_on(tables, record.key).collect();
     assert_eq!(u32::try_from(waiting.len()), Ok(record.waiting), "waiting on {record:?}");

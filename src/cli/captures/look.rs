@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args, report: &Report, context: &mut Context) -> Result
             let (_, Answer { done, message }) = ask::request(what, "a look by hand", context)?;
             let now = report.story(&About::Capture(capture.id), &policy).or_exit(Exit::Ledger)?;
             let now = now.as_ref().and_then(|story| story.capture(capture.key)).unwrap_or(capture);
-            let (state, is_corrected) = (now.state.as_str(), now.is_corrected);
+            let (state, is_corrected) = (now.state.as_str(), now.corrected_at.is_some());
             let look = Look { capture_id: capture.id.to_string(), done, message, state, is_corrected };
             if context.output.format() == Format::Table {
                 show(&look, context)?;

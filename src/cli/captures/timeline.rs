@@ -247,10 +247,10 @@ fn capture_now(capture: &Capture, now: Timestamp) -> [String; 3] {
             format!("money may have moved{}", since.unwrap_or_default())
         }
         CaptureState::Captured => format!("the provider captured it{}", settled(capture)),
-        CaptureState::Failed if capture.is_corrected => {
+        CaptureState::Failed if capture.corrected_at.is_some() => {
             format!("so it was booked, but later evidence shows that it was captured{}", settled(capture))
         }
-        CaptureState::Unresolved if capture.is_corrected => {
+        CaptureState::Unresolved if capture.corrected_at.is_some() => {
             format!("so it was closed by hand, but later evidence shows that it was captured{}", settled(capture))
         }
         CaptureState::Failed => format!("there is evidence that it was not captured{}", settled(capture)),

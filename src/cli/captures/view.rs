@@ -279,7 +279,7 @@ fn capture_view<'a>(around: &Surroundings<'a>, told: &'a CaptureStory) -> Captur
         currency: currency(capture.amount),
         shipment_ids: told.shipments.iter().map(ShipmentId::as_str).collect(),
         state: capture.state.as_str(),
-        is_corrected: capture.is_corrected,
+        is_corrected: capture.corrected_at.is_some(),
         attempts: capture.progress.attempts,
         planned_at: Instant(capture.planned_at),
         next_at: capture.due_at.map(Instant),

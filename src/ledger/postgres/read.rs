@@ -311,6 +311,9 @@ const HALTED: &str = "SELECT account, count(*) FROM authorizations WHERE foreign
 const HELD: &str =
     "SELECT account, sum(held)::bigint FROM authorizations WHERE held > 0 GROUP BY account ORDER BY account";
 
+const CORRECTED: &str = "SELECT account, max(corrected_at) FROM captures WHERE corrected_at IS NOT NULL
+    GROUP BY account ORDER BY account";
+
 /// The first numbers on the dashboard: of the whole ledger, whoever works on it.
 pub(super) async fn vitals(session: &Session) -> Result<Vitals> {
     let counts = session.query(COUNTS, &[]).await?;
@@ -322,6 +325,9 @@ pub(super) async fn vitals(session: &Session) -> Result<Vitals> {
     let earned = earned.iter().map(|row| Ok((account(&row.read::<String>(0)?)?, row.read(1)?, row.read(2)?)));
     let dead_letters = session.query(DEAD_LETTERS, &[]).await?;
     let dead_letters = dead_letters.iter().map(|row| Ok((row.read(0)?, row.read(1)?)));
+    let corrected = session.query(CORRECTED, &[]).await?;
+    let corrected =
+        corrected.iter().map(|row| Ok((account(&row.read::<String>(0)?)?, row.read::<crate::ledger::codec::At>(1)?.0)));
     Ok(Vitals {
         open_captures: counts.read(0)?,
         in_doubt: by_account(session, IN_DOUBT).await?,
@@ -334,6 +340,7 @@ pub(super) async fn vitals(session: &Session) -> Result<Vitals> {
         dead_letters: dead_letters.collect::<rusqlite::Result<_>>()?,
         halted: by_account(session, HALTED).await?,
         held: by_account(session, HELD).await?,
+        corrected: corrected.collect::<rusqlite::Result<_>>()?,
     })
 }
 

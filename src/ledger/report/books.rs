@@ -112,7 +112,7 @@ impl Books {
 /// of the captures, and what another worker has planned since under smaller numbers. One condition for all
 /// would look through all captures, for each authorization.
 const CAPTURES: &str = "
-    SELECT c.capture_id, o.order_id, a.currency, c.amount, c.state, c.is_corrected, c.provider_reference
+    SELECT c.capture_id, o.order_id, a.currency, c.amount, c.state, c.corrected_at, c.provider_reference
     FROM (SELECT capture_row FROM audited WHERE authorization_row = ?1
           UNION SELECT capture_row FROM captures WHERE capture_row > ?2 AND authorization_row = ?1
           UNION SELECT s.capture_row FROM authorizations n JOIN shipments s ON s.order_row = n.order_row
@@ -138,7 +138,7 @@ fn read_capture(row: &Row<'_>) -> rusqlite::Result<OurCapture> {
     let currency = Currency::parse(row.get_ref("currency")?.as_str()?);
     let currency = currency.map_err(|_| corrupt("a currency is unknown"))?;
     let state = word(row, "state", &CaptureState::ALL, |state| state.as_str())?;
-    let is_captured = state == CaptureState::Captured || row.get("is_corrected")?;
+    let is_captured = state == CaptureState::Captured || row.get::<_, Option<i64>>("corrected_at")?.is_some();
     Ok(OurCapture {
         id: CaptureId::from_uuid(Uuid::from_bytes(row.get("capture_id")?)),
         order: optional_id(row, "order_id", OrderId::parse)?.ok_or_else(|| corrupt("an order has no id"))?,

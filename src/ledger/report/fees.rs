@@ -65,7 +65,7 @@ fn events_of(session: &Session, order: &Order, number: u32, capture: &Capture) -
     let sql = "SELECT e.event_id, e.kind, o.written_at, o.published_at FROM events e JOIN outbox o USING (event_row)
                WHERE e.outcome_of = ?1 ORDER BY e.event_row";
     let mut events = session.query(sql, [capture.key.row()], read_event)?;
-    if capture.is_corrected {
+    if capture.corrected_at.is_some() {
         let id = EventId::of_fee("capture.corrected", &order.id, number, capture.generation);
         let sql = format!(
             "SELECT e.event_id, e.kind, o.written_at, o.published_at FROM events e JOIN outbox o USING (event_row)

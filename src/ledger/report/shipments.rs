@@ -166,7 +166,7 @@ const SELECT: &str = "
       SELECT s.shipment_row, s.order_row, s.shipment_id, s.generation, s.amount, s.reason, s.accepted_at,
              o.order_id, a.account, a.reference, a.currency, c.capture_id, c.capped, coalesce(c.attempts, 0) AS attempts,
              CASE WHEN s.state NOT IN ('covered', 'settled') THEN s.state
-                  WHEN c.is_corrected = 1 THEN 'corrected'
+                  WHEN c.corrected_at IS NOT NULL THEN 'corrected'
                   WHEN c.state = 'planned' AND c.capped <> 'released' THEN 'held'
                   ELSE coalesce(c.state, 'zero') END AS standing
       FROM shipments s

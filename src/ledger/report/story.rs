@@ -150,7 +150,7 @@ impl Story {
 
 impl Standing {
     fn of_capture(capture: &Capture) -> Option<Self> {
-        if capture.is_corrected {
+        if capture.corrected_at.is_some() {
             Some(Self::Corrected)
         } else if capture.is_held() {
             Some(Self::Held)
@@ -352,8 +352,9 @@ fn events(
     let end = capture.into_iter().chain(events.iter().map(|(row, _)| *row)).min();
     let was_bound = shipment.state != ShipmentState::Awaiting;
     let deferred = if was_bound { find("capture.deferred", end.unwrap_or(i64::MAX))? } else { None };
-    let is_corrected =
-        captures.iter().any(|story| story.capture.is_corrected && shipment.capture == Some(story.capture.key));
+    let is_corrected = captures
+        .iter()
+        .any(|story| story.capture.corrected_at.is_some() && shipment.capture == Some(story.capture.key));
     let corrected = if is_corrected { find("capture.corrected", i64::MAX)? } else { None };
     events.extend(deferred.into_iter().chain(corrected));
     events.sort_by_key(|(row, event)| (session.when(event.written_at), *row));

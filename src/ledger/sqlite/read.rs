@@ -204,6 +204,7 @@ pub(super) fn vitals(connection: &Connection) -> Result<Vitals> {
         dead_letters: dead_letters(connection)?,
         halted: by_account(connection, HALTED)?,
         held: by_account(connection, HELD)?,
+        corrected: corrected(connection)?,
     })
 }
 
@@ -219,6 +220,15 @@ const HELD: &str = "SELECT account, sum(held) FROM authorizations WHERE held > 0
 fn by_account(connection: &Connection, sql: &str) -> Result<Vec<(AccountName, u64)>> {
     let mut statement = connection.prepare_cached(sql)?;
     statement.query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get(1)?)))?.collect()
+}
+
+/// When an outcome was corrected last, by account.
+fn corrected(connection: &Connection) -> Result<Vec<(AccountName, Timestamp)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT account, max(corrected_at) FROM captures WHERE corrected_at IS NOT NULL
+         GROUP BY account ORDER BY account",
+    )?;
+    statement.query_map([], |row| Ok((account(row.get_ref(0)?.as_str()?)?, row.get::<_, At>(1)?.0)))?.collect()
 }
 
 fn earned_uncaptured(connection: &Connection) -> Result<Vec<(AccountName, String, i64)>> {

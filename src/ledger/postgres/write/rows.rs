@@ -154,7 +154,7 @@ pub(super) fn capture(capture: &Capture, account: &AccountName) -> Vec<Cell> {
         capture.provider_reference.as_deref(),
         at(capture.settled_at),
         account.as_str(),
-        capture.is_corrected,
+        at(capture.corrected_at),
         capture.capped.map(Capped::as_str),
         at(capture.counted_at),
     ]

@@ -244,7 +244,7 @@ pub(super) static CAPTURES: LazyLock<Table> = LazyLock::new(|| {
         ("provider_reference", T),
         ("settled_at", I),
         ("account", T),
-        ("is_corrected", I),
+        ("corrected_at", I),
         ("capped", T),
         ("counted_at", I),
     ];

@@ -207,7 +207,7 @@ CREATE TABLE captures (
   provider_reference TEXT,
   settled_at INTEGER,
   account TEXT NOT NULL,           -- its authorization's, for the index
-  is_corrected INTEGER NOT NULL,
+  corrected_at INTEGER,            -- when evidence of a capture was booked that came after its outcome
   capped TEXT CHECK (              -- what holds it, until it is released or goes on by itself
     capped = 'capture' OR capped = 'hour' OR capped = 'day' OR capped = 'currency' OR capped = 'released'
   ),
@@ -219,6 +219,7 @@ CREATE INDEX captures_due ON captures (account, due_at) WHERE due_at IS NOT NULL
 CREATE INDEX captures_open ON captures (authorization_row) WHERE is_open = 1;
 CREATE UNIQUE INDEX captures_open_id ON captures (capture_id) WHERE is_open = 1;
 CREATE INDEX captures_unresolved ON captures (authorization_row) WHERE state = 'unresolved';
+CREATE INDEX captures_corrected ON captures (account, corrected_at) WHERE corrected_at IS NOT NULL;
 
 -- S5: an intent never changes.
 CREATE TRIGGER captures_frozen

@@ -1,5 +1,5 @@
 //! Writes captures in parts: most are captured by the answer to their first attempt, and have nothing to
-//! tell of doubts or caps.
+//! tell of doubts, caps or corrections.
 
 use rusqlite::{Connection, params};
 
@@ -14,19 +14,19 @@ use crate::ledger::codec::{self, At, MarkCells, at};
 
 const INSERT: &str = "INSERT INTO captures (
      capture_row, state, is_open, due_at, waits_turn, attempts, epoch, window_from, window_boot, window_since_boot,
-     send_by, send_by_boot, send_by_since_boot, resolved_by, provider_reference, settled_at, is_corrected, capture_id,
+     send_by, send_by_boot, send_by_since_boot, resolved_by, provider_reference, settled_at, capture_id,
      authorization_row, order_row, shipment_row, fee, fee_caused_by, kind, generation, amount, planned_at, account)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-     ?24, ?25, ?26, ?27, ?28)";
+     ?24, ?25, ?26, ?27)";
 
 const UPDATE: &str =
     "UPDATE OR ROLLBACK captures SET state = ?2, is_open = ?3, due_at = ?4, waits_turn = ?5, attempts = ?6, epoch = ?7,
      window_from = ?8, window_boot = ?9, window_since_boot = ?10, send_by = ?11, send_by_boot = ?12,
-     send_by_since_boot = ?13, resolved_by = ?14, provider_reference = ?15, settled_at = ?16, is_corrected = ?17
+     send_by_since_boot = ?13, resolved_by = ?14, provider_reference = ?15, settled_at = ?16
      WHERE capture_row = ?1";
 
 /// The parameters of the key and of what changes: the first of all.
-const IN_UPDATE: usize = 17;
+const IN_UPDATE: usize = 16;
 
 const DOUBT: &str =
     "UPDATE OR ROLLBACK captures SET doubtful = ?2, failures = ?3, looks = ?4, doubt_since = ?5, is_pending = ?6,
@@ -34,14 +34,15 @@ const DOUBT: &str =
      look_begun_boot = ?12, look_begun_since_boot = ?13, left_open = ?14, since = ?15, last_seen = ?16
      WHERE capture_row = ?1";
 
-const CAPPED: &str = "UPDATE OR ROLLBACK captures SET capped = ?2, counted_at = ?3 WHERE capture_row = ?1";
+const SELDOM: &str =
+    "UPDATE OR ROLLBACK captures SET capped = ?2, counted_at = ?3, corrected_at = ?4 WHERE capture_row = ?1";
 
 /// The statements for captures.
 pub(super) struct Captures<'a> {
     insert: Prepared<'a>,
     update: Prepared<'a>,
     doubt: Prepared<'a>,
-    capped: Prepared<'a>,
+    seldom: Prepared<'a>,
 }
 
 impl<'a> Captures<'a> {
@@ -50,7 +51,7 @@ impl<'a> Captures<'a> {
             insert: Prepared::new(connection, INSERT),
             update: Prepared::new(connection, UPDATE),
             doubt: Prepared::new(connection, DOUBT),
-            capped: Prepared::new(connection, CAPPED),
+            seldom: Prepared::new(connection, SELDOM),
         }
     }
 
@@ -66,13 +67,19 @@ impl<'a> Captures<'a> {
         if Doubt::of(before) != Doubt::of(&capture.progress) {
             self.write_doubt(capture)?;
         }
-        let before = entry.before.as_ref().map_or((None, None), |before| (before.capped, before.counted_at));
-        if before == (capture.capped, capture.counted_at) { Ok(()) } else { self.write_capped(capture) }
+        let seldom = |capture: &Capture| (capture.capped, capture.counted_at, capture.corrected_at);
+        let before = entry.before.as_deref().map_or((None, None, None), seldom);
+        if before == seldom(capture) { Ok(()) } else { self.write_seldom(capture) }
     }
 
-    fn write_capped(&mut self, capture: &Capture) -> Result<()> {
-        let columns = params![capture.key.row(), capture.capped.map(Capped::as_str), at(capture.counted_at)];
-        self.capped.get()?.execute(columns).map(drop)
+    fn write_seldom(&mut self, capture: &Capture) -> Result<()> {
+        let columns = params![
+            capture.key.row(),
+            capture.capped.map(Capped::as_str),
+            at(capture.counted_at),
+            at(capture.corrected_at),
+        ];
+        self.seldom.get()?.execute(columns).map(drop)
     }
 
     fn write(&mut self, capture: &Capture, account: &AccountName, is_new: bool) -> Result<()> {
@@ -99,7 +106,6 @@ impl<'a> Captures<'a> {
             capture.resolved_by.map(crate::capture::event::ResolvedBy::as_str),
             capture.provider_reference,
             at(capture.settled_at),
-            capture.is_corrected,
             id.as_bytes(),
             capture.authorization.row(),
             capture.order.row(),
