@@ -121,7 +121,8 @@ fn accept_new(
     let caused_by = arrival.event_id.as_str();
     let names_none = arrival.notice.authorization.is_none();
     let is_unread = restored::is_unread(books.authorization(applied.authorization))
-        || names_none && restored::is_any_unread(books, applied.order);
+        || names_none && restored::is_any_unread(books, applied.order)
+        || republished::may_be_on_unread(books, applied.order, context);
     let may_lack_one = is_awaiting && names_none && {
         let waiting = books.shipment_key(applied.order, &arrival.notice.shipment);
         waiting.is_some_and(|shipment| republished::may_lack_authorization(books, shipment, context))
@@ -146,10 +147,9 @@ fn take_up(books: &mut Books, arrival: &Arrival, applied: Applied, content: [u8;
     let Applied { order, mut authorization, .. } = applied;
     note_final(books, order, arrival, context);
     let shipment = write_shipment(books, arrival, order, content, context);
-    if arrival.notice.authorization.is_none() {
-        let generation = books.shipment(shipment).generation;
-        authorization = found::captured_on(books, shipment, generation).unwrap_or(authorization);
-    }
+    // Where it was captured in the lost time: it may have been replayed, on another one than its notice names.
+    let generation = books.shipment(shipment).generation;
+    authorization = found::captured_on(books, shipment, generation).unwrap_or(authorization);
     books.shipment_mut(shipment).authorization = Some(authorization);
     let rules = Rules::on(books, authorization, context);
     match amount::give(books, &arrival.notice, shipment, rules) {
@@ -169,12 +169,14 @@ fn stop_rejected(books: &mut Books, arrival: &Arrival, stop: Stop, context: Cont
     reject::reject_notice(books, arrival.clone(), (order, shipment), (reason, &path, message), context)
 }
 
-/// The same shipment again: acknowledged, and nothing else happens, save that `final` may rise.
+/// The same shipment again: acknowledged, and nothing else happens, save that `final` may rise. It names the
+/// authorization that it was on, as long as no replay has taken it to another one.
 fn repeat(books: &mut Books, arrival: &Arrival, shipment: ShipmentKey, context: Context<'_>) -> Reply {
     let known = books.shipment(shipment);
     let bound = known.authorization.map(|key| books.authorization(key));
     if let (Some(bound), Some(named)) = (bound, &arrival.notice.authorization)
         && (bound.account != named.account || bound.reference != named.reference)
+        && known.generation == 0
     {
         let message = "the same shipment was accepted before on another authorization, which stands";
         return stop_rejected(books, arrival, Stop::conflict("authorization.reference", message), context);

@@ -102,7 +102,9 @@ pub(super) fn work_out(record: &Order, notice: &ShipmentNotice, rules: Rules) ->
             Err(Stop::refuse(FailureReason::OrderCancelled, "the whole order was cancelled before"))
         }
         Some(major) => {
-            let amount = Money::from_major(major, rules.currency).expect("checked before registration");
+            // Checked before registration, unless it is taken from another authorization than it was told of.
+            let amount = Money::from_major(major, rules.currency)
+                .map_err(|error| Stop::refuse(FailureReason::CurrencyMismatch, error.to_string()))?;
             Ok(Given { amount, mode, progress: record.progress.clone() })
         }
         None => planned(record, notice, rules),

@@ -88,7 +88,14 @@ fn cancelled(
 ) -> Result<Vec<LineProgress>, Stop> {
     let record = books.order(order);
     let plan = match (record.mode, &record.plan, lines) {
-        (Some(AmountMode::Explicit), _, None) => return Ok(record.progress.clone()),
+        (Some(AmountMode::Explicit), _, None) => {
+            // What came before it has left the warehouse, and is not refused: it goes first.
+            let before = books.awaiting_of(order).into_iter().find(|key| is_before(key.row()));
+            return match before.filter(|_| !record.is_cancelled) {
+                Some(shipment) => Err(Stop::Await(books.shipment(shipment).awaits.unwrap_or(Missing::Authorization))),
+                None => Ok(record.progress.clone()),
+            };
+        }
         (Some(AmountMode::Explicit), _, Some(_)) => {
             let message = "the order's shipments name their own amounts, not units: cancel all of what has not shipped";
             return Err(Stop::conflict("lines", message));

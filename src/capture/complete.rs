@@ -2,6 +2,7 @@
 //! complete, a complete order may owe more than its shipments were given, and a plan may be below what
 //! was captured.
 
+use crate::capture::amount::{self, Rules};
 use crate::capture::books::Books;
 use crate::capture::collect;
 use crate::capture::decide::{Context, Note, Reply};
@@ -38,6 +39,12 @@ pub(super) fn follow_up(books: &mut Books, order: OrderKey, caused_by: Option<&s
 pub(super) fn schedule_closing(books: &mut Books, order: OrderKey, context: Context<'_>) {
     let record = books.order(order);
     let Some(final_at) = record.final_at.filter(|_| !record.is_closed) else { return };
+    let rules = record.newest_authorization.map(|key| Rules::on(books, key, context));
+    let is_owing = rules.is_some_and(|rules| amount::owed(record, rules).is_some());
+    if record.is_complete() && is_owing {
+        // What it owes may be taken up again then.
+        return;
+    }
     let closes_at = (!record.is_complete()).then(|| clock::after(final_at, context.policy.final_grace));
     if record.closes_at != closes_at {
         books.order_mut(order).closes_at = closes_at;

@@ -14,7 +14,7 @@ use crate::capture::foreign;
 use crate::capture::kept;
 use crate::capture::outcome;
 use crate::capture::records::{Ask, AuthorizationKey, CaptureKey, ShipmentKey};
-use crate::capture::restored;
+use crate::capture::restored::{self, found, republished};
 use crate::capture::settle;
 use crate::capture::states::{CaptureState, ShipmentState};
 use crate::capture::window;
@@ -139,7 +139,9 @@ fn due_shipment(books: &mut Books, shipment: ShipmentKey, context: Context<'_>) 
 fn begin_or_refuse(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> Reply {
     let authorization = books.capture(capture).authorization;
     foreign::end_at_deadline(books, authorization, context);
-    let obstacle = foreign::obstacle(books, capture, context).or_else(|| cap::obstacle(books, capture, context));
+    let obstacle = foreign::obstacle(books, capture, context)
+        .or_else(|| cap::obstacle(books, capture, context))
+        .or_else(|| found::obstacle(books, capture));
     let Some(cause) = obstacle.filter(|_| is_its_turn(books, capture, context)) else {
         let reply = begin_in_turn(books, capture, true, context);
         // It has not taken the turn that it was handed.
@@ -159,19 +161,15 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
         // What is in flight ahead of it hands on the turn, or the end of the halt does; at the deadline
         // margin it goes anyway.
         foreign::hold_back(books, capture, context);
-        let authorization = books.capture(capture).authorization;
-        let deadline = collect::deadline(books, authorization, context)
-            .filter(|_| !restored::is_unread(books.authorization(authorization)));
-        let record = books.capture_mut(capture);
-        record.due_at = deadline;
-        record.waits_turn = true;
+        wait_for_turn(books, capture, context);
         return Reply::nothing(Note::Nothing);
     }
     if let Some(reply) = cap::hold(books, capture, context) {
         return reply;
     }
     // What does not fit any more is refused when it is taken up by itself, with its shipments.
-    if start && foreign::obstacle(books, capture, context).is_none() {
+    let may_begin = foreign::obstacle(books, capture, context).is_none() && found::excludes_later(books, capture);
+    if start && may_begin {
         return begin(books, capture, context);
     }
     let record = books.capture_mut(capture);
@@ -181,6 +179,20 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
     let (account, deadline) = (authorization.account.clone(), authorization.expires_at);
     let ready = Ready { due: Due::Capture(capture), account, deadline };
     Reply { ready: Some(ready), ..Reply::nothing(Note::Nothing) }
+}
+
+/// Leaves a capture to wait for what is in flight before it, or for the read of its authorization, which hand on the
+/// turn. The read of another one of its order hands on none: after that it is looked at again by itself.
+fn wait_for_turn(books: &mut Books, capture: CaptureKey, context: Context<'_>) {
+    let record = books.capture(capture);
+    let (order, authorization) = (record.order, record.authorization);
+    let is_read = !restored::is_unread(books.authorization(authorization));
+    let deadline = collect::deadline(books, authorization, context).filter(|_| is_read);
+    let is_for_another = is_read && republished::may_be_on_unread(books, order, context);
+    let again = is_for_another.then(|| clock::after(context.now.wall, context.policy.awaiting_check));
+    let record = books.capture_mut(capture);
+    record.due_at = [deadline, again].into_iter().flatten().min();
+    record.waits_turn = !is_for_another;
 }
 
 /// The deadline of an authorization has moved, and with it that of the captures that wait their turn
@@ -198,16 +210,16 @@ pub(super) fn move_deadline(books: &mut Books, authorization: AuthorizationKey, 
     }
 }
 
-/// One at a time: nothing else in flight on the authorization; and none while it is halted, or has to be
-/// read first. From the
-/// deadline margin on, an authorization that allows several captures does not let doubt about one hold up
-/// the others.
+/// One at a time: nothing else in flight on the authorization; and none while it is halted, or has to be read first, or
+/// another one of its order has. From the deadline margin on, an authorization that allows several captures does not let
+/// doubt about one hold up the others.
 fn is_its_turn(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool {
     let record = books.authorization(books.capture(capture).authorization);
     if restored::is_unread(record) {
         return false;
     }
-    let is_free = record.in_flight == 0 && !foreign::is_halted(record, context);
+    let is_unread = republished::may_be_on_unread(books, books.capture(capture).order, context);
+    let is_free = record.in_flight == 0 && !foreign::is_halted(record, context) && !is_unread;
     is_free || foreign::is_hurried(record, context)
 }
 

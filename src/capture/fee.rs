@@ -17,7 +17,7 @@ use crate::capture::foreign;
 use crate::capture::outcome::{self, Cause, Intent, SetAside};
 use crate::capture::policy::Captures;
 use crate::capture::records::{AmountMode, AuthorizationKey, Capture, CaptureKey, Fee, NamedBy, OrderKey};
-use crate::capture::restored::{self, found};
+use crate::capture::restored::{self, found, republished};
 use crate::capture::states::CaptureState;
 use crate::clock;
 use crate::ids::{CaptureId, DeadLetterId, EventId};
@@ -36,7 +36,8 @@ pub(super) fn take(books: &mut Books, order: OrderKey, caused_by: Option<&str>, 
     let account = context.policy.accounts.get(&newest.account).filter(|_| newest.is_amount_known);
     match account.map(|account| account.captures) {
         Some(Captures::Single) => return nothing,
-        Some(Captures::Multiple) if !restored::is_unread(newest) => {}
+        Some(Captures::Multiple)
+            if !restored::is_unread(newest) && !republished::may_be_on_unread(books, order, context) => {}
         Some(Captures::Multiple) | None => {
             let again = clock::after(context.now.wall, context.policy.awaiting_check);
             books.order_mut(order).closes_at = Some(again);
@@ -53,8 +54,12 @@ pub(super) fn take(books: &mut Books, order: OrderKey, caused_by: Option<&str>, 
         amount,
         generation: 0,
     };
+    let fee = Owed { authorization: captured_on(books, order, fee.fee.number, 0).unwrap_or(authorization), ..fee };
     if let Some((generation, seen)) = fee.captured_before(books) {
-        return claim(books, Owed { generation, ..fee }, seen, context).1;
+        let reply = claim(books, Owed { generation, ..fee }, seen, context).1;
+        // More may be owed since.
+        let rest = take(books, order, caused_by, context);
+        return Reply { ready: reply.ready.or(rest.ready), ..reply };
     }
     match fee.obstacle(books, rules, context) {
         Some(cause) => refuse(books, &fee, &cause, context),
@@ -151,6 +156,16 @@ impl Owed {
         let failure = outcome::set_aside(books, &outcome, cause, what, context);
         self.announce(books, EventContent::Failed(Box::new(outcome), failure), capture, context);
     }
+}
+
+/// The authorization of the order on which the fee was captured in the lost time, in this generation or a later one.
+pub(super) fn captured_on(books: &Books, order: OrderKey, number: u32, generation: u32) -> Option<AuthorizationKey> {
+    let is_there = |authorization: &AuthorizationKey| {
+        let fee = Fee { number, caused_by: None };
+        let amount = Money::zero(books.authorization(*authorization).currency);
+        Owed { order, authorization: *authorization, fee, amount, generation }.captured_before(books).is_some()
+    };
+    restored::of_order(books, order).find(is_there)
 }
 
 /// It was captured in the time that a restore from a backup has lost: booked with that amount.

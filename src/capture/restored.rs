@@ -98,6 +98,7 @@ pub(super) fn read(
     watch.read_at = None;
     watch.restored = Some(Restored::Read { adopted: 0, found });
     let adopted = adopt(books, authorization, view, context);
+    end_earlier_generations(books, authorization, context);
     make_room(books, authorization, context);
     for capture in books.planned_on(authorization) {
         // An attempt of the lost time may have been executed, or be on its way: a refusal proves nothing
@@ -134,6 +135,17 @@ fn adopt(books: &mut Books, authorization: AuthorizationKey, view: &Authorizatio
     adopted
 }
 
+/// Only what has failed is replayed: what is open by the books of that day, and was captured in a later generation,
+/// has failed in the lost time. It is not sent again; a replay books what was captured.
+fn end_earlier_generations(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
+    for capture in books.undecided_on(authorization) {
+        let is_open = !books.capture(capture).state.is_terminal();
+        let Some(cause) = found::obstacle(books, capture).filter(|_| is_open) else { continue };
+        due::note(books, capture, "refused", cause.message.clone(), context);
+        outcome::failed(books, capture, &cause, context);
+    }
+}
+
 /// What the books of that day had planned, and what no longer fits beside what was captured since, is
 /// refused: else there would be no room in the books for what was captured.
 fn make_room(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
@@ -161,7 +173,7 @@ fn make_room(books: &mut Books, authorization: AuthorizationKey, context: Contex
 
 /// The authorizations of an order on which something may have been captured in the lost time; none in a ledger
 /// that was never restored.
-fn of_order(books: &Books, order: OrderKey) -> impl Iterator<Item = AuthorizationKey> {
+pub(super) fn of_order(books: &Books, order: OrderKey) -> impl Iterator<Item = AuthorizationKey> {
     let keys = books.read_first_until.map(|_| books.authorizations_of(order));
     keys.into_iter().flatten()
 }

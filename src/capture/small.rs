@@ -40,8 +40,17 @@ pub(super) fn captured_with(
     authorization: AuthorizationKey,
     amount: Money,
     captured: Money,
+    context: Context<'_>,
 ) -> (Vec<ShipmentKey>, Money) {
-    let (waiting, total) = with_waiting(books, shipment, authorization, amount);
+    let order = books.shipment(shipment).order;
+    let is_alike = |key: &AuthorizationKey| {
+        captures(books, *key, context) == Some(Captures::Multiple)
+            && books.authorization(*key).currency == books.authorization(authorization).currency
+    };
+    let on = books.collecting_for(order).into_iter().filter(is_alike);
+    let mut waiting: Vec<ShipmentKey> = on.flat_map(|key| books.waiting_for(order, key)).collect();
+    waiting.sort_unstable();
+    let total = with_amounts(books, amount, &waiting);
     let latest = &waiting[waiting.len().saturating_sub(CHOSEN_FROM)..];
     let off_by = |sum: Money| (captured.minor() - sum.minor()).abs();
     match making_up(books, latest, captured.minor() - amount.minor()) {

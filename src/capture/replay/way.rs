@@ -7,7 +7,7 @@ use crate::capture::books::Books;
 use crate::capture::dead_letter::{DeadLetter, DeadLetterState};
 use crate::capture::decide::{Arrival, Command, Context};
 use crate::capture::event::FailureReason;
-use crate::capture::fee::FeeAgain;
+use crate::capture::fee::{self, FeeAgain};
 use crate::capture::notice::{AuthorizationFacts, RejectionReason};
 use crate::capture::policy::{Captures, OnExpiry};
 use crate::capture::records::{
@@ -17,7 +17,7 @@ use crate::capture::register::{self, Told};
 use crate::capture::reject;
 use crate::capture::replay::room;
 use crate::capture::replay::{WhyNot, WhyNotKind};
-use crate::capture::restored::found;
+use crate::capture::restored::{self, found};
 use crate::capture::states::CaptureState;
 use crate::money::Money;
 
@@ -40,6 +40,11 @@ pub(super) fn find(
     message: Option<Command>,
     context: Context<'_>,
 ) -> Result<Way, WhyNot> {
+    let order = letter.order.as_ref().and_then(|id| books.order_key(id));
+    if order.is_some_and(|order| restored::is_any_unread(books, order)) {
+        let message = "an authorization of its order is read first, after the restore from a backup: replay it then";
+        return Err(WhyNot::new(WhyNotKind::EndUnknown, message));
+    }
     match (letter.shipment_key, letter.fee) {
         (Some(shipment), _) => of_shipment(books, letter, shipment, message, context),
         (None, Some(number)) => of_fee(books, letter, number, context),
@@ -111,7 +116,11 @@ fn of_shipment(
     whole_batch(books, &shipments)?;
     match sum(books, &shipments) {
         Some(total) => {
-            if let Some(authorization) = found::captured_on(books, key, shipment.generation + 1) {
+            // The last one that owes anything names their capture.
+            let owes = |key: &&ShipmentKey| books.shipment(**key).amount.is_some_and(|amount| !amount.is_zero());
+            let last = shipments.iter().rev().find(owes).copied().unwrap_or(key);
+            let generation = books.shipment(last).generation + 1;
+            if let Some(authorization) = found::captured_on(books, last, generation) {
                 return Ok(Way::Stored { shipments, authorization, total });
             }
             let authorization = open_authorization(books, shipment.order, shipment.authorization, context)?;
@@ -196,6 +205,9 @@ fn why_closed(record: &Authorization, context: Context<'_>) -> Option<String> {
     let Some(account) = context.policy.accounts.get(&record.account) else {
         return Some(format!("is on account {}, which is not configured", record.account));
     };
+    if restored::is_unread(record) {
+        return Some("has to be read first, after the restore".to_owned());
+    }
     let is_reported = record.watch.reported.is_some() && record.watch.reported == record.expires_at;
     if is_reported || record.expires_at.is_some_and(|at| at <= context.now.wall) {
         return Some("has expired".to_owned());
@@ -265,6 +277,10 @@ fn anew(books: &Books, shipment: &Shipment, message: Option<Command>, context: C
     };
     arrival.start = false;
     let order = shipment.order;
+    if let Some(key) = found::captured_on(books, shipment.key, shipment.generation + 1) {
+        arrival.notice.authorization = Some(named_as(books.authorization(key)));
+        return Ok(Way::Anew { shipment: shipment.key, arrival });
+    }
     let open = open_authorization(books, order, shipment.authorization, context);
     let named = arrival.notice.authorization.as_ref();
     let is_registered = named.is_none_or(|facts| books.authorization_key(&facts.account, &facts.reference).is_some());
@@ -335,6 +351,11 @@ fn of_fee(books: &Books, letter: &DeadLetter, number: u32, context: Context<'_>)
         return Err(why);
     }
     let former = capture.map(|capture| capture.authorization);
+    let caused_by = capture.and_then(FeeAgain::caused_by);
+    let generation = letter.generation.saturating_add(1);
+    if let Some(authorization) = fee::captured_on(books, order, number, generation) {
+        return Ok(Way::Fee { authorization, fee: FeeAgain { order, number, caused_by, amount, generation } });
+    }
     let authorization = open_authorization(books, order, former, context)?;
     let record = books.authorization(authorization);
     let account = context.policy.accounts.get(&record.account);
@@ -344,7 +365,5 @@ fn of_fee(books: &Books, letter: &DeadLetter, number: u32, context: Context<'_>)
         return Err(WhyNot::new(WhyNotKind::NoOpenAuthorization, message));
     }
     room::fee_has_room(record, amount, Rules::on(books, authorization, context))?;
-    let caused_by = capture.and_then(FeeAgain::caused_by);
-    let generation = letter.generation.saturating_add(1);
     Ok(Way::Fee { authorization, fee: FeeAgain { order, number, caused_by, amount, generation } })
 }

@@ -4,11 +4,11 @@
 use crate::capture::books::Books;
 use crate::capture::decide::{Context, Note, Reply};
 use crate::capture::due;
-use crate::capture::event::ResolvedBy;
+use crate::capture::event::{FailureReason, ResolvedBy};
 use crate::capture::evidence::SeenCapture;
 use crate::capture::fee;
-use crate::capture::outcome;
-use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, Restored, ShipmentKey};
+use crate::capture::outcome::{self, Cause};
+use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, NamedBy, OrderKey, Restored, ShipmentKey};
 use crate::capture::restored::of_order;
 use crate::capture::small;
 use crate::capture::states::CaptureState;
@@ -82,6 +82,26 @@ pub(in crate::capture) fn captured_on(
     of_order(books, books.shipment(shipment).order).find(is_there)
 }
 
+/// Why a capture that is open by the books of that day is not sent: only what has failed is replayed, and a later
+/// generation of it was captured.
+pub(in crate::capture) fn obstacle(books: &Books, capture: CaptureKey) -> Option<Cause> {
+    let record = books.capture(capture);
+    let next = record.generation + 1;
+    let is_captured_later = match &record.named_by {
+        NamedBy::Shipment(shipment) => captured_on(books, *shipment, next).is_some(),
+        NamedBy::Fee(fee) => fee::captured_on(books, record.order, fee.number, next).is_some(),
+    };
+    let message = "it failed in the time that was lost, and was captured when it was replayed: replay it";
+    is_captured_later.then(|| Cause::lookup(FailureReason::Declined, message))
+}
+
+/// Is certainly no later generation of it captured? Where its shipment is not at hand, that is told when it is taken up
+/// by itself.
+pub(in crate::capture) fn excludes_later(books: &Books, capture: CaptureKey) -> bool {
+    let is_at_hand = || books.capture(capture).shipment().is_none_or(|shipment| books.shipments().contains(shipment));
+    books.read_first_until.is_none() || is_at_hand() && obstacle(books, capture).is_none()
+}
+
 /// What of its order's plan is left for a shipment: what was neither given to others since nor captured for others
 /// in the lost time, where anything was. Notices come again in another order, and what goes with the first of them,
 /// such as the delivery fee, was captured with another. What comes to too little by it is made up for when the order
@@ -93,7 +113,7 @@ pub(in crate::capture) fn left_of_plan(books: &Books, shipment: ShipmentKey) -> 
     let found = of_order(books, order).map(|key| in_all(books.authorization(key)));
     let found = Some(found.sum::<i64>()).filter(|sum| *sum > 0)?;
     let own = find_own(books, shipment).map_or(0, |(_, seen)| seen.amount.minor());
-    let left = plan.total().minor() - record.stored - (found - own);
+    let left = plan.total().minor() - taken(books, order) - (found - own);
     Some(Money::from_minor(left.max(0), plan.currency()).expect("it is not negative"))
 }
 
@@ -122,8 +142,12 @@ pub(in crate::capture) fn claim(
     context: Context<'_>,
 ) -> Option<Reply> {
     let seen = claim_generation(books, shipment)?;
-    let (waiting, total) = small::captured_with(books, shipment, authorization, amount, seen.amount);
-    small::leave(books, authorization, &waiting);
+    let (waiting, total) = small::captured_with(books, shipment, authorization, amount, seen.amount, context);
+    for waits in &waiting {
+        // On a newer one of its order, where all were registered again before it came.
+        small::leave(books, books.shipment(*waits).authorization.expect("bound before it waits"), &[*waits]);
+        books.shipment_mut(*waits).authorization = Some(authorization);
+    }
     let reply = book(books, &[&waiting[..], &[shipment]].concat(), total, seen, context);
     let reply = reply.about(outcome::subject(books, shipment));
     let record = books.shipment(shipment);
@@ -142,8 +166,22 @@ pub(in crate::capture) fn book(
     context: Context<'_>,
 ) -> Reply {
     make_up(books, shipments, total, seen.amount);
+    // They were replayed together.
+    let generation = shipments.iter().map(|shipment| books.shipment(*shipment).generation).max().unwrap_or_default();
+    for shipment in shipments {
+        books.shipment_mut(*shipment).generation = generation;
+    }
     let capture = outcome::plan_capture(books, shipments, outcome::kind_of(shipments), seen.amount, context);
     settle(books, capture, seen, context)
+}
+
+/// What of an order is captured by the books, or may be yet, in minor units. What has failed is not, and where it was
+/// captured when it was tried again, it is found.
+fn taken(books: &Books, order: OrderKey) -> i64 {
+    let record = books.order(order);
+    let held = of_order(books, order).map(|key| books.authorization(key));
+    let held = held.map(|record| record.reserved.minor() + record.waiting_amount.minor());
+    record.stored.min(record.captured + held.sum::<i64>())
 }
 
 /// What was captured is what these come to, of `total`: worked out anew in another order of arrival it may differ,

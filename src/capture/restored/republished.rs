@@ -7,7 +7,7 @@ use crate::capture::books::Books;
 use crate::capture::decide::Context;
 use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, OrderKey, ShipmentKey};
-use crate::capture::restored::{found, is_recent, is_unread, of_order, restored_at};
+use crate::capture::restored::{found, is_any_unread, is_recent, is_unread, of_order, restored_at};
 use crate::capture::small;
 use crate::clock::{self, Timestamp};
 
@@ -29,6 +29,12 @@ pub(in crate::capture) fn comes_again_until(books: &Books) -> Option<Timestamp> 
 /// May it still be publishing again?
 fn is_being_republished(books: &Books, context: Context<'_>) -> bool {
     comes_again_until(books).is_some_and(|until| context.now.wall < until)
+}
+
+/// Has an authorization of the order to be read yet, on which something of it may have been captured, replayed, in the
+/// time that was lost? When it was registered in that time, that comes again.
+pub(in crate::capture) fn may_be_on_unread(books: &Books, order: OrderKey, context: Context<'_>) -> bool {
+    is_being_republished(books, context) && is_any_unread(books, order)
 }
 
 /// From when on shipments that are too little by themselves are captured together: where captures of the lost time
@@ -72,7 +78,7 @@ pub(in crate::capture) fn may_have_captured(
         Some(Captures::Multiple) => {
             let others = order.into_iter().flat_map(|order| of_order(books, order));
             let mut records = others.chain([key]).map(|key| books.authorization(key));
-            records.any(|record| found::has_shown_any(record) || is_ours && is_unread(record))
+            records.any(|record| found::has_shown_any(record) || is_unread(record))
         }
         Some(Captures::Single) | None => is_ours,
     }

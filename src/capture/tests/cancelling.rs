@@ -5,6 +5,7 @@ use crate::capture::event::{CaptureKind, EventContent, FailureReason};
 use crate::capture::evidence::{Answer, RefusalReason};
 use crate::capture::notice::{PlanFacts, Quantity, RejectionReason, ShippingPolicy};
 use crate::capture::plan::LineProgress;
+use crate::capture::states::ShipmentState;
 use crate::capture::tests::support::*;
 use crate::capture::why::Missing;
 use crate::ids::EventId;
@@ -329,4 +330,37 @@ fn a_fee_that_was_captured_after_its_failure_is_corrected_under_its_own_event() 
     assert_eq!((correction.was, correction.now), ("failed", "captured"));
     assert_eq!(event.id, EventId::of_fee("capture.corrected", &order_id("o"), 1, 0));
     assert_eq!(world.balance("r"), (11_900, 10_401, 0));
+}
+
+#[test]
+fn what_an_order_owes_is_not_forgotten_while_its_account_is_not_in_the_settings() {
+    let mut world = registered(OFTEN);
+    let shipped = || draft("o", "s1").line("l1", 2).line("l3", 1).last();
+    let reply = world.accept(shipped());
+    capture(&mut world, reply);
+    let mut without = policy();
+    without.accounts.remove(&account(OFTEN));
+    world.restart_with(without);
+    world.receive(cancellation("o", &[]));
+    assert_eq!(world.accept(shipped()).note, Note::Repeated, "it comes once more, and changes nothing");
+    world.restart_with(policy());
+    world.clock.advance(HOUR);
+    world.do_due();
+    assert_eq!(capture_due(&mut world), [64]);
+}
+
+#[test]
+fn a_cancellation_of_everything_does_not_refuse_what_came_before_it_and_waits() {
+    let mut world = World::new();
+    world.accept(draft("o", "s0").amount("5.00").on(authorized(OFTEN, "r", 10_000)));
+    world.accept(draft("o", "s1").amount("20.00").on(authorized("new", "r2", 10_000)));
+    assert_eq!(world.receive(cancellation("o", &[])).note, Note::Kept(FailureReason::UnknownAccount));
+    world.restart_with(policy_with("new"));
+    world.clock.advance(HOUR);
+    world.do_due();
+    assert_eq!((world.shipment("s1").state, world.shipment("s1").amount), (ShipmentState::Covered, Some(gel(2_000))));
+    world.clock.advance(HOUR);
+    world.do_due();
+    let after = world.accept(draft("o", "s2").amount("1.00"));
+    assert_eq!(after.note, Note::Refused(FailureReason::OrderCancelled));
 }

@@ -578,3 +578,15 @@ fn an_authorization_of_several_orders_helps_the_second_of_them_too() {
     assert_eq!(replayed(&world.replay("s1", 0)), (Some(2_000), 1), "the newest one is over");
     assert_eq!(world.balance("shared"), (9_000, 100, 2_000));
 }
+
+#[test]
+fn a_notice_that_comes_again_after_a_replay_on_another_authorization_is_a_repeat() {
+    let mut world = World::new();
+    let notice = || draft("o", "s1").amount("20.00").on(authorized(OFTEN, "r", 10_000));
+    let ticket = world.accept(notice()).ticket;
+    world.answer(ticket, Answer::Refused(refusal(RefusalReason::Declined)));
+    world.receive(registration("o", authorized(OFTEN, "r2", 10_000), None));
+    let reply = world.replay("s1", 0);
+    assert!(matches!(reply.note, Note::Replayed(_)), "{reply:?}");
+    assert_eq!(world.accept(notice()).note, Note::Repeated);
+}

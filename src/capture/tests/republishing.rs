@@ -99,7 +99,7 @@ fn what_names_its_authorization_or_has_come_since_waits_for_no_registration() {
 }
 
 /// Where so little is not captured.
-fn with_minimum(minimum: &str) -> Policy {
+pub(super) fn with_minimum(minimum: &str) -> Policy {
     let mut policy = policy();
     let account = policy.accounts.get_mut(&account(OFTEN)).expect("configured");
     account.minimum = Some(minimum.parse().expect("a decimal"));

@@ -228,7 +228,9 @@ impl<'a> Loader<'a> {
         let named = facts.and_then(|facts| self.books.authorization_key(&facts.account, &facts.reference));
         let bound = named.or(self.books.order(order).newest_authorization);
         let record = bound.and_then(|key| self.books.authorizations().find(key));
-        if record.is_some_and(|record| record.waiting > 0 && !(self.is_single)(record)) {
+        // After a restore from a backup, such may wait on another one of the order than they were captured on.
+        let is_restored = self.books.read_first_until.is_some();
+        if is_restored || record.is_some_and(|record| record.waiting > 0 && !(self.is_single)(record)) {
             self.collecting(order);
         }
     }
