@@ -32,8 +32,9 @@ pub(super) fn with_waiting(
     (waiting, total)
 }
 
-/// Those of them that it was captured with in the lost time, where that came to `captured`: such that make it up, or
-/// all or none, whichever comes nearer.
+/// Those of its order that wait and that it was captured with in the lost time, where that came to `captured`: those
+/// that come nearest to it, since what each has earned may differ by the smallest unit from what it had then. They may
+/// wait on another authorization, which was registered again first.
 pub(super) fn captured_with(
     books: &Books,
     shipment: ShipmentKey,
@@ -50,27 +51,21 @@ pub(super) fn captured_with(
     let on = books.collecting_for(order).into_iter().filter(is_alike);
     let mut waiting: Vec<ShipmentKey> = on.flat_map(|key| books.waiting_for(order, key)).collect();
     waiting.sort_unstable();
-    let total = with_amounts(books, amount, &waiting);
     let latest = &waiting[waiting.len().saturating_sub(CHOSEN_FROM)..];
-    let off_by = |sum: Money| (captured.minor() - sum.minor()).abs();
-    match making_up(books, latest, captured.minor() - amount.minor()) {
-        Some(chosen) => (chosen, captured),
-        None if off_by(amount) < off_by(total) => (Vec::new(), amount),
-        None => (waiting, total),
-    }
+    let (_, chosen) = nearest(books, latest, captured.minor() - amount.minor());
+    let total = with_amounts(books, amount, &chosen);
+    (chosen, total)
 }
 
 /// Shipments that are tried in every combination: few orders have as many that are too little.
 const CHOSEN_FROM: usize = 12;
 
-/// Some of these shipments that come to just so many minor units.
-fn making_up(books: &Books, from: &[ShipmentKey], minor: i64) -> Option<Vec<ShipmentKey>> {
-    if minor == 0 {
-        return Some(Vec::new());
-    }
-    let (first, others) = from.split_first().filter(|_| minor > 0)?;
-    let with_first = making_up(books, others, minor - amount_of(books, *first).minor());
-    with_first.map(|chosen| [&[*first], &*chosen].concat()).or_else(|| making_up(books, others, minor))
+/// Those of these shipments that come nearest to so many minor units, and by how many they are off.
+fn nearest(books: &Books, from: &[ShipmentKey], minor: i64) -> (i64, Vec<ShipmentKey>) {
+    let Some((first, others)) = from.split_first() else { return (minor.abs(), Vec::new()) };
+    let (off_without, without) = nearest(books, others, minor);
+    let (off_with, with) = nearest(books, others, minor - amount_of(books, *first).minor());
+    if off_with <= off_without { (off_with, [&[*first], &*with].concat()) } else { (off_without, without) }
 }
 
 /// They wait no more.

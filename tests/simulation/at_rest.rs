@@ -159,7 +159,8 @@ fn captured_for(world: &World, order: &SimOrder) -> Decimal {
 /// was. That is off by the smallest unit for each shipment that came before it now, and after it then; and the
 /// delivery fee, which goes with whatever comes first, was captured before with something else. What was shipped
 /// before it was cancelled may have been cancelled before it is shipped now. And of an order that was authorized
-/// more than once the ledger may not know yet on which authorization it was captured.
+/// more than once the ledger may not know yet on which authorization it was captured: where that is registered again
+/// after something has come that was never acknowledged, and where there are no keys.
 fn off_by(world: &World, tables: &Tables, order: &SimOrder, any: Money) -> RangeInclusive<Decimal> {
     if !world.is_restored() {
         return Decimal::ZERO..=Decimal::ZERO;
@@ -175,7 +176,9 @@ fn off_by(world: &World, tables: &Tables, order: &SimOrder, any: Money) -> Range
         // The revision may come before what was captured by the plan that it replaces.
         return Decimal::MIN..=Decimal::MAX;
     }
-    let most = if order.references.len() > 1 || is_part_cancelled { Decimal::MAX } else { units + fee };
+    let may_be_unknown = !order.captures_often || world.registered_again.contains(&order.id);
+    let most =
+        if order.references.len() > 1 && may_be_unknown || is_part_cancelled { Decimal::MAX } else { units + fee };
     -units..=most
 }
 

@@ -36,7 +36,6 @@ impl World {
         if let Some(order) = chosen[0].order.clone()
             && self.rng.random_ratio(1, 3)
             && !self.case.without.contains(&Fault::AuthorizedAnew)
-            && !self.case.has_restores()
         {
             self.authorize_anew(&order)?;
         }
@@ -96,6 +95,8 @@ impl World {
             expires_at: Some(again.expires_at),
         };
         self.authorizations.insert((newest.account, reference.clone()), again);
+        let known = self.orders.iter_mut().find(|known| known.id == *order);
+        known.expect("it is one of them").references.push(reference.clone());
         let notice = RegistrationNotice { order: order.clone(), authorization: facts, plan: None };
         let notice = Notice::Authorized(Box::new(notice));
         let body = format!("{order} was authorized anew as {reference}");

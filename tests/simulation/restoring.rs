@@ -88,7 +88,12 @@ impl World {
     }
 
     fn publish_again(&mut self, messages: Vec<Rc<Message>>) {
-        let (first, then) = messages.into_iter().partition(|message| matches!(message.notice, Notice::Authorized(_)));
+        let registered = |message: &Rc<Message>| match &message.notice {
+            Notice::Authorized(notice) => Some(notice.order.clone()),
+            Notice::Shipped(_) | Notice::Cancelled(_) => None,
+        };
+        self.registered_again.extend(messages.iter().filter_map(registered));
+        let (first, then) = messages.into_iter().partition(|message| registered(message).is_some());
         let (first, then) = (self.spread(first), self.spread(then));
         self.broker.publish_again(first, then);
     }

@@ -1,6 +1,6 @@
 //! One world: everything in it under one seeded scheduler that owns the time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use holdfast::capture::policy::Policy;
 use holdfast::capture::restored::is_unread;
 use holdfast::capture::retry::Jitter;
-use holdfast::ids::{AccountName, CaptureId};
+use holdfast::ids::{AccountName, CaptureId, OrderId};
 use holdfast::ledger::Environment;
 use holdfast::ledger::memory::{MemoryLedger, Touched};
 use holdfast::message::event::encode;
@@ -107,6 +107,8 @@ pub struct World {
     pub(crate) copied: Option<Copied>,
     /// The ledger came from a copy, and not everything was read yet.
     pub(crate) restoring: Option<Restoring>,
+    /// Orders of which a registration was lost with it, and is published again.
+    pub(crate) registered_again: BTreeSet<OrderId>,
     /// When it came from a copy, if it ever did.
     pub(crate) restored_at: Option<Duration>,
     pub(crate) tally: Tally,
@@ -155,6 +157,7 @@ impl World {
             replays_left: REPLAYS_MAX,
             copied: None,
             restoring: None,
+            registered_again: BTreeSet::new(),
             restored_at: None,
             tally,
             log: VecDeque::new(),
