@@ -542,7 +542,7 @@ fn what_counts_against_caps_survives_a_restart() {
             backend.tell(settle(reply, answer));
             backend.reopen();
         }
-        let held = backend.tell(send("e", "0.01"));
+        let held = backend.tell(send("e", "0.50"));
         assert!(held.ticket.is_none() && held.ready.is_none(), "{name}: {held:?}");
         assert_eq!(backend.vitals().held, [(account(OTHER), 1)], "{name}");
         backend.clock.advance(HOUR);
@@ -559,15 +559,15 @@ fn what_counts_against_caps_survives_a_restart() {
         backend.reopen();
         let what = Intervention::Release { capture, id: held.subject.capture.expect("planned") };
         let released = backend.tell(by_hand(what));
-        assert_eq!(released.note, Note::Released(gel(1)), "{name}");
+        assert_eq!(released.note, Note::Released(gel(50)), "{name}");
         assert_eq!(backend.vitals().held, [], "{name}");
         backend.reopen();
         assert!(backend.tell(Command::Due(ready.due)).ticket.is_some(), "{name}: and is sent");
         // What has left the hour leaves room, until the day has none.
         backend.clock.advance(2 * MINUTE);
         backend.reopen();
-        assert!(backend.tell(send("f", "19.99")).ticket.is_some(), "{name}");
-        assert!(backend.tell(send("g", "0.01")).ticket.is_none(), "{name}");
+        assert!(backend.tell(send("f", "19.50")).ticket.is_some(), "{name}");
+        assert!(backend.tell(send("g", "0.50")).ticket.is_none(), "{name}");
     }
 }
 
