@@ -221,6 +221,21 @@ fn a_fee_is_recognised_on_an_authorization_before_the_newest() {
 }
 
 #[test]
+fn a_fee_waits_for_the_read_of_every_authorization_of_its_order() {
+    let mut lived = Lived::new();
+    lived.take(one_of_two().command());
+    let backup = now(&lived.world);
+    lived.lost("r", fee_on("r", 1, 0), 250);
+    lived.restore(backup);
+    lived.unreadable.insert("r");
+    lived.take(registration("o", on("r2"), None));
+    lived.take(cancellation("o", &[("l1", 1)]));
+    lived.unreadable.clear();
+    lived.wait(3);
+    assert_eq!((lived.total(), lived.world.balance("r")), (1_000, (10_000, 1_000, 0)));
+}
+
+#[test]
 fn a_fee_that_is_replayed_is_recognised_there_too() {
     let mut lived = Lived::new();
     lived.take(one_of_two().command());
