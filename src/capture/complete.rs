@@ -39,13 +39,13 @@ pub(super) fn follow_up(books: &mut Books, order: OrderKey, caused_by: Option<&s
 pub(super) fn schedule_closing(books: &mut Books, order: OrderKey, context: Context<'_>) {
     let record = books.order(order);
     let Some(final_at) = record.final_at.filter(|_| !record.is_closed) else { return };
-    let rules = record.newest_authorization.map(|key| Rules::on(books, key, context));
-    let is_owing = rules.is_some_and(|rules| amount::owed(record, rules).is_some());
-    if record.is_complete() && is_owing {
+    let is_complete = record.is_complete();
+    let owes = |key| amount::owed(record, Rules::on(books, key, context)).is_some();
+    if is_complete && record.newest_authorization.is_some_and(owes) {
         // What it owes may be taken up again then.
         return;
     }
-    let closes_at = (!record.is_complete()).then(|| clock::after(final_at, context.policy.final_grace));
+    let closes_at = (!is_complete).then(|| clock::after(final_at, context.policy.final_grace));
     if record.closes_at != closes_at {
         books.order_mut(order).closes_at = closes_at;
     }

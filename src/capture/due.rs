@@ -12,7 +12,7 @@ use crate::capture::decide::{Call, Context, Due, Note, Ready, Reply, Ticket};
 use crate::capture::expiry;
 use crate::capture::foreign;
 use crate::capture::kept;
-use crate::capture::outcome;
+use crate::capture::outcome::{self, Cause};
 use crate::capture::records::{Ask, AuthorizationKey, CaptureKey, ShipmentKey};
 use crate::capture::restored::{self, found, republished};
 use crate::capture::settle;
@@ -148,10 +148,15 @@ fn begin_or_refuse(books: &mut Books, capture: CaptureKey, context: Context<'_>)
         let is_held = books.capture(capture).is_held();
         return if is_held { hand_on(books, authorization, true, context).with_note(reply.note) } else { reply };
     };
-    note(books, capture, "refused", cause.message.clone(), context);
-    outcome::failed(books, capture, &cause, context);
+    refuse(books, capture, &cause, context);
     settle::after_single(books, capture, context);
     hand_on(books, authorization, true, context).with_note(Note::Refused(cause.reason))
+}
+
+/// Ends an open capture without a call, and notes why.
+pub(super) fn refuse(books: &mut Books, capture: CaptureKey, cause: &Cause, context: Context<'_>) {
+    note(books, capture, "refused", cause.message.clone(), context);
+    outcome::failed(books, capture, cause, context);
 }
 
 /// Sends a planned capture where it is its turn and the caller has a permit; says that it is ready

@@ -47,14 +47,14 @@ pub(super) fn take(books: &mut Books, order: OrderKey, caused_by: Option<&str>, 
     let record = books.order_mut(order);
     record.fees += 1;
     record.stored += amount.minor();
+    let number = record.fees;
     let fee = Owed {
         order,
-        authorization,
-        fee: Fee { number: record.fees, caused_by: caused_by.map(ToOwned::to_owned) },
+        authorization: captured_on(books, order, number, 0).unwrap_or(authorization),
+        fee: Fee { number, caused_by: caused_by.map(ToOwned::to_owned) },
         amount,
         generation: 0,
     };
-    let fee = Owed { authorization: captured_on(books, order, fee.fee.number, 0).unwrap_or(authorization), ..fee };
     if let Some((generation, seen)) = fee.captured_before(books) {
         let reply = claim(books, Owed { generation, ..fee }, seen, context).1;
         // More may be owed since.
@@ -89,9 +89,7 @@ impl Owed {
     }
 
     fn id_in(&self, books: &Books, generation: u32) -> CaptureId {
-        let record = books.authorization(self.authorization);
-        let order = &books.order(self.order).id;
-        CaptureId::of_fee(&record.account, &record.reference, order, self.fee.number, generation)
+        id_on(books, self.authorization, self.order, self.fee.number, generation)
     }
 
     /// The generation in which it was captured, in the time that a restore from a backup has lost.
@@ -160,12 +158,14 @@ impl Owed {
 
 /// The authorization of the order on which the fee was captured in the lost time, in this generation or a later one.
 pub(super) fn captured_on(books: &Books, order: OrderKey, number: u32, generation: u32) -> Option<AuthorizationKey> {
-    let is_there = |authorization: &AuthorizationKey| {
-        let fee = Fee { number, caused_by: None };
-        let amount = Money::zero(books.authorization(*authorization).currency);
-        Owed { order, authorization: *authorization, fee, amount, generation }.captured_before(books).is_some()
-    };
-    restored::of_order(books, order).find(is_there)
+    found::on_any(books, order, generation, |authorization, generation| {
+        id_on(books, authorization, order, number, generation)
+    })
+}
+
+fn id_on(books: &Books, authorization: AuthorizationKey, order: OrderKey, number: u32, generation: u32) -> CaptureId {
+    let record = books.authorization(authorization);
+    CaptureId::of_fee(&record.account, &record.reference, &books.order(order).id, number, generation)
 }
 
 /// It was captured in the time that a restore from a backup has lost: booked with that amount.

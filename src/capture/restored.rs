@@ -17,7 +17,7 @@ use crate::capture::due;
 use crate::capture::event::FailureReason;
 use crate::capture::evidence::{AuthorizationView, Doubt, DoubtKind, Reading, SeenCapture};
 use crate::capture::foreign;
-use crate::capture::outcome::{self, Cause};
+use crate::capture::outcome::Cause;
 use crate::capture::policy::Captures;
 use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, OrderKey, Restored};
 use crate::capture::register;
@@ -141,8 +141,7 @@ fn end_earlier_generations(books: &mut Books, authorization: AuthorizationKey, c
     for capture in books.undecided_on(authorization) {
         let is_open = !books.capture(capture).state.is_terminal();
         let Some(cause) = found::obstacle(books, capture).filter(|_| is_open) else { continue };
-        due::note(books, capture, "refused", cause.message.clone(), context);
-        outcome::failed(books, capture, &cause, context);
+        due::refuse(books, capture, &cause, context);
     }
 }
 
@@ -165,15 +164,13 @@ fn make_room(books: &mut Books, authorization: AuthorizationKey, context: Contex
             "{} was earned; what was captured since the backup leaves no room for it",
             books.capture(capture).amount
         );
-        due::note(books, capture, "refused", message.clone(), context);
-        let cause = Cause::lookup(FailureReason::ExceedsAuthorization, &message);
-        outcome::failed(books, capture, &cause, context);
+        due::refuse(books, capture, &Cause::lookup(FailureReason::ExceedsAuthorization, &message), context);
     }
 }
 
 /// The authorizations of an order on which something may have been captured in the lost time; none in a ledger
 /// that was never restored.
-pub(super) fn of_order(books: &Books, order: OrderKey) -> impl Iterator<Item = AuthorizationKey> {
+fn of_order(books: &Books, order: OrderKey) -> impl Iterator<Item = AuthorizationKey> {
     let keys = books.read_first_until.map(|_| books.authorizations_of(order));
     keys.into_iter().flatten()
 }

@@ -141,7 +141,7 @@ impl World {
         let worker = self.crew.replace();
         self.fault_of_worker(Fault::Crash);
         self.log(|| format!("worker {} crashes", worker.name));
-        self.lose_deliveries(&worker);
+        self.lose_deliveries(worker.unacknowledged());
         // Where there is one, the next may begin as soon as it is gone, and looks at once.
         let is_alone = self.crew.count() == 1;
         let lease_until = self.clock.elapsed() + if is_alone { Duration::ZERO } else { LEASE };
@@ -159,14 +159,14 @@ impl World {
         for index in 0..self.crew.count() {
             self.crew.let_act(index);
             let worker = self.crew.replace();
-            self.lose_deliveries(&worker);
+            self.lose_deliveries(worker.unacknowledged());
             self.crew.gone.push(Gone { name: worker.name, lease_until: self.clock.elapsed() });
         }
     }
 
     /// What a worker has not acknowledged comes again.
-    fn lose_deliveries(&mut self, of: &Worker) {
-        let lost = self.broker.lose(of.unacknowledged());
+    fn lose_deliveries(&mut self, unacknowledged: impl Iterator<Item = u64>) {
+        let lost = self.broker.lose(unacknowledged);
         for _ in 0..lost {
             self.fault(Fault::Redelivery, "broker");
         }
@@ -186,10 +186,7 @@ impl World {
         self.crew.gone.push(Gone { name, lease_until: now + LEASE });
         if self.rng.random() {
             // The broker does not hear of it for too long.
-            let lost = self.broker.lose(self.crew.unacknowledged());
-            for _ in 0..lost {
-                self.fault(Fault::Redelivery, "broker");
-            }
+            self.lose_deliveries(self.crew.unacknowledged());
         }
     }
 

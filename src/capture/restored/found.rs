@@ -75,11 +75,22 @@ pub(in crate::capture) fn captured_on(
     shipment: ShipmentKey,
     generation: u32,
 ) -> Option<AuthorizationKey> {
+    on_any(books, books.shipment(shipment).order, generation, |authorization, generation| {
+        outcome::id_in(books, shipment, authorization, generation)
+    })
+}
+
+/// The authorization of the order on which anything was found under these keys, from this generation on.
+pub(in crate::capture) fn on_any(
+    books: &Books,
+    order: OrderKey,
+    generation: u32,
+    key: impl Fn(AuthorizationKey, u32) -> CaptureId,
+) -> Option<AuthorizationKey> {
     let is_there = |authorization: &AuthorizationKey| {
-        let key = |generation| outcome::id_in(books, shipment, *authorization, generation);
-        find_generation(books, *authorization, generation, key).is_some()
+        find_generation(books, *authorization, generation, |generation| key(*authorization, generation)).is_some()
     };
-    of_order(books, books.shipment(shipment).order).find(is_there)
+    of_order(books, order).find(is_there)
 }
 
 /// Why a capture that is open by the books of that day is not sent: only what has failed is replayed, and a later

@@ -207,13 +207,19 @@ fn what_was_captured_together_is_found_where_a_newer_authorization_is_registered
     assert_eq!(lived.world.shipment("s1").capture, lived.world.shipment("s2").capture);
 }
 
-#[test]
-fn a_fee_is_recognised_on_an_authorization_before_the_newest() {
+/// Restored to before what the order owes was captured on "r".
+fn fee_of_the_lost_time() -> Lived {
     let mut lived = Lived::new();
     lived.take(one_of_two().command());
     let backup = now(&lived.world);
     lived.lost("r", fee_on("r", 1, 0), 250);
     lived.restore(backup);
+    lived
+}
+
+#[test]
+fn a_fee_is_recognised_on_an_authorization_before_the_newest() {
+    let mut lived = fee_of_the_lost_time();
     lived.take(registration("o", on("r2"), None));
     lived.take(cancellation("o", &[("l1", 1)]));
     lived.wait(3);
@@ -222,11 +228,7 @@ fn a_fee_is_recognised_on_an_authorization_before_the_newest() {
 
 #[test]
 fn a_fee_waits_for_the_read_of_every_authorization_of_its_order() {
-    let mut lived = Lived::new();
-    lived.take(one_of_two().command());
-    let backup = now(&lived.world);
-    lived.lost("r", fee_on("r", 1, 0), 250);
-    lived.restore(backup);
+    let mut lived = fee_of_the_lost_time();
     lived.unreadable.insert("r");
     lived.take(registration("o", on("r2"), None));
     lived.take(cancellation("o", &[("l1", 1)]));
