@@ -119,16 +119,7 @@ fn accept_new(
     let missing = known.missing(books, &arrival.notice.order, arrival.notice.amount.is_some());
     let applied = register::apply(books, &arrival.notice.order, arrival.notice.authorization.as_ref(), known, context);
     let caused_by = arrival.event_id.as_str();
-    let names_none = arrival.notice.authorization.is_none();
-    let is_unread = restored::is_unread(books.authorization(applied.authorization))
-        || names_none && restored::is_any_unread(books, applied.order)
-        || republished::may_be_on_unread(books, applied.order, context);
-    let may_lack_one = is_awaiting && names_none && {
-        let waiting = books.shipment_key(applied.order, &arrival.notice.shipment);
-        waiting.is_some_and(|shipment| republished::may_lack_authorization(books, shipment, context))
-    };
-    let missing = missing.or(is_unread.then_some(Missing::Reading));
-    let missing = missing.or(may_lack_one.then_some(Missing::Republication));
+    let missing = missing.or_else(|| missing_of_lost_time(books, arrival, &applied, is_awaiting, context));
     let mut reply = match missing {
         Some(missing) => awaiting::wait(books, arrival.clone(), content, missing, context),
         None => take_up(books, arrival, applied, content, context),
@@ -140,6 +131,34 @@ fn accept_new(
     complete::schedule_closing(books, applied.order, context);
     small::end(books, applied.order, applied.authorization, context);
     applied.follow_up(books, reply, Some(caused_by), context)
+}
+
+/// What a notice waits for after a restore: to know whether its shipment was captured in the lost time, and with what.
+fn missing_of_lost_time(
+    books: &Books,
+    arrival: &Arrival,
+    applied: &Applied,
+    is_awaiting: bool,
+    context: Context<'_>,
+) -> Option<Missing> {
+    let (notice, order) = (&arrival.notice, applied.order);
+    let names_none = notice.authorization.is_none();
+    if restored::is_unread(books.authorization(applied.authorization))
+        || names_none && restored::is_any_unread(books, order)
+        || republished::may_be_on_unread(books, order, context)
+    {
+        return Some(Missing::Reading);
+    }
+    let (on, _) = found::of_id(books, order, &notice.shipment).unzip();
+    if on.is_some_and(|key| small::captures(books, key, context).is_none()) {
+        return Some(Missing::Account);
+    }
+    let waiting = books.shipment_key(order, &notice.shipment).filter(|_| is_awaiting && names_none && on.is_none());
+    // What is too little by itself waits all the same, to be booked with what it is a part of.
+    let waiting = waiting.filter(|_| !small::may_be_part(books, order, notice, applied.authorization, context));
+    let may_lack_one = waiting.is_some_and(|shipment| republished::may_lack_authorization(books, shipment, context));
+    let lacks_others = |amount| republished::lacks_others(books, order, &notice.shipment, amount, context);
+    (may_lack_one || notice.amount.is_some_and(lacks_others)).then_some(Missing::Republication)
 }
 
 /// Everything is known: the shipment is given its amount, and captured or refused.
@@ -301,7 +320,8 @@ fn bind_multiple(
     if let Some(message) = does_not_fit(total, foreign::room(books.authorization(authorization), context)) {
         return refuse(books, shipment, FailureReason::ExceedsAuthorization, &message, context);
     }
-    if Rules::on(books, authorization, context).is_too_little(total) {
+    let is_too_little = Rules::on(books, authorization, context).is_too_little(total);
+    if is_too_little || small::is_perhaps_part(books, shipment, authorization, amount, context) {
         return collect::join(books, shipment, authorization, amount, start, context);
     }
     small::leave(books, authorization, &waiting);

@@ -78,7 +78,14 @@ pub(super) fn give(
     rules: Rules,
 ) -> Result<Money, Stop> {
     let order = books.shipment(shipment).order;
-    let Given { mut amount, mode, progress } = work_out(books.order(order), notice, rules)?;
+    let given = work_out(books.order(order), notice, rules);
+    let Given { mut amount, mode, progress } = match given {
+        Err(Stop::Refuse { reason: FailureReason::OrderCancelled, message }) => {
+            let refusal = Stop::refuse(FailureReason::OrderCancelled, message);
+            given_before(books, notice, shipment, rules).ok_or(refusal)?
+        }
+        given => given?,
+    };
     if mode == AmountMode::Planned {
         let left = found::left_of_plan(books, shipment).map(|left| rules.round(left));
         amount = left.filter(|left| left.minor() < amount.minor()).unwrap_or(amount);
@@ -88,6 +95,22 @@ pub(super) fn give(
     record.stored = record.stored.saturating_add(amount.minor());
     record.mode = Some(mode);
     Ok(amount)
+}
+
+/// What the shipment is given that stands under its key after a restore, though its cancellation has come before it now:
+/// it had shipped by then, and only the rest was cancelled.
+fn given_before(books: &Books, notice: &ShipmentNotice, shipment: ShipmentKey, rules: Rules) -> Option<Given> {
+    found::find_own(books, shipment)?;
+    let mut order = books.order(books.shipment(shipment).order).clone();
+    order.is_cancelled = false;
+    for shipped in &notice.lines {
+        let plan = order.plan.as_ref()?;
+        let index = plan.line_index(&shipped.line)?;
+        let ordered = plan.lines()[index].ordered;
+        let line = &mut order.progress[index];
+        line.cancelled = line.cancelled.min(ordered.minus(line.shipped.plus(shipped.quantity).min(ordered)));
+    }
+    work_out(&order, notice, rules).ok()
 }
 
 /// What the shipment would be given, or why it would be given nothing.

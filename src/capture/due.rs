@@ -60,7 +60,10 @@ fn due_capture(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> 
             books.capture_mut(capture).progress.window_from = None;
             begin(books, capture, context).about(subject)
         }
-        CaptureState::InDoubt => look(books, capture, context).about(subject),
+        CaptureState::InDoubt => match found::obstacle(books, capture) {
+            Some(cause) => refuse_in_turn(books, capture, &cause, context).about(subject),
+            None => look(books, capture, context).about(subject),
+        },
         CaptureState::Sending | CaptureState::Captured | CaptureState::Failed | CaptureState::Unresolved => {
             Reply::nothing(Note::Nothing)
         }
@@ -148,8 +151,14 @@ fn begin_or_refuse(books: &mut Books, capture: CaptureKey, context: Context<'_>)
         let is_held = books.capture(capture).is_held();
         return if is_held { hand_on(books, authorization, true, context).with_note(reply.note) } else { reply };
     };
-    refuse(books, capture, &cause, context);
+    refuse_in_turn(books, capture, &cause, context)
+}
+
+/// Refuses it, and hands on its turn.
+fn refuse_in_turn(books: &mut Books, capture: CaptureKey, cause: &Cause, context: Context<'_>) -> Reply {
+    refuse(books, capture, cause, context);
     settle::after_single(books, capture, context);
+    let authorization = books.capture(capture).authorization;
     hand_on(books, authorization, true, context).with_note(Note::Refused(cause.reason))
 }
 
@@ -226,6 +235,15 @@ fn is_its_turn(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool
     let is_unread = republished::may_be_on_unread(books, books.capture(capture).order, context);
     let is_free = record.in_flight == 0 && !foreign::is_halted(record, context) && !is_unread;
     is_free || foreign::is_hurried(record, context)
+}
+
+/// May what is in doubt be sent again, as far as the lost time goes? It may have failed then, and have been captured in a
+/// replay on another authorization of its order.
+pub(super) fn may_send_again(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool {
+    let record = books.capture(capture);
+    let is_hurried = foreign::is_hurried(books.authorization(record.authorization), context);
+    (is_hurried || !republished::may_be_on_unread(books, record.order, context))
+        && found::excludes_later(books, capture)
 }
 
 /// The next planned capture of an authorization whose turn has come, with the permit of the one

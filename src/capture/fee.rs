@@ -7,6 +7,7 @@
 
 use crate::capture::amount::{self, Rules};
 use crate::capture::books::{Books, OutcomeOf};
+use crate::capture::collect;
 use crate::capture::decide::{Context, Note, Reply};
 use crate::capture::due;
 use crate::capture::event::{
@@ -44,13 +45,25 @@ pub(super) fn take(books: &mut Books, order: OrderKey, caused_by: Option<&str>, 
             return nothing;
         }
     }
+    let number = books.order(order).fees + 1;
+    let before = captured_on(books, order, number, 0);
+    let left = found::left_for_fee(books, order).filter(|left| before.is_none() && left.minor() < amount.minor());
+    if let Some(left) = left
+        && (left.is_zero() || republished::may_come_again(books, authorization, context))
+    {
+        // Others of the order, which have not come again, were captured for a part of it.
+        let until = [republished::comes_again_until(books), collect::deadline(books, authorization, context)];
+        let until = until.into_iter().flatten().filter(|at| *at > context.now.wall).min();
+        books.order_mut(order).closes_at = until;
+        return nothing;
+    }
+    let amount = left.unwrap_or(amount);
     let record = books.order_mut(order);
-    record.fees += 1;
+    record.fees = number;
     record.stored += amount.minor();
-    let number = record.fees;
     let fee = Owed {
         order,
-        authorization: captured_on(books, order, number, 0).unwrap_or(authorization),
+        authorization: before.unwrap_or(authorization),
         fee: Fee { number, caused_by: caused_by.map(ToOwned::to_owned) },
         amount,
         generation: 0,

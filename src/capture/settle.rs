@@ -247,6 +247,11 @@ fn resend(
     context: Context<'_>,
 ) -> Reply {
     due::note(books, capture, "looked", "nothing captured yet: may be sent again".to_owned(), context);
+    if !due::may_send_again(books, capture, context) {
+        // It stays in doubt: what was begun may be under way, and is looked at again.
+        books.capture_mut(capture).due_at = Some(clock::after(context.now.wall, context.policy.awaiting_check));
+        return Reply::nothing(Note::Nothing);
+    }
     books.capture_mut(capture).progress = progress;
     if start {
         return due::begin(books, capture, context);

@@ -4,16 +4,19 @@
 
 use std::collections::BTreeSet;
 
-use crate::capture::amount::Rules;
+use crate::capture::amount::{self, Rules};
 use crate::capture::books::Books;
 use crate::capture::collect;
 use crate::capture::decide::{Context, Note, Reply};
 use crate::capture::due;
+use crate::capture::event::FailureReason;
 use crate::capture::foreign;
-use crate::capture::outcome;
+use crate::capture::notice::ShipmentNotice;
+use crate::capture::outcome::{self, Cause};
 use crate::capture::policy::Captures;
 use crate::capture::records::{AuthorizationKey, OrderKey, ShipmentKey};
-use crate::capture::restored::republished;
+use crate::capture::restored::{found, republished};
+use crate::capture::states::ShipmentState;
 use crate::money::Money;
 
 /// The shipments of the same order that wait on the authorization, and what they come to together with
@@ -44,17 +47,50 @@ pub(super) fn captured_with(
     context: Context<'_>,
 ) -> (Vec<ShipmentKey>, Money) {
     let order = books.shipment(shipment).order;
-    let is_alike = |key: &AuthorizationKey| {
-        captures(books, *key, context) == Some(Captures::Multiple)
-            && books.authorization(*key).currency == books.authorization(authorization).currency
-    };
-    let on = books.collecting_for(order).into_iter().filter(is_alike);
+    let on = books.collecting_for(order).into_iter().filter(|key| is_alike(books, *key, authorization, context));
     let mut waiting: Vec<ShipmentKey> = on.flat_map(|key| books.waiting_for(order, key)).collect();
+    waiting.retain(|key| *key != shipment);
     waiting.sort_unstable();
     let latest = &waiting[waiting.len().saturating_sub(CHOSEN_FROM)..];
     let (_, chosen) = nearest(books, latest, captured.minor() - amount.minor());
     let total = with_amounts(books, amount, &chosen);
     (chosen, total)
+}
+
+/// Is the shipment too little by itself, and may have been captured with another one in the lost time?
+pub(super) fn may_be_part(
+    books: &Books,
+    order: OrderKey,
+    notice: &ShipmentNotice,
+    authorization: AuthorizationKey,
+    context: Context<'_>,
+) -> bool {
+    let rules = Rules::on(books, authorization, context);
+    let given = amount::work_out(books.order(order), notice, rules);
+    given.is_ok_and(|given| rules.is_too_little(given.amount)) && found::is_shown_any(books, order)
+}
+
+/// May the shipment have been captured with another one in the lost time, under whose key that was found? It waits for
+/// that one where it would be too little by itself on any authorization of its order: what failed there may have been
+/// replayed on another one.
+pub(super) fn is_perhaps_part(
+    books: &Books,
+    shipment: ShipmentKey,
+    authorization: AuthorizationKey,
+    amount: Money,
+    context: Context<'_>,
+) -> bool {
+    let is_too_little_on = |key: AuthorizationKey| {
+        is_alike(books, key, authorization, context) && Rules::on(books, key, context).is_too_little(amount)
+    };
+    republished::together_from(books, authorization, context).is_some()
+        && books.authorizations_of(books.shipment(shipment).order).into_iter().any(is_too_little_on)
+}
+
+/// Can one be captured several times, and in the same currency as the other?
+fn is_alike(books: &Books, one: AuthorizationKey, other: AuthorizationKey, context: Context<'_>) -> bool {
+    captures(books, one, context) == Some(Captures::Multiple)
+        && books.authorization(one).currency == books.authorization(other).currency
 }
 
 /// Shipments that are tried in every combination: few orders have as many that are too little.
@@ -87,11 +123,31 @@ pub(super) fn end(books: &mut Books, order: OrderKey, authorization: Authorizati
     let is_over =
         books.order(order).is_complete() && republished::together_from(books, authorization, context).is_none();
     if is_several && is_over && books.authorization(authorization).waiting > 0 {
-        let waiting = books.waiting_for(order, authorization);
+        let waiting = still_waiting(books, order, authorization, context);
         if !capture_together(books, authorization, &waiting, context) {
             refuse(books, authorization, &waiting, context);
         }
     }
+}
+
+/// Those that wait on it once each is booked that was found under its key since it began to wait.
+fn still_waiting(
+    books: &mut Books,
+    order: OrderKey,
+    authorization: AuthorizationKey,
+    context: Context<'_>,
+) -> Vec<ShipmentKey> {
+    for shipment in books.waiting_for(order, authorization) {
+        let record = books.shipment(shipment);
+        let is_waiting = record.state == ShipmentState::Waiting;
+        let on = found::captured_on(books, shipment, record.generation).filter(|_| is_waiting);
+        if let Some(on) = on {
+            leave(books, authorization, &[shipment]);
+            books.shipment_mut(shipment).authorization = Some(on);
+            found::claim(books, shipment, on, amount_of(books, shipment), context);
+        }
+    }
+    books.waiting_for(order, authorization)
 }
 
 /// The authorization is about to die; or notices have come again, as far as they will, after a restore.
@@ -99,8 +155,8 @@ pub(super) fn end_on(books: &mut Books, authorization: AuthorizationKey, context
     let has_come_again = books.authorization(authorization).freeze_at == republished::comes_again_until(books);
     let mut note = Note::Nothing;
     for order in orders_of(books, authorization) {
-        let waiting = books.waiting_for(order, authorization);
-        if capture_together(books, authorization, &waiting, context) {
+        let waiting = still_waiting(books, order, authorization, context);
+        if waiting.is_empty() || capture_together(books, authorization, &waiting, context) {
             continue;
         }
         if has_come_again && !books.order(order).is_complete() {
@@ -110,7 +166,7 @@ pub(super) fn end_on(books: &mut Books, authorization: AuthorizationKey, context
             continue;
         }
         refuse(books, authorization, &waiting, context);
-        note = Note::Refused(crate::capture::event::FailureReason::BelowMinimum);
+        note = Note::Refused(FailureReason::BelowMinimum);
     }
     Reply::nothing(note)
 }
@@ -120,6 +176,17 @@ fn orders_of(books: &Books, authorization: AuthorizationKey) -> Vec<OrderKey> {
     let waiting = books.all_waiting_on(authorization);
     let orders: BTreeSet<OrderKey> = waiting.iter().map(|shipment| books.shipment(*shipment).order).collect();
     orders.into_iter().collect()
+}
+
+/// Everything is booked that was found of the order: what waited only for that is captured.
+pub(super) fn let_go(books: &mut Books, order: OrderKey, context: Context<'_>) {
+    for authorization in books.collecting_for(order) {
+        let is_several = captures(books, authorization, context) == Some(Captures::Multiple);
+        if is_several && republished::together_from(books, authorization, context).is_none() {
+            let waiting = books.waiting_for(order, authorization);
+            capture_together(books, authorization, &waiting, context);
+        }
+    }
 }
 
 /// They waited because some of them may have been captured with others in the lost time. Where they come to enough
@@ -147,8 +214,14 @@ fn capture_together(
 fn refuse(books: &mut Books, authorization: AuthorizationKey, waiting: &[ShipmentKey], context: Context<'_>) {
     let rules = Rules::on(books, authorization, context);
     leave(books, authorization, waiting);
+    let remaining = foreign::room(books.authorization(authorization), context);
     for shipment in waiting {
-        let cause = rules.too_little(amount_of(books, *shipment));
+        let amount = amount_of(books, *shipment);
+        let exceeds = || {
+            let message = format!("{amount} was earned, {remaining} remains on the authorization");
+            Cause::local(FailureReason::ExceedsAuthorization, &message)
+        };
+        let cause = if rules.is_too_little(amount) { rules.too_little(amount) } else { exceeds() };
         outcome::refuse(books, *shipment, &cause, context);
     }
 }

@@ -116,20 +116,29 @@ fn of_shipment(
     whole_batch(books, &shipments)?;
     match sum(books, &shipments) {
         Some(total) => {
-            // The last one that owes anything names their capture.
-            let owes = |key: &&ShipmentKey| books.shipment(**key).amount.is_some_and(|amount| !amount.is_zero());
-            let last = shipments.iter().rev().find(owes).copied().unwrap_or(key);
-            let generation = books.shipment(last).generation + 1;
-            if let Some(authorization) = found::captured_on(books, last, generation) {
+            if let Some((shipments, authorization)) = as_captured(books, &shipments) {
+                is_configured(books, authorization, context)?;
                 return Ok(Way::Stored { shipments, authorization, total });
             }
             let authorization = open_authorization(books, shipment.order, shipment.authorization, context)?;
+            fits_plan(books, shipment.order, total)?;
             foreign_money(books, shipment, total, authorization, context)?;
             room::has_room(books, &shipments, authorization, total, context)?;
             Ok(Way::Stored { shipments, authorization, total })
         }
         None => anew(books, shipment, message, context),
     }
+}
+
+/// In the order in which they were captured together in the lost time, and on which authorization: the last one that
+/// owes anything names their capture, and they may have come in another order then.
+fn as_captured(books: &Books, shipments: &[ShipmentKey]) -> Option<(Vec<ShipmentKey>, AuthorizationKey)> {
+    let owes = |key: &ShipmentKey| books.shipment(*key).amount.is_some_and(|amount| !amount.is_zero());
+    let on = |key: ShipmentKey| found::captured_on(books, key, books.shipment(key).generation + 1);
+    let named_by = |key: &ShipmentKey| Some((*key, on(*key).filter(|_| owes(key))?));
+    let (last, authorization) = shipments.iter().rev().find_map(named_by)?;
+    let others = shipments.iter().copied().filter(|key| *key != last);
+    Some((others.chain([last]).collect(), authorization))
 }
 
 /// What the end of its capture says against it.
@@ -278,6 +287,7 @@ fn anew(books: &Books, shipment: &Shipment, message: Option<Command>, context: C
     arrival.start = false;
     let order = shipment.order;
     if let Some(key) = found::captured_on(books, shipment.key, shipment.generation + 1) {
+        is_configured(books, key, context)?;
         arrival.notice.authorization = Some(named_as(books.authorization(key)));
         return Ok(Way::Anew { shipment: shipment.key, arrival });
     }
@@ -307,6 +317,29 @@ fn anew(books: &Books, shipment: &Shipment, message: Option<Command>, context: C
         room::has_room(books, &[shipment.key], authorization, given.amount, context)?;
     }
     Ok(Way::Anew { shipment: shipment.key, arrival })
+}
+
+/// It was captured there in the time that a restore has lost: that is booked only by what its account is said to be.
+fn is_configured(books: &Books, authorization: AuthorizationKey, context: Context<'_>) -> Result<(), WhyNot> {
+    let account = &books.authorization(authorization).account;
+    if context.policy.accounts.contains_key(account) {
+        return Ok(());
+    }
+    let message =
+        format!("it was captured on account {account}, which is not configured: configure it, and replay then");
+    Err(WhyNot::new(WhyNotKind::NoOpenAuthorization, message))
+}
+
+/// After a restore others of its order may have been captured for what it was given.
+fn fits_plan(books: &Books, order: OrderKey, amount: Money) -> Result<(), WhyNot> {
+    if !found::exceeds_plan(books, order, amount) {
+        return Ok(());
+    }
+    let message = format!(
+        "with {amount} more its order would be captured for more than its plan: others of it were captured for a part of \
+         this in the time that a restore has lost; look at the order at the provider, and collect there what is missing"
+    );
+    Err(WhyNot::new(WhyNotKind::ExceedsAuthorization, message))
 }
 
 /// A registered authorization, as a notice names it.
@@ -354,8 +387,10 @@ fn of_fee(books: &Books, letter: &DeadLetter, number: u32, context: Context<'_>)
     let caused_by = capture.and_then(FeeAgain::caused_by);
     let generation = letter.generation.saturating_add(1);
     if let Some(authorization) = fee::captured_on(books, order, number, generation) {
+        is_configured(books, authorization, context)?;
         return Ok(Way::Fee { authorization, fee: FeeAgain { order, number, caused_by, amount, generation } });
     }
+    fits_plan(books, order, amount)?;
     let authorization = open_authorization(books, order, former, context)?;
     let record = books.authorization(authorization);
     let account = context.policy.accounts.get(&record.account);

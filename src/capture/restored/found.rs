@@ -8,11 +8,13 @@ use crate::capture::event::{FailureReason, ResolvedBy};
 use crate::capture::evidence::SeenCapture;
 use crate::capture::fee;
 use crate::capture::outcome::{self, Cause};
-use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, NamedBy, OrderKey, Restored, ShipmentKey};
+use crate::capture::records::{
+    AmountMode, Authorization, AuthorizationKey, CaptureKey, NamedBy, OrderKey, Restored, ShipmentKey,
+};
 use crate::capture::restored::of_order;
 use crate::capture::small;
 use crate::capture::states::CaptureState;
-use crate::ids::CaptureId;
+use crate::ids::{CaptureId, ShipmentId};
 use crate::money::Money;
 
 /// How many generations from its own on are looked for among what was captured in the lost time: each is a
@@ -43,6 +45,11 @@ pub(in crate::capture) fn has_shown_any(record: &Authorization) -> bool {
         Some(Restored::Read { adopted, found }) => *adopted > 0 || !found.is_empty(),
         Some(Restored::Unread) | None => false,
     }
+}
+
+/// Has a read shown any on an authorization of the order?
+pub(in crate::capture) fn is_shown_any(books: &Books, order: OrderKey) -> bool {
+    of_order(books, order).any(|key| has_shown_any(books.authorization(key)))
 }
 
 /// What was found under this key. Several captures under one key are one here, of their sum.
@@ -80,6 +87,21 @@ pub(in crate::capture) fn captured_on(
     })
 }
 
+/// The same of a shipment that need not have come again, and what stands there.
+pub(in crate::capture) fn of_id(
+    books: &Books,
+    order: OrderKey,
+    shipment: &ShipmentId,
+) -> Option<(AuthorizationKey, SeenCapture)> {
+    let own = books.shipment_key(order, shipment).map_or(0, |key| books.shipment(key).generation);
+    of_order(books, order).find_map(|authorization| {
+        let record = books.authorization(authorization);
+        let (account, reference, order) = (&record.account, &record.reference, &books.order(order).id);
+        let key = |generation| CaptureId::of_shipment(account, reference, order, shipment, generation);
+        Some((authorization, find_generation(books, authorization, own, key)?.1))
+    })
+}
+
 /// The authorization of the order on which anything was found under these keys, from this generation on.
 pub(in crate::capture) fn on_any(
     books: &Books,
@@ -99,7 +121,10 @@ pub(in crate::capture) fn obstacle(books: &Books, capture: CaptureKey) -> Option
     let record = books.capture(capture);
     let next = record.generation + 1;
     let is_captured_later = match &record.named_by {
-        NamedBy::Shipment(shipment) => captured_on(books, *shipment, next).is_some(),
+        // What was captured together is named by whichever of them was the last one then.
+        NamedBy::Shipment(_) => {
+            books.shipments_of(capture).into_iter().any(|shipment| captured_on(books, shipment, next).is_some())
+        }
         NamedBy::Fee(fee) => fee::captured_on(books, record.order, fee.number, next).is_some(),
     };
     let message = "it failed in the time that was lost, and was captured when it was replayed: replay it";
@@ -118,18 +143,39 @@ pub(in crate::capture) fn excludes_later(books: &Books, capture: CaptureKey) -> 
 /// such as the delivery fee, was captured with another. What comes to too little by it is made up for when the order
 /// is complete.
 pub(in crate::capture) fn left_of_plan(books: &Books, shipment: ShipmentKey) -> Option<Money> {
-    let order = books.shipment(shipment).order;
-    let record = books.order(order);
-    let plan = record.plan.as_ref()?;
-    let found = of_order(books, order).map(|key| in_all(books.authorization(key)));
-    let found = Some(found.sum::<i64>()).filter(|sum| *sum > 0)?;
     let own = find_own(books, shipment).map_or(0, |(_, seen)| seen.amount.minor());
+    left_beside(books, books.shipment(shipment).order, own)
+}
+
+/// What is left so for what no shipment was given.
+pub(in crate::capture) fn left_for_fee(books: &Books, order: OrderKey) -> Option<Money> {
+    left_beside(books, order, 0)
+}
+
+/// So much of what was found is its own.
+fn left_beside(books: &Books, order: OrderKey, own: i64) -> Option<Money> {
+    let plan = books.order(order).plan.as_ref()?;
+    let found = Some(in_order(books, order)).filter(|sum| *sum > 0)?;
     let left = plan.total().minor() - taken(books, order) - (found - own);
     Some(Money::from_minor(left.max(0), plan.currency()).expect("it is not negative"))
 }
 
+/// Would more be captured for an order than its plan comes to, with this? After a restore others may have been captured
+/// for a part that this was given before.
+pub(in crate::capture) fn exceeds_plan(books: &Books, order: OrderKey, amount: Money) -> bool {
+    let record = books.order(order);
+    let is_planned = books.read_first_until.is_some() && record.mode == Some(AmountMode::Planned);
+    let plan = record.plan.as_ref().filter(|_| is_planned);
+    plan.is_some_and(|plan| taken(books, order) + in_order(books, order) + amount.minor() > plan.total().minor())
+}
+
+/// What was found on all authorizations of an order, in minor units.
+fn in_order(books: &Books, order: OrderKey) -> i64 {
+    of_order(books, order).map(|key| in_all(books.authorization(key))).sum()
+}
+
 /// What was found of a capture that has this shipment as its last one, and in which generation.
-fn find_own(books: &Books, shipment: ShipmentKey) -> Option<(u32, SeenCapture)> {
+pub(in crate::capture) fn find_own(books: &Books, shipment: ShipmentKey) -> Option<(u32, SeenCapture)> {
     let record = books.shipment(shipment);
     let authorization = record.authorization?;
     let key = |generation| outcome::id_in(books, shipment, authorization, generation);
@@ -163,6 +209,7 @@ pub(in crate::capture) fn claim(
     let reply = reply.about(outcome::subject(books, shipment));
     let record = books.shipment(shipment);
     let (order, caused_by) = (record.order, record.caused_by.clone());
+    small::let_go(books, order, context);
     // Where it is the last of its order, nothing comes after it: the difference is captured by itself.
     Some(Reply { ready: fee::take(books, order, Some(&caused_by), context).ready, ..reply })
 }

@@ -19,39 +19,39 @@ use crate::ledger::memory::Tables;
 use crate::money::Money;
 
 /// A world, and a provider that answers in it.
-struct Lived {
-    world: World,
+pub(super) struct Lived {
+    pub(super) world: World,
     /// What was captured on each authorization of 100.00, by key.
     captured: BTreeMap<&'static str, Vec<(CaptureId, i64)>>,
-    declines: bool,
-    unreadable: BTreeSet<&'static str>,
+    pub(super) declines: bool,
+    pub(super) unreadable: BTreeSet<&'static str>,
 }
 
 impl Lived {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(policy())
     }
 
-    fn with(policy: Policy) -> Self {
+    pub(super) fn with(policy: Policy) -> Self {
         let captured = ["r", "r2"].map(|name| (name, Vec::new())).into();
         Self { world: World::with(policy), captured, declines: false, unreadable: BTreeSet::new() }
     }
 
     /// It was captured in the lost time.
-    fn lost(&mut self, authorization: &'static str, id: CaptureId, minor: i64) {
+    pub(super) fn lost(&mut self, authorization: &'static str, id: CaptureId, minor: i64) {
         self.captured.get_mut(authorization).expect("it is known").push((id, minor));
     }
 
-    fn restore(&mut self, backup: Tables) {
+    pub(super) fn restore(&mut self, backup: Tables) {
         restore(&mut self.world, backup);
     }
 
-    fn on(&self, authorization: &str) -> i64 {
+    pub(super) fn on(&self, authorization: &str) -> i64 {
         self.captured[authorization].iter().map(|(_, minor)| minor).sum()
     }
 
     /// What was captured in all.
-    fn total(&self) -> i64 {
+    pub(super) fn total(&self) -> i64 {
         self.captured.keys().map(|name| self.on(name)).sum()
     }
 
@@ -90,7 +90,7 @@ impl Lived {
     }
 
     /// Does what is due, and what follows from that.
-    fn go_on(&mut self) {
+    pub(super) fn go_on(&mut self) {
         for _ in 0..20 {
             let replies = self.world.do_due();
             let is_over = replies.iter().all(|reply| reply.ticket.is_none() && reply.note == Note::Nothing);
@@ -103,19 +103,19 @@ impl Lived {
         }
     }
 
-    fn take(&mut self, message: Command) {
+    pub(super) fn take(&mut self, message: Command) {
         let reply = self.world.receive(message);
         self.finish(reply);
         self.go_on();
     }
 
-    fn replay(&mut self, shipment: &str) {
+    pub(super) fn replay(&mut self, shipment: &str) {
         let reply = self.world.replay(shipment, 0);
         self.finish(reply);
         self.go_on();
     }
 
-    fn wait(&mut self, hours: u32) {
+    pub(super) fn wait(&mut self, hours: u32) {
         for _ in 0..hours {
             self.world.clock.advance(HOUR);
             self.go_on();
@@ -123,7 +123,7 @@ impl Lived {
     }
 
     /// Reasons, and whether money may have moved.
-    fn failures(&mut self) -> Vec<(FailureReason, bool)> {
+    pub(super) fn failures(&mut self) -> Vec<(FailureReason, bool)> {
         let mut failures = Vec::new();
         for event in self.world.news() {
             if let EventContent::Failed(_, failure) = event.content {
@@ -134,11 +134,11 @@ impl Lived {
     }
 }
 
-fn on(name: &str) -> AuthorizationFacts {
+pub(super) fn on(name: &str) -> AuthorizationFacts {
     authorized(OFTEN, name, 10_000)
 }
 
-fn id_on(on: &str, shipment: &str, generation: u32) -> CaptureId {
+pub(super) fn id_on(on: &str, shipment: &str, generation: u32) -> CaptureId {
     CaptureId::of_shipment(&account(OFTEN), &reference(on), &order_id("o"), &shipment_id(shipment), generation)
 }
 
@@ -147,7 +147,7 @@ fn fee_on(on: &str, number: u32, generation: u32) -> CaptureId {
 }
 
 /// One of two units at 5.00, and 5.00 for the delivery.
-fn one_of_two() -> Draft {
+pub(super) fn one_of_two() -> Draft {
     draft("o", "s1").line("l1", 1).plan(plan(&[("l1", 2, "10.00")], "5.00", "15.00")).on(on("r"))
 }
 

@@ -19,6 +19,7 @@ mod capping;
 mod crashes;
 mod expiry;
 mod halting;
+mod lost_parts;
 mod lost_time;
 mod operating;
 mod replaying;

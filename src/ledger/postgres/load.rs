@@ -421,6 +421,12 @@ impl<'a> Loader<'a> {
     fn authorization_and_shipments(&mut self, key: AuthorizationKey) {
         self.authorization(key);
         self.collected_on(key, false);
+        let record = self.books.authorizations().find(key).filter(|record| record.waiting > 0);
+        let Some(order) = record.map(|record| record.order) else { return };
+        // After a restore from a backup, such may be booked with others that wait on another one of their order.
+        if self.books.read_first_until.is_some() {
+            self.collecting(order);
+        }
     }
 
     /// Its expiry may move, and with it the deadline of everything that waits on it.

@@ -430,7 +430,13 @@ impl<'a> Loader<'a> {
 
     fn authorization_and_shipments(&mut self, key: AuthorizationKey) -> Result<()> {
         self.authorization(key)?;
-        self.collected_on(key, false)
+        self.collected_on(key, false)?;
+        let record = self.books.authorizations().find(key).filter(|record| record.waiting > 0);
+        match record.map(|record| record.order) {
+            // After a restore from a backup, such may be booked with others that wait on another one of their order.
+            Some(order) if self.books.read_first_until.is_some() => self.collecting(order),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Its expiry may move, and with it the deadline of everything that waits on it.

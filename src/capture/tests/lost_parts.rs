@@ -1,0 +1,282 @@
+//! What was captured together in the lost time, and comes again in parts: each part waits for the others, and an order
+//! is not captured for more than it owes.
+
+use crate::capture::decide::Note;
+use crate::capture::event::FailureReason;
+use crate::capture::evidence::{Answer, DoubtKind};
+use crate::capture::notice::AuthorizationFacts;
+use crate::capture::replay::WhyNotKind;
+use crate::capture::tests::lost_time::{Lived, id_on, on, one_of_two};
+use crate::capture::tests::replaying::why_not;
+use crate::capture::tests::republishing::with_minimum;
+use crate::capture::tests::restoring::{id_in, now};
+use crate::capture::tests::support::*;
+use crate::capture::why::Missing;
+use crate::ids::CaptureId;
+
+/// An authorization on an account that has no minimum.
+fn on_other(name: &str) -> AuthorizationFacts {
+    authorized(OTHER, name, 10_000)
+}
+
+fn id_on_other(on: &str, shipment: &str, generation: u32) -> CaptureId {
+    CaptureId::of_shipment(&account(OTHER), &reference(on), &order_id("o"), &shipment_id(shipment), generation)
+}
+
+/// Restored to when the order was registered: "s1" of 20.00 and "s2" of 25.00 were captured together, in this generation.
+fn captured_as(generation: u32) -> Lived {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    lived.take(registration("o", on("r"), None));
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s2", generation), 4_500);
+    lived.restore(backup);
+    lived.go_on();
+    lived
+}
+
+#[test]
+fn what_comes_before_those_that_it_was_captured_with_waits_for_them() {
+    let mut lived = captured_as(0);
+    let reply = lived.world.receive(draft("o", "s2").amount("25.00").command());
+    assert_eq!(reply.note, Note::Awaiting(Missing::Republication));
+    lived.take(draft("o", "s1").amount("20.00").command());
+    lived.wait(30);
+    assert_eq!(lived.total(), 4_500);
+    assert_eq!(lived.world.shipment("s1").capture, lived.world.shipment("s2").capture);
+}
+
+#[test]
+fn what_comes_alone_is_booked_with_all_that_was_captured_when_notices_have_come_again() {
+    let mut lived = captured_as(0);
+    lived.take(draft("o", "s2").amount("25.00").command());
+    lived.wait(30);
+    assert_eq!((lived.total(), lived.world.balance("r")), (4_500, (10_000, 4_500, 0)));
+}
+
+#[test]
+fn a_part_waits_for_the_others_on_an_account_without_a_minimum_too() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    lived.take(registration("o", on("r"), None));
+    let backup = now(&lived.world);
+    // They were declined together on "r", and captured in a replay on "r2".
+    lived.lost("r2", id_on_other("r2", "s2", 1), 4_500);
+    lived.restore(backup);
+    lived.take(registration("o", on_other("r2"), None));
+    lived.take(draft("o", "s1").amount("20.00").command());
+    lived.take(draft("o", "s2").amount("25.00").command());
+    lived.wait(30);
+    assert_eq!((lived.total(), lived.world.balance("r2")), (4_500, (10_000, 4_500, 0)));
+}
+
+#[test]
+fn what_waited_only_for_what_was_found_is_captured_once_that_is_booked() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    lived.take(registration("o", on("r"), None));
+    lived.take(registration("o", on_other("r2"), None));
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s1", 0), 4_500);
+    lived.restore(backup);
+    lived.go_on();
+    lived.take(draft("o", "s2").amount("20.00").command());
+    assert_eq!(lived.total(), 4_500, "it may be a part of what was found");
+    lived.take(draft("o", "s1").amount("45.00").command());
+    assert_eq!((lived.on("r"), lived.on("r2")), (4_500, 2_000));
+}
+
+#[test]
+fn what_waits_is_booked_when_it_is_found_under_its_own_key() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    lived.take(registration("o", on("r"), None));
+    for (shipment, amount) in [("s1", "20.00"), ("s2", "5.00")] {
+        lived.take(draft("o", shipment).amount(amount).command());
+    }
+    let backup = now(&lived.world);
+    // "s3" of 5.00 came in between, and they were captured together with "s2" as the last one.
+    lived.lost("r", id_in("s2", 0), 3_000);
+    lived.restore(backup);
+    lived.go_on();
+    lived.take(draft("o", "s3").amount("5.00").command());
+    lived.wait(30);
+    assert_eq!((lived.total(), lived.world.balance("r")), (3_000, (10_000, 3_000, 0)));
+}
+
+#[test]
+fn a_cancellation_that_comes_first_now_does_not_refuse_what_was_captured() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    lived.take(registration("o", on("r"), None));
+    lived.take(draft("o", "s1").amount("20.00").command());
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s2", 0), 4_500);
+    lived.restore(backup);
+    lived.go_on();
+    lived.take(cancellation("o", &[]));
+    lived.take(draft("o", "s2").amount("25.00").command());
+    assert_eq!((lived.total(), lived.world.balance("r")), (4_500, (10_000, 4_500, 0)));
+    assert_eq!(lived.world.shipment("s1").capture, lived.world.shipment("s2").capture);
+}
+
+#[test]
+fn nor_where_a_plan_says_what_it_has_earned() {
+    let mut lived = Lived::new();
+    let two = plan(&[("l1", 1, "10.00"), ("l2", 1, "12.00")], "0", "22.00");
+    lived.take(registration("o", on("r"), Some(two)));
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s1", 0), 1_000);
+    lived.restore(backup);
+    lived.go_on();
+    lived.take(cancellation("o", &[]));
+    lived.take(draft("o", "s1").line("l1", 1).command());
+    assert_eq!((lived.total(), lived.world.balance("r")), (1_000, (10_000, 1_000, 0)));
+    let after = lived.world.receive(draft("o", "s2").line("l2", 1).command());
+    assert_eq!(after.note, Note::Refused(FailureReason::OrderCancelled), "what was not captured is refused");
+}
+
+#[test]
+fn what_was_captured_together_in_another_order_of_arrival_is_not_sent_again() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    // "s1" is there first, and taken up last: it names their capture.
+    lived.world.receive(draft("o", "s1").amount("20.00").command());
+    lived.world.receive(draft("o", "s2").amount("25.00").on(on("r")).command());
+    let reply = lived.world.do_due().into_iter().find(|reply| reply.ticket.is_some()).expect("it is sent");
+    lived.world.answer(reply.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    let backup = now(&lived.world);
+    // It was declined, and the replay was named by "s2".
+    lived.lost("r2", id_on("r2", "s2", 1), 4_500);
+    lived.restore(backup);
+    lived.take(registration("o", on("r2"), None));
+    lived.wait(30);
+    assert_eq!(lived.total(), 4_500);
+    lived.replay("s1");
+    assert_eq!((lived.total(), lived.world.balance("r2")), (4_500, (10_000, 4_500, 0)), "a replay books it");
+}
+
+#[test]
+fn what_is_in_doubt_is_not_sent_again_before_every_authorization_of_its_order_was_read() {
+    let mut lived = Lived::new();
+    lived.world.receive(draft("o", "s1").amount("20.00").on(on("r")).no_permit().command());
+    let reply = lived.world.do_due().into_iter().find(|reply| reply.ticket.is_some()).expect("it is sent");
+    lived.world.answer(reply.ticket, Answer::Doubt(doubt(DoubtKind::Timeout)));
+    let backup = now(&lived.world);
+    // It was declined, and captured in a replay on "r2".
+    lived.lost("r2", id_on("r2", "s1", 1), 2_000);
+    lived.restore(backup);
+    lived.world.receive(registration("o", on("r2"), None));
+    lived.unreadable.insert("r2");
+    lived.go_on();
+    lived.unreadable.clear();
+    lived.wait(30);
+    assert_eq!((lived.total(), lived.on("r2")), (2_000, 2_000));
+}
+
+#[test]
+fn what_is_found_on_an_account_that_the_settings_lack_waits_for_it() {
+    let mut lived = Lived::new();
+    lived.take(registration("o", on("r"), None));
+    lived.take(registration("o", on_other("r2"), None));
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s1", 0), 2_000);
+    lived.restore(backup);
+    lived.go_on();
+    let mut without = policy();
+    without.accounts.remove(&account(OFTEN));
+    lived.world.restart_with(without);
+    let reply = lived.world.receive(draft("o", "s1").amount("20.00").command());
+    assert_eq!(reply.note, Note::Awaiting(Missing::Account));
+    lived.world.restart_with(policy());
+    lived.wait(1);
+    assert_eq!((lived.total(), lived.world.balance("r")), (2_000, (10_000, 2_000, 0)));
+}
+
+#[test]
+fn nor_is_it_replayed_without_that() {
+    let mut lived = Lived::new();
+    lived.declines = true;
+    lived.take(draft("o", "s1").amount("20.00").on(on("r")).command());
+    lived.declines = false;
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s1", 1), 2_000);
+    lived.restore(backup);
+    lived.go_on();
+    let mut without = policy();
+    without.accounts.remove(&account(OFTEN));
+    lived.world.restart_with(without);
+    assert_eq!(why_not(&lived.world.replay("s1", 0)), WhyNotKind::NoOpenAuthorization);
+    lived.world.restart_with(policy());
+    lived.replay("s1");
+    assert_eq!((lived.total(), lived.world.balance("r")), (2_000, (10_000, 2_000, 0)));
+}
+
+#[test]
+fn a_replay_does_not_take_an_order_above_its_plan() {
+    let mut lived = Lived::new();
+    lived.declines = true;
+    let two = plan(&[("l1", 1, "10.00"), ("l2", 1, "10.00")], "0", "20.00");
+    lived.take(draft("o", "s1").line("l1", 1).plan(two).on(on("r")).command());
+    lived.declines = false;
+    let backup = now(&lived.world);
+    // What the other one was captured for in the lost time was more, by a plan of that day.
+    lived.lost("r", id_in("s2", 0), 1_500);
+    lived.restore(backup);
+    lived.go_on();
+    lived.take(draft("o", "s2").line("l2", 1).command());
+    assert_eq!(why_not(&lived.world.replay("s1", 0)), WhyNotKind::ExceedsAuthorization);
+    assert_eq!(lived.total(), 1_500);
+}
+
+#[test]
+fn what_may_have_been_replayed_where_there_are_no_keys_may_have_moved() {
+    let mut lived = Lived::new();
+    lived.take(registration("o", authorized(ONCE, "r", 10_000), None));
+    lived.take(registration("o", authorized(ONCE, "r2", 10_000), None));
+    let backup = now(&lived.world);
+    lived.restore(backup);
+    lived.declines = true;
+    lived.take(draft("o", "s1").amount("20.00").last().on(authorized(ONCE, "r2", 10_000)).command());
+    lived.wait(30 * 24);
+    assert_eq!(lived.failures(), [(FailureReason::Declined, true)]);
+}
+
+/// One of two units was captured with half of the delivery, then everything else was cancelled; so much was captured for
+/// the other one in the lost time, which comes again last.
+fn cancelled_first(minor: i64) -> Lived {
+    let mut lived = Lived::new();
+    lived.take(one_of_two().command());
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s2", 0), minor);
+    lived.restore(backup);
+    lived.go_on();
+    lived.take(cancellation("o", &[]));
+    lived.wait(1);
+    assert_eq!(lived.total(), 750 + minor, "what is left of the delivery may have gone with what was found");
+    lived.take(draft("o", "s2").line("l1", 1).command());
+    lived.wait(30);
+    lived
+}
+
+#[test]
+fn what_an_order_owes_is_not_captured_beside_what_was_found_of_it() {
+    assert_eq!(cancelled_first(750).total(), 1_500);
+}
+
+#[test]
+fn what_an_order_owes_is_captured_once_what_was_found_has_come_again() {
+    assert_eq!(cancelled_first(600).total(), 1_500);
+}
+
+#[test]
+fn what_waited_in_the_backup_waits_though_others_of_its_order_were_found() {
+    let mut lived = Lived::new();
+    lived.take(draft("o", "s1").amount("20.00").command());
+    let backup = now(&lived.world);
+    lived.world.clock.advance(HOUR);
+    lived.lost("r", id_in("s1", 0), 2_000);
+    lived.lost("r2", id_on("r2", "s2", 0), 1_000);
+    lived.restore(backup);
+    lived.take(registration("o", on("r2"), None));
+    lived.wait(1);
+    assert_eq!(lived.total(), 3_000, "on which one of its order it was captured is not known yet");
+    lived.take(registration("o", on("r"), None));
+    lived.take(draft("o", "s2").amount("10.00").command());
+    lived.wait(30);
+    assert_eq!((lived.total(), lived.world.balance("r").1, lived.world.balance("r2").1), (3_000, 2_000, 1_000));
+}
