@@ -90,6 +90,17 @@ impl Broker {
         self.publish_held_back();
     }
 
+    /// Takes back what was published and not delivered, and what would be, with how long from now that is.
+    pub fn hold_back(&mut self) -> Vec<(Duration, Rc<Message>)> {
+        let ready = std::mem::take(&mut self.ready).into_iter().chain(std::mem::take(&mut self.upcoming));
+        ready.map(|message| (message.at.saturating_sub(self.now), message)).collect()
+    }
+
+    /// Waits anything for what is published again first?
+    pub const fn is_held_back(&self) -> bool {
+        self.held_back.is_some()
+    }
+
     fn publish_held_back(&mut self) {
         if let Some(held_back) = self.held_back.take_if(|held_back| held_back.after.is_empty()) {
             self.publish_in(held_back.messages);

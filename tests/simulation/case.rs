@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use crate::dials::{DENSE, Dials, WIDE};
 use crate::fault::Fault;
 use crate::setting;
 
 /// Orders in a world.
 pub const ORDERS: usize = 20;
-/// Steps in which everything may go wrong.
-pub const STEPS: u64 = 700;
 
 /// One world, before it is lived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +24,34 @@ pub struct Case {
     pub steps: u64,
     /// Does the wall clock jump by days?
     pub is_jumping: bool,
+    /// Is what is rare elsewhere frequent?
+    pub is_dense: bool,
 }
 
 impl Case {
     /// The whole world of a seed.
     pub fn of(seed: u64) -> Self {
-        Self { seed, way: 0, orders: (0..ORDERS).collect(), without: BTreeSet::new(), steps: STEPS, is_jumping: false }
+        Self {
+            seed,
+            way: 0,
+            orders: (0..ORDERS).collect(),
+            without: BTreeSet::new(),
+            steps: WIDE.steps,
+            is_jumping: false,
+            is_dense: false,
+        }
+    }
+
+    /// One order, or two in each third world, to which what is rare elsewhere happens all the time: what goes wrong
+    /// only where two or three such things meet one order, is found in these.
+    pub fn dense(self) -> Self {
+        let orders = (0..if self.seed.is_multiple_of(3) { 2 } else { 1 }).collect();
+        Self { orders, steps: DENSE.steps, is_dense: true, ..self }
+    }
+
+    /// How often what is rare happens.
+    pub const fn dials(&self) -> &'static Dials {
+        if self.is_dense { &DENSE } else { &WIDE }
     }
 
     /// The wall clock jumps by days, there and back, which is outside of the fault model: how long ago
@@ -41,26 +62,29 @@ impl Case {
         self
     }
 
-    /// May its ledger go back to an earlier copy? Each second world.
+    /// May its ledger go back to an earlier copy? Each second world, and most of the dense ones.
     pub fn has_restores(&self) -> bool {
-        !self.is_jumping && self.seed % 2 == 1 && !self.without.contains(&Fault::Restored)
+        let has_any = self.seed % 2 == 1 || self.is_dense && !self.seed.is_multiple_of(8);
+        !self.is_jumping && has_any && !self.without.contains(&Fault::Restored)
     }
 
-    /// May the machine of the workers start anew? In each fifth world, and wherever the clock jumps.
+    /// May the machine of the workers start anew? In each fifth world, and wherever the clock jumps, or dense it is.
     pub fn has_restarts(&self) -> bool {
-        self.is_jumping || self.seed % 5 == 2
+        self.is_jumping || self.is_dense || self.seed % 5 == 2
     }
 
-    /// What the environment asks to be repeated.
-    pub fn asked_for() -> Option<Self> {
-        let case = Self::of(setting("HOLDFAST_TEST_SEED")?).limited();
+    /// What the environment asks to be repeated, of worlds that are dense or that it says of.
+    pub fn asked_for(is_dense: bool) -> Option<Self> {
+        let case = Self::of(setting("HOLDFAST_TEST_SEED")?);
+        let is_dense = is_dense || setting("HOLDFAST_TEST_DENSE").is_some();
+        let case = if is_dense { case.dense() } else { case }.limited();
         let way = setting("HOLDFAST_TEST_WAY").unwrap_or_default();
         Some(Self { way, is_jumping: setting("HOLDFAST_TEST_JUMPING").is_some(), ..case })
     }
 
     /// Without what the environment asks to leave out.
     pub fn limited(mut self) -> Self {
-        self.steps = setting("HOLDFAST_TEST_STEPS").unwrap_or(STEPS);
+        self.steps = setting("HOLDFAST_TEST_STEPS").unwrap_or(self.steps);
         if let Some(orders) = list("HOLDFAST_TEST_ORDERS") {
             self.orders = orders.iter().map(|number| number.parse().expect("numbers of orders")).collect();
         }
@@ -76,13 +100,16 @@ impl Case {
         if self.way > 0 {
             words.push(format!("HOLDFAST_TEST_WAY={}", self.way));
         }
+        if self.is_dense {
+            words.push("HOLDFAST_TEST_DENSE=1".to_owned());
+        }
         if self.orders.len() < ORDERS {
             words.push(format!("HOLDFAST_TEST_ORDERS={}", joined(self.orders.iter())));
         }
         if !self.without.is_empty() {
             words.push(format!("HOLDFAST_TEST_WITHOUT={}", joined(self.without.iter().map(|fault| fault.as_str()))));
         }
-        if self.steps != STEPS {
+        if self.steps != self.dials().steps {
             words.push(format!("HOLDFAST_TEST_STEPS={}", self.steps));
         }
         if self.is_jumping {

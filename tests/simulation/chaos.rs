@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use holdfast::ids::AccountName;
 use rand::Rng;
 
 use crate::clock::WALL_ERROR_MAX;
@@ -14,6 +15,9 @@ use crate::world::{Check, World};
 impl World {
     /// One step among faults.
     pub fn chaos_step(&mut self) -> Check {
+        if self.case.is_dense && self.happens(self.case.dials().rare) {
+            return self.rare_step();
+        }
         match self.rng.random_range(0..1_000) {
             0..10 if self.may(Fault::Crash) => self.crash(),
             10..16 if self.may(Fault::Suspended) => {
@@ -28,7 +32,7 @@ impl World {
                 self.step_clock();
                 Ok(())
             }
-            27..30 if self.may(Fault::Misconfigured) => {
+            27..30 if self.may(Fault::Misconfigured) && !self.has_to_be_readable() => {
                 self.break_account();
                 Ok(())
             }
@@ -46,6 +50,25 @@ impl World {
                 Ok(())
             }
             _ => self.act_randomly(),
+        }
+    }
+
+    /// One of those that are rare in a world of many orders.
+    fn rare_step(&mut self) -> Check {
+        match self.rng.random_range(0..16) {
+            0..5 if self.may(Fault::Restored) => self.copy_or_restore(),
+            5..10 if self.may(Fault::Replayed) => self.replay_some(),
+            10 if self.may(Fault::Crash) => self.crash(),
+            11 if self.may(Fault::Restarted) => self.restart_machine(),
+            12 => self.operate(),
+            13 if self.may(Fault::AccountMissing) => {
+                self.change_settings();
+                Ok(())
+            }
+            _ => {
+                self.tick_randomly();
+                Ok(())
+            }
         }
     }
 
@@ -76,6 +99,19 @@ impl World {
         if self.crew.count() == 1 { self.take_over() } else { Ok(()) }
     }
 
+    /// All workers start anew with other settings: without an account, or with all of them again.
+    fn change_settings(&mut self) {
+        let may_lack_one = self.missing.is_none() && !self.waits_for_registrations();
+        let accounts = self.policy.accounts.keys().filter(|_| may_lack_one);
+        let accounts: Vec<AccountName> = accounts.cloned().collect();
+        let missing = accounts.get(self.rng.random_range(0..accounts.len().max(1))).cloned();
+        if let Some(account) = &missing {
+            self.fault_of_worker(Fault::AccountMissing);
+            self.log(|| format!("{account} is missing in the settings"));
+        }
+        self.start_without(missing);
+    }
+
     fn step_clock(&mut self) {
         let is_jump = self.is_jumping() && self.may(Fault::WallJump) && self.rng.random_ratio(1, 2);
         self.fault_of_worker(if is_jump { Fault::WallJump } else { Fault::WallStep });
@@ -95,6 +131,12 @@ impl World {
             _ => self.next_event().map_or(Duration::ZERO, |at| at.saturating_sub(now)).min(Duration::from_hours(3)),
         };
         self.tick(by);
+    }
+
+    /// After three answers that say nothing an authorization is not waited for, and what was captured on it in the lost
+    /// time, replayed, is captured on another one. Dense worlds let each be read sooner or later.
+    const fn has_to_be_readable(&self) -> bool {
+        self.case.is_dense && self.is_restored()
     }
 
     fn break_account(&mut self) {

@@ -101,6 +101,8 @@ faults! {
     Suspended,
     /// The machine starts anew: all are gone, and its clock begins at nothing.
     Restarted,
+    /// All start anew with settings that lack an account.
+    AccountMissing,
     /// The wall clock steps.
     WallStep,
     /// The wall clock jumps by days.

@@ -28,7 +28,7 @@ use crate::world::{Check, World};
 pub struct Memory {
     intents: BTreeMap<CaptureId, Intent>,
     /// Intents of a time that was lost in a restore.
-    lost: BTreeMap<CaptureId, Intent>,
+    lost: BTreeMap<CaptureId, Vec<Intent>>,
     movements_seen: usize,
     /// Reserved and captured, summed up from the movements.
     balances: BTreeMap<AuthorizationKey, (i64, i64)>,
@@ -40,7 +40,7 @@ pub struct Memory {
     told_failed: BTreeSet<CaptureId>,
     /// Shipments, with their generation, that had their outcome.
     outcomes: BTreeSet<(String, String, u64)>,
-    /// Those that were told to be captured, in the time that was lost too.
+    /// Those that were told to be captured, in the time that was lost last too.
     told_captured: BTreeSet<(String, String, u64)>,
     /// Authorizations on which somebody else captures.
     halted: BTreeSet<AuthorizationKey>,
@@ -88,10 +88,14 @@ impl Memory {
     pub fn go_back_to(&mut self, then: Self) {
         let now = std::mem::replace(self, then);
         let then = &self.intents;
-        let lost = now.intents.into_iter().filter(|(id, _)| !then.contains_key(id));
-        self.lost.extend(lost.chain(now.lost));
+        let is_lost = |id: &CaptureId, intent: &Intent| then.get(id).is_none_or(|known| known.amount != intent.amount);
+        self.lost = now.lost;
+        for (id, intent) in now.intents.into_iter().filter(|(id, intent)| is_lost(id, intent)) {
+            self.lost.entry(id).or_default().push(intent);
+        }
         self.told_seen = now.told_seen;
-        self.told_captured = now.told_captured;
+        // Of what was told in the lost time before this one only that ledger had seen a trace.
+        self.told_captured = now.told_captured.difference(&self.told_captured).cloned().collect();
         self.looked_at = now.looked_at;
         self.deadlines.go_on_after(now.deadlines);
     }
@@ -187,8 +191,7 @@ impl Memory {
             if !seen.insert(id) {
                 return Err(format!("S1: {id} was captured twice"));
             }
-            let intents = [self.intents.get(&id), self.lost.get(&id)];
-            let mut intents = intents.into_iter().flatten();
+            let mut intents = self.intents.get(&id).into_iter().chain(self.lost.get(&id).into_iter().flatten());
             if !intents.any(|intent| intent.name == *name && intent.amount == event.amount) {
                 return Err(format!("S2: {id} was captured as {}, which was not intended", event.amount));
             }

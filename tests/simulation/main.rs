@@ -8,8 +8,11 @@
 //! time: the same seed is the same world, step by step. After every step the invariants are checked; then faults
 //! stop, and everything has to come to an end, with books that agree.
 //!
-//! `cargo test --test simulation` runs some hundred worlds, on all cores. `HOLDFAST_TEST_SEEDS=100000` runs more,
-//! from `HOLDFAST_TEST_FROM` on. What fails is made smaller, and the command that repeats it is printed.
+//! Dense worlds have one or two orders, to which what is rare elsewhere happens all the time.
+//!
+//! `cargo test --test simulation` runs some hundred worlds, and some thousand dense ones, on all cores.
+//! `HOLDFAST_TEST_SEEDS=100000` runs more, from `HOLDFAST_TEST_FROM` on. What fails is made smaller, and the command
+//! that repeats it is printed.
 
 mod at_rest;
 mod broker;
@@ -20,6 +23,7 @@ mod clock;
 mod consumer;
 mod crew;
 mod deadlines;
+mod dials;
 mod fault;
 mod invariants;
 mod mutant;
@@ -46,18 +50,28 @@ use world::{Failure, World};
 
 /// Worlds in a run, where nobody says otherwise.
 const SEEDS: u64 = 300;
+/// So many dense worlds for each other one, which take as long.
+const DENSE: u64 = 10;
 /// Worlds in which a mutant has to be caught.
 const MUTANT_SEEDS: u64 = 200;
 
 #[test]
 fn every_world_keeps_the_promises() {
-    if let Some(case) = Case::asked_for() {
-        let lived = World::new(&case, None).tracing().live();
-        return say(&lived.map_or_else(|failure| panic!("{}", run::describe(&failure)), |tally| run::report(&tally)));
+    if let Some(case) = Case::asked_for(false) {
+        return live_again(&case);
     }
     let total = run::live_all(seeds(), Case::of);
     assert!(total.faults_min >= Some(10), "a world had {:?} faults only", total.faults_min);
     say(&run::report(&total));
+}
+
+#[test]
+fn every_dense_world_keeps_the_promises() {
+    if let Some(case) = Case::asked_for(true) {
+        return live_again(&case);
+    }
+    let seeds = setting("HOLDFAST_TEST_SEEDS").unwrap_or(SEEDS * DENSE);
+    say(&run::report(&run::live_all(seeds, |seed| Case::of(seed).dense())));
 }
 
 #[test]
@@ -94,6 +108,11 @@ fn a_failure_is_shrunk_to_what_it_takes() {
     let command = shrunk.case.command();
     assert!(command.contains("HOLDFAST_TEST_ORDERS=") && command.contains("HOLDFAST_TEST_WITHOUT="), "{command}");
     say(&command);
+}
+
+fn live_again(case: &Case) {
+    let lived = World::new(case, None).tracing().live();
+    say(&lived.map_or_else(|failure| panic!("{}", run::describe(&failure)), |tally| run::report(&tally)));
 }
 
 fn seeds() -> u64 {

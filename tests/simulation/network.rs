@@ -177,21 +177,10 @@ impl World {
             return None;
         }
         let captures_once = name.0.as_str().starts_with("once");
-        let faults = [
-            Fault::RequestLost,
-            Fault::ResponseLost,
-            Fault::ProcessedLate,
-            Fault::ProcessedLate,
-            Fault::ErrorBeforeWork,
-            Fault::ErrorAfterWork,
-            Fault::Garbage,
-            Fault::UnknownCode,
-            Fault::NotExecuted,
-            Fault::SoftDecline,
-            Fault::Misconfigured,
-            if captures_once { Fault::Hold } else { Fault::WrongAmount },
-        ];
-        Some(faults[self.rng.random_range(0..faults.len())]).filter(|fault| self.may(*fault))
+        let faults = self.case.dials().of_request;
+        let of_kind = if captures_once { Fault::Hold } else { Fault::WrongAmount };
+        let fault = faults.get(self.rng.random_range(0..faults.len() + 1)).copied().unwrap_or(of_kind);
+        Some(fault).filter(|fault| self.may(*fault))
     }
 
     fn doubt(&mut self, kind: DoubtKind) -> Answer {

@@ -8,6 +8,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use holdfast::capture::notice::RegistrationNotice;
 use holdfast::capture::records::{AuthorizationKey, Restored, SingleUse};
 use holdfast::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR, is_unread};
 use holdfast::clock::{self, Timestamp};
@@ -18,7 +19,7 @@ use rand::Rng;
 use crate::fault::Fault;
 use crate::invariants::{self, Memory};
 use crate::mutant::Mutant;
-use crate::scenario::Message;
+use crate::scenario::{Message, Name, SimOrder};
 use crate::world::{Check, World};
 
 /// From the end of the old workers to the begin of the new ones: longer than anything is under way.
@@ -51,7 +52,7 @@ impl World {
             self.copied = Some(copied);
             return Ok(());
         }
-        if self.restoring.is_none() && !self.is_restored() {
+        if self.restoring.is_none() && self.restores_left > 0 && !self.broker.is_held_back() {
             self.log(|| "the ledger is copied".to_owned());
             let tables = self.ledger.tables().clone();
             self.copied = Some(Copied { tables, memory: self.memory.clone(), acknowledged: self.acknowledged.len() });
@@ -61,6 +62,7 @@ impl World {
 
     fn restore(&mut self, copied: Copied) -> Check {
         self.fault_of_worker(Fault::Restored);
+        self.restores_left -= 1;
         for worker in self.crew.all() {
             self.broker.lose(worker.unacknowledged());
         }
@@ -70,12 +72,31 @@ impl World {
         self.pass_until(to);
         invariants::check(self)?;
         self.restored_at = Some(self.clock.elapsed());
+        if self.case.is_dense {
+            self.misconfigured.clear();
+        }
         self.memory.go_back_to(copied.memory);
+        let registered = if self.case.is_dense { self.registered_since(&copied.tables) } else { Vec::new() };
         self.put_in_place(copied.tables);
+        if self.case.is_dense && self.missing.is_some() {
+            // What its account lacks no registration can be applied to, and it is as if it had not come again.
+            self.start_without(None);
+        }
+        self.note_hurried();
         let lost = self.acknowledged.split_off(copied.acknowledged);
-        self.publish_again(lost);
+        self.publish_again(registered, lost);
         self.has_changed();
         Ok(())
+    }
+
+    /// Which orders have an authorization whose deadline margin comes before everything is published again.
+    fn note_hurried(&mut self) {
+        let margin = self.policy.deadline_margin + 2 * Duration::from_secs(PUBLISHED_WITHIN);
+        let soon = clock::after(self.clock.truth(), margin);
+        let dies = self.authorizations.iter().filter(|(_, held)| held.expires_at <= soon);
+        let references: Vec<_> = dies.map(|(name, _)| name.1.clone()).collect();
+        let is_hurried = |order: &&SimOrder| order.references.iter().any(|reference| references.contains(reference));
+        self.hurried.extend(self.orders.iter().filter(is_hurried).map(|order| order.id.clone()));
     }
 
     fn put_in_place(&mut self, copy: Tables) {
@@ -87,14 +108,52 @@ impl World {
         self.restoring = is_read_first.then_some(Restoring { below });
     }
 
-    fn publish_again(&mut self, messages: Vec<Rc<Message>>) {
+    /// A registration of each authorization that the copy does not have: also of those that only the notice of a
+    /// shipment has brought, or one that was never acknowledged. On which of them another shipment was captured when
+    /// it was replayed, no ledger can know that has not heard of it yet, and dense worlds would find nothing else.
+    fn registered_since(&mut self, copy: &Tables) -> Vec<Rc<Message>> {
+        let tables = self.ledger.tables();
+        let is_lost = |key: &AuthorizationKey| !copy.authorizations.contains_key(key);
+        let lost = tables.authorizations.values().filter(|record| is_lost(&record.key));
+        let named: Vec<Name> = lost.map(|record| (record.account.clone(), record.reference.clone())).collect();
+        drop(tables);
+        let messages: Vec<Message> = named.iter().filter_map(|name| self.registration_of(name)).collect();
+        let messages = messages.into_iter().map(Rc::new);
+        let messages: Vec<Rc<Message>> = messages.collect();
+        self.messages.extend(messages.iter().map(|message| (message.body.clone(), Rc::clone(message))));
+        messages
+    }
+
+    /// As the first notice tells of it that does.
+    fn registration_of(&self, (account, reference): &Name) -> Option<Message> {
+        let told = self.messages.values().find_map(|message| {
+            let (order, facts) = match &message.notice {
+                Notice::Shipped(notice) => (&notice.order, notice.authorization.as_ref()?),
+                Notice::Authorized(notice) => (&notice.order, &notice.authorization),
+                Notice::Cancelled(_) => return None,
+            };
+            (facts.account == *account && facts.reference == *reference).then(|| (order.clone(), facts.clone()))
+        });
+        let (order, authorization) = told?;
+        let body = format!("{order} was authorized as {reference}").into();
+        let notice = Notice::Authorized(Box::new(RegistrationNotice { order, authorization, plan: None }));
+        Some(Message { at: self.clock.elapsed(), body, notice })
+    }
+
+    fn publish_again(&mut self, registered_since: Vec<Rc<Message>>, messages: Vec<Rc<Message>>) {
         let registered = |message: &Rc<Message>| match &message.notice {
             Notice::Authorized(notice) => Some(notice.order.clone()),
             Notice::Shipped(_) | Notice::Cancelled(_) => None,
         };
         self.registered_again.extend(messages.iter().filter_map(registered));
-        let (first, then) = messages.into_iter().partition(|message| registered(message).is_some());
-        let (first, then) = (self.spread(first), self.spread(then));
+        let (mut first, then): (Vec<_>, Vec<_>) =
+            messages.into_iter().partition(|message| registered(message).is_some());
+        first.extend(registered_since);
+        let (first, mut then) = (self.spread(first), self.spread(then));
+        if self.case.is_dense {
+            // Nothing else comes before the registrations either.
+            then.extend(self.broker.hold_back());
+        }
         self.broker.publish_again(first, then);
     }
 
@@ -110,9 +169,17 @@ impl World {
     /// Is a restore under way, with nothing left to be waited for?
     pub fn is_everything_read(&self) -> bool {
         let Some(Restoring { below }) = self.restoring else { return false };
+        if self.waits_for_registrations() {
+            return false;
+        }
         let tables = self.ledger.tables();
         let mut marked = tables.authorizations.values().filter(|record| Some(record.key) <= below);
         !marked.any(|record| is_unread(record) && record.reads < ANSWERS_MAX)
+    }
+
+    /// Dense worlds capture nothing, and nobody replays anything, before all authorizations are registered again.
+    pub fn waits_for_registrations(&self) -> bool {
+        self.case.is_dense && self.broker.is_held_back()
     }
 
     /// The restore is over.

@@ -23,11 +23,14 @@ use rust_decimal::Decimal;
 use crate::caps;
 use crate::case::{Case, ORDERS};
 use crate::clock::truth_at;
+use crate::dials::{Dials, Odds};
 use crate::fault::{Fault, Tally};
 use crate::provider::{Authorization, Rules};
 
-/// Messages are published within this span.
-const PUBLISHED_WITHIN: Duration = Duration::from_hours(8);
+/// The accounts of orders, each as often as it is here: those with an odd number capture once, and those from 2 on take
+/// no little amounts.
+const WIDE_ON: [usize; 4] = [0, 1, 2, 3];
+const DENSE_ON: [usize; 8] = [0, 0, 1, 2, 2, 2, 2, 3];
 /// How long a hold lives where nobody says so, at the accounts that capture once.
 const LIFETIME: Duration = Duration::from_hours(72);
 
@@ -52,6 +55,8 @@ pub struct SimOrder {
     pub id: OrderId,
     /// What it owes, where its amounts come from a plan that is neither revised nor cancelled.
     pub total: Option<Money>,
+    /// What it owes at most, whatever of it is cancelled and whichever of its plans and notices comes first.
+    pub most: Money,
     /// Its shipments, those that cannot be captured included.
     pub shipments: Vec<ShipmentId>,
     /// Its authorizations.
@@ -60,6 +65,8 @@ pub struct SimOrder {
     pub ships_completely: bool,
     /// Can its authorizations be captured several times?
     pub captures_often: bool,
+    /// Do its shipments name their amounts?
+    pub is_explicit: bool,
 }
 
 /// A message on the queue.
@@ -139,9 +146,13 @@ impl Scenario {
                 continue;
             }
             let unusual = rng.random_ratio(1, 40);
-            let account = &accounts[if unusual { 4 } else { rng.random_range(0..4) }];
-            let order = Draft::random(&mut rng, number, account);
-            scenario.add_order(&mut rng, order, account, Disturbance { tally, without: &case.without });
+            let usual = if case.is_dense { &DENSE_ON[..] } else { &WIDE_ON };
+            let account = &accounts[if unusual { 4 } else { usual[rng.random_range(0..usual.len())] }];
+            // The second authorization of a dense world may be on another account.
+            let second = if case.is_dense && rng.random_ratio(1, 4) { &accounts[0] } else { account };
+            let order = Draft::random(&mut rng, number, [account, second], case.dials());
+            let faults = Disturbance { tally, without: &case.without, dials: case.dials() };
+            scenario.add_order(&mut rng, order, account, faults);
         }
         scenario.messages.sort_by_key(|message| message.at);
         scenario
@@ -153,16 +164,39 @@ impl Scenario {
             self.authorizations.insert(name, authorization);
         }
         faults.disturb(rng, &mut messages);
+        let most = most(&messages);
+        let most = Money::from_major(most, order.currency).expect("amounts of the currency");
         self.messages.append(&mut messages);
         self.orders.push(SimOrder {
             id: order.id,
             total: (!order.is_explicit && order.changes == 0).then_some(order.total),
+            most,
             shipments: order.shipments,
             references: order.facts.into_iter().map(|facts| facts.reference).collect(),
             ships_completely: order.ships_completely,
             captures_often: account.captures() == Captures::Multiple,
+            is_explicit: order.is_explicit,
         });
     }
+}
+
+/// What the notices of an order come to: by the most of its plans, or with amounts of their own.
+fn most(messages: &[Message]) -> Decimal {
+    let mut amounts: BTreeMap<&ShipmentId, Decimal> = BTreeMap::new();
+    let mut by_plan = Decimal::ZERO;
+    for message in messages {
+        let plan = match &message.notice {
+            Notice::Shipped(notice) => {
+                let known = amounts.entry(&notice.shipment).or_default();
+                *known = (*known).max(notice.amount.unwrap_or_default());
+                notice.plan.as_ref()
+            }
+            Notice::Authorized(notice) => notice.plan.as_ref(),
+            Notice::Cancelled(_) => None,
+        };
+        by_plan = by_plan.max(plan.map_or(Decimal::ZERO, |plan| plan.total));
+    }
+    by_plan.max(amounts.values().sum())
 }
 
 fn policy(accounts: BTreeMap<AccountName, AccountPolicy>) -> Policy {
@@ -242,6 +276,7 @@ fn accounts(rng: &mut impl Rng) -> Vec<SimAccount> {
 
 /// An order in the making.
 struct Draft {
+    dials: &'static Dials,
     id: OrderId,
     is_explicit: bool,
     ships_completely: bool,
@@ -257,15 +292,16 @@ struct Draft {
 }
 
 impl Draft {
-    fn random(rng: &mut impl Rng, number: usize, account: &SimAccount) -> Self {
+    fn random(rng: &mut impl Rng, number: usize, [account, second]: [&SimAccount; 2], dials: &'static Dials) -> Self {
         let code = ["EUR", "EUR", "JPY", "KWD"][rng.random_range(0..4)];
         let currency = Currency::parse(code).expect("a currency");
-        let (plan, total) = random_plan(rng, currency);
+        let (plan, total) = random_plan(rng, currency, dials.line_max);
         let mut draft = Self {
+            dials,
             id: OrderId::parse(&format!("ord-{number}")).expect("an id"),
-            is_explicit: rng.random_ratio(1, 8),
+            is_explicit: happens(rng, dials.explicit),
             ships_completely: rng.random_ratio(3, 4),
-            says_final: rng.random_ratio(1, 3),
+            says_final: happens(rng, dials.says_final),
             changes: 0,
             currency,
             total,
@@ -275,8 +311,8 @@ impl Draft {
             shipments: Vec::new(),
         };
         draft.authorize(rng, number, account);
-        if account.captures() == Captures::Multiple && rng.random_ratio(1, 8) {
-            draft.authorize(rng, number, account);
+        if account.captures() == Captures::Multiple && happens(rng, dials.second) {
+            draft.authorize(rng, number, second);
         }
         draft
     }
@@ -288,6 +324,8 @@ impl Draft {
         let held = match rng.random_range(0..8) {
             0 => minor + 1 + minor / 10,
             1 => (minor - minor / 3).max(1),
+            // What is captured twice is not to be kept from it by the hold.
+            2..6 if self.dials.has_room => 2 * minor.max(1),
             _ => minor.max(1),
         };
         let held = Money::from_minor(held, self.currency).expect("positive");
@@ -326,10 +364,10 @@ impl Draft {
     /// One message per shipment, in the order in which they leave.
     fn messages(&mut self, rng: &mut impl Rng) -> Vec<Message> {
         let parcels = self.pack(rng);
-        let registers_early = rng.random_ratio(1, 4);
-        let is_registered = rng.random_ratio(1, 4);
+        let registers_early = happens(rng, self.dials.tells_early);
+        let is_registered = happens(rng, self.dials.registered);
         let last = parcels.len() - 1;
-        let mut at = Duration::from_secs(rng.random_range(0..PUBLISHED_WITHIN.as_secs()));
+        let mut at = Duration::from_secs(rng.random_range(0..self.dials.published_within.as_secs()));
         let mut messages = Vec::new();
         for (index, lines) in parcels.into_iter().enumerate() {
             let shipment = ShipmentId::parse(&format!("shp-{index}")).expect("an id");
@@ -351,7 +389,7 @@ impl Draft {
                     plan: (tells && amount.is_none()).then(|| self.plan.clone()),
                 })),
             });
-            at += Duration::from_secs(rng.random_range(0..7_200));
+            at += Duration::from_secs(rng.random_range(0..self.dials.leaves_within));
         }
         if is_registered {
             for (number, facts) in self.facts.clone().into_iter().enumerate() {
@@ -361,13 +399,17 @@ impl Draft {
                 messages.push(self.companion(rng, at, &format!("authorized-{number}"), notice));
             }
         }
-        if !self.is_explicit && rng.random_ratio(1, 6) {
+        for revision in self.dials.revisions {
+            if self.is_explicit || !happens(rng, self.dials.revised) {
+                break;
+            }
             self.changes += 1;
-            let (authorization, plan) = (self.facts[0].clone(), Some(self.revised(rng)));
+            let (authorization, plan) = (self.facts[0].clone(), Some(self.revised(rng, *revision)));
             let notice = RegistrationNotice { order: self.id.clone(), authorization, plan };
-            messages.push(self.companion(rng, at, "revised", Notice::Authorized(Box::new(notice))));
+            let what = format!("revised-{revision}");
+            messages.push(self.companion(rng, at, &what, Notice::Authorized(Box::new(notice))));
         }
-        if rng.random_ratio(1, 6) {
+        if happens(rng, self.dials.cancelled) {
             self.changes += 1;
             let line = |line: &PlanLineFacts, units| CancelledLine { line: line.line.clone(), cancelled: units };
             let some =
@@ -381,16 +423,16 @@ impl Draft {
 
     /// A message beside those of the shipments, some time before the last of them or a little later.
     fn companion(&self, rng: &mut impl Rng, last: Duration, what: &str, notice: Notice) -> Message {
-        let at = Duration::from_secs(rng.random_range(0..last.as_secs() + 7_200));
+        let at = Duration::from_secs(rng.random_range(0..last.as_secs() + self.dials.leaves_within));
         Message { at, body: Bytes::from(format!("{}/{what}", self.id)), notice }
     }
 
     /// The plan with other prices, and perhaps with more or fewer units of a line.
-    fn revised(&self, rng: &mut impl Rng) -> PlanFacts {
+    fn revised(&self, rng: &mut impl Rng, revision: u32) -> PlanFacts {
         let major = |minor: i64| Money::from_minor(minor, self.currency).expect("not negative").to_major();
-        let mut plan = PlanFacts { revision: 2, discount: Decimal::ZERO, ..self.plan.clone() };
+        let mut plan = PlanFacts { revision, discount: Decimal::ZERO, ..self.plan.clone() };
         for line in &mut plan.lines {
-            line.total = major(rng.random_range(1..9_999));
+            line.total = major(rng.random_range(1..self.dials.line_max));
             if rng.random_ratio(1, 4) {
                 line.quantity = Quantity::units(random_units(rng));
             }
@@ -424,15 +466,19 @@ impl Draft {
     }
 }
 
+fn happens(rng: &mut impl Rng, (times, of): Odds) -> bool {
+    rng.random_ratio(times, of)
+}
+
 fn random_units(rng: &mut impl Rng) -> u32 {
     rng.random_range(1..=4)
 }
 
-fn random_plan(rng: &mut impl Rng, currency: Currency) -> (PlanFacts, Money) {
+fn random_plan(rng: &mut impl Rng, currency: Currency, line_max: i64) -> (PlanFacts, Money) {
     let major = |minor: i64| Money::from_minor(minor, currency).expect("not negative").to_major();
     let mut goods = 0;
     let lines = (0..rng.random_range(1..=3)).map(|index| {
-        let total = if rng.random_ratio(1, 10) { 0 } else { rng.random_range(1..9_999) };
+        let total = if rng.random_ratio(1, 10) { 0 } else { rng.random_range(1..line_max) };
         goods += total;
         let line = LineId::parse(&format!("l{index}")).expect("an id");
         PlanLineFacts { line, quantity: Quantity::units(rng.random_range(1..=4)), total: major(total) }
@@ -458,19 +504,20 @@ fn random_plan(rng: &mut impl Rng, currency: Currency) -> (PlanFacts, Money) {
 struct Disturbance<'a> {
     tally: &'a mut Tally,
     without: &'a BTreeSet<Fault>,
+    dials: &'a Dials,
 }
 
 impl Disturbance<'_> {
     fn disturb(&mut self, rng: &mut impl Rng, messages: &mut Vec<Message>) {
         for index in 0..messages.len() {
-            if rng.random_ratio(1, 6) {
+            if happens(rng, self.dials.duplicate) {
                 let again = messages[index].clone();
                 let at = again.at + Duration::from_secs(rng.random_range(0..90_000));
                 if self.happens(Fault::Duplicate) {
                     messages.push(Message { at, ..again });
                 }
             }
-            if rng.random_ratio(1, 12) {
+            if happens(rng, self.dials.conflict) {
                 let by = Duration::from_secs(rng.random_range(0..7_200));
                 if let Some(other) = contradicting(&messages[index], by)
                     && self.happens(Fault::Conflict)
@@ -478,7 +525,7 @@ impl Disturbance<'_> {
                     messages.push(other);
                 }
             }
-            if rng.random_ratio(1, 10) {
+            if happens(rng, self.dials.late) {
                 let by = Duration::from_secs(rng.random_range(0..90_000));
                 if self.happens(Fault::Late) {
                     messages[index].at += by;

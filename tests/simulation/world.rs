@@ -23,6 +23,7 @@ use crate::case::Case;
 use crate::clock::{SimClock, WALL_ERROR_MAX};
 use crate::consumer::Consumer;
 use crate::crew::Crew;
+use crate::dials::Odds;
 use crate::fault::{Fault, Tally};
 use crate::invariants::{self, Memory};
 use crate::mutant::Mutant;
@@ -40,8 +41,6 @@ const WORKERS_MAX: u32 = 3;
 const CALM_STEPS: u64 = 20_000;
 /// Simulated time in which everything has to come to an end.
 const TIME_MAX: Duration = Duration::from_hours(24 * 30);
-/// How often an operator tries something again.
-const REPLAYS_MAX: u32 = 60;
 /// How far a wall clock jumps, where it does.
 const JUMP_MAX: TimeDelta = TimeDelta::days(4);
 /// How many steps a failure shows, where nobody asks for more.
@@ -96,6 +95,8 @@ pub struct World {
     /// Has anything changed since the invariants were checked?
     pub(crate) is_news: bool,
     pub(crate) pace: Pace,
+    /// The account that the settings lack.
+    pub(crate) missing: Option<AccountName>,
     is_tracing: bool,
     log_max: usize,
     pub(crate) next_job: u64,
@@ -103,12 +104,16 @@ pub struct World {
     pub(crate) stale: u64,
     /// So often an operator tries something again yet.
     pub(crate) replays_left: u32,
+    /// So often the ledger goes back to a copy yet.
+    pub(crate) restores_left: u32,
     /// The last copy of the ledger.
     pub(crate) copied: Option<Copied>,
     /// The ledger came from a copy, and not everything was read yet.
     pub(crate) restoring: Option<Restoring>,
     /// Orders of which a registration was lost with it, and is published again.
     pub(crate) registered_again: BTreeSet<OrderId>,
+    /// Orders of which an authorization was about to die then: at its deadline margin nothing is waited for.
+    pub(crate) hurried: BTreeSet<OrderId>,
     /// When it came from a copy, if it ever did.
     pub(crate) restored_at: Option<Duration>,
     pub(crate) tally: Tally,
@@ -125,7 +130,7 @@ impl World {
         let mut rng = ChaCha8Rng::seed_from_u64(case.seed);
         rng.set_stream(case.way + 1);
         let clock = SimClock::default();
-        let ledger = ledger(&scenario, &clock, rng.next_u64());
+        let ledger = ledger(scenario.policy.clone(), &clock, rng.next_u64());
         let messages: Vec<Rc<Message>> = scenario.messages.drain(..).map(Rc::new).collect();
         let workers = rng.random_range(1..=WORKERS_MAX);
         tally.with_several = u64::from(workers > 1);
@@ -150,14 +155,17 @@ impl World {
             wall_error_max: if case.is_jumping { JUMP_MAX } else { WALL_ERROR_MAX },
             is_news: false,
             pace: Pace::default(),
+            missing: None,
             is_tracing: false,
             log_max: LOG_MAX,
             next_job: 0,
             stale: 0,
-            replays_left: REPLAYS_MAX,
+            replays_left: case.dials().replays_max,
+            restores_left: case.dials().restores_max,
             copied: None,
             restoring: None,
             registered_again: BTreeSet::new(),
+            hurried: BTreeSet::new(),
             restored_at: None,
             tally,
             log: VecDeque::new(),
@@ -199,11 +207,28 @@ impl World {
     fn end_faults(&mut self) {
         self.log(|| "--- faults stop".to_owned());
         self.is_chaos = false;
+        if self.missing.is_some() {
+            self.start_without(None);
+        }
         self.misconfigured.clear();
         self.copied = None;
         if self.is_jumping() {
             self.clock.set_wall_error(TimeDelta::zero(), WALL_ERROR_MAX);
         }
+    }
+
+    /// All workers start anew, with settings that lack this account. What those before had begun is theirs to look into,
+    /// also where the account was missing when somebody looked before.
+    pub(crate) fn start_without(&mut self, account: Option<AccountName>) {
+        self.lose_everybody();
+        let mut policy = self.policy.clone();
+        policy.accounts.retain(|name, _| Some(name) != account.as_ref());
+        let tables = std::mem::take(&mut *self.ledger.tables());
+        self.ledger = ledger(policy, &self.clock, self.rng.next_u64());
+        self.crew.begin_anew(tables.captures.keys().copied());
+        *self.ledger.tables() = tables;
+        self.missing = account;
+        self.has_changed();
     }
 
     fn after_step(&mut self) -> Check {
@@ -288,6 +313,10 @@ impl World {
         self.is_chaos && !self.case.without.contains(&fault)
     }
 
+    pub(crate) fn happens(&mut self, (times, of): Odds) -> bool {
+        self.rng.random_ratio(times, of)
+    }
+
     pub(crate) fn log(&mut self, line: impl FnOnce() -> String) {
         if self.is_tracing {
             let elapsed = self.clock.elapsed();
@@ -350,11 +379,11 @@ impl World {
     }
 }
 
-fn ledger(scenario: &Scenario, clock: &SimClock, chance: u64) -> MemoryLedger {
+fn ledger(policy: Policy, clock: &SimClock, chance: u64) -> MemoryLedger {
     let chance = Mutex::new(ChaCha8Rng::seed_from_u64(chance));
     let clock = clock.clone();
     let ledger = MemoryLedger::new(Environment {
-        policy: Arc::new(scenario.policy.clone()),
+        policy: Arc::new(policy),
         clock: Arc::new(move || clock.machine()),
         jitter: Arc::new(move || Jitter::from_bits(chance.lock().unwrap_or_else(PoisonError::into_inner).next_u32())),
         encode: Arc::new(|event| encode(event, "/simulation").into()),
