@@ -144,7 +144,8 @@ fn begin_or_refuse(books: &mut Books, capture: CaptureKey, context: Context<'_>)
     foreign::end_at_deadline(books, authorization, context);
     let obstacle = foreign::obstacle(books, capture, context)
         .or_else(|| cap::obstacle(books, capture, context))
-        .or_else(|| found::obstacle(books, capture));
+        .or_else(|| found::obstacle(books, capture))
+        .or_else(|| found::beyond_plan(books, capture, context));
     let Some(cause) = obstacle.filter(|_| is_its_turn(books, capture, context)) else {
         let reply = begin_in_turn(books, capture, true, context);
         // It has not taken the turn that it was handed.
@@ -182,7 +183,9 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
         return reply;
     }
     // What does not fit any more is refused when it is taken up by itself, with its shipments.
-    let may_begin = foreign::obstacle(books, capture, context).is_none() && found::excludes_later(books, capture);
+    let may_begin = foreign::obstacle(books, capture, context).is_none()
+        && found::excludes_later(books, capture)
+        && found::beyond_plan(books, capture, context).is_none();
     if start && may_begin {
         return begin(books, capture, context);
     }
@@ -196,13 +199,16 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
 }
 
 /// Leaves a capture to wait for what is in flight before it, or for the read of its authorization, which hand on the
-/// turn. The read of another one of its order hands on none: after that it is looked at again by itself.
+/// turn. The read of another one of its order hands on none, nor does what comes again: after that it is looked at again by
+/// itself.
 fn wait_for_turn(books: &mut Books, capture: CaptureKey, context: Context<'_>) {
     let record = books.capture(capture);
     let (order, authorization) = (record.order, record.authorization);
     let is_read = !restored::is_unread(books.authorization(authorization));
     let deadline = collect::deadline(books, authorization, context).filter(|_| is_read);
-    let is_for_another = is_read && republished::may_be_on_unread(books, order, context);
+    let comes_again =
+        republished::may_be_on_unread(books, order, context) || republished::may_be_revised(books, capture, context);
+    let is_for_another = is_read && comes_again;
     let again = is_for_another.then(|| clock::after(context.now.wall, context.policy.awaiting_check));
     let record = books.capture_mut(capture);
     record.due_at = [deadline, again].into_iter().flatten().min();
@@ -225,15 +231,17 @@ pub(super) fn move_deadline(books: &mut Books, authorization: AuthorizationKey, 
 }
 
 /// One at a time: nothing else in flight on the authorization; and none while it is halted, or has to be read first, or
-/// another one of its order has. From the deadline margin on, an authorization that allows several captures does not let
+/// another one of its order has, or while more than its order's plan was found and a revision may come again. From the deadline margin on, an authorization that allows several captures does not let
 /// doubt about one hold up the others.
 fn is_its_turn(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool {
     let record = books.authorization(books.capture(capture).authorization);
     if restored::is_unread(record) {
         return false;
     }
-    let is_unread = republished::may_be_on_unread(books, books.capture(capture).order, context);
-    let is_free = record.in_flight == 0 && !foreign::is_halted(record, context) && !is_unread;
+    let is_free = record.in_flight == 0
+        && !foreign::is_halted(record, context)
+        && !republished::may_be_on_unread(books, books.capture(capture).order, context)
+        && !republished::may_be_revised(books, capture, context);
     is_free || foreign::is_hurried(record, context)
 }
 

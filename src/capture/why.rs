@@ -149,7 +149,7 @@ pub enum Missing {
     Account,
     /// That its authorization is read: the ledger was restored from a backup.
     Reading,
-    /// What was registered in the time that a restore from a backup has lost: it is published again.
+    /// What was registered or shipped in the time that a restore from a backup has lost: it is published again.
     Republication,
 }
 

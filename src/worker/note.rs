@@ -98,7 +98,7 @@ const fn lacks(missing: Missing) -> &'static str {
         Missing::Plan => "the plan of its order is not known yet",
         Missing::Account => "its account is not in the settings",
         Missing::Reading => "its authorization is read first",
-        Missing::Republication => "its authorization may be registered again, after the restore",
+        Missing::Republication => "what it may have been captured on or with comes again, after the restore",
     }
 }
 

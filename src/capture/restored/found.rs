@@ -8,10 +8,11 @@ use crate::capture::event::{FailureReason, ResolvedBy};
 use crate::capture::evidence::SeenCapture;
 use crate::capture::fee;
 use crate::capture::outcome::{self, Cause};
+use crate::capture::policy::Captures;
 use crate::capture::records::{
     AmountMode, Authorization, AuthorizationKey, CaptureKey, NamedBy, OrderKey, Restored, ShipmentKey,
 };
-use crate::capture::restored::of_order;
+use crate::capture::restored::{is_recent, of_order};
 use crate::capture::small;
 use crate::capture::states::CaptureState;
 use crate::ids::{CaptureId, ShipmentId};
@@ -129,6 +130,19 @@ pub(in crate::capture) fn obstacle(books: &Books, capture: CaptureKey) -> Option
     };
     let message = "it failed in the time that was lost, and was captured when it was replayed: replay it";
     is_captured_later.then(|| Cause::lookup(FailureReason::Declined, message))
+}
+
+/// Why what is planned is not sent after a restore: beside what was found, its order would be captured for more than its
+/// plan. While notices come again, another revision of that may.
+pub(in crate::capture) fn beyond_plan(books: &Books, capture: CaptureKey, context: Context<'_>) -> Option<Cause> {
+    let record = books.capture(capture);
+    let is_beyond = || exceeds_plan(books, record.order, Money::zero(record.amount.currency()));
+    let message = "with it the order would be captured for more than its plan: others of it were captured for a part of this in \
+                   the time that was lost";
+    let is_asked = record.state == CaptureState::Planned
+        && is_recent(books, context)
+        && small::captures(books, record.authorization, context) == Some(Captures::Multiple);
+    (is_asked && is_beyond()).then(|| Cause::lookup(FailureReason::ExceedsAuthorization, message))
 }
 
 /// Is certainly no later generation of it captured? Where its shipment is not at hand, that is told when it is taken up

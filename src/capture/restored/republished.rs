@@ -9,7 +9,7 @@ use crate::capture::books::Books;
 use crate::capture::decide::Context;
 use crate::capture::foreign;
 use crate::capture::policy::Captures;
-use crate::capture::records::{AuthorizationKey, OrderKey, ShipmentKey};
+use crate::capture::records::{AuthorizationKey, CaptureKey, OrderKey, ShipmentKey};
 use crate::capture::restored::{found, is_any_unread, is_recent, is_unread, of_order, restored_at};
 use crate::capture::small;
 use crate::clock::{self, Timestamp};
@@ -44,6 +44,11 @@ pub(in crate::capture) fn may_come_again(books: &Books, authorization: Authoriza
 /// time that was lost? When it was registered in that time, that comes again.
 pub(in crate::capture) fn may_be_on_unread(books: &Books, order: OrderKey, context: Context<'_>) -> bool {
     is_being_republished(books, context) && is_any_unread(books, order)
+}
+
+/// Is it too much for its order's plan, beside what was found? A revision may come again.
+pub(in crate::capture) fn may_be_revised(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool {
+    is_being_republished(books, context) && found::beyond_plan(books, capture, context).is_some()
 }
 
 /// From when on shipments that are too little by themselves are captured together: where captures of the lost time

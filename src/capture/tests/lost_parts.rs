@@ -280,3 +280,35 @@ fn what_waited_in_the_backup_waits_though_others_of_its_order_were_found() {
     lived.wait(30);
     assert_eq!((lived.total(), lived.world.balance("r").1, lived.world.balance("r2").1), (3_000, 2_000, 1_000));
 }
+
+/// What "s1" has earned was planned in the backup; "s2" was captured for 15.00 in the lost time, by a later plan.
+fn planned_in_the_backup() -> Lived {
+    let mut lived = Lived::new();
+    let two = plan(&[("l1", 1, "10.00"), ("l2", 1, "10.00")], "0", "20.00");
+    lived.world.receive(draft("o", "s1").line("l1", 1).plan(two).on(on("r")).no_permit().command());
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s2", 0), 1_500);
+    lived.restore(backup);
+    lived.go_on();
+    lived.wait(3);
+    assert_eq!(lived.total(), 1_500, "the plan may be revised again");
+    lived
+}
+
+#[test]
+fn what_was_planned_in_the_backup_does_not_take_its_order_above_its_plan() {
+    let mut lived = planned_in_the_backup();
+    lived.wait(5);
+    assert_eq!(lived.failures(), [(FailureReason::ExceedsAuthorization, true)]);
+    assert_eq!(lived.total(), 1_500);
+}
+
+#[test]
+fn what_was_planned_in_the_backup_is_captured_once_the_plan_has_room_for_it() {
+    let mut lived = planned_in_the_backup();
+    let mut revised = plan(&[("l1", 1, "10.00"), ("l2", 1, "15.00")], "0", "25.00");
+    revised.revision = 2;
+    lived.take(registration("o", on("r"), Some(revised)));
+    lived.wait(1);
+    assert_eq!(lived.total(), 2_500);
+}

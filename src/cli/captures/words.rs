@@ -76,10 +76,9 @@ pub(super) const fn missing(what: Missing) -> (&'static str, &'static str) {
             "the worker's read of it: holdfast accounts list, where that does not come",
         ),
         Missing::Republication => (
-            "the ledger was restored from a backup in which it waits, and it may have been captured since on an \
-             authorization that is not known again yet",
-            "what the order system publishes again: six hours after the restore began it is captured on what is known \
-             then",
+            "the ledger was restored from a backup, and it may have been captured in the time that was lost: on an \
+             authorization that is not known again yet, or with others that have not come again",
+            "what the order system publishes again: six hours after the restore began it goes by what is known then",
         ),
         Missing::Account => (
             "the account that it names is not in the settings",
