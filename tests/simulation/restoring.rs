@@ -9,9 +9,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use holdfast::capture::notice::RegistrationNotice;
-use holdfast::capture::records::{AuthorizationKey, Restored, SingleUse};
+use holdfast::capture::records::{Authorization as Record, AuthorizationKey, Restored, SingleUse};
 use holdfast::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR, is_unread};
 use holdfast::clock::{self, Timestamp};
+use holdfast::ids::OrderId;
 use holdfast::ledger::memory::{Tables, Touched};
 use holdfast::message::Notice;
 use rand::Rng;
@@ -145,7 +146,9 @@ impl World {
             Notice::Authorized(notice) => Some(notice.order.clone()),
             Notice::Shipped(_) | Notice::Cancelled(_) => None,
         };
-        self.registered_again.extend(messages.iter().filter_map(registered));
+        let brought = messages.iter().filter_map(|message| self.brings_authorization(message));
+        let again: Vec<OrderId> = messages.iter().filter_map(registered).chain(brought).collect();
+        self.registered_again.extend(again);
         let (mut first, then): (Vec<_>, Vec<_>) =
             messages.into_iter().partition(|message| registered(message).is_some());
         first.extend(registered_since);
@@ -155,6 +158,15 @@ impl World {
             then.extend(self.broker.hold_back());
         }
         self.broker.publish_again(first, then);
+    }
+
+    /// The order of a shipment whose notice brings an authorization that the copy does not have.
+    fn brings_authorization(&self, message: &Message) -> Option<OrderId> {
+        let Notice::Shipped(notice) = &message.notice else { return None };
+        let facts = notice.authorization.as_ref()?;
+        let tables = self.ledger.tables();
+        let is_it = |record: &Record| record.account == facts.account && record.reference == facts.reference;
+        (!tables.authorizations.values().any(is_it)).then(|| notice.order.clone())
     }
 
     /// With how long after the first of them each is published.

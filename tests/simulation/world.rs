@@ -110,7 +110,7 @@ pub struct World {
     pub(crate) copied: Option<Copied>,
     /// The ledger came from a copy, and not everything was read yet.
     pub(crate) restoring: Option<Restoring>,
-    /// Orders of which a registration was lost with it, and is published again.
+    /// Orders of which an authorization was lost with it, and is told of again.
     pub(crate) registered_again: BTreeSet<OrderId>,
     /// Orders of which an authorization was about to die then: at its deadline margin nothing is waited for.
     pub(crate) hurried: BTreeSet<OrderId>,
