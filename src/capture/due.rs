@@ -202,13 +202,10 @@ pub(super) fn begin_in_turn(books: &mut Books, capture: CaptureKey, start: bool,
 /// turn. The read of another one of its order hands on none, nor does what comes again: after that it is looked at again by
 /// itself.
 fn wait_for_turn(books: &mut Books, capture: CaptureKey, context: Context<'_>) {
-    let record = books.capture(capture);
-    let (order, authorization) = (record.order, record.authorization);
+    let authorization = books.capture(capture).authorization;
     let is_read = !restored::is_unread(books.authorization(authorization));
     let deadline = collect::deadline(books, authorization, context).filter(|_| is_read);
-    let comes_again =
-        republished::may_be_on_unread(books, order, context) || republished::may_be_revised(books, capture, context);
-    let is_for_another = is_read && comes_again;
+    let is_for_another = is_read && republished::holds_back(books, capture, context);
     let again = is_for_another.then(|| clock::after(context.now.wall, context.policy.awaiting_check));
     let record = books.capture_mut(capture);
     record.due_at = [deadline, again].into_iter().flatten().min();
@@ -240,8 +237,7 @@ fn is_its_turn(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool
     }
     let is_free = record.in_flight == 0
         && !foreign::is_halted(record, context)
-        && !republished::may_be_on_unread(books, books.capture(capture).order, context)
-        && !republished::may_be_revised(books, capture, context);
+        && !republished::holds_back(books, capture, context);
     is_free || foreign::is_hurried(record, context)
 }
 

@@ -46,9 +46,12 @@ pub(in crate::capture) fn may_be_on_unread(books: &Books, order: OrderKey, conte
     is_being_republished(books, context) && is_any_unread(books, order)
 }
 
-/// Is it too much for its order's plan, beside what was found? A revision may come again.
-pub(in crate::capture) fn may_be_revised(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool {
-    is_being_republished(books, context) && found::beyond_plan(books, capture, context).is_some()
+/// Does what is planned wait for what comes again: for an authorization of its order that has to be read, or, where it is
+/// too much for the order's plan beside what was found, for a revision?
+pub(in crate::capture) fn holds_back(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool {
+    let may_be_revised =
+        || is_being_republished(books, context) && found::beyond_plan(books, capture, context).is_some();
+    may_be_on_unread(books, books.capture(capture).order, context) || may_be_revised()
 }
 
 /// From when on shipments that are too little by themselves are captured together: where captures of the lost time
