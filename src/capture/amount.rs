@@ -78,14 +78,12 @@ pub(super) fn give(
     rules: Rules,
 ) -> Result<Money, Stop> {
     let order = books.shipment(shipment).order;
-    let given = work_out(books.order(order), notice, rules);
-    let Given { mut amount, mode, progress } = match given {
-        Err(Stop::Refuse { reason: FailureReason::OrderCancelled, message }) => {
-            let refusal = Stop::refuse(FailureReason::OrderCancelled, message);
-            given_before(books, notice, shipment, rules).ok_or(refusal)?
-        }
-        given => given?,
-    };
+    let given = work_out(books.order(order), notice, rules).or_else(|stop| {
+        let is_cancelled = matches!(stop, Stop::Refuse { reason: FailureReason::OrderCancelled, .. });
+        let before = is_cancelled.then(|| given_before(books, notice, shipment, rules));
+        before.flatten().ok_or(stop)
+    });
+    let Given { mut amount, mode, progress } = given?;
     if mode == AmountMode::Planned {
         let left = found::left_of_plan(books, shipment).map(|left| rules.round(left));
         amount = left.filter(|left| left.minor() < amount.minor()).unwrap_or(amount);

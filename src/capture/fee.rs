@@ -117,10 +117,7 @@ impl Owed {
         match amount.fits(remaining) {
             Ok(true) if rules.is_too_little(amount) => Some(rules.too_little(amount)),
             Ok(true) => None,
-            Ok(false) => {
-                let message = format!("{amount} was earned, {remaining} remains on the authorization");
-                Some(Cause::local(FailureReason::ExceedsAuthorization, &message))
-            }
+            Ok(false) => Some(Cause::exceeds(amount, remaining)),
             Err(_) => {
                 let message = format!("the plan is in {}, the authorization in {}", amount.currency(), record.currency);
                 Some(Cause::local(FailureReason::CurrencyMismatch, &message))

@@ -36,6 +36,12 @@ impl Cause {
         Self { reason, provider_code: None, message: message.to_owned(), resolved_by: ResolvedBy::Local }
     }
 
+    /// More was earned than remains.
+    pub(super) fn exceeds(earned: Money, remaining: Money) -> Self {
+        let message = format!("{earned} was earned, {remaining} remains on the authorization");
+        Self::local(FailureReason::ExceedsAuthorization, &message)
+    }
+
     pub(super) fn lookup(reason: FailureReason, message: &str) -> Self {
         Self { reason, provider_code: None, message: message.to_owned(), resolved_by: ResolvedBy::Lookup }
     }

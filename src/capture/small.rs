@@ -217,11 +217,8 @@ fn refuse(books: &mut Books, authorization: AuthorizationKey, waiting: &[Shipmen
     let remaining = foreign::room(books.authorization(authorization), context);
     for shipment in waiting {
         let amount = amount_of(books, *shipment);
-        let exceeds = || {
-            let message = format!("{amount} was earned, {remaining} remains on the authorization");
-            Cause::local(FailureReason::ExceedsAuthorization, &message)
-        };
-        let cause = if rules.is_too_little(amount) { rules.too_little(amount) } else { exceeds() };
+        let is_too_little = rules.is_too_little(amount);
+        let cause = if is_too_little { rules.too_little(amount) } else { Cause::exceeds(amount, remaining) };
         outcome::refuse(books, *shipment, &cause, context);
     }
 }

@@ -162,8 +162,7 @@ fn check_most(world: &World, tables: &Tables, order: &SimOrder) -> Check {
     if world.is_restored() && may_be_unknown(world, order) {
         return Ok(());
     }
-    let ours = world.authorizations.iter().filter(|(name, _)| order.references.contains(&name.1));
-    let events = ours.flat_map(|(_, authorization)| &authorization.events);
+    let events = events_of(world, order);
     let sum: Decimal = events.filter(|event| event.capture.is_some()).map(|event| event.amount.to_major()).sum();
     let least = if world.is_restored() { slack(tables, order, order.most) } else { Decimal::ZERO };
     let most = order.most.to_major() + least;
@@ -191,13 +190,18 @@ fn units(order: &SimOrder, any: Money) -> Decimal {
     Money::from_minor(units, any.currency()).expect("not negative").to_major()
 }
 
+/// What was captured on the authorizations of an order, by the providers' books.
+fn events_of<'a>(world: &'a World, order: &'a SimOrder) -> impl Iterator<Item = &'a provider::CaptureEvent> {
+    let ours = world.authorizations.iter().filter(|(name, _)| order.references.contains(&name.1));
+    ours.flat_map(|(_, authorization)| &authorization.events)
+}
+
 /// What was captured for an order, by the providers' books.
 fn captured_for(world: &World, tables: &Tables, order: &SimOrder) -> Decimal {
-    let ours = world.authorizations.iter().filter(|(name, _)| order.references.contains(&name.1));
-    let events = ours.flat_map(|(_, authorization)| &authorization.events);
     // Where there is one capture, the provider's own at the end of the hold may have been it: it is of that amount.
     let is_captured = |known: &Capture| known.state == CaptureState::Captured || known.corrected_at.is_some();
     let is_it = |amount| tables.captures.values().any(|known| known.amount == amount && is_captured(known));
+    let events = events_of(world, order);
     let ours = events.filter(|event| event.capture.is_some() || !order.captures_often && is_it(event.amount));
     ours.map(|event| event.amount.to_major()).sum()
 }

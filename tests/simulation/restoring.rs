@@ -118,9 +118,8 @@ impl World {
         let lost = tables.authorizations.values().filter(|record| is_lost(&record.key));
         let named: Vec<Name> = lost.map(|record| (record.account.clone(), record.reference.clone())).collect();
         drop(tables);
-        let messages: Vec<Message> = named.iter().filter_map(|name| self.registration_of(name)).collect();
-        let messages = messages.into_iter().map(Rc::new);
-        let messages: Vec<Rc<Message>> = messages.collect();
+        let messages: Vec<Rc<Message>> =
+            named.iter().filter_map(|name| self.registration_of(name)).map(Rc::new).collect();
         self.messages.extend(messages.iter().map(|message| (message.body.clone(), Rc::clone(message))));
         messages
     }
