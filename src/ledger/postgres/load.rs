@@ -406,9 +406,16 @@ impl<'a> Loader<'a> {
         let Some(record) = self.books.authorizations().find(authorization) else { return };
         let open = usize::try_from(record.planned + record.in_flight).unwrap_or(usize::MAX);
         let is_unresolved = record.unresolved > 0;
-        if self.books.open_on(authorization) < open {
+        // After a restore from a backup, whether one may be sent is told by its shipments.
+        let is_restored = self.books.read_first_until.is_some();
+        if self.books.open_on(authorization) < open || is_restored && open > 0 {
             for capture in self.scope(Scope::Open, authorization.row()) {
-                self.capture(CaptureKey::new(capture));
+                let key = CaptureKey::new(capture);
+                if is_restored {
+                    self.capture_and_shipments(key);
+                } else {
+                    self.capture(key);
+                }
             }
         }
         if is_unresolved {

@@ -413,10 +413,13 @@ impl<'a> Loader<'a> {
         let record = self.books.authorization(authorization);
         let open = usize::try_from(record.planned + record.in_flight).unwrap_or(usize::MAX);
         let is_unresolved = record.unresolved > 0;
-        if self.books.open_on(authorization) < open {
+        // After a restore from a backup, whether one may be sent is told by its shipments.
+        let is_restored = self.books.read_first_until.is_some();
+        if self.books.open_on(authorization) < open || is_restored && open > 0 {
             let sql = "SELECT capture_row FROM captures WHERE authorization_row = ?1 AND is_open = 1";
             for capture in self.rows_of(sql, authorization.row())? {
-                self.capture(CaptureKey::new(capture))?;
+                let key = CaptureKey::new(capture);
+                if is_restored { self.capture_and_shipments(key).map(drop) } else { self.capture(key).map(drop) }?;
             }
         }
         if is_unresolved {
