@@ -6,12 +6,14 @@ use crate::capture::event::FailureReason;
 use crate::capture::evidence::{Answer, DoubtKind};
 use crate::capture::notice::AuthorizationFacts;
 use crate::capture::replay::WhyNotKind;
+use crate::capture::restored::republished::REPUBLISHED_WITHIN;
 use crate::capture::tests::lost_time::{Lived, id_on, on, one_of_two};
 use crate::capture::tests::replaying::why_not;
 use crate::capture::tests::republishing::with_minimum;
 use crate::capture::tests::restoring::{id_in, now};
 use crate::capture::tests::support::*;
 use crate::capture::why::Missing;
+use crate::clock;
 use crate::ids::CaptureId;
 
 /// An authorization on an account that has no minimum.
@@ -261,6 +263,56 @@ fn what_an_order_owes_is_not_captured_beside_what_was_found_of_it() {
 #[test]
 fn what_an_order_owes_is_captured_once_what_was_found_has_come_again() {
     assert_eq!(cancelled_first(600).total(), 1_500);
+}
+
+#[test]
+fn what_an_order_owes_does_not_wait_where_what_was_found_is_all_given() {
+    let mut lived = Lived::new();
+    lived.declines = true;
+    lived.take(one_of_two().command());
+    lived.declines = false;
+    lived.take(draft("o", "s2").line("l1", 1).command());
+    let backup = now(&lived.world);
+    // What was declined was captured in a replay.
+    lived.lost("r", id_in("s1", 1), 750);
+    lived.restore(backup);
+    lived.go_on();
+    let mut revised = plan(&[("l1", 2, "15.00")], "5.00", "20.00");
+    revised.revision = 2;
+    lived.take(registration("o", on("r"), Some(revised)));
+    assert_eq!(lived.total(), 2_000);
+}
+
+#[test]
+fn what_an_order_owes_is_looked_at_again_when_nothing_comes_again_any_more() {
+    let mut lived = Lived::new();
+    lived.take(one_of_two().command());
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s2", 0), 750);
+    lived.restore(backup);
+    let until = clock::after(lived.world.clock.now().wall, REPUBLISHED_WITHIN);
+    lived.go_on();
+    lived.take(cancellation("o", &[]));
+    assert_eq!(lived.world.order("o").closes_at, Some(until));
+    lived.world.clock.advance_to(until);
+    lived.go_on();
+    let again = lived.world.order("o").closes_at.expect("nothing is left of it, but the plan may be revised");
+    assert!(again > until, "not before the authorization is about to expire: {again}");
+    lived.world.clock.advance_to(again);
+    lived.go_on();
+    assert_eq!((lived.world.order("o").closes_at, lived.total()), (None, 1_500));
+}
+
+#[test]
+fn the_minimum_in_another_currency_holds_nothing_back() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    lived.take(registration("o", on("r"), None));
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s9", 0), 3_000);
+    lived.restore(backup);
+    lived.go_on();
+    lived.take(draft("o", "s1").amount("20.00").on(in_euro(on_other("r2"))).command());
+    assert_eq!((lived.on("r"), lived.on("r2")), (3_000, 2_000));
 }
 
 #[test]
