@@ -304,6 +304,38 @@ fn what_an_order_owes_is_looked_at_again_when_nothing_comes_again_any_more() {
 }
 
 #[test]
+fn what_is_left_of_what_an_order_owes_is_captured_when_nothing_comes_again_any_more() {
+    let mut lived = Lived::new();
+    lived.take(one_of_two().command());
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s2", 0), 600);
+    lived.restore(backup);
+    let until = clock::after(lived.world.clock.now().wall, REPUBLISHED_WITHIN);
+    lived.go_on();
+    lived.take(cancellation("o", &[]));
+    assert_eq!(lived.total(), 1_350);
+    lived.world.clock.advance_to(until);
+    lived.go_on();
+    assert_eq!(lived.total(), 1_500);
+}
+
+#[test]
+fn no_plan_bounds_the_amounts_that_notices_name() {
+    let mut lived = Lived::new();
+    lived.declines = true;
+    let smaller = plan(&[("l1", 1, "10.00")], "0", "10.00");
+    lived.take(registration("o", on("r"), Some(smaller)));
+    lived.take(draft("o", "s1").amount("20.00").command());
+    lived.declines = false;
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s2", 0), 500);
+    lived.restore(backup);
+    lived.go_on();
+    lived.replay("s1");
+    assert_eq!(lived.total(), 2_500);
+}
+
+#[test]
 fn the_minimum_in_another_currency_holds_nothing_back() {
     let mut lived = Lived::with(with_minimum("30.00"));
     lived.take(registration("o", on("r"), None));
