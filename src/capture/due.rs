@@ -228,8 +228,8 @@ pub(super) fn move_deadline(books: &mut Books, authorization: AuthorizationKey, 
 }
 
 /// One at a time: nothing else in flight on the authorization; and none while it is halted, or has to be read first, or
-/// another one of its order has, or while more than its order's plan was found and a revision may come again. From the deadline margin on, an authorization that allows several captures does not let
-/// doubt about one hold up the others.
+/// another one of its order has, or while more than its order's plan was found and a revision may come again. From the
+/// deadline margin on, an authorization that allows several captures does not let doubt about one hold up the others.
 fn is_its_turn(books: &Books, capture: CaptureKey, context: Context<'_>) -> bool {
     let record = books.authorization(books.capture(capture).authorization);
     if restored::is_unread(record) {

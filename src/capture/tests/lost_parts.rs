@@ -7,6 +7,7 @@ use crate::capture::evidence::{Answer, DoubtKind};
 use crate::capture::notice::AuthorizationFacts;
 use crate::capture::replay::WhyNotKind;
 use crate::capture::restored::republished::REPUBLISHED_WITHIN;
+use crate::capture::states::ShipmentState;
 use crate::capture::tests::lost_time::{Lived, id_on, on, one_of_two};
 use crate::capture::tests::replaying::why_not;
 use crate::capture::tests::republishing::with_minimum;
@@ -83,6 +84,36 @@ fn what_waited_only_for_what_was_found_is_captured_once_that_is_booked() {
     assert_eq!(lived.total(), 4_500, "it may be a part of what was found");
     lived.take(draft("o", "s1").amount("45.00").command());
     assert_eq!((lived.on("r"), lived.on("r2")), (4_500, 2_000));
+}
+
+#[test]
+fn it_waits_as_long_as_anything_that_was_found_has_not_come_again() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    lived.take(registration("o", on("r"), None));
+    lived.take(registration("o", on_other("r2"), None));
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s1", 0), 4_500);
+    lived.lost("r", id_in("s3", 0), 3_000);
+    lived.restore(backup);
+    lived.go_on();
+    lived.take(draft("o", "s2").amount("20.00").command());
+    lived.take(draft("o", "s1").amount("45.00").command());
+    assert_eq!((lived.on("r"), lived.on("r2")), (7_500, 0));
+    lived.take(draft("o", "s3").amount("30.00").command());
+    assert_eq!((lived.on("r"), lived.on("r2")), (7_500, 2_000));
+}
+
+#[test]
+fn what_is_too_little_may_have_been_captured_on_an_authorization_that_is_lost() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    lived.take(draft("o", "s1").amount("20.00").command());
+    let backup = now(&lived.world);
+    lived.world.clock.advance(HOUR);
+    lived.restore(backup);
+    lived.take(registration("o", on("r"), None));
+    lived.wait(1);
+    let record = lived.world.shipment("s1");
+    assert_eq!((record.state, record.awaits), (ShipmentState::Awaiting, Some(Missing::Republication)));
 }
 
 #[test]
