@@ -5,6 +5,7 @@ use crate::capture::decide::Note;
 use crate::capture::event::FailureReason;
 use crate::capture::evidence::{Answer, DoubtKind};
 use crate::capture::notice::AuthorizationFacts;
+use crate::capture::records::JobKey;
 use crate::capture::replay::WhyNotKind;
 use crate::capture::restored::republished::REPUBLISHED_WITHIN;
 use crate::capture::states::ShipmentState;
@@ -15,7 +16,7 @@ use crate::capture::tests::restoring::{id_in, now};
 use crate::capture::tests::support::*;
 use crate::capture::why::Missing;
 use crate::clock;
-use crate::ids::CaptureId;
+use crate::ids::{CaptureId, DeadLetterId};
 
 /// An authorization on an account that has no minimum.
 fn on_other(name: &str) -> AuthorizationFacts {
@@ -101,6 +102,41 @@ fn it_waits_as_long_as_anything_that_was_found_has_not_come_again() {
     assert_eq!((lived.on("r"), lived.on("r2")), (7_500, 0));
     lived.take(draft("o", "s3").amount("30.00").command());
     assert_eq!((lived.on("r"), lived.on("r2")), (7_500, 2_000));
+}
+
+#[test]
+fn it_is_captured_with_the_end_of_its_order_once_nothing_comes_again_any_more() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    lived.take(registration("o", on("r"), None));
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s3", 0), 3_000);
+    lived.restore(backup);
+    lived.go_on();
+    for shipment in ["s1", "s2"] {
+        lived.take(draft("o", shipment).amount("20.00").command());
+    }
+    assert_eq!(lived.total(), 3_000);
+    lived.world.clock.advance(REPUBLISHED_WITHIN);
+    let reply = lived.world.receive(cancellation("o", &[]));
+    assert_eq!((reply.note, lived.world.shipment("s2").state), (Note::Cancelled, ShipmentState::Covered));
+    lived.go_on();
+    assert_eq!(lived.total(), 7_000);
+}
+
+#[test]
+fn what_waited_and_does_not_fit_any_more_is_refused_when_its_authorization_is_about_to_expire() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    lived.take(registration("o", on("r"), None));
+    lived.take(registration("o", on_other("r2"), None));
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s3", 0), 3_000);
+    lived.restore(backup);
+    lived.go_on();
+    lived.take(draft("o", "s1").amount("20.00").command());
+    lived.take(draft("o", "s2").amount("90.00").command());
+    lived.wait(7 * 24);
+    assert_eq!(lived.failures(), [(FailureReason::ExceedsAuthorization, true)]);
+    assert_eq!((lived.on("r"), lived.on("r2")), (3_000, 9_000));
 }
 
 #[test]
@@ -237,6 +273,59 @@ fn nor_is_it_replayed_without_that() {
     lived.world.restart_with(policy());
     lived.replay("s1");
     assert_eq!((lived.total(), lived.world.balance("r")), (2_000, (10_000, 2_000, 0)));
+}
+
+/// One of two units is captured, and what the order owes beside it was declined, with its dead letter.
+fn declined_fee() -> (Lived, DeadLetterId) {
+    let mut lived = Lived::new();
+    lived.take(one_of_two().command());
+    lived.declines = true;
+    lived.take(cancellation("o", &[("l1", 1)]));
+    lived.declines = false;
+    let letter = lived.world.letter_for("declined").id;
+    (lived, letter)
+}
+
+#[test]
+fn nor_is_what_an_order_owes() {
+    let (mut lived, letter) = declined_fee();
+    let backup = now(&lived.world);
+    lived.lost("r", CaptureId::of_fee(&account(OFTEN), &reference("r"), &order_id("o"), 1, 1), 250);
+    lived.restore(backup);
+    lived.go_on();
+    let mut without = policy();
+    without.accounts.remove(&account(OFTEN));
+    lived.world.restart_with(without);
+    assert_eq!(why_not(&lived.world.replay_for(letter, JobKey::new(1))), WhyNotKind::NoOpenAuthorization);
+}
+
+#[test]
+fn nor_what_was_refused_before_it_was_given_anything() {
+    let mut lived = Lived::new();
+    let one = plan(&[("l1", 1, "10.00")], "0", "10.00");
+    lived.take(draft("o", "s1").line("l1", 2).plan(one).on(on("r")).command());
+    assert_eq!(lived.failures(), [(FailureReason::OverShipped, false)]);
+    let backup = now(&lived.world);
+    // By a later plan it was captured in a replay.
+    lived.lost("r", id_in("s1", 1), 2_000);
+    lived.restore(backup);
+    lived.go_on();
+    let mut without = policy();
+    without.accounts.remove(&account(OFTEN));
+    lived.world.restart_with(without);
+    assert_eq!(why_not(&lived.world.replay("s1", 0)), WhyNotKind::NoOpenAuthorization);
+}
+
+#[test]
+fn a_replay_of_what_an_order_owes_does_not_take_it_above_its_plan() {
+    let (mut lived, letter) = declined_fee();
+    let backup = now(&lived.world);
+    // The other unit was captured in the lost time, by a plan of that day.
+    lived.lost("r", id_in("s2", 0), 700);
+    lived.restore(backup);
+    lived.go_on();
+    assert_eq!(why_not(&lived.world.replay_for(letter, JobKey::new(1))), WhyNotKind::ExceedsAuthorization);
+    assert_eq!(lived.total(), 1_450);
 }
 
 #[test]
