@@ -47,7 +47,10 @@ pub(super) fn take(books: &mut Books, order: OrderKey, caused_by: Option<&str>, 
     }
     let number = books.order(order).fees + 1;
     let before = captured_on(books, order, number, 0);
-    let left = found::left_for_fee(books, order).filter(|left| before.is_none() && left.minor() < amount.minor());
+    let earned =
+        Money::from_minor(books.order(order).stored + amount.minor(), amount.currency()).expect("not negative");
+    let left = found::left_for_fee(books, order, earned);
+    let left = left.filter(|left| before.is_none() && left.minor() < amount.minor());
     if let Some(left) = left
         && (left.is_zero() || republished::may_come_again(books, authorization, context))
     {

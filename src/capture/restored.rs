@@ -23,6 +23,7 @@ use crate::capture::records::{Authorization, AuthorizationKey, CaptureKey, Order
 use crate::capture::register;
 use crate::capture::retry;
 use crate::capture::settle;
+use crate::capture::small;
 use crate::clock::{self, Timestamp};
 use crate::ids::AccountName;
 
@@ -107,6 +108,10 @@ pub(super) fn read(
         progress.doubtful = progress.doubtful.max(1);
     }
     let order = books.authorization(authorization).order;
+    for collecting in books.collecting_for(order) {
+        // What waited in the backup, and whose order has ended since: only what was found holds it up now.
+        small::end(books, order, collecting, context);
+    }
     register::wake(books, order, context);
     due::hand_on(books, authorization, false, context).with_note(Note::Restored { adopted, found: count })
 }

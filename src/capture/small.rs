@@ -57,7 +57,7 @@ pub(super) fn captured_with(
     (chosen, total)
 }
 
-/// Is the shipment too little by itself, and may have been captured with another one in the lost time?
+/// Is the shipment of a notice too little by itself, and may have been captured with another one in the lost time?
 pub(super) fn may_be_part(
     books: &Books,
     order: OrderKey,
@@ -67,7 +67,9 @@ pub(super) fn may_be_part(
 ) -> bool {
     let rules = Rules::on(books, authorization, context);
     let given = amount::work_out(books.order(order), notice, rules);
-    given.is_ok_and(|given| rules.is_too_little(given.amount)) && found::is_shown_any(books, order)
+    let is_too_little =
+        |amount| rules.is_too_little(amount) || is_too_little_on_any(books, order, authorization, amount, context);
+    given.is_ok_and(|given| is_too_little(given.amount)) && found::is_shown_any(books, order)
 }
 
 /// May the shipment have been captured with another one in the lost time, under whose key that was found? It waits for
@@ -80,11 +82,23 @@ pub(super) fn is_perhaps_part(
     amount: Money,
     context: Context<'_>,
 ) -> bool {
+    let order = books.shipment(shipment).order;
+    republished::together_from(books, authorization, context).is_some()
+        && is_too_little_on_any(books, order, authorization, amount, context)
+}
+
+/// Is it too little by itself on any authorization of the order that is like this one?
+fn is_too_little_on_any(
+    books: &Books,
+    order: OrderKey,
+    authorization: AuthorizationKey,
+    amount: Money,
+    context: Context<'_>,
+) -> bool {
     let is_too_little_on = |key: AuthorizationKey| {
         is_alike(books, key, authorization, context) && Rules::on(books, key, context).is_too_little(amount)
     };
-    republished::together_from(books, authorization, context).is_some()
-        && books.authorizations_of(books.shipment(shipment).order).into_iter().any(is_too_little_on)
+    books.authorizations_of(order).into_iter().any(is_too_little_on)
 }
 
 /// Can one be captured several times, and in the same currency as the other?
@@ -150,13 +164,15 @@ fn still_waiting(
     books.waiting_for(order, authorization)
 }
 
-/// The authorization is about to die; or notices have come again, as far as they will, after a restore.
+/// The authorization is about to die; or notices have come again, as far as they will, after a restore. What may have been
+/// captured with others that have not come again is not captured a second time at the last moment.
 pub(super) fn end_on(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) -> Reply {
     let has_come_again = books.authorization(authorization).freeze_at == republished::comes_again_until(books);
     let mut note = Note::Nothing;
     for order in orders_of(books, authorization) {
         let waiting = still_waiting(books, order, authorization, context);
-        if waiting.is_empty() || capture_together(books, authorization, &waiting, context) {
+        let may_be_captured = republished::together_from(books, authorization, context).is_some();
+        if waiting.is_empty() || !may_be_captured && capture_together(books, authorization, &waiting, context) {
             continue;
         }
         if has_come_again && !books.order(order).is_complete() {

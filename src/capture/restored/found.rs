@@ -157,21 +157,21 @@ pub(in crate::capture) fn excludes_later(books: &Books, capture: CaptureKey) -> 
 /// such as the delivery fee, was captured with another. What comes to too little by it is made up for when the order
 /// is complete.
 pub(in crate::capture) fn left_of_plan(books: &Books, shipment: ShipmentKey) -> Option<Money> {
+    let order = books.shipment(shipment).order;
     let own = find_own(books, shipment).map_or(0, |(_, seen)| seen.amount.minor());
-    left_beside(books, books.shipment(shipment).order, own)
+    left_beside(books, order, books.order(order).plan.as_ref()?.total(), own)
 }
 
-/// What is left so for what no shipment was given.
-pub(in crate::capture) fn left_for_fee(books: &Books, order: OrderKey) -> Option<Money> {
-    left_beside(books, order, 0)
+/// What is left so for what no shipment was given, of all that a complete order has earned.
+pub(in crate::capture) fn left_for_fee(books: &Books, order: OrderKey, earned: Money) -> Option<Money> {
+    left_beside(books, order, earned, 0)
 }
 
-/// So much of what was found is its own.
-fn left_beside(books: &Books, order: OrderKey, own: i64) -> Option<Money> {
-    let plan = books.order(order).plan.as_ref()?;
+/// What is left of this; so much of what was found is its own.
+fn left_beside(books: &Books, order: OrderKey, of: Money, own: i64) -> Option<Money> {
     let found = Some(in_order(books, order)).filter(|sum| *sum > 0)?;
-    let left = plan.total().minor() - taken(books, order) - (found - own);
-    Some(Money::from_minor(left.max(0), plan.currency()).expect("it is not negative"))
+    let left = of.minor() - taken(books, order) - (found - own);
+    Some(Money::from_minor(left.max(0), of.currency()).expect("it is not negative"))
 }
 
 /// Would more be captured for an order than its plan comes to, with this? After a restore others may have been captured

@@ -55,7 +55,8 @@ pub(in crate::capture) fn holds_back(books: &Books, capture: CaptureKey, context
 }
 
 /// From when on shipments that are too little by themselves are captured together: where captures of the lost time
-/// were found for their order, they may have been captured with others that have not come again. `None`: at any time.
+/// were found for their order, or may be when it is read, they may have been captured with others that have not come
+/// again. `None`: at any time.
 pub(in crate::capture) fn together_from(
     books: &Books,
     authorization: AuthorizationKey,
@@ -63,7 +64,9 @@ pub(in crate::capture) fn together_from(
 ) -> Option<Timestamp> {
     let mut of_its_order = of_order(books, books.authorization(authorization).order);
     let is_apart = is_being_republished(books, context)
-        && of_its_order.any(|key| !found::all(books.authorization(key)).is_empty());
+        && of_its_order
+            .map(|key| books.authorization(key))
+            .any(|record| is_unread(record) || !found::all(record).is_empty());
     comes_again_until(books).filter(|_| is_apart)
 }
 
