@@ -60,7 +60,7 @@ fn due_capture(books: &mut Books, capture: CaptureKey, context: Context<'_>) -> 
             books.capture_mut(capture).progress.window_from = None;
             begin(books, capture, context).about(subject)
         }
-        CaptureState::InDoubt => match found::obstacle(books, capture) {
+        CaptureState::InDoubt => match restored::failed_in_lost_time(books, capture) {
             Some(cause) => refuse_in_turn(books, capture, &cause, context).about(subject),
             None => look(books, capture, context).about(subject),
         },

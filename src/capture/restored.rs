@@ -140,14 +140,21 @@ fn adopt(books: &mut Books, authorization: AuthorizationKey, view: &Authorizatio
     adopted
 }
 
-/// Only what has failed is replayed: what is open by the books of that day, and was captured in a later generation,
-/// has failed in the lost time. It is not sent again; a replay books what was captured.
 fn end_earlier_generations(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) {
     for capture in books.undecided_on(authorization) {
         let is_open = !books.capture(capture).state.is_terminal();
-        let Some(cause) = found::obstacle(books, capture).filter(|_| is_open) else { continue };
+        let Some(cause) = failed_in_lost_time(books, capture).filter(|_| is_open) else { continue };
         due::refuse(books, capture, &cause, context);
     }
+}
+
+/// Only what has failed is replayed: what is open by the books of that day, and was captured in a later generation,
+/// has failed in the lost time. It is not sent again; a replay books what was captured. What was sent since the restore
+/// may have been captured all the same.
+pub(super) fn failed_in_lost_time(books: &Books, capture: CaptureKey) -> Option<Cause> {
+    let sent = books.capture(capture).progress.window_from;
+    let is_sent_since = restored_at(books).is_some_and(|restored_at| sent.is_some_and(|mark| mark.wall > restored_at));
+    found::obstacle(books, capture).filter(|_| !is_sent_since)
 }
 
 /// What the books of that day had planned, and what no longer fits beside what was captured since, is

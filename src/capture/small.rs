@@ -194,12 +194,13 @@ fn orders_of(books: &Books, authorization: AuthorizationKey) -> Vec<OrderKey> {
     orders.into_iter().collect()
 }
 
-/// Everything is booked that was found of the order: what waited only for that is captured.
+/// Everything is booked that was found of the order, or nothing comes again any more: what waited only for that is
+/// captured.
 pub(super) fn let_go(books: &mut Books, order: OrderKey, context: Context<'_>) {
     for authorization in books.collecting_for(order) {
         let is_several = captures(books, authorization, context) == Some(Captures::Multiple);
         if is_several && republished::together_from(books, authorization, context).is_none() {
-            let waiting = books.waiting_for(order, authorization);
+            let waiting = still_waiting(books, order, authorization, context);
             capture_together(books, authorization, &waiting, context);
         }
     }

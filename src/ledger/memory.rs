@@ -361,7 +361,13 @@ impl Tables {
 
     fn load_on_authorization(&self, books: &mut Books, key: AuthorizationKey) {
         self.load_authorization(books, key);
-        for shipment in self.shipments.values().filter(|shipment| shipment.authorization == Some(key)) {
+        // After a restore, what waits on it may be held up by what another one of its order shows.
+        let order =
+            self.authorizations.get(&key).filter(|_| self.read_first_until.is_some()).map(|record| record.order);
+        let waits_beside =
+            |shipment: &Shipment| shipment.state == ShipmentState::Waiting && Some(shipment.order) == order;
+        let is_of = |shipment: &&Shipment| shipment.authorization == Some(key) || waits_beside(shipment);
+        for shipment in self.shipments.values().filter(is_of) {
             self.load_shipment(books, shipment.key);
         }
         for capture in self.captures.values().filter(|capture| capture.authorization == key) {

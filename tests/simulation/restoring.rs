@@ -5,14 +5,16 @@
 //! what was acknowledged since the copy was made, registrations first, and else in the same order; the broker may
 //! still give it in another.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use holdfast::capture::notice::RegistrationNotice;
 use holdfast::capture::records::{Authorization as Record, AuthorizationKey, Restored, SingleUse};
 use holdfast::capture::restored::{ANSWERS_MAX, READ_FIRST_FOR, is_unread};
 use holdfast::clock::{self, Timestamp};
-use holdfast::ids::OrderId;
+use holdfast::ids::{OrderId, ShipmentId};
 use holdfast::ledger::memory::{Tables, Touched};
 use holdfast::message::Notice;
 use rand::Rng;
@@ -78,6 +80,7 @@ impl World {
         }
         self.memory.go_back_to(copied.memory);
         let registered = if self.case.is_dense { self.registered_since(&copied.tables) } else { Vec::new() };
+        let contradicting = if self.case.is_dense { self.contradicting() } else { BTreeSet::new() };
         self.put_in_place(copied.tables);
         if self.case.is_dense && self.missing.is_some() {
             // What its account lacks no registration can be applied to, and it is as if it had not come again.
@@ -85,7 +88,7 @@ impl World {
         }
         self.note_hurried();
         let lost = self.acknowledged.split_off(copied.acknowledged);
-        self.publish_again(registered, lost);
+        self.publish_again(registered, lost, &contradicting);
         self.has_changed();
         Ok(())
     }
@@ -140,7 +143,31 @@ impl World {
         Some(Message { at: self.clock.elapsed(), body, notice })
     }
 
-    fn publish_again(&mut self, registered_since: Vec<Rc<Message>>, messages: Vec<Rc<Message>>) {
+    /// Messages of shipments that were known with other content.
+    fn contradicting(&self) -> BTreeSet<Bytes> {
+        let tables = self.ledger.tables();
+        let is_known = |order: &OrderId, id: &ShipmentId, cause: Option<&Bytes>| {
+            tables.shipments.values().any(|shipment| {
+                let is_of = tables.orders[&shipment.order].id == *order && shipment.id == *id;
+                is_of && cause.is_none_or(|body| shipment.caused_by.as_bytes() == &**body)
+            })
+        };
+        let contradicts = |message: &&Rc<Message>| match &message.notice {
+            Notice::Shipped(notice) => {
+                is_known(&notice.order, &notice.shipment, None)
+                    && !is_known(&notice.order, &notice.shipment, Some(&message.body))
+            }
+            Notice::Authorized(_) | Notice::Cancelled(_) => false,
+        };
+        self.messages.values().filter(contradicts).map(|message| message.body.clone()).collect()
+    }
+
+    fn publish_again(
+        &mut self,
+        registered_since: Vec<Rc<Message>>,
+        messages: Vec<Rc<Message>>,
+        contradicting: &BTreeSet<Bytes>,
+    ) {
         let registered = |message: &Rc<Message>| match &message.notice {
             Notice::Authorized(notice) => Some(notice.order.clone()),
             Notice::Shipped(_) | Notice::Cancelled(_) => None,
@@ -155,6 +182,10 @@ impl World {
         if self.case.is_dense {
             // Nothing else comes before the registrations either.
             then.extend(self.broker.hold_back());
+            // Which of two contents was captured, no ledger can know that has heard of neither.
+            for (span, _) in then.iter_mut().filter(|(_, message)| contradicting.contains(&message.body)) {
+                *span += Duration::from_secs(PUBLISHED_WITHIN);
+            }
         }
         self.broker.publish_again(first, then);
     }

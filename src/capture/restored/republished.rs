@@ -62,7 +62,7 @@ pub(in crate::capture) fn together_from(
     authorization: AuthorizationKey,
     context: Context<'_>,
 ) -> Option<Timestamp> {
-    let mut of_its_order = of_order(books, books.authorization(authorization).order);
+    let of_its_order = of_order(books, books.authorization(authorization).order);
     let is_apart = is_being_republished(books, context)
         && of_its_order
             .map(|key| books.authorization(key))

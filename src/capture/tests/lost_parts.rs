@@ -1,7 +1,7 @@
 //! What was captured together in the lost time, and comes again in parts: each part waits for the others, and an order
 //! is not captured for more than it owes.
 
-use crate::capture::decide::Note;
+use crate::capture::decide::{Command, Due, Note};
 use crate::capture::event::FailureReason;
 use crate::capture::evidence::{Answer, DoubtKind};
 use crate::capture::notice::AuthorizationFacts;
@@ -193,6 +193,31 @@ fn it_is_captured_with_the_end_of_its_order_once_nothing_comes_again_any_more() 
 }
 
 #[test]
+fn what_was_found_of_it_is_booked_before_it_is_captured_with_others() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    lived.take(registration("o", on("r"), None));
+    lived.take(registration("o", on_other("r2"), None));
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s9", 0), 3_000);
+    lived.restore(backup);
+    lived.go_on();
+    lived.take(draft("o", "s1").amount("20.00").on(on("r")).command());
+    lived.take(draft("o", "s2").amount("20.00").on(on_other("r2")).command());
+    // Both wait, and were captured when nothing came again; after a second restore they wait once more.
+    let backup = now(&lived.world);
+    lived.lost("r2", id_on_other("r2", "s1", 1), 2_000);
+    lived.lost("r2", id_on_other("r2", "s2", 0), 2_000);
+    lived.restore(backup);
+    lived.go_on();
+    lived.world.clock.advance(REPUBLISHED_WITHIN);
+    let first = lived.world.authorization("r").key;
+    lived.world.tell(Command::Due(Due::Authorization(first)));
+    lived.go_on();
+    assert_eq!((lived.on("r"), lived.on("r2")), (3_000, 4_000));
+    assert_eq!(lived.world.capture_of("s2").progress.attempts, 0, "its key may be forgotten");
+}
+
+#[test]
 fn what_waited_and_does_not_fit_any_more_is_refused_when_its_authorization_is_about_to_expire() {
     let mut lived = Lived::with(with_minimum("30.00"));
     lived.take(registration("o", on("r"), None));
@@ -304,6 +329,27 @@ fn what_is_in_doubt_is_not_sent_again_before_every_authorization_of_its_order_wa
     lived.unreadable.clear();
     lived.wait(30);
     assert_eq!((lived.total(), lived.on("r2")), (2_000, 2_000));
+}
+
+#[test]
+fn what_was_sent_since_the_restore_may_have_been_captured_whatever_it_came_to_before() {
+    let mut lived = Lived::new();
+    let facts = on("r");
+    lived.world.clock.advance_to(clock::before(facts.expires_at.expect("it is told"), policy().deadline_margin));
+    lived.world.receive(draft("o", "s1").amount("20.00").on(facts).no_permit().command());
+    let backup = now(&lived.world);
+    // It was declined, and captured in a replay on an authorization that comes again too late.
+    lived.lost("r2", id_on("r2", "s1", 1), 2_000);
+    lived.restore(backup);
+    lived.world.clock.advance(SECOND);
+    let read = lived.world.do_due().into_iter().find_map(|reply| reply.ticket);
+    lived.world.show(read, seen(view(10_000)));
+    let sent = lived.world.do_due().into_iter().find_map(|reply| reply.ticket).expect("it is sent");
+    lived.world.answer(Some(sent), Answer::Doubt(doubt(DoubtKind::Timeout)));
+    lived.lost("r", id_in("s1", 0), 2_000);
+    lived.take(registration("o", AuthorizationFacts { expires_at: None, ..on("r2") }, None));
+    lived.wait(1);
+    assert_eq!((lived.failures(), lived.world.shipment("s1").state), (Vec::new(), ShipmentState::Settled));
 }
 
 #[test]

@@ -443,7 +443,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Where it is read for the first time since the ledger was restored: all its captures, whatever became
-    /// of them, and what waits for the read.
+    /// of them, and what waits for the read, or may be held up by it.
     fn everything_unread(&mut self, key: AuthorizationKey) {
         let record = self.books.authorizations().find(key);
         let unread = record.filter(|record| record.watch.restored == Some(Restored::Unread));
@@ -452,6 +452,7 @@ impl<'a> Loader<'a> {
             self.capture_and_shipments(CaptureKey::new(capture));
         }
         self.awaiting(order);
+        self.collecting(order);
     }
 
     fn collected_on(&mut self, key: AuthorizationKey, is_batch: bool) {

@@ -449,7 +449,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Where it is read for the first time since the ledger was restored: all its captures, whatever became
-    /// of them, and what waits for the read.
+    /// of them, and what waits for the read, or may be held up by it.
     fn everything_unread(&mut self, key: AuthorizationKey) -> Result<()> {
         let record = self.books.authorizations().find(key);
         let unread = record.filter(|record| record.watch.restored == Some(Restored::Unread));
@@ -457,7 +457,8 @@ impl<'a> Loader<'a> {
         for capture in self.rows_of("SELECT capture_row FROM captures WHERE authorization_row = ?1", key.row())? {
             self.capture_and_shipments(CaptureKey::new(capture))?;
         }
-        self.awaiting(order)
+        self.awaiting(order)?;
+        self.collecting(order)
     }
 
     fn collected_on(&mut self, key: AuthorizationKey, is_batch: bool) -> Result<()> {
