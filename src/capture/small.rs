@@ -167,7 +167,9 @@ fn still_waiting(
 /// The authorization is about to die; or notices have come again, as far as they will, after a restore. What may have been
 /// captured with others that have not come again is not captured a second time at the last moment.
 pub(super) fn end_on(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) -> Reply {
-    let has_come_again = books.authorization(authorization).freeze_at == republished::comes_again_until(books);
+    let is_dying = collect::deadline(books, authorization, context).is_some_and(|at| at <= context.now.wall);
+    let has_come_again =
+        !is_dying && books.authorization(authorization).freeze_at == republished::comes_again_until(books);
     let mut note = Note::Nothing;
     for order in orders_of(books, authorization) {
         let waiting = still_waiting(books, order, authorization, context);

@@ -127,6 +127,19 @@ fn what_may_have_been_captured_is_not_captured_again_when_the_authorization_is_a
 }
 
 #[test]
+fn what_waits_is_refused_where_its_authorization_is_about_to_expire_just_when_nothing_comes_again_any_more() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    let backup = now(&lived.world);
+    lived.restore(backup);
+    let until = clock::after(lived.world.clock.now().wall, REPUBLISHED_WITHIN);
+    let expires_at = Some(clock::after(until, policy().deadline_margin));
+    lived.take(draft("o", "s1").amount("20.00").on(AuthorizationFacts { expires_at, ..on("r") }).command());
+    lived.world.clock.advance_to(until);
+    lived.go_on();
+    assert_eq!(lived.failures(), [(FailureReason::BelowMinimum, false)]);
+}
+
+#[test]
 fn a_part_waits_for_the_others_on_an_account_without_a_minimum_too() {
     let mut lived = Lived::with(with_minimum("30.00"));
     lived.take(registration("o", on("r"), None));
