@@ -230,14 +230,22 @@ fn capture_together(
     true
 }
 
+/// Why what waited is refused although there is room for it.
+const MAY_BE_CAPTURED: &str = "its authorization is about to expire, and it may have been captured with another shipment in \
+                               the time that a restore has lost, which has not come again: look at the provider first";
+
 fn refuse(books: &mut Books, authorization: AuthorizationKey, waiting: &[ShipmentKey], context: Context<'_>) {
     let rules = Rules::on(books, authorization, context);
     leave(books, authorization, waiting);
     let remaining = foreign::room(books.authorization(authorization), context);
     for shipment in waiting {
         let amount = amount_of(books, *shipment);
-        let is_too_little = rules.is_too_little(amount);
-        let cause = if is_too_little { rules.too_little(amount) } else { Cause::exceeds(amount, remaining) };
+        let fits = amount.fits(remaining).expect("one currency per authorization");
+        let cause = match (rules.is_too_little(amount), fits) {
+            (true, _) => rules.too_little(amount),
+            (false, true) => Cause::local(FailureReason::AuthorizationExpired, MAY_BE_CAPTURED),
+            (false, false) => Cause::exceeds(amount, remaining),
+        };
         outcome::refuse(books, *shipment, &cause, context);
     }
 }

@@ -112,6 +112,7 @@ fn where_the_read_shows_nothing_it_ends_as_it_would_have() {
 fn what_may_have_been_captured_is_not_captured_again_when_the_authorization_is_about_to_expire() {
     let mut lived = Lived::with(with_minimum("30.00"));
     lived.take(draft("o", "s1").amount("20.00").on(on("r")).command());
+    lived.take(registration("o", on_other("r2"), None));
     let expiry = lived.world.authorization("r").expires_at.expect("it was told");
     lived.world.clock.advance_to(clock::before(expiry, policy().deadline_margin + 2 * HOUR));
     lived.go_on();
@@ -120,10 +121,10 @@ fn what_may_have_been_captured_is_not_captured_again_when_the_authorization_is_a
     lived.lost("r", id_in("s3", 0), 4_000);
     lived.restore(backup);
     lived.go_on();
-    lived.take(draft("o", "s2").amount("20.00").command());
+    lived.take(draft("o", "s2").amount("20.00").on(on_other("r2")).command());
     lived.wait(3);
     assert_eq!(lived.total(), 4_000);
-    assert_eq!(lived.failures(), [(FailureReason::BelowMinimum, true), (FailureReason::BelowMinimum, true)]);
+    assert_eq!(lived.failures(), [(FailureReason::BelowMinimum, true), (FailureReason::AuthorizationExpired, true)]);
 }
 
 #[test]
