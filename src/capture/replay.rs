@@ -278,7 +278,8 @@ fn bind(
         let last = *paid.last().expect("there is one");
         if let Some(seen) = found::claim_generation(books, last) {
             // It was replayed before, in the time that a restore from a backup has lost.
-            return found::book(books, &paid, total, seen, context);
+            let reply = found::book(books, &paid, total, seen, context);
+            return found::follow_up(books, last, reply, context);
         }
         let capture = outcome::plan_capture(books, &paid, outcome::kind_of(&paid), total, context);
         return due::begin_in_turn(books, capture, false, context);

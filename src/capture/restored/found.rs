@@ -220,12 +220,21 @@ pub(in crate::capture) fn claim(
         books.shipment_mut(*waits).authorization = Some(authorization);
     }
     let reply = book(books, &[&waiting[..], &[shipment]].concat(), total, seen, context);
-    let reply = reply.about(outcome::subject(books, shipment));
+    Some(follow_up(books, shipment, reply.about(outcome::subject(books, shipment)), context))
+}
+
+/// It is booked: what waited only for that is captured.
+pub(in crate::capture) fn follow_up(
+    books: &mut Books,
+    shipment: ShipmentKey,
+    reply: Reply,
+    context: Context<'_>,
+) -> Reply {
     let record = books.shipment(shipment);
     let (order, caused_by) = (record.order, record.caused_by.clone());
     small::let_go(books, order, context);
     // Where it is the last of its order, nothing comes after it: the difference is captured by itself.
-    Some(Reply { ready: fee::take(books, order, Some(&caused_by), context).ready, ..reply })
+    Reply { ready: fee::take(books, order, Some(&caused_by), context).ready, ..reply }
 }
 
 /// Books what was found as the capture of these shipments, the last of which it is named by. They have earned

@@ -171,6 +171,23 @@ fn what_waited_only_for_what_was_found_is_captured_once_that_is_booked() {
 }
 
 #[test]
+fn also_where_a_replay_books_it() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    lived.take(registration("o", on_other("r2"), None));
+    lived.declines = true;
+    lived.take(draft("o", "s1").amount("45.00").on(on("r")).command());
+    lived.declines = false;
+    let backup = now(&lived.world);
+    lived.lost("r", id_in("s1", 1), 4_500);
+    lived.restore(backup);
+    lived.go_on();
+    lived.take(draft("o", "s2").amount("20.00").on(on_other("r2")).command());
+    assert_eq!(lived.total(), 4_500, "it may be a part of what was found");
+    lived.replay("s1");
+    assert_eq!((lived.on("r"), lived.on("r2")), (4_500, 2_000));
+}
+
+#[test]
 fn it_waits_as_long_as_anything_that_was_found_has_not_come_again() {
     let mut lived = Lived::with(with_minimum("30.00"));
     lived.take(registration("o", on("r"), None));
