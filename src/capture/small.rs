@@ -169,7 +169,7 @@ fn still_waiting(
 pub(super) fn end_on(books: &mut Books, authorization: AuthorizationKey, context: Context<'_>) -> Reply {
     let is_dying = collect::deadline(books, authorization, context).is_some_and(|at| at <= context.now.wall);
     let has_come_again =
-        !is_dying && books.authorization(authorization).freeze_at == republished::comes_again_until(books);
+        !is_dying && books.authorization(authorization).freeze_at == republished::together_at(books, context);
     let mut note = Note::Nothing;
     for order in orders_of(books, authorization) {
         let waiting = still_waiting(books, order, authorization, context);

@@ -67,7 +67,12 @@ pub(in crate::capture) fn together_from(
         && of_its_order
             .map(|key| books.authorization(key))
             .any(|record| is_unread(record) || !found::all(record).is_empty());
-    comes_again_until(books).filter(|_| is_apart)
+    together_at(books, context).filter(|_| is_apart)
+}
+
+/// When that ends: what waits for the others under its own key is looked at once more before.
+pub(in crate::capture) fn together_at(books: &Books, context: Context<'_>) -> Option<Timestamp> {
+    comes_again_until(books).map(|until| clock::after(until, context.policy.awaiting_check))
 }
 
 /// May a shipment that waits, and whose notice names no authorization, have been captured on one that is not

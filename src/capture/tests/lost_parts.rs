@@ -11,7 +11,7 @@ use crate::capture::restored::republished::REPUBLISHED_WITHIN;
 use crate::capture::states::ShipmentState;
 use crate::capture::tests::lost_time::{Lived, id_on, on, one_of_two};
 use crate::capture::tests::replaying::why_not;
-use crate::capture::tests::republishing::with_minimum;
+use crate::capture::tests::republishing::{waited, with_minimum};
 use crate::capture::tests::restoring::{id_in, now};
 use crate::capture::tests::support::*;
 use crate::capture::why::Missing;
@@ -132,7 +132,7 @@ fn what_waits_is_refused_where_its_authorization_is_about_to_expire_just_when_no
     let mut lived = Lived::with(with_minimum("30.00"));
     let backup = now(&lived.world);
     lived.restore(backup);
-    let until = clock::after(lived.world.clock.now().wall, REPUBLISHED_WITHIN);
+    let until = clock::after(lived.world.clock.now().wall, waited());
     let expires_at = Some(clock::after(until, policy().deadline_margin));
     lived.take(draft("o", "s1").amount("20.00").on(AuthorizationFacts { expires_at, ..on("r") }).command());
     lived.world.clock.advance_to(until);
@@ -168,6 +168,23 @@ fn what_waited_only_for_what_was_found_is_captured_once_that_is_booked() {
     assert_eq!(lived.total(), 4_500, "it may be a part of what was found");
     lived.take(draft("o", "s1").amount("45.00").command());
     assert_eq!((lived.on("r"), lived.on("r2")), (4_500, 2_000));
+}
+
+#[test]
+fn it_waits_until_what_was_found_was_looked_at_once_more() {
+    let mut lived = Lived::with(with_minimum("30.00"));
+    lived.take(registration("o", on("r"), None));
+    lived.take(registration("o", on_other("r2"), None));
+    let backup = now(&lived.world);
+    // Together with a third one, which comes again too late.
+    lived.lost("r", id_in("s1", 0), 6_000);
+    lived.restore(backup);
+    lived.go_on();
+    lived.take(draft("o", "s2").amount("20.00").command());
+    lived.take(draft("o", "s1").amount("20.00").command());
+    lived.wait(30);
+    assert_eq!((lived.on("r"), lived.on("r2")), (6_000, 0));
+    assert_eq!(lived.world.shipment("s1").capture, lived.world.shipment("s2").capture);
 }
 
 #[test]
@@ -240,7 +257,7 @@ fn what_was_found_of_it_is_booked_before_it_is_captured_with_others() {
     lived.lost("r2", id_on_other("r2", "s2", 0), 2_000);
     lived.restore(backup);
     lived.go_on();
-    lived.world.clock.advance(REPUBLISHED_WITHIN);
+    lived.world.clock.advance(waited());
     let first = lived.world.authorization("r").key;
     lived.world.tell(Command::Due(Due::Authorization(first)));
     lived.go_on();

@@ -1,6 +1,8 @@
 //! A ledger that was restored from a backup, while the order system publishes again: what waits for what is still to
 //! come, what is captured together with what, and what a refusal then says.
 
+use std::time::Duration;
+
 use crate::capture::decide::{Note, Reply};
 use crate::capture::event::{Event, EventContent, FailureReason};
 use crate::capture::evidence::{Answer, CaptureProof, DoubtKind, ProviderBalance, RefusalReason};
@@ -147,6 +149,11 @@ fn what_may_have_been_captured_with_another_is_not_captured_with_a_third_one() {
     assert_eq!(world.balance("r"), (10_000, 6_700, 0), "each once");
 }
 
+/// So long it waits: what waits for it under its own key is looked at once more before.
+pub(super) fn waited() -> Duration {
+    REPUBLISHED_WITHIN + policy().awaiting_check
+}
+
 #[test]
 fn what_waited_so_is_captured_together_when_notices_have_come_again() {
     let mut world = captured_together(2_700);
@@ -154,7 +161,7 @@ fn what_waited_so_is_captured_together_when_notices_have_come_again() {
     world.accept(worth("s1", "12.00"));
     world.receive(cancellation("o", &[]));
     assert_eq!(world.shipment("s3").state, ShipmentState::Waiting, "nothing more ships, and notices come again");
-    world.clock.advance(REPUBLISHED_WITHIN.saturating_sub(SECOND));
+    world.clock.advance(waited().saturating_sub(SECOND));
     assert!(world.due_call().is_none());
     world.clock.advance(SECOND);
     world.do_due();
@@ -173,7 +180,7 @@ fn what_waited_so_and_has_no_room_any_more_is_refused() {
     let proof = CaptureProof { amount: Some(gel(6_000)), provider_reference: None, balance };
     world.answer(big.ticket, Answer::Captured(proof));
     world.receive(cancellation("o", &[]));
-    world.clock.advance(REPUBLISHED_WITHIN);
+    world.clock.advance(waited());
     world.do_due();
     let failed = world.news().iter().filter_map(says_that_money_may_have_moved).collect::<Vec<_>>();
     assert_eq!(failed, [true, true], "87.00 are captured, and 21.00 more are not held");
@@ -183,7 +190,7 @@ fn what_waited_so_and_has_no_room_any_more_is_refused() {
 fn what_is_too_little_then_goes_on_waiting_for_the_next_one_of_its_order() {
     let mut world = captured_together(2_700);
     world.accept(worth("s3", "9.00"));
-    world.clock.advance(REPUBLISHED_WITHIN);
+    world.clock.advance(waited());
     world.do_due();
     assert_eq!(world.shipment("s3").state, ShipmentState::Waiting);
     assert_eq!(world.accept(worth("s4", "11.00")).note, Note::Planned(gel(2_000)));
