@@ -155,15 +155,23 @@ fn a_part_waits_for_the_others_on_an_account_without_a_minimum_too() {
     assert_eq!((lived.total(), lived.world.balance("r2")), (4_500, (10_000, 4_500, 0)));
 }
 
-#[test]
-fn what_waited_only_for_what_was_found_is_captured_once_that_is_booked() {
+/// Restored to when both authorizations were registered, of which only "r" has a minimum: these were captured on it.
+fn found_on_one_of_two(lost: &[(&str, i64)]) -> Lived {
     let mut lived = Lived::with(with_minimum("30.00"));
     lived.take(registration("o", on("r"), None));
     lived.take(registration("o", on_other("r2"), None));
     let backup = now(&lived.world);
-    lived.lost("r", id_in("s1", 0), 4_500);
+    for (shipment, minor) in lost {
+        lived.lost("r", id_in(shipment, 0), *minor);
+    }
     lived.restore(backup);
     lived.go_on();
+    lived
+}
+
+#[test]
+fn what_waited_only_for_what_was_found_is_captured_once_that_is_booked() {
+    let mut lived = found_on_one_of_two(&[("s1", 4_500)]);
     lived.take(draft("o", "s2").amount("20.00").command());
     assert_eq!(lived.total(), 4_500, "it may be a part of what was found");
     lived.take(draft("o", "s1").amount("45.00").command());
@@ -172,14 +180,8 @@ fn what_waited_only_for_what_was_found_is_captured_once_that_is_booked() {
 
 #[test]
 fn it_waits_until_what_was_found_was_looked_at_once_more() {
-    let mut lived = Lived::with(with_minimum("30.00"));
-    lived.take(registration("o", on("r"), None));
-    lived.take(registration("o", on_other("r2"), None));
-    let backup = now(&lived.world);
     // Together with a third one, which comes again too late.
-    lived.lost("r", id_in("s1", 0), 6_000);
-    lived.restore(backup);
-    lived.go_on();
+    let mut lived = found_on_one_of_two(&[("s1", 6_000)]);
     lived.take(draft("o", "s2").amount("20.00").command());
     lived.take(draft("o", "s1").amount("20.00").command());
     lived.wait(30);
@@ -191,9 +193,7 @@ fn it_waits_until_what_was_found_was_looked_at_once_more() {
 fn also_where_a_replay_books_it() {
     let mut lived = Lived::with(with_minimum("30.00"));
     lived.take(registration("o", on_other("r2"), None));
-    lived.declines = true;
-    lived.take(draft("o", "s1").amount("45.00").on(on("r")).command());
-    lived.declines = false;
+    lived.decline(draft("o", "s1").amount("45.00").on(on("r")).command());
     let backup = now(&lived.world);
     lived.lost("r", id_in("s1", 1), 4_500);
     lived.restore(backup);
@@ -206,14 +206,7 @@ fn also_where_a_replay_books_it() {
 
 #[test]
 fn it_waits_as_long_as_anything_that_was_found_has_not_come_again() {
-    let mut lived = Lived::with(with_minimum("30.00"));
-    lived.take(registration("o", on("r"), None));
-    lived.take(registration("o", on_other("r2"), None));
-    let backup = now(&lived.world);
-    lived.lost("r", id_in("s1", 0), 4_500);
-    lived.lost("r", id_in("s3", 0), 3_000);
-    lived.restore(backup);
-    lived.go_on();
+    let mut lived = found_on_one_of_two(&[("s1", 4_500), ("s3", 3_000)]);
     lived.take(draft("o", "s2").amount("20.00").command());
     lived.take(draft("o", "s1").amount("45.00").command());
     assert_eq!((lived.on("r"), lived.on("r2")), (7_500, 0));
@@ -242,13 +235,7 @@ fn it_is_captured_with_the_end_of_its_order_once_nothing_comes_again_any_more() 
 
 #[test]
 fn what_was_found_of_it_is_booked_before_it_is_captured_with_others() {
-    let mut lived = Lived::with(with_minimum("30.00"));
-    lived.take(registration("o", on("r"), None));
-    lived.take(registration("o", on_other("r2"), None));
-    let backup = now(&lived.world);
-    lived.lost("r", id_in("s9", 0), 3_000);
-    lived.restore(backup);
-    lived.go_on();
+    let mut lived = found_on_one_of_two(&[("s9", 3_000)]);
     lived.take(draft("o", "s1").amount("20.00").on(on("r")).command());
     lived.take(draft("o", "s2").amount("20.00").on(on_other("r2")).command());
     // Both wait, and were captured when nothing came again; after a second restore they wait once more.
@@ -267,13 +254,7 @@ fn what_was_found_of_it_is_booked_before_it_is_captured_with_others() {
 
 #[test]
 fn what_waited_and_does_not_fit_any_more_is_refused_when_its_authorization_is_about_to_expire() {
-    let mut lived = Lived::with(with_minimum("30.00"));
-    lived.take(registration("o", on("r"), None));
-    lived.take(registration("o", on_other("r2"), None));
-    let backup = now(&lived.world);
-    lived.lost("r", id_in("s3", 0), 3_000);
-    lived.restore(backup);
-    lived.go_on();
+    let mut lived = found_on_one_of_two(&[("s3", 3_000)]);
     lived.take(draft("o", "s1").amount("20.00").command());
     lived.take(draft("o", "s2").amount("90.00").command());
     lived.wait(7 * 24);
@@ -409,9 +390,7 @@ fn what_is_found_on_an_account_that_the_settings_lack_waits_for_it() {
     lived.lost("r", id_in("s1", 0), 2_000);
     lived.restore(backup);
     lived.go_on();
-    let mut without = policy();
-    without.accounts.remove(&account(OFTEN));
-    lived.world.restart_with(without);
+    lived.restart_without_account();
     let reply = lived.world.receive(draft("o", "s1").amount("20.00").command());
     assert_eq!(reply.note, Note::Awaiting(Missing::Account));
     lived.world.restart_with(policy());
@@ -422,16 +401,12 @@ fn what_is_found_on_an_account_that_the_settings_lack_waits_for_it() {
 #[test]
 fn nor_is_it_replayed_without_that() {
     let mut lived = Lived::new();
-    lived.declines = true;
-    lived.take(draft("o", "s1").amount("20.00").on(on("r")).command());
-    lived.declines = false;
+    lived.decline(draft("o", "s1").amount("20.00").on(on("r")).command());
     let backup = now(&lived.world);
     lived.lost("r", id_in("s1", 1), 2_000);
     lived.restore(backup);
     lived.go_on();
-    let mut without = policy();
-    without.accounts.remove(&account(OFTEN));
-    lived.world.restart_with(without);
+    lived.restart_without_account();
     assert_eq!(why_not(&lived.world.replay("s1", 0)), WhyNotKind::NoOpenAuthorization);
     lived.world.restart_with(policy());
     lived.replay("s1");
@@ -442,9 +417,7 @@ fn nor_is_it_replayed_without_that() {
 fn declined_fee() -> (Lived, DeadLetterId) {
     let mut lived = Lived::new();
     lived.take(one_of_two().command());
-    lived.declines = true;
-    lived.take(cancellation("o", &[("l1", 1)]));
-    lived.declines = false;
+    lived.decline(cancellation("o", &[("l1", 1)]));
     let letter = lived.world.letter_for("declined").id;
     (lived, letter)
 }
@@ -456,9 +429,7 @@ fn nor_is_what_an_order_owes() {
     lived.lost("r", CaptureId::of_fee(&account(OFTEN), &reference("r"), &order_id("o"), 1, 1), 250);
     lived.restore(backup);
     lived.go_on();
-    let mut without = policy();
-    without.accounts.remove(&account(OFTEN));
-    lived.world.restart_with(without);
+    lived.restart_without_account();
     assert_eq!(why_not(&lived.world.replay_for(letter, JobKey::new(1))), WhyNotKind::NoOpenAuthorization);
 }
 
@@ -473,9 +444,7 @@ fn nor_what_was_refused_before_it_was_given_anything() {
     lived.lost("r", id_in("s1", 1), 2_000);
     lived.restore(backup);
     lived.go_on();
-    let mut without = policy();
-    without.accounts.remove(&account(OFTEN));
-    lived.world.restart_with(without);
+    lived.restart_without_account();
     assert_eq!(why_not(&lived.world.replay("s1", 0)), WhyNotKind::NoOpenAuthorization);
 }
 
@@ -494,10 +463,8 @@ fn a_replay_of_what_an_order_owes_does_not_take_it_above_its_plan() {
 #[test]
 fn a_replay_does_not_take_an_order_above_its_plan() {
     let mut lived = Lived::new();
-    lived.declines = true;
     let two = plan(&[("l1", 1, "10.00"), ("l2", 1, "10.00")], "0", "20.00");
-    lived.take(draft("o", "s1").line("l1", 1).plan(two).on(on("r")).command());
-    lived.declines = false;
+    lived.decline(draft("o", "s1").line("l1", 1).plan(two).on(on("r")).command());
     let backup = now(&lived.world);
     // What the other one was captured for in the lost time was more, by a plan of that day.
     lived.lost("r", id_in("s2", 0), 1_500);
@@ -551,9 +518,7 @@ fn what_an_order_owes_is_captured_once_what_was_found_has_come_again() {
 #[test]
 fn what_an_order_owes_does_not_wait_where_what_was_found_is_all_given() {
     let mut lived = Lived::new();
-    lived.declines = true;
-    lived.take(one_of_two().command());
-    lived.declines = false;
+    lived.decline(one_of_two().command());
     lived.take(draft("o", "s2").line("l1", 1).command());
     let backup = now(&lived.world);
     // What was declined was captured in a replay.

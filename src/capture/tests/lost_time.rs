@@ -109,6 +109,20 @@ impl Lived {
         self.go_on();
     }
 
+    /// The provider declines what comes of this message.
+    pub(super) fn decline(&mut self, message: Command) {
+        self.declines = true;
+        self.take(message);
+        self.declines = false;
+    }
+
+    /// The worker starts again, and its settings lack the account.
+    pub(super) fn restart_without_account(&mut self) {
+        let mut without = policy();
+        without.accounts.remove(&account(OFTEN));
+        self.world.restart_with(without);
+    }
+
     pub(super) fn replay(&mut self, shipment: &str) {
         let reply = self.world.replay(shipment, 0);
         self.finish(reply);
@@ -241,9 +255,7 @@ fn a_fee_waits_for_the_read_of_every_authorization_of_its_order() {
 fn a_fee_that_is_replayed_is_recognised_there_too() {
     let mut lived = Lived::new();
     lived.take(one_of_two().command());
-    lived.declines = true;
-    lived.take(cancellation("o", &[("l1", 1)]));
-    lived.declines = false;
+    lived.decline(cancellation("o", &[("l1", 1)]));
     let (backup, letter) = (now(&lived.world), lived.world.letter_for("declined").id);
     lived.lost("r", fee_on("r", 1, 1), 250);
     lived.restore(backup);
@@ -311,9 +323,7 @@ fn a_batch_that_was_replayed_is_recognised_by_any_of_its_letters() {
 #[test]
 fn nothing_is_replayed_before_the_read() {
     let mut lived = Lived::new();
-    lived.declines = true;
-    lived.take(draft("o", "s1").amount("20.00").on(on("r")).command());
-    lived.declines = false;
+    lived.decline(draft("o", "s1").amount("20.00").on(on("r")).command());
     let backup = now(&lived.world);
     lived.lost("r", id_in("s1", 2), 2_000);
     lived.restore(backup);
@@ -352,9 +362,7 @@ fn what_two_revisions_have_left_owing_is_captured_beside_what_was_found() {
 fn what_failed_and_was_captured_in_a_replay_leaves_the_others_their_part_of_the_plan() {
     let mut lived = Lived::new();
     let whole = plan(&[("l1", 1, "80.00"), ("l2", 1, "10.00"), ("l3", 1, "10.00")], "0", "100.00");
-    lived.declines = true;
-    lived.take(draft("o", "s1").line("l1", 1).plan(whole).on(on("r")).command());
-    lived.declines = false;
+    lived.decline(draft("o", "s1").line("l1", 1).plan(whole).on(on("r")).command());
     let backup = now(&lived.world);
     lived.lost("r", id_in("s1", 1), 8_000);
     lived.restore(backup);
