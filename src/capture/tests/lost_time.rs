@@ -190,6 +190,20 @@ fn what_was_open_in_the_backup_and_captured_in_a_replay_is_not_sent() {
 }
 
 #[test]
+fn what_was_captured_in_a_replay_takes_no_room_twice() {
+    let mut lived = Lived::new();
+    for (shipment, amount) in [("s1", "20.00"), ("s2", "70.00")] {
+        lived.world.receive(draft("o", shipment).amount(amount).on(on("r")).no_permit().command());
+    }
+    let backup = now(&lived.world);
+    lived.lost("r", id_on("r", "s1", 1), 2_000);
+    lived.restore(backup);
+    lived.go_on();
+    lived.wait(30);
+    assert_eq!(lived.total(), 9_000, "once in the lost time, and the other one now");
+}
+
+#[test]
 fn a_fee_that_was_planned_in_the_backup_and_captured_in_a_replay_is_not_sent() {
     let mut lived = Lived::new();
     lived.take(one_of_two().command());
