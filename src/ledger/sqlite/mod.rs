@@ -12,6 +12,7 @@ pub(in crate::ledger) mod load;
 mod write;
 
 // rows and tables
+mod many;
 mod prepared;
 mod rows;
 pub(in crate::ledger) mod schema;
@@ -169,7 +170,7 @@ pub(in crate::ledger) fn open_for_writing(path: &Path) -> Result<Connection, Led
     // Without it SQLite plans a statement anew whenever a parameter is bound that it compared with the
     // condition of a partial index: with every use of every statement on such a table.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(open)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(96);
     schema::migrate(&mut connection, &path.display().to_string())?;
     // Which of them a worker before this one has still had to delete, nobody knows.
     write::delete_ended_messages(&connection).map_err(open)?;

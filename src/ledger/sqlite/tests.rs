@@ -61,6 +61,7 @@ async fn the_file_itself_refuses_what_must_never_be() {
         ("S6", "UPDATE captures SET state = 'planned', is_open = 1 WHERE state = 'captured'", "stands"),
         ("C1", "UPDATE authorizations SET held = planned + 1", "CHECK"),
         ("S6", "UPDATE captures SET is_open = 0 WHERE state = 'sending'", "CHECK"),
+        ("S6", "UPDATE captures SET state = 'lost' WHERE state = 'sending'", "CHECK"),
         ("S6", "UPDATE shipments SET state = 'covered' WHERE state = 'settled'", "the outcome of a shipment stands"),
         (
             "S6",

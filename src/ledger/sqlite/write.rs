@@ -17,6 +17,7 @@ use crate::capture::why::Missing;
 use crate::clock::Timestamp;
 use crate::ledger::OutboxRow;
 use crate::ledger::codec::{self, At, at};
+use crate::ledger::sqlite::many::Insert;
 use crate::ledger::sqlite::prepared::Prepared;
 use crate::money::Money;
 use authorizations::Authorizations;
@@ -238,28 +239,23 @@ fn write_kept(table: &mut Table<'_>, entry: &Entry<Kept>) -> Result<()> {
     table.put(entry.change, columns)
 }
 
+const MOVEMENTS: Insert = Insert { into: "INSERT OR ROLLBACK INTO movements", columns: 5 };
+
+const HISTORY: Insert = Insert { into: "INSERT OR ROLLBACK INTO history", columns: 6 };
+
 fn write_histories(connection: &Connection, books: &Books, now: Timestamp) -> Result<()> {
-    let mut statement = connection.prepare_cached("INSERT INTO movements VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    for movement in &books.movements {
-        statement.execute(params![
+    MOVEMENTS.all(connection, &books.movements, |movement, take| {
+        take(params![
             movement.capture.row(),
             movement.kind.as_str(),
             movement.authorization.row(),
             movement.amount.minor(),
             At(movement.at),
-        ])?;
-    }
-    let mut statement = connection.prepare_cached("INSERT INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-    for note in &books.history {
-        statement.execute(params![
-            note.capture.row(),
-            note.number,
-            note.attempt,
-            note.what,
-            note.detail,
-            At(note.at)
-        ])?;
-    }
+        ])
+    })?;
+    HISTORY.all(connection, &books.history, |note, take| {
+        take(params![note.capture.row(), note.number, note.attempt, note.what, note.detail, At(note.at)])
+    })?;
     let mut statement = connection
         .prepare_cached("UPDATE outbox SET published_at = ?2 WHERE event_row = ?1 AND published_at IS NULL")?;
     for row in &books.published {
@@ -268,11 +264,14 @@ fn write_histories(connection: &Connection, books: &Books, now: Timestamp) -> Re
     Ok(())
 }
 
+const EVENTS: Insert = Insert { into: "INSERT OR ROLLBACK INTO events", columns: 7 };
+
+const OUTBOX: Insert = Insert { into: "INSERT OR ROLLBACK INTO outbox (event_row, written_at)", columns: 2 };
+
 fn write_events(connection: &Connection, announcements: &[Announcement], rows: &[OutboxRow]) -> Result<()> {
-    let mut events = connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
-    let mut outbox = connection.prepare_cached("INSERT INTO outbox VALUES (?1, ?2, NULL)")?;
-    for (announcement, row) in announcements.iter().zip(rows) {
-        events.execute(params![
+    let events: Vec<_> = announcements.iter().zip(rows).collect();
+    EVENTS.all(connection, &events, |(announcement, row), take| {
+        take(params![
             row.row,
             row.event_id.as_bytes(),
             row.kind,
@@ -280,8 +279,7 @@ fn write_events(connection: &Connection, announcements: &[Announcement], rows: &
             row.traceparent,
             announcement.outcome_of.map(|(of, _)| of.row()),
             announcement.outcome_of.map(|(_, generation)| generation),
-        ])?;
-        outbox.execute(params![row.row, At(announcement.event.time)])?;
-    }
-    Ok(())
+        ])
+    })?;
+    OUTBOX.all(connection, &events, |(announcement, row), take| take(params![row.row, At(announcement.event.time)]))
 }

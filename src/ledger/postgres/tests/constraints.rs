@@ -31,6 +31,7 @@ fn the_database_itself_refuses_what_must_never_be() {
         ("S6", "UPDATE captures SET state = 'planned', is_open = 1 WHERE state = 'captured'", "stands"),
         ("C1", "UPDATE authorizations SET held = planned + 1", "check constraint"),
         ("S6", "UPDATE captures SET is_open = 0 WHERE state = 'sending'", "check constraint"),
+        ("S6", "UPDATE captures SET state = 'lost' WHERE state = 'sending'", "check constraint"),
         ("S6", "UPDATE shipments SET state = 'covered' WHERE state = 'settled'", "the outcome of a shipment stands"),
         (
             "S6",

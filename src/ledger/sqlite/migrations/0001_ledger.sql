@@ -2,7 +2,7 @@
 -- minor units. Ids are indexed only where something is looked up by them. Lists of words are checked
 -- with OR: for an IN of more than two, SQLite builds a temporary table with every statement. Triggers
 -- roll the whole transaction back, as the writer would: to abort one statement, SQLite has to keep a copy
--- of every page that it changes.
+-- of every page that it changes. They come after an update: for one before it, SQLite reads every column twice.
 
 CREATE TABLE sequence (
   only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -129,7 +129,7 @@ CREATE TABLE shipments (
   generation INTEGER NOT NULL,
   content BLOB NOT NULL,
   state TEXT NOT NULL CHECK (
-    state = 'awaiting' OR state = 'waiting' OR state = 'covered' OR state = 'settled' OR state = 'refused'
+    state = 'covered' OR state = 'settled' OR state = 'refused' OR state = 'waiting' OR state = 'awaiting'
   ),
   awaits TEXT,                     -- what it lacks, or lacked
   says_final INTEGER NOT NULL,
@@ -157,7 +157,7 @@ CREATE INDEX shipments_due ON shipments (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX shipments_collected ON shipments (collected_on) WHERE collected_on IS NOT NULL;
 
 -- S6: an outcome stands. Only a new generation starts again.
-CREATE TRIGGER shipments_absorb BEFORE UPDATE OF state ON shipments
+CREATE TRIGGER shipments_absorb AFTER UPDATE OF state ON shipments
 WHEN OLD.state IN ('settled', 'refused') AND NEW.state <> OLD.state AND NEW.generation <= OLD.generation
 BEGIN SELECT RAISE(ROLLBACK, 'the outcome of a shipment stands'); END;
 
@@ -172,11 +172,11 @@ CREATE TABLE captures (
   kind TEXT NOT NULL CHECK (kind = 'shipment' OR kind = 'batch' OR kind = 'deadline' OR kind = 'fee'),
   generation INTEGER NOT NULL,
   amount INTEGER NOT NULL CHECK (amount > 0),
-  state TEXT NOT NULL CHECK (
-    state = 'planned' OR state = 'sending' OR state = 'in_doubt'
-    OR state = 'captured' OR state = 'failed' OR state = 'unresolved'
+  state TEXT NOT NULL,
+  is_open INTEGER NOT NULL CHECK (is_open IS CASE state
+    WHEN 'captured' THEN 0 WHEN 'sending' THEN 1 WHEN 'planned' THEN 1
+    WHEN 'in_doubt' THEN 1 WHEN 'failed' THEN 0 WHEN 'unresolved' THEN 0 END
   ),
-  is_open INTEGER NOT NULL CHECK (is_open = (state = 'planned' OR state = 'sending' OR state = 'in_doubt')),
   planned_at INTEGER NOT NULL,
   due_at INTEGER,
   waits_turn INTEGER NOT NULL,
@@ -227,7 +227,7 @@ BEFORE UPDATE OF capture_id, authorization_row, order_row, shipment_row, fee, ge
 BEGIN SELECT RAISE(ROLLBACK, 'an intent never changes'); END;
 
 -- S6: terminal states absorb.
-CREATE TRIGGER captures_absorb BEFORE UPDATE OF state ON captures
+CREATE TRIGGER captures_absorb AFTER UPDATE OF state ON captures
 WHEN OLD.is_open = 0 AND NEW.state <> OLD.state
 BEGIN SELECT RAISE(ROLLBACK, 'the outcome of a capture stands'); END;
 
