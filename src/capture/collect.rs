@@ -220,9 +220,12 @@ fn find(record: &Authorization, view: &AuthorizationView, total: Money) -> Findi
             None => ended(FailureReason::CapturedElsewhere, "another amount was captured before ours was sent"),
         };
     }
+    if view.has_pending_capture {
+        // Over or not: after a restore from a backup it may be ours.
+        return Finding::Unsettled("a capture is on its way");
+    }
     match view.status {
         AuthorizationStatus::NotYetApproved => Finding::Unsettled("not approved yet"),
-        AuthorizationStatus::Open if view.has_pending_capture => Finding::Unsettled("a capture is on its way"),
         AuthorizationStatus::Open => find_open(record, view, total),
         AuthorizationStatus::Declined => ended(FailureReason::Declined, "the authorization was declined"),
         AuthorizationStatus::Expired => ended(FailureReason::AuthorizationExpired, "the authorization has expired"),

@@ -182,6 +182,12 @@ fn every_verdict_of_the_read() {
         ),
         ("not yet approved", of(AuthorizationStatus::NotYetApproved), None, SingleUse::Free),
         ("pending", AuthorizationView { has_pending_capture: true, ..view(11_900) }, None, SingleUse::Free),
+        (
+            "pending when it expired",
+            AuthorizationView { has_pending_capture: true, ..of(AuthorizationStatus::Expired) },
+            None,
+            SingleUse::Free,
+        ),
         ("declined", of(AuthorizationStatus::Declined), refused(FailureReason::Declined), SingleUse::Free),
         ("expired", of(AuthorizationStatus::Expired), refused(FailureReason::AuthorizationExpired), SingleUse::Free),
         ("reversed", of(AuthorizationStatus::Voided), refused(FailureReason::AuthorizationVoided), SingleUse::Free),
