@@ -2,7 +2,7 @@
 -- minor units. Ids are indexed only where something is looked up by them. Lists of words are checked
 -- with OR: for an IN of more than two, SQLite builds a temporary table with every statement. Triggers
 -- roll the whole transaction back, as the writer would: to abort one statement, SQLite has to keep a copy
--- of every page that it changes. They come after an update: for one before it, SQLite reads every column twice.
+-- of every page that it changes. They fire after an update: where one fires before it, SQLite loads the row anew.
 
 CREATE TABLE sequence (
   only INTEGER PRIMARY KEY CHECK (only = 1),
