@@ -54,7 +54,7 @@ const CHECKPOINT_PAGES: i64 = 8_000;
 /// The page cache: negative, so in KiB (<https://www.sqlite.org/pragma.html#pragma_cache_size>). The
 /// default of 2 MB is less than one large group touches; every commit that splits a page looks through
 /// all of them.
-const CACHE_KIBIBYTES: i64 = -8_192;
+const CACHE_KIBIBYTES: i64 = -4_096;
 
 /// Commands in one transaction at most: bounds how long one group keeps the next waiting.
 const GROUP_MAX: usize = 2_048;
