@@ -12,6 +12,11 @@ use crate::scenario::Name;
 use crate::worker::Stage;
 use crate::world::{Check, World};
 
+/// At once nothing happens for so long at most.
+const PAUSE_MAX: Duration = Duration::from_hours(3);
+/// The ledger waits so long, from a restore, for what was published since the copy: longer is not promised.
+const REPUBLISHED_WITHIN: Duration = Duration::from_hours(6);
+
 impl World {
     /// One step among faults.
     pub fn chaos_step(&mut self) -> Check {
@@ -128,9 +133,17 @@ impl World {
         let by = match self.rng.random_range(0..20) {
             0..1 => Duration::from_secs(self.rng.random_range(5..300)),
             1..15 if !is_idle => Duration::from_millis(self.rng.random_range(1..1_000)),
-            _ => self.next_event().map_or(Duration::ZERO, |at| at.saturating_sub(now)).min(Duration::from_hours(3)),
+            _ => self.next_event().map_or(Duration::ZERO, |at| at.saturating_sub(now)).min(self.longest_pause(is_idle)),
         };
         self.tick(by);
+    }
+
+    /// For how long nothing happens at most. In dense worlds workers do not lie still so long after a restore that
+    /// what comes again is accepted after the time that the ledger waits for it.
+    fn longest_pause(&self, is_idle: bool) -> Duration {
+        let Some(restored_at) = self.restored_at.filter(|_| self.case.is_dense && !is_idle) else { return PAUSE_MAX };
+        let left = (restored_at + REPUBLISHED_WITHIN).checked_sub(self.clock.elapsed());
+        left.map_or(PAUSE_MAX, |left| PAUSE_MAX.min(left / 2))
     }
 
     /// After three answers that say nothing an authorization is not waited for, and what was captured on it in the lost
