@@ -46,8 +46,8 @@ pub(super) fn run(
 ) {
     let mut size_before = 0;
     while let Some(first) = groups.blocking_recv() {
-        let least = if size_before < BUSY_FROM { 0 } else { WORTH_IT };
-        let (commands, callers) = gather(&mut groups, first, least..size_max, || std::thread::sleep(WAIT));
+        let sizes = least_after(size_before)..size_max;
+        let (commands, callers) = gather(&mut groups, first, sizes, || std::thread::sleep(WAIT));
         size_before = commands.len();
         if let Err(error) = serve(&mut store, environment, commands, callers) {
             tracing::error!(%error, "the ledger failed and takes nothing more");
@@ -55,6 +55,11 @@ pub(super) fn run(
         }
     }
     store.close();
+}
+
+/// The size from which a group does not wait for more, after one of this size.
+const fn least_after(size_before: usize) -> usize {
+    if size_before < BUSY_FROM { 0 } else { WORTH_IT }
 }
 
 /// Who waits for an answer, and to how many commands.
@@ -165,6 +170,12 @@ mod tests {
         assert_eq!(gathered(&[1, 5, 5, 5], 1, 10..100), (11, 2));
         assert_eq!(gathered(&[10, 5], 1, 10..100), (10, 0), "large enough as it is");
         assert_eq!(gathered(&[1], 1, 10..100), (1, WAITS), "nothing came");
+    }
+
+    #[test]
+    fn nobody_waits_while_there_is_little_to_do() {
+        let sizes = [0, BUSY_FROM - 1, BUSY_FROM];
+        assert_eq!(sizes.map(least_after), [0, 0, WORTH_IT]);
     }
 
     #[test]
