@@ -24,6 +24,10 @@ pub(super) trait Store {
     fn commit(&mut self) -> Result<(), StoreError>;
     /// Takes the books of a group that is durable, for the next one. After a failure they are dropped.
     fn keep(&mut self, books: Books);
+    /// Everybody has been answered: does what nobody waits for.
+    fn tidy(&mut self) -> Result<(), LedgerError> {
+        Ok(())
+    }
     /// Undoes the transaction.
     fn roll_back(&mut self) -> Result<(), LedgerError>;
     /// Nothing more comes.
@@ -45,9 +49,9 @@ pub(super) enum StoreError {
 pub(super) fn execute(
     store: &mut impl Store,
     environment: &Environment,
-    commands: Vec<Command>,
+    commands: &[Command],
 ) -> Result<Executed, LedgerError> {
-    match execute_together(store, environment, &commands)? {
+    match execute_together(store, environment, commands)? {
         Ok((replies, outbox)) => Ok(Executed { replies: replies.into_iter().map(Ok).collect(), outbox }),
         Err(_) => execute_apart(store, environment, commands),
     }
@@ -56,11 +60,11 @@ pub(super) fn execute(
 fn execute_apart(
     store: &mut impl Store,
     environment: &Environment,
-    commands: Vec<Command>,
+    commands: &[Command],
 ) -> Result<Executed, LedgerError> {
     let mut executed = Executed { replies: Vec::with_capacity(commands.len()), outbox: Vec::new() };
     for command in commands {
-        let reply = execute_together(store, environment, std::slice::from_ref(&command))?;
+        let reply = execute_together(store, environment, std::slice::from_ref(command))?;
         executed.replies.push(reply.map(|(mut replies, outbox)| {
             executed.outbox.extend(outbox);
             replies.pop().expect("one reply per command")

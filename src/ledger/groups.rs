@@ -49,7 +49,7 @@ pub(super) fn run(
         let sizes = least_after(size_before)..size_max;
         let (commands, callers) = gather(&mut groups, first, sizes, || std::thread::sleep(WAIT));
         size_before = commands.len();
-        if let Err(error) = serve(&mut store, environment, commands, callers) {
+        if let Err(error) = serve(&mut store, environment, &commands, callers) {
             tracing::error!(%error, "the ledger failed and takes nothing more");
             return;
         }
@@ -98,14 +98,14 @@ fn gather(
 fn serve(
     store: &mut impl Store,
     environment: &Environment,
-    commands: Vec<Command>,
+    commands: &[Command],
     callers: Vec<Caller>,
 ) -> Result<(), LedgerError> {
-    let size = commands.len();
     let started = Instant::now();
     let executed = fold::execute(store, environment, commands);
-    crate::telemetry::note_commit(size, started.elapsed());
-    answer(executed, callers)
+    crate::telemetry::note_commit(commands.len(), started.elapsed());
+    answer(executed, callers)?;
+    store.tidy()
 }
 
 /// Gives each caller its part.
@@ -132,6 +132,13 @@ fn answer(executed: Result<Executed, LedgerError>, callers: Vec<Caller>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::books::Books;
+    use crate::capture::dead_letter::DeadLetter;
+    use crate::capture::tests::support::*;
+    use crate::ids::DeadLetterId;
+    use crate::ledger::OutboxRow;
+    use crate::ledger::fold::StoreError;
+    use crate::ledger::memory::Tables;
 
     /// A group of so many commands, whose answer nobody awaits.
     fn group(size: usize) -> Group {
@@ -176,6 +183,56 @@ mod tests {
     fn nobody_waits_while_there_is_little_to_do() {
         let sizes = [0, BUSY_FROM - 1, BUSY_FROM];
         assert_eq!(sizes.map(least_after), [0, 0, WORTH_IT]);
+    }
+
+    /// A store in which something is to be done that nobody waits for.
+    struct Untidy {
+        tables: Tables,
+        answer: oneshot::Receiver<Result<Executed, LedgerError>>,
+    }
+
+    impl Store for Untidy {
+        fn begin(&mut self) -> Result<(), LedgerError> {
+            self.tables.begin()
+        }
+
+        fn load(&mut self, commands: &[Command]) -> Result<Books, StoreError> {
+            self.tables.load(commands)
+        }
+
+        fn dead_letters(&mut self, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError> {
+            self.tables.dead_letters(ids)
+        }
+
+        fn write(&mut self, books: &Books, outbox: &[OutboxRow]) -> Result<(), StoreError> {
+            self.tables.write(books, outbox)
+        }
+
+        fn commit(&mut self) -> Result<(), StoreError> {
+            self.tables.commit()
+        }
+
+        fn keep(&mut self, books: Books) {
+            self.tables.keep(books);
+        }
+
+        fn roll_back(&mut self) -> Result<(), LedgerError> {
+            self.tables.roll_back()
+        }
+
+        fn tidy(&mut self) -> Result<(), LedgerError> {
+            assert!(self.answer.try_recv().is_ok(), "somebody still waits");
+            Err(LedgerError::Failed("the disk".to_owned()))
+        }
+    }
+
+    #[test]
+    fn what_nobody_waits_for_comes_after_the_answers_and_may_fail_like_everything_else() {
+        let environment = environment(policy(), &ManualClock::new());
+        let (reply, answer) = oneshot::channel();
+        let mut store = Untidy { tables: Tables::default(), answer };
+        let failed = serve(&mut store, &environment, &[Command::Published(Vec::new())], vec![(1, reply)]);
+        assert!(failed.is_err());
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl MemoryLedger {
     ///
     /// # Errors
     /// Never: memory does not fail.
-    pub fn execute_now(&self, commands: Vec<Command>) -> Result<Executed, LedgerError> {
+    pub fn execute_now(&self, commands: &[Command]) -> Result<Executed, LedgerError> {
         fold::execute(&mut *self.lock(), &self.environment, commands)
     }
 
@@ -105,7 +105,7 @@ impl MemoryLedger {
 
 impl Ledger for MemoryLedger {
     fn execute(&self, commands: Vec<Command>) -> BoxFuture<'_, Result<Executed, LedgerError>> {
-        let executed = self.execute_now(commands);
+        let executed = self.execute_now(&commands);
         async move { executed }.boxed()
     }
 

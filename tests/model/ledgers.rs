@@ -123,7 +123,7 @@ impl Ledgers {
         };
         for number in 0..ledgers.setup.given {
             let command = ledgers.setup.command(number);
-            ledgers.memory.execute_now(vec![command]).expect("memory does not fail");
+            ledgers.memory.execute_now(&[command]).expect("memory does not fail");
         }
         let mut tables = std::mem::take(&mut *ledgers.memory.tables());
         trim(&mut tables);
@@ -177,7 +177,7 @@ impl Ledgers {
             let known = tables.dead_letters.get_mut(letter).expect("it is open");
             (known.state, known.job) = (DeadLetterState::Replaying, Some(JobKey::new(1)));
         }
-        let executed = shortcut::with(self.shortcut, || self.memory.execute_now(vec![command]));
+        let executed = shortcut::with(self.shortcut, || self.memory.execute_now(&[command]));
         let reply = executed.expect("memory does not fail").replies.pop().expect("one reply per command");
         let mut tables = std::mem::take(&mut *self.memory.tables());
         let broken = match &reply {

@@ -336,15 +336,15 @@ impl World {
         for command in stale {
             self.stale += 1;
             let before = invariants::trace(&self.ledger.tables(), &command);
-            self.execute(vec![command.clone()])?;
+            self.execute(std::slice::from_ref(&command))?;
             if before != invariants::trace(&self.ledger.tables(), &command) {
                 return Err(format!("S11: an old epoch changed something: {command:?}"));
             }
         }
-        if fresh.is_empty() { Ok(()) } else { self.execute(fresh) }
+        if fresh.is_empty() { Ok(()) } else { self.execute(&fresh) }
     }
 
-    fn execute(&mut self, commands: Vec<Command>) -> Check {
+    fn execute(&mut self, commands: &[Command]) -> Check {
         self.log(|| format!("  {commands:?}"));
         self.has_changed();
         let executed: Result<Executed, LedgerError> = self.ledger.execute_now(commands);

@@ -344,7 +344,7 @@ fn two_shipments_of_one_order_in_one_group_are_as_good_as_two_groups() {
     let mut world = World::new();
     let first = draft("o", "s1").line("l1", 2).line("l3", 1).on(authorized(OFTEN, "r", 11_900)).plan(worked_plan());
     let group = vec![first.clone().command(), draft("o", "s2").line("l1", 1).command(), first.command()];
-    let replies = world.execute(group).replies;
+    let replies = world.execute(&group).replies;
     let notes: Vec<Note> = replies.into_iter().map(|reply| reply.expect("accepted").note).collect();
     assert_eq!(notes, [Note::Planned(gel(10_337)), Note::Planned(gel(1_563)), Note::Repeated]);
     assert_eq!(world.balance("r"), (11_900, 0, 11_900));
@@ -355,12 +355,12 @@ fn a_command_that_breaks_an_invariant_fails_alone() {
     let mut world = World::new();
     let unknown =
         Command::Due(crate::capture::decide::Due::Authorization(crate::capture::records::AuthorizationKey::new(99)));
-    let group = vec![
+    let group = [
         draft("o", "s1").amount("1.00").on(authorized(OFTEN, "r", 500)).command(),
         unknown,
         draft("o", "s2").amount("2.00").command(),
     ];
-    let executed = world.execute(group);
+    let executed = world.execute(&group);
     let [first, second, third] = &executed.replies[..] else { panic!() };
     assert_eq!(first.as_ref().expect("accepted").note, Note::Planned(gel(100)));
     assert!(second.is_err(), "{second:?}");
@@ -387,8 +387,8 @@ fn the_same_message_twice_in_one_group_is_one_dead_letter() {
         tables.dead_letters.values().map(|letter| letter.count).collect::<Vec<_>>()
     };
     world.news();
-    world.execute(vec![conflict(), conflict()]);
+    world.execute(&[conflict(), conflict()]);
     assert_eq!((counts(&world), world.news().len()), (vec![2], 1));
-    world.execute(vec![conflict(), conflict()]);
+    world.execute(&[conflict(), conflict()]);
     assert_eq!((counts(&world), world.news().len()), (vec![4], 0), "told once");
 }

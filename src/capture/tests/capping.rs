@@ -179,7 +179,7 @@ fn a_raised_cap_lets_go_what_the_old_one_held() {
 fn two_of_one_group_do_not_use_the_same_room() {
     let mut world = World::with(capped());
     let drafts = ["a", "b", "c"].map(|name| alone(name, "40.00").command());
-    let replies = world.execute(drafts.to_vec()).replies;
+    let replies = world.execute(&drafts).replies;
     let sent = replies.into_iter().filter(|reply| reply.as_ref().is_ok_and(|reply| reply.ticket.is_some())).count();
     assert_eq!(sent, 2);
     assert_eq!(held_by(&world, "c"), Some(Capped::Hour));

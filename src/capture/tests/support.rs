@@ -433,7 +433,7 @@ impl World {
     }
 
     /// Executes a group, and checks every invariant afterwards.
-    pub(crate) fn execute(&mut self, commands: Vec<Command>) -> Executed {
+    pub(crate) fn execute(&mut self, commands: &[Command]) -> Executed {
         let executed = self.ledger.execute_now(commands).expect("memory does not fail");
         let tables = self.ledger.tables().clone();
         invariants::check(&self.before, &tables, &self.policy, self.clock.now().wall);
@@ -442,7 +442,7 @@ impl World {
     }
 
     pub(crate) fn tell(&mut self, command: Command) -> Reply {
-        let mut executed = self.execute(vec![command]);
+        let mut executed = self.execute(&[command]);
         executed.replies.pop().expect("one reply").unwrap_or_else(|failed| panic!("{failed}"))
     }
 

@@ -51,7 +51,7 @@ fn refused(world: &mut World, case: &str, letter: DeadLetterId) -> WhyNot {
     let message = before.raw.as_ref().map(|raw| world.messages_by_body(&raw.body));
     let command = Command::Replay(Box::new(Replay { letter, job: JOB, message, traceparent: None }));
     // Some of these states no step of the core leads to, so that they are not checked here.
-    let mut executed = world.ledger.execute_now(vec![command]).expect("memory does not fail");
+    let mut executed = world.ledger.execute_now(&[command]).expect("memory does not fail");
     let reply = executed.replies.pop().expect("one reply").unwrap_or_else(|failed| panic!("{case}: {failed}"));
     assert!(executed.outbox.is_empty() && reply.ready.is_none(), "{case}");
     let Note::NotReplayed(why) = reply.note else { panic!("{case}: {:?}", reply.note) };
@@ -604,7 +604,7 @@ fn what_comes_to_nothing_has_succeeded_when_it_is_tried_again() {
     let letter = world.first_of("s1");
     let message = None;
     let command = Command::Replay(Box::new(Replay { letter, job: JOB, message, traceparent: None }));
-    let mut executed = world.ledger.execute_now(vec![command]).expect("memory does not fail");
+    let mut executed = world.ledger.execute_now(&[command]).expect("memory does not fail");
     let reply = executed.replies.pop().expect("one reply").expect("it is done");
     assert_eq!((replayed(&reply), reply.ready.is_none()), ((Some(0), 1), true));
     assert_eq!(world.shipment("s1").state, ShipmentState::Settled);

@@ -22,11 +22,14 @@ pub(in crate::ledger) mod lock;
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt};
 use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
+use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
@@ -49,7 +52,7 @@ pub(in crate::ledger) const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
 /// Pages of 4 KiB in the write-ahead log before they are copied into the file: 32 MiB. A page that
 /// changes often is copied once in all that time; the default is an eighth of it.
-const CHECKPOINT_PAGES: i64 = 8_000;
+const CHECKPOINT_PAGES: i32 = 8_000;
 
 /// The page cache: negative, so in KiB (<https://www.sqlite.org/pragma.html#pragma_cache_size>). The
 /// default of 2 MB is less than one large group touches; every commit that splits a page looks through
@@ -101,7 +104,7 @@ impl SqliteLedger {
 
     fn start(path: &Path, lock: File, connection: Connection, environment: Environment) -> Result<Self, LedgerError> {
         let reading = open_for_reading(path)?;
-        let file = FileStore::new(connection, environment.clone());
+        let file = FileStore::new(connection, environment.clone()).map_err(|error| open_error(path, &error))?;
         let rules = environment.clone();
         let groups = Thread::start("ledger", move |groups| groups::run(file, &rules, groups, GROUP_MAX));
         let questions = Thread::start("ledger-reader", move |asked| answer_questions(&reading, asked));
@@ -157,7 +160,7 @@ pub(in crate::ledger) fn open_for_writing(path: &Path) -> Result<Connection, Led
         ("foreign_keys", 1),
         ("trusted_schema", 0),
         ("cell_size_check", 1),
-        ("wal_autocheckpoint", CHECKPOINT_PAGES),
+        ("wal_autocheckpoint", CHECKPOINT_PAGES.into()),
         ("cache_size", CACHE_KIBIBYTES),
     ];
     for (pragma, value) in pragmas {
@@ -208,8 +211,12 @@ fn answer_questions(connection: &Connection, mut asked: mpsc::Receiver<Question>
 
 struct FileStore {
     connection: Connection,
-    /// The books of the last group, exactly as they are in the file: nobody else writes to it.
+    /// The books of the last group, as it left them.
+    durable: Option<Books>,
+    /// What is kept of them, exactly as it is in the file: nobody else writes to it.
     kept: Option<Books>,
+    /// Pages in the write-ahead log after the last commit.
+    logged: Arc<AtomicI32>,
     /// Shipments at their end whose messages are still there, since when, and how many of them the
     /// transaction under way deletes.
     ended: Vec<i64>,
@@ -219,8 +226,37 @@ struct FileStore {
 }
 
 impl FileStore {
-    fn new(connection: Connection, environment: Environment) -> Self {
-        Self { connection, kept: None, ended: Vec::new(), ended_since: Instant::now(), deleted: 0, environment }
+    fn new(mut connection: Connection, environment: Environment) -> rusqlite::Result<Self> {
+        let logged = Arc::new(AtomicI32::new(0));
+        let noted = Arc::clone(&logged);
+        // Instead of the checkpoint within a commit, for which everybody in the group would have to wait.
+        connection.wal_hook(Some(move |_: &mut Wal, pages| {
+            noted.store(pages, Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let (durable, kept, ended) = (None, None, Vec::new());
+        Ok(Self { connection, durable, kept, logged, ended, ended_since: Instant::now(), deleted: 0, environment })
+    }
+
+    /// Keeps of the last group what the next one may need.
+    fn take_over(&mut self) {
+        let Some(books) = self.durable.take() else { return };
+        self.ended.drain(..self.deleted);
+        if self.ended.is_empty() {
+            self.ended_since = Instant::now();
+        }
+        let ended = books.shipments().changed().into_iter().filter(|entry| entry.value.state.is_terminal());
+        self.ended.extend(ended.map(|entry| entry.value.key.row()));
+        self.kept = books.for_next_group(KEPT_MAX);
+    }
+
+    /// Copies the write-ahead log into the file, as far as no reader needs it. Should another process be at
+    /// it, the next group tries again.
+    fn checkpoint(&self) -> Result<(), LedgerError> {
+        match self.connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::PASSIVE) {
+            Err(error) if error.sqlite_error_code() != Some(rusqlite::ErrorCode::DatabaseBusy) => Err(failed(&error)),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Is an authorization captured once, for all its shipments?
@@ -258,6 +294,7 @@ impl Store for FileStore {
     }
 
     fn load(&mut self, commands: &[Command]) -> Result<Books, StoreError> {
+        self.take_over();
         // Taken: should this group fail, the next one loads everything anew.
         let kept = self.kept.take();
         let counted = self.environment.policy.counted();
@@ -290,13 +327,12 @@ impl Store for FileStore {
     }
 
     fn keep(&mut self, books: Books) {
-        self.ended.drain(..self.deleted);
-        if self.ended.is_empty() {
-            self.ended_since = Instant::now();
-        }
-        let ended = books.shipments().changed().into_iter().filter(|entry| entry.value.state.is_terminal());
-        self.ended.extend(ended.map(|entry| entry.value.key.row()));
-        self.kept = books.for_next_group(KEPT_MAX);
+        self.durable = Some(books);
+    }
+
+    fn tidy(&mut self) -> Result<(), LedgerError> {
+        self.take_over();
+        if self.logged.load(Ordering::Relaxed) < CHECKPOINT_PAGES { Ok(()) } else { self.checkpoint() }
     }
 
     fn roll_back(&mut self) -> Result<(), LedgerError> {

@@ -230,10 +230,69 @@ async fn the_message_of_a_shipment_goes_when_its_outcome_is_known() {
     assert_eq!(messages(), ["open"]);
 
     let environment = environment(policy(), &ManualClock::new());
-    let mut file = FileStore::new(open_for_writing(&path).expect("it opens"), environment.clone());
+    let mut file = store(&path, &environment);
     file.ended = vec![1, 2, 3];
     file.ended_since -= ENDED_FOR;
-    let executed = fold::execute(&mut file, &environment, vec![accept("new", "1.00")]);
+    let executed = fold::execute(&mut file, &environment, &[accept("new", "1.00")]);
     assert!(executed.expect("written").replies[0].is_ok());
+    file.tidy().expect("kept");
     assert!(file.ended.is_empty(), "deleted in the same transaction");
+}
+
+#[test]
+fn the_log_is_copied_into_the_file_once_it_is_long() {
+    let (_directory, path) = place();
+    let environment = environment(policy(), &ManualClock::new());
+    let mut file = store(&path, &environment);
+    let size = || std::fs::metadata(&path).expect("it is there").len();
+    let before = size();
+    let executed = fold::execute(&mut file, &environment, &[accept("new", "1.00")]);
+    assert!(executed.expect("written").replies[0].is_ok());
+    assert!(file.logged.load(Ordering::Relaxed) > 0, "what a commit appends is counted");
+    file.tidy().expect("kept");
+    assert_eq!(size(), before, "a page that changes again is copied once");
+
+    file.logged.store(CHECKPOINT_PAGES, Ordering::Relaxed);
+    file.tidy().expect("copied");
+    assert!(size() > before);
+}
+
+#[test]
+fn a_log_that_somebody_else_copies_is_left_to_them() {
+    let (_directory, path) = place();
+    let environment = environment(policy(), &ManualClock::new());
+    let mut file = store(&path, &environment);
+    let count = |connection: &Connection| connection.query_row("SELECT count(*) FROM orders", [], |_| Ok(()));
+    // A reader keeps the other one waiting, and with it the lock of those who copy.
+    let reader = open_for_reading(&path).expect("it opens");
+    let reading = reader.unchecked_transaction().expect("begun");
+    count(&reading).expect("read");
+    assert!(fold::execute(&mut file, &environment, &[accept("new", "1.00")]).expect("written").replies[0].is_ok());
+    let mut other = Connection::open(&path).expect("it opens");
+    count(&other).expect("read");
+    let (waits, waiting) = std::sync::mpsc::channel();
+    let (enough, until_enough) = std::sync::mpsc::channel::<()>();
+    let wait = move |_| {
+        let _ = waits.send(());
+        until_enough.recv().is_ok()
+    };
+    other.busy_handler(Some(wait)).expect("set");
+    let copying = std::thread::spawn(move || copy(&other, CheckpointMode::TRUNCATE));
+    waiting.recv().expect("it waits for the reader");
+
+    let is_busy = |copied: rusqlite::Result<()>| {
+        copied.expect_err("held").sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+    };
+    assert!(is_busy(copy(&file.connection, CheckpointMode::PASSIVE)));
+    file.checkpoint().expect("nothing is wrong");
+    drop(enough);
+    assert!(is_busy(copying.join().expect("no panic")));
+}
+
+fn copy(connection: &Connection, mode: CheckpointMode) -> rusqlite::Result<()> {
+    connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), mode).map(drop)
+}
+
+fn store(path: &Path, environment: &Environment) -> FileStore {
+    FileStore::new(open_for_writing(path).expect("it opens"), environment.clone()).expect("its log is watched")
 }
