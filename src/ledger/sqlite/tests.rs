@@ -289,6 +289,19 @@ fn a_log_that_somebody_else_copies_is_left_to_them() {
     assert!(is_busy(copying.join().expect("no panic")));
 }
 
+#[test]
+fn a_log_that_cannot_be_copied_ends_the_ledger() {
+    let (_directory, path) = place();
+    let environment = environment(policy(), &ManualClock::new());
+    let mut file = store(&path, &environment);
+    assert!(fold::execute(&mut file, &environment, &[accept("new", "1.00")]).expect("written").replies[0].is_ok());
+    let log = File::options().write(true).open(path.with_extension("db-wal")).expect("it is there");
+    log.set_len(0).expect("cut");
+    file.logged.store(CHECKPOINT_PAGES, Ordering::Relaxed);
+    let LedgerError::Failed(why) = file.tidy().expect_err("nothing can be read") else { panic!() };
+    assert!(why.contains("I/O"), "{why}");
+}
+
 fn copy(connection: &Connection, mode: CheckpointMode) -> rusqlite::Result<()> {
     connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), mode).map(drop)
 }
