@@ -57,6 +57,14 @@ async fn the_file_itself_refuses_what_must_never_be() {
           FROM captures LIMIT 1",
             "CHECK",
         ),
+        (
+            "S1",
+            "INSERT INTO captures SELECT 99, capture_id, authorization_row, order_row, shipment_row, NULL, NULL, kind, \
+          generation, 1, state, is_open, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+          NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, account, 0, NULL, NULL \
+          FROM captures WHERE is_open = 1",
+            "UNIQUE",
+        ),
         ("S6", "UPDATE captures SET state = 'failed' WHERE state = 'captured'", "the outcome of a capture stands"),
         ("S6", "UPDATE captures SET state = 'planned', is_open = 1 WHERE state = 'captured'", "stands"),
         ("C1", "UPDATE authorizations SET held = planned + 1", "CHECK"),

@@ -242,8 +242,8 @@ CREATE TABLE captures (
 
 CREATE INDEX captures_fees ON captures (order_row) WHERE fee IS NOT NULL;
 CREATE INDEX captures_due ON captures (account, due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX captures_open ON captures (authorization_row) WHERE is_open = 1;
-CREATE UNIQUE INDEX captures_open_id ON captures (capture_id) WHERE is_open = 1;
+-- An id is open once: it tells its authorization too, so this is as good as the id alone, and the rows lie in order.
+CREATE UNIQUE INDEX captures_open ON captures (authorization_row, capture_id) WHERE is_open = 1;
 CREATE INDEX captures_unresolved ON captures (authorization_row) WHERE state = 'unresolved';
 CREATE INDEX captures_corrected ON captures (account, corrected_at) WHERE corrected_at IS NOT NULL;
 
