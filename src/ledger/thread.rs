@@ -38,6 +38,14 @@ impl<R: Send + 'static> Thread<R> {
         self.requests().send(request).await.map_err(|_| stopped())
     }
 
+    /// The same for whoever cannot wait. There must be room: few requests are under way at a time.
+    ///
+    /// # Errors
+    /// [`LedgerError::Failed`] when the thread has ended.
+    pub(super) fn send_now(&self, request: R) -> Result<(), LedgerError> {
+        self.requests().try_send(request).map_err(|_| stopped())
+    }
+
     /// Takes it nothing more?
     pub(super) fn has_ended(&self) -> bool {
         self.requests().is_closed()

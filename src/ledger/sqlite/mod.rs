@@ -2,7 +2,8 @@
 //!
 //! The thread commits whatever has queued up, of all kinds, as one transaction with one sync. It does
 //! not decide, and it never carries on after an I/O error: SQLite would, but what is durable is
-//! unknown then. Questions have a connection and a thread of their own, so that none holds up a commit.
+//! unknown then. Questions have a connection and a thread of their own, so that none holds up a commit; so
+//! has the copying of the write-ahead log into the file.
 
 // what the worker's loops ask
 pub(in crate::ledger) mod read;
@@ -10,6 +11,9 @@ pub(in crate::ledger) mod read;
 // the fold's two ends
 pub(in crate::ledger) mod load;
 mod write;
+
+// the log into the file
+mod copier;
 
 // rows and tables
 mod many;
@@ -29,7 +33,6 @@ use std::time::{Duration, Instant};
 use futures_util::future::{BoxFuture, FutureExt};
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
-use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
@@ -46,6 +49,7 @@ use crate::ledger::moving;
 use crate::ledger::thread::{Thread, stopped};
 use crate::ledger::{DueNow, Environment, Executed, Ledger, LedgerError, Migrated, OutboxRow, Vitals};
 use crate::mutant::{self, Mutant};
+use copier::Copier;
 
 /// The oldest SQLite without the bug that can corrupt a WAL with two connections.
 pub(in crate::ledger) const SQLITE_VERSION_MIN: i32 = 3_051_003;
@@ -90,7 +94,7 @@ pub struct SqliteLedger {
 type Question = Box<dyn FnOnce(&Connection) + Send>;
 
 impl SqliteLedger {
-    /// Opens the ledger for writing, creates or migrates it, and starts its two threads.
+    /// Opens the ledger for writing, creates or migrates it, and starts its three threads.
     ///
     /// # Errors
     /// [`LedgerError::Held`] when another worker has it open; [`LedgerError::Open`] when it cannot be
@@ -104,7 +108,8 @@ impl SqliteLedger {
 
     fn start(path: &Path, lock: File, connection: Connection, environment: Environment) -> Result<Self, LedgerError> {
         let reading = open_for_reading(path)?;
-        let file = FileStore::new(connection, environment.clone()).map_err(|error| open_error(path, &error))?;
+        let copier = Copier::start(path)?;
+        let file = FileStore::new(connection, copier, environment.clone()).map_err(|error| open_error(path, &error))?;
         let rules = environment.clone();
         let groups = Thread::start("ledger", move |groups| groups::run(file, &rules, groups, GROUP_MAX));
         let questions = Thread::start("ledger-reader", move |asked| answer_questions(&reading, asked));
@@ -210,6 +215,8 @@ fn answer_questions(connection: &Connection, mut asked: mpsc::Receiver<Question>
 }
 
 struct FileStore {
+    // Dropped before the connection: the writer is the last to close the file.
+    copier: Copier,
     connection: Connection,
     /// The books of the last group, as it left them.
     durable: Option<Books>,
@@ -226,7 +233,7 @@ struct FileStore {
 }
 
 impl FileStore {
-    fn new(mut connection: Connection, environment: Environment) -> rusqlite::Result<Self> {
+    fn new(mut connection: Connection, copier: Copier, environment: Environment) -> rusqlite::Result<Self> {
         let logged = Arc::new(AtomicI32::new(0));
         let noted = Arc::clone(&logged);
         // Instead of the checkpoint within a commit, for which everybody in the group would have to wait.
@@ -235,7 +242,17 @@ impl FileStore {
             Ok(())
         }))?;
         let (durable, kept, ended) = (None, None, Vec::new());
-        Ok(Self { connection, durable, kept, logged, ended, ended_since: Instant::now(), deleted: 0, environment })
+        Ok(Self {
+            copier,
+            connection,
+            durable,
+            kept,
+            logged,
+            ended,
+            ended_since: Instant::now(),
+            deleted: 0,
+            environment,
+        })
     }
 
     /// Keeps of the last group what the next one may need.
@@ -248,15 +265,6 @@ impl FileStore {
         let ended = books.shipments().changed().into_iter().filter(|entry| entry.value.state.is_terminal());
         self.ended.extend(ended.map(|entry| entry.value.key.row()));
         self.kept = books.for_next_group(KEPT_MAX);
-    }
-
-    /// Copies the write-ahead log into the file, as far as no reader needs it. Should another process be at
-    /// it, the next group tries again.
-    fn checkpoint(&self) -> Result<(), LedgerError> {
-        match self.connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::PASSIVE) {
-            Err(error) if error.sqlite_error_code() != Some(rusqlite::ErrorCode::DatabaseBusy) => Err(failed(&error)),
-            Ok(_) | Err(_) => Ok(()),
-        }
     }
 
     /// Is an authorization captured once, for all its shipments?
@@ -332,7 +340,7 @@ impl Store for FileStore {
 
     fn tidy(&mut self) -> Result<(), LedgerError> {
         self.take_over();
-        if self.logged.load(Ordering::Relaxed) < CHECKPOINT_PAGES { Ok(()) } else { self.checkpoint() }
+        self.copier.tend(&self.connection, self.logged.load(Ordering::Relaxed) >= CHECKPOINT_PAGES)
     }
 
     fn roll_back(&mut self) -> Result<(), LedgerError> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use rusqlite::Connection;
+use rusqlite::wal::CheckpointMode;
 use tempfile::TempDir;
 
 use super::*;
@@ -248,21 +249,32 @@ async fn the_message_of_a_shipment_goes_when_its_outcome_is_known() {
 }
 
 #[test]
-fn the_log_is_copied_into_the_file_once_it_is_long() {
+fn a_long_log_is_copied_beside_the_writer_which_copies_the_rest() {
     let (_directory, path) = place();
     let environment = environment(policy(), &ManualClock::new());
     let mut file = store(&path, &environment);
     let size = || std::fs::metadata(&path).expect("it is there").len();
     let before = size();
-    let executed = fold::execute(&mut file, &environment, &[accept("new", "1.00")]);
-    assert!(executed.expect("written").replies[0].is_ok());
-    assert!(file.logged.load(Ordering::Relaxed) > 0, "what a commit appends is counted");
+    let write = |file: &mut FileStore, order: &str| {
+        let executed = fold::execute(file, &environment, &[accept(order, "1.00")]);
+        assert!(executed.expect("written").replies[0].is_ok());
+        file.logged.load(Ordering::Relaxed)
+    };
+    assert!(write(&mut file, "first") > 0, "what a commit appends is counted");
     file.tidy().expect("kept");
     assert_eq!(size(), before, "a page that changes again is copied once");
 
     file.logged.store(CHECKPOINT_PAGES, Ordering::Relaxed);
-    file.tidy().expect("copied");
-    assert!(size() > before);
+    file.tidy().expect("begun");
+    until(|| size() > before);
+    let logged = write(&mut file, "meanwhile");
+    let mut orders = 0..;
+    until(|| {
+        file.tidy().expect("copied");
+        let written = write(&mut file, &format!("later-{}", orders.next().expect("one more")));
+        assert!(written < CHECKPOINT_PAGES, "the log does not start anew");
+        written < logged
+    });
 }
 
 #[test]
@@ -292,7 +304,7 @@ fn a_log_that_somebody_else_copies_is_left_to_them() {
         copied.expect_err("held").sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
     };
     assert!(is_busy(copy(&file.connection, CheckpointMode::PASSIVE)));
-    file.checkpoint().expect("nothing is wrong");
+    copier::copy(&file.connection).expect("nothing is wrong");
     drop(enough);
     assert!(is_busy(copying.join().expect("no panic")));
 }
@@ -306,7 +318,12 @@ fn a_log_that_cannot_be_copied_ends_the_ledger() {
     let log = File::options().write(true).open(path.with_extension("db-wal")).expect("it is there");
     log.set_len(0).expect("cut");
     file.logged.store(CHECKPOINT_PAGES, Ordering::Relaxed);
-    let LedgerError::Failed(why) = file.tidy().expect_err("nothing can be read") else { panic!() };
+    let mut tidied = Ok(());
+    until(|| {
+        tidied = file.tidy();
+        tidied.is_err()
+    });
+    let Err(LedgerError::Failed(why)) = tidied else { panic!("{tidied:?}") };
     assert!(why.contains("I/O"), "{why}");
 }
 
@@ -314,6 +331,17 @@ fn copy(connection: &Connection, mode: CheckpointMode) -> rusqlite::Result<()> {
     connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), mode).map(drop)
 }
 
+/// Waits for a thread.
+fn until(mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it never came");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn store(path: &Path, environment: &Environment) -> FileStore {
-    FileStore::new(open_for_writing(path).expect("it opens"), environment.clone()).expect("its log is watched")
+    let connection = open_for_writing(path).expect("it opens");
+    let copier = Copier::start(path).expect("it opens once more");
+    FileStore::new(connection, copier, environment.clone()).expect("its log is watched")
 }
