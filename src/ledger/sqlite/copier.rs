@@ -3,7 +3,7 @@
 //! A long log takes a few hundredths of a second to copy, a sync among them, and the writer would keep
 //! everybody waiting meanwhile. So another connection copies it in a thread of its own. What the writer adds
 //! in that time is copied by the writer itself: a log starts anew only once all of it has been copied, which
-//! it never is beside a busy writer
+//! it hardly ever is beside a busy writer
 //! (<https://www.sqlite.org/wal.html#avoiding_excessively_large_wal_files>).
 
 use std::path::Path;
