@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{failed, open_error, schema};
+use super::{SYNCHRONOUS_FULL, failed, open_error, schema, set_pragma};
 use crate::ledger::LedgerError;
 use crate::ledger::thread::{Thread, stopped};
 
@@ -61,7 +61,8 @@ fn open(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| open_error(path, &error))?;
     // A copy is synced as its connection syncs.
-    connection.pragma_update(None, "synchronous", 2).map_err(|error| open_error(path, &error))?;
+    let (pragma, value) = SYNCHRONOUS_FULL;
+    set_pragma(&connection, path, pragma, value)?;
     schema::check(&connection, &path.display().to_string())?;
     Ok(connection)
 }

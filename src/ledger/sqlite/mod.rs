@@ -63,6 +63,9 @@ const CHECKPOINT_PAGES: i32 = 8_000;
 /// all of them.
 const CACHE_KIBIBYTES: i64 = -4_096;
 
+/// What is committed or copied is on the disk.
+const SYNCHRONOUS_FULL: (&str, i64) = ("synchronous", 2);
+
 /// Commands in one transaction at most: bounds how long one group keeps the next waiting.
 const GROUP_MAX: usize = 2_048;
 
@@ -161,7 +164,7 @@ pub(in crate::ledger) fn open_for_writing(path: &Path) -> Result<Connection, Led
         return Err(open_error(path, &format!("journal_mode is {mode}, not WAL: use a local disk")));
     }
     let pragmas = [
-        ("synchronous", 2),
+        SYNCHRONOUS_FULL,
         ("foreign_keys", 1),
         ("trusted_schema", 0),
         ("cell_size_check", 1),
@@ -169,11 +172,7 @@ pub(in crate::ledger) fn open_for_writing(path: &Path) -> Result<Connection, Led
         ("cache_size", CACHE_KIBIBYTES),
     ];
     for (pragma, value) in pragmas {
-        connection.pragma_update(None, pragma, value).map_err(open)?;
-        let set: i64 = connection.pragma_query_value(None, pragma, |row| row.get(0)).map_err(open)?;
-        if set != value {
-            return Err(open_error(path, &format!("{pragma} is {set} and cannot be set to {value}")));
-        }
+        set_pragma(&connection, path, pragma, value)?;
     }
     // Without it SQLite plans a statement anew whenever a parameter is bound that it compared with the
     // condition of a partial index: with every use of every statement on such a table.
@@ -183,6 +182,18 @@ pub(in crate::ledger) fn open_for_writing(path: &Path) -> Result<Connection, Led
     // Which of them a worker before this one has still had to delete, nobody knows.
     write::delete_ended_messages(&connection).map_err(open)?;
     Ok(connection)
+}
+
+/// Sets a pragma, and reads it back.
+fn set_pragma(connection: &Connection, path: &Path, pragma: &str, value: i64) -> Result<(), LedgerError> {
+    connection.pragma_update(None, pragma, value).map_err(|error| open_error(path, &error))?;
+    let set = connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let set = set.map_err(|error| open_error(path, &error))?;
+    if set == value {
+        Ok(())
+    } else {
+        Err(open_error(path, &format!("{pragma} is {set} and cannot be set to {value}")))
+    }
 }
 
 /// Brings the file to the newest version, or creates it; from which one.
